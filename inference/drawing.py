@@ -1,0 +1,272 @@
+"""Pictures for people: mask overlays, contact sheets of clips, and curves of a training run.
+
+Nothing here keeps global state: pictures are Pillow images, and figures use Matplotlib's object interface with the
+Agg canvas, so that drawing works without a display and from any thread.
+"""
+
+import colorsys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+# A warm red that is rare in photographs of instruments, animals and vehicles, and reads well at half opacity.
+SOUNDING_COLOUR = (255, 40, 70)
+IGNORED_LABEL = 255
+SCORE_THRESHOLD = 0.5
+# Keys of a history entry that are neither losses nor metrics, so never drawn.
+UNDRAWN_KEYS = frozenset(
+    {"step", "epoch", "time", "seconds", "lr", "learning_rate", "delta", "training_progress", "fraction", "grad_norm"}
+)
+
+PAGE_COLOUR = (250, 250, 250)
+TEXT_COLOUR = (30, 30, 30)
+GAP = 4  # pixels between tiles
+BLOCK_GAP = 14  # pixels between clips
+ROW_NAMES = ("frame", "truth", "predicted")
+
+
+def class_colour(label: int) -> tuple[int, int, int]:
+    """The colour of a class id: 1 is `SOUNDING_COLOUR`; further ids are spread over the hues by the golden ratio."""
+    if label <= 1:
+        return SOUNDING_COLOUR
+    red, green, blue = colorsys.hsv_to_rgb((label * 0.61803398875) % 1.0, 0.85, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def outline(mask: np.ndarray, thickness: int) -> np.ndarray:
+    """The inner border of a boolean mask (H, W): its pixels within `thickness` of a pixel outside it, as bool (H, W).
+
+    The picture's edge is not a border: an object that leaves the picture stays open there.
+    """
+    inside = ndimage.binary_erosion(mask, iterations=thickness, border_value=1)
+    return mask & ~inside
+
+
+def overlay(
+    frame: np.ndarray,
+    scores: np.ndarray,
+    colour: tuple[int, int, int] = SOUNDING_COLOUR,
+    alpha: float = 0.5,
+    contour: int | None = None,
+) -> np.ndarray:
+    """Tints what sounds and draws its outline.
+
+    Args:
+        frame: (H, W, 3) uint8; not changed.
+        scores: (H, W), either scores in [0, 1], where above 0.5 is drawn, or a boolean mask.
+        colour: red, green and blue, 0 to 255.
+        alpha: opacity of the tint in [0, 1]. The outline is opaque.
+        contour: thickness of the outline in pixels; `None` takes 1/200 of the shorter side, at least 1; 0 draws none.
+
+    Returns:
+        A new (H, W, 3) uint8 picture.
+
+    Raises:
+        ValueError: if the shapes or the dtype do not fit, or `alpha` lies outside [0, 1].
+    """
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        raise ValueError(f"frame must be (H, W, 3) uint8, got shape {frame.shape} {frame.dtype}")
+    if scores.shape != frame.shape[:2]:
+        raise ValueError(
+            f"scores must be (H, W) = {frame.shape[:2]} as the frame, got {scores.shape}: resize them first"
+        )
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f"alpha must lie in [0, 1], got {alpha}")
+    mask = scores if scores.dtype == bool else scores > SCORE_THRESHOLD
+    picture = frame.copy()
+    if not mask.any():
+        return picture
+    tint = np.asarray(colour, dtype=np.float32)
+    picture[mask] = np.rint(frame[mask] * np.float32(1.0 - alpha) + tint * np.float32(alpha)).astype(np.uint8)
+    thickness = max(1, round(min(mask.shape) / 200)) if contour is None else contour
+    if thickness > 0:
+        picture[outline(mask, thickness)] = colour
+    return picture
+
+
+def overlay_labels(
+    frame: np.ndarray, labels: np.ndarray, alpha: float = 0.5, contour: int | None = None
+) -> np.ndarray:
+    """Draws a label map (H, W) of class ids on a frame (H, W, 3) uint8: 0 stays as it is, each other id has its
+    colour, and pixels labelled 255 (not annotated) are greyed out."""
+    picture = frame
+    for label in np.unique(labels):
+        if label not in (0, IGNORED_LABEL):
+            picture = overlay(picture, labels == label, class_colour(int(label)), alpha, contour)
+    ignored = labels == IGNORED_LABEL
+    if ignored.any():
+        picture = picture.copy()
+        grey = picture[ignored].mean(axis=-1, keepdims=True)
+        picture[ignored] = np.rint(0.35 * grey + 0.65 * 200).astype(np.uint8)
+    return picture
+
+
+def resize_map(values: np.ndarray, size: tuple[int, int], nearest: bool = False) -> np.ndarray:
+    """Resizes a map (H, W) or a picture (H, W, 3) to `size` (height, width): bilinear with antialias, or nearest."""
+    if values.shape[:2] == size:
+        return values
+    kind = np.uint8 if values.dtype == bool or nearest or values.ndim == 3 else np.float32
+    resampling = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
+    resized = Image.fromarray(values.astype(kind)).resize((size[1], size[0]), resampling)
+    return np.asarray(resized).astype(values.dtype)
+
+
+def contact_sheet(
+    clips: Sequence[dict], path: str | Path, columns: int = 1, tile_height: int = 112, max_frames: int = 5
+) -> Path:
+    """Saves one picture with a block per clip: its title, then the frames, the ground truth and the prediction.
+
+    Args:
+        clips: dicts with `title` (str), `frames` (F, H, W, 3) uint8, `labels` (F, h, w) class ids with 255 for "not
+            annotated", and `scores` (F, h, w) in [0, 1]. Labels and scores may have a size of their own.
+        path: the file to write (.png or .jpg); its folder is made if missing.
+        columns: blocks side by side.
+        tile_height: height of each small picture in pixels; its width follows the frame.
+        max_frames: a clip with more frames shows this many of them, evenly spread.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: without clips, or where a clip's parts disagree on the number of frames.
+    """
+    if not clips:
+        raise ValueError("clips must have at least one clip, got none")
+    blocks = [clip_block(clip, tile_height, max_frames) for clip in clips]
+    columns = max(1, min(columns, len(blocks)))
+    rows = [blocks[start : start + columns] for start in range(0, len(blocks), columns)]
+    width = max(sum(block.width + BLOCK_GAP for block in row) for row in rows) + BLOCK_GAP
+    heights = [max(block.height for block in row) for row in rows]
+    sheet = Image.new("RGB", (width, sum(heights) + BLOCK_GAP * (len(rows) + 1)), PAGE_COLOUR)
+    top = BLOCK_GAP
+    for row, height in zip(rows, heights, strict=True):
+        left = BLOCK_GAP
+        for block in row:
+            sheet.paste(block, (left, top))
+            left += block.width + BLOCK_GAP
+        top += height + BLOCK_GAP
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+    return path
+
+
+def clip_block(clip: dict, tile_height: int, max_frames: int) -> Image.Image:
+    """One clip of a contact sheet: the title above three named rows (frame, truth, predicted), a column a frame."""
+    frames, labels, scores = (np.asarray(clip[key]) for key in ("frames", "labels", "scores"))
+    if not len(frames) == len(labels) == len(scores) or len(frames) == 0:
+        raise ValueError(
+            f"clip {clip['title']!r}: frames, labels and scores must have the same number of frames, at least one, "
+            f"got {len(frames)}, {len(labels)} and {len(scores)}"
+        )
+    size = (tile_height, max(1, round(tile_height * frames.shape[2] / frames.shape[1])))
+    shown = np.unique(np.linspace(0, len(frames) - 1, min(max_frames, len(frames))).round().astype(int))
+    font = ImageFont.load_default(size=14)
+    margin = round(max(font.getlength(name) for name in ROW_NAMES)) + 8
+    title_height = 22
+    width = max(margin + len(shown) * (size[1] + GAP), round(font.getlength(clip["title"])) + 1)
+    block = Image.new("RGB", (width, title_height + len(ROW_NAMES) * (tile_height + GAP)), PAGE_COLOUR)
+    draw = ImageDraw.Draw(block)
+    draw.text((0, 0), clip["title"], fill=TEXT_COLOUR, font=font)
+    for row, name in enumerate(ROW_NAMES):
+        middle = title_height + row * (tile_height + GAP) + tile_height // 2
+        draw.text((0, middle), name, fill=TEXT_COLOUR, font=font, anchor="lm")
+    for column, index in enumerate(shown):
+        frame = resize_map(frames[index], size)
+        truth = overlay_labels(frame, resize_map(labels[index], size, nearest=True), contour=2)
+        predicted = overlay(frame, resize_map(scores[index].astype(np.float32), size), contour=2)
+        for row, tile in enumerate((frame, truth, predicted)):
+            corner = (margin + column * (size[1] + GAP), title_height + row * (tile_height + GAP))
+            block.paste(Image.fromarray(tile), corner)
+    return block
+
+
+def is_metric(name: str) -> bool:
+    """Whether a history key names a segmentation metric: M_J or M_F, whatever precedes it (`validation_M_J`)."""
+    return name.lower().replace("-", "_").endswith(("m_j", "m_f"))
+
+
+def history_series(history: Iterable[dict]) -> dict[str, tuple[list[float], list[float]]]:
+    """Turns a training history into curves: {name: (steps, values)}, losses and metrics alike.
+
+    Each entry has `step` (the number of optimiser steps done) and any of: losses by name, either at the top or in a
+    dict under `losses` or `loss_dict`; `M_J` or `M_F`, whatever prefix they carry. Entries need not have the same
+    keys, since validation is rarer than logging. What is no number, and bookkeeping such as `epoch`, is left out.
+    """
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    for entry in history:
+        if "step" not in entry:
+            raise ValueError(f"history: every entry needs 'step', got one with only {sorted(entry)}")
+        values = dict(entry)
+        for nested in ("losses", "loss_dict"):
+            values.update(values.pop(nested, None) or {})
+        for name, value in values.items():
+            if name in UNDRAWN_KEYS or isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            steps, points = series.setdefault(name, ([], []))
+            steps.append(float(entry["step"]))
+            points.append(float(value))
+    return series
+
+
+def training_curves(history: list[dict], path: str | Path) -> Path:
+    """Saves the curves of a training run: every loss by name on the left (logarithmic), M_J and M_F on the right.
+
+    Args:
+        history: log entries as in `history_series`, in the order of their steps.
+        path: the picture to write; its folder is made if missing.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: if no entry holds anything to draw, or one lacks `step`.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    series = history_series(history)
+    if not series:
+        raise ValueError(f"history must hold at least one loss or metric, got {len(history)} entries without any")
+    figure = Figure(figsize=(12, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    loss_axes, metric_axes = figure.subplots(1, 2)
+    for name, (steps, values) in series.items():
+        axes = metric_axes if is_metric(name) else loss_axes
+        style = {"marker": "o"} if is_metric(name) or len(steps) == 1 else {}
+        total = name == "loss"
+        axes.plot(
+            steps, values, label=name, linewidth=2.2 if total else 1.3, color="black" if total else None, **style
+        )
+    losses = [value for name, (_, values) in series.items() if not is_metric(name) for value in values]
+    if losses and min(losses) > 0:
+        loss_axes.set_yscale("log")
+    elif any(value > 0 for value in losses):
+        # Terms that reach zero (AQML without confident queries) would vanish from a logarithmic axis.
+        loss_axes.set_yscale("symlog", linthresh=max(1e-3, min(value for value in losses if value > 0)))
+    loss_axes.set(title="losses", xlabel="step")
+    metric_axes.set(title="validation", xlabel="step", ylim=(0, 1))
+    for axes in (loss_axes, metric_axes):
+        axes.grid(alpha=0.3)
+        if axes.get_lines():
+            axes.legend(fontsize=8, ncols=2)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+__all__ = [
+    "SOUNDING_COLOUR",
+    "class_colour",
+    "contact_sheet",
+    "history_series",
+    "outline",
+    "overlay",
+    "overlay_labels",
+    "resize_map",
+    "training_curves",
+]
