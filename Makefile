@@ -1,0 +1,69 @@
+# Each target makes the environment it needs in .venv. The stamp files in it depend on setup.cfg and
+# pyproject.toml, so nothing is installed twice, and a changed dependency is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGING := setup.cfg pyproject.toml
+SHELL := /bin/sh
+
+# Two test processes of one thread each use two cores better than one process of two threads.
+TEST_PROCESSES ?= 2
+TEST_RUN = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadscope
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-slow quality style clean
+
+help:
+	@echo "make demo       compose a data set, train on it, evaluate, and segment a video (8 minutes)"
+	@echo "make test       the tests that CI runs"
+	@echo "make test-slow  the long tests too"
+	@echo "make quality    ruff check and format check"
+	@echo "make style      let ruff mend what it can"
+	@echo "make clean      remove .venv and build leftovers"
+
+demo: $(VENV)/.demo
+	$(BIN)/auss demo $(DEMO_ARGUMENTS)
+
+test: $(VENV)/.test
+	$(TEST_RUN) $(PYTEST_ARGUMENTS)
+
+test-slow: $(VENV)/.test
+	$(TEST_RUN) -m "slow or not slow" $(PYTEST_ARGUMENTS)
+
+quality: $(VENV)/.quality
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+style: $(VENV)/.quality
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist auss.egg-info .pytest_cache .ruff_cache
+
+# Debian ships Python without ensurepip; only its python3-venv has it. As root it is installed, others are told.
+$(VENV)/.created:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "auss needs Python 3.10 or newer, $(PYTHON) is `$(PYTHON) --version`: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		if [ "`id -u`" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -q && apt-get install -q -y --no-install-recommends python3-venv; \
+		else \
+			echo "$(PYTHON) cannot make virtual environments: sudo apt install python3-venv" >&2; exit 1; \
+		fi; \
+	fi
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.demo: $(PACKAGING) | $(VENV)/.created
+	$(BIN)/python -m pip install --progress-bar off -e '.[demo]'
+	touch $@
+
+$(VENV)/.test: $(PACKAGING) | $(VENV)/.created
+	$(BIN)/python -m pip install --progress-bar off -e '.[test]'
+	touch $@
+
+$(VENV)/.quality: $(PACKAGING) | $(VENV)/.created
+	$(BIN)/python -m pip install --progress-bar off 'ruff>=0.14'
+	touch $@

@@ -1,0 +1,61 @@
+"""Audio-visual segmentation for Transformers: given a video, the masks of what is making the sound.
+
+Importing `auss` makes the Auto classes of Transformers know it, so that `AutoModel.from_pretrained` and its kin load
+an auss checkpoint. The public names below are imported when they are first used.
+"""
+
+import importlib
+from pathlib import Path
+
+__version__ = "0.1.0"
+
+# Public name -> the module that defines it.
+_PUBLIC_NAMES = {
+    "AussConfig": ".configuration.configuration_auss",
+    "AussAudioConfig": ".configuration.configuration_auss",
+    "AussModel": ".modeling_auss.modeling_auss",
+    "AussForAudioVisualSegmentation": ".modeling_auss.modeling_auss",
+    "AussFeatureExtractor": ".processing.feature_extraction_auss",
+    "AussVideoProcessor": ".processing.video_processing_auss",
+    "AussProcessor": ".processing.processing_auss",
+    "AussDataCollator": ".train.collator",
+    "load_avsbench": ".train.avsbench",
+}
+
+__all__ = ["__version__", *_PUBLIC_NAMES]
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC_NAMES[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _register_auto_classes() -> None:
+    """Tells the Auto classes of Transformers which auss class answers an `AussConfig`."""
+    import transformers
+
+    config_class = __getattr__("AussConfig")
+    transformers.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+    for auto_name, name in (
+        ("AutoModel", "AussModel"),
+        ("AutoFeatureExtractor", "AussFeatureExtractor"),
+        ("AutoVideoProcessor", "AussVideoProcessor"),
+        ("AutoProcessor", "AussProcessor"),
+    ):
+        getattr(transformers, auto_name).register(config_class, __getattr__(name), exist_ok=True)
+
+
+def _present(module: str) -> bool:
+    return Path(__file__).parent.joinpath(*module.strip(".").split(".")).with_suffix(".py").exists()
+
+
+# While the first slice is being built its files arrive one by one: registering waits for the last of them.
+if all(_present(_PUBLIC_NAMES[name]) for name in ("AussConfig", "AussModel", "AussVideoProcessor", "AussProcessor")):
+    _register_auto_classes()

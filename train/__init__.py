@@ -1,0 +1,1 @@
+"""AVSBench, augmentation, the composer, the training loop, metrics and evaluation."""
