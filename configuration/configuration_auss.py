@@ -1,0 +1,169 @@
+"""Configuration of AUSS ("Hear to Segment", Ling et al. 2023): what the network is; how it is trained stands in `train/`."""
+
+import json
+from pathlib import Path
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+
+PRESETS_FOLDER = Path(__file__).parent / "presets"
+
+
+@strict
+class AussAudioConfig(PreTrainedConfig):
+    r"""
+    The VGGish audio encoder (Hershey et al. 2017). The defaults are the standard network, so that the public weights fit.
+
+    Args:
+        stage_channels: channels of each stage of 3x3 convolutions; a 2x2 max-pooling ends every stage.
+        stage_depths: convolutions in each stage.
+        hidden_features: width of the two hidden fully connected layers.
+        embedding_size: e_0, the features of one 0.96 s example.
+        batch_norm: normalise after each convolution. Off in VGGish; it lets a small encoder learn from scratch.
+        num_mel_bins, num_frames: size of one log-mel example, bands by 10 ms frames.
+    """
+
+    model_type = "auss_audio"
+    base_config_key = "audio_config"
+
+    stage_channels: list[int] | tuple[int, ...] = (64, 128, 256, 512)
+    stage_depths: list[int] | tuple[int, ...] = (1, 1, 2, 2)
+    hidden_features: int = 4096
+    embedding_size: int = 128
+    batch_norm: bool = False
+    num_mel_bins: int = 64
+    num_frames: int = 96
+
+    def validate_stages(self):
+        if len(self.stage_channels) != len(self.stage_depths):
+            raise ValueError(
+                f"stage_channels and stage_depths must have the same length, got {len(self.stage_channels)} "
+                f"and {len(self.stage_depths)}"
+            )
+
+
+@strict
+class AussConfig(PreTrainedConfig):
+    r"""
+    The whole network. The defaults are the paper's, with ResNet-101 (Sec. 4.2); `from_preset` reads the shipped ones.
+
+    Args:
+        backbone_config: any configuration that `AutoBackbone.from_config` takes. Its last output map is f_ori.
+        audio_config: the VGGish encoder's configuration.
+        num_audio_examples: T, the 0.96 s log-mel examples of a clip that A2U's number projector expects.
+        num_queries: N (paper: 300).
+        hidden_size: e (paper: 2 * e_0 = 256).
+        num_attention_heads: heads of every attention; the paper prints one, its references [5] and [37] have eight.
+        intermediate_size: width of the feed-forward layers in A2U and in the fusion blocks.
+        num_audio_layers: N_a, the encoder layers of the Dependency Catcher (paper: 6).
+        num_fusion_layers: L, the MATD blocks (paper: 6).
+        dropout: applied to attention weights and feed-forward activations.
+        query_embedding: add a learned N x e term to the space projector's output. Off in the paper, where W1 A W2 has
+            rank T at most.
+        query_position_embedding: add a learned N x e position to queries in the fusion blocks, as Mask2Former does.
+        feature_strides: strides of f_1 ... f_3, attended in round robin (paper: 8, 4, 2).
+        mask_stride: stride of f_4, on which masks are predicted (paper: 1).
+        lateral_connections: add the backbone's own map of the same stride to every upsampled map. Off in the paper.
+        mask_threshold: tau of Eq. 13 (paper: 0.5).
+        aqdl_weight, aqml_weight, class_weight, dice_weight: lambda_1 ... lambda_4 of Eq. 19 (paper: 2, 2, 5, 5).
+        mask_focal_weight: focal loss over the masks' pixels, the second reading of Eq. 19's focal term.
+        mask_cross_entropy_weight: binary cross-entropy over the masks' pixels, as in Mask2Former. Off in the paper.
+        no_object_weight: weight of unmatched queries in the class loss, as in Mask2Former.
+        focal_gamma: gamma of both focal losses.
+        deep_supervision: apply the supervised losses to every fusion layer, and to A2U's own queries, as in Mask2Former.
+        query_distance_threshold: d_0 of Eq. 16, a squared distance; the paper gives no value.
+        confidence_schedule: `"increasing"` (Eq. 22) or `"fixed"` (delta = 0.6).
+        initializer_range: standard deviation of the embeddings' initial values.
+
+    Raises:
+        ValueError: strides that are not descending powers of two, a hidden size that the heads do not divide, an
+            unknown confidence schedule.
+    """
+
+    model_type = "auss"
+    sub_configs_defaults = {
+        "backbone_config": SubConfigSpec(
+            config_class=AutoConfig,
+            model_type="resnet",
+            init_kwargs={"depths": [3, 4, 23, 3], "out_features": ["stage3"]},
+        ),
+        "audio_config": AussAudioConfig,
+    }
+    attribute_map = {"num_hidden_layers": "num_fusion_layers"}
+
+    backbone_config: dict | PreTrainedConfig | None = None
+    audio_config: dict | AussAudioConfig | None = None
+    num_audio_examples: int = 5
+    num_queries: int = 300
+    hidden_size: int = 256
+    num_attention_heads: int = 8
+    intermediate_size: int = 1024
+    num_audio_layers: int = 6
+    num_fusion_layers: int = 6
+    dropout: float | int = 0.0
+    query_embedding: bool = False
+    query_position_embedding: bool = True
+    feature_strides: list[int] | tuple[int, ...] = (8, 4, 2)
+    mask_stride: int = 1
+    lateral_connections: bool = False
+    mask_threshold: float = 0.5
+    aqdl_weight: float | int = 2.0
+    aqml_weight: float | int = 2.0
+    class_weight: float | int = 5.0
+    dice_weight: float | int = 5.0
+    mask_focal_weight: float | int = 5.0
+    mask_cross_entropy_weight: float | int = 0.0
+    no_object_weight: float | int = 0.1
+    focal_gamma: float | int = 2.0
+    deep_supervision: bool = True
+    query_distance_threshold: float | int = 1.0
+    confidence_schedule: str = "increasing"
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        # PreTrainedConfig's own default names are LABEL_0 and LABEL_1.
+        if self.id2label is None and "num_labels" not in kwargs:
+            self.id2label = {0: "silent", 1: "sounding"}
+            self.label2id = {"silent": 0, "sounding": 1}
+        super().__post_init__(**kwargs)
+
+    def validate_strides(self):
+        strides = [*self.feature_strides, self.mask_stride]
+        if not self.feature_strides or any(stride < 1 or stride & (stride - 1) for stride in strides):
+            raise ValueError(f"feature_strides and mask_stride must be powers of two, got {strides}")
+        if any(coarse <= fine for coarse, fine in zip(strides, strides[1:], strict=False)):
+            raise ValueError(f"feature_strides must descend towards mask_stride, got {strides}")
+
+    def validate_attention(self):
+        if self.hidden_size % (2 * self.num_attention_heads):
+            raise ValueError(
+                f"hidden_size must be a multiple of twice num_attention_heads, got hidden_size={self.hidden_size} "
+                f"and num_attention_heads={self.num_attention_heads}"
+            )
+
+    def validate_confidence_schedule(self):
+        if self.confidence_schedule not in ("increasing", "fixed"):
+            raise ValueError(f'confidence_schedule must be "increasing" or "fixed", got {self.confidence_schedule!r}')
+
+    @classmethod
+    def preset_names(cls) -> list[str]:
+        """The names that `from_preset` takes."""
+        return sorted(path.stem for path in PRESETS_FOLDER.glob("*.json"))
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides) -> "AussConfig":
+        """
+        The shipped configuration called `name`, or the one in the JSON file `name`; `overrides` replace its fields.
+
+        Raises:
+            ValueError: no preset and no file has that name.
+        """
+        path = Path(name) if name.endswith(".json") else PRESETS_FOLDER / f"{name}.json"
+        if not path.is_file():
+            raise ValueError(f"no preset is called {name!r}: use one of {', '.join(cls.preset_names())}, or a JSON file")
+        return cls.from_dict(json.loads(path.read_text(encoding="utf-8")) | overrides)
+
+
+__all__ = ["AussAudioConfig", "AussConfig"]

@@ -1,0 +1,54 @@
+"""The audio encoder VGGish (Hershey et al. 2017; paper, Sec. 3.1): log-mel examples to A_ori, T x e_0."""
+
+import torch
+from torch import nn
+
+from ..configuration.configuration_auss import AussAudioConfig
+
+
+class VGGish(nn.Module):
+    """
+    The standard VGGish network, its final ReLU included, for any widths.
+
+    With the default configuration layers and their order are those of the public `torchvggish` weights file.
+    """
+
+    def __init__(self, config: AussAudioConfig):
+        super().__init__()
+        layers, channels = [], 1
+        for stage_channels, depth in zip(config.stage_channels, config.stage_depths, strict=True):
+            for _ in range(depth):
+                layers.append(nn.Conv2d(channels, stage_channels, kernel_size=3, padding=1))
+                if config.batch_norm:
+                    layers.append(nn.BatchNorm2d(stage_channels))
+                layers.append(nn.ReLU())
+                channels = stage_channels
+            layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
+        self.features = nn.Sequential(*layers)
+        shrink = 2 ** len(config.stage_channels)
+        flat_features = channels * (config.num_frames // shrink) * (config.num_mel_bins // shrink)
+        self.embeddings = nn.Sequential(
+            nn.Linear(flat_features, config.hidden_features),
+            nn.ReLU(),
+            nn.Linear(config.hidden_features, config.hidden_features),
+            nn.ReLU(),
+            nn.Linear(config.hidden_features, config.embedding_size),
+            nn.ReLU(),
+        )
+
+    def forward(self, input_features: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            input_features: (B, T, 96, 64) log-mel, frames by bands.
+
+        Returns:
+            A_ori, (B, T, e_0), not negative.
+        """
+        batch_size, num_examples = input_features.shape[:2]
+        maps = self.features(input_features.flatten(0, 1).unsqueeze(1))
+        # The public weights expect TensorFlow's order: time, band, channel.
+        flat = maps.permute(0, 2, 3, 1).flatten(1)
+        return self.embeddings(flat).unflatten(0, (batch_size, num_examples))
+
+
+__all__ = ["VGGish"]

