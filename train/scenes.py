@@ -1,0 +1,215 @@
+"""Objects that move over a background: frames at any time, and how much of each object is visible in them.
+
+The visual post-production of Chen et al. ("Unraveling Instance Associations", CVPR 2024), with motion: drift,
+wobble, turning and growing. Sizes and places are shares of the frame, so a scene can be looked at cheaply at a small
+size before it is drawn at its own.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+SHOWN = 0.55  # every object shows at least this share of itself...
+SHOWN_AREA = 0.04  # ...and covers at least this share of the frame
+MARGIN = 1.06  # what the small look asks for above that
+LONGEST = 0.62  # an object's longer side, in square roots of the frame's area
+GROWTH = 0.08  # how much an object's side grows or shrinks, either way
+LOOK = 56  # pixels of the shorter side in the small look
+TRIES = 80
+BACKGROUND_SCALE = 1.12  # the background is larger than the frame and slides behind it
+
+
+class Pose(NamedTuple):
+    """Centre in shares of width and height, area in shares of the frame (were it not rotated or hidden), degrees."""
+
+    x: float
+    y: float
+    area: float
+    degrees: float
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A path over a time that runs from 0 to 1: linear in place, size and angle, with a wobble laid over it."""
+
+    start: Pose
+    stop: Pose
+    wobble: tuple[float, float, float]  # shares of width and of height, and degrees
+    cycles: tuple[float, float, float]
+    phases: tuple[float, float, float]
+    reach: tuple[float, float]  # the centre stays this far from the edges, in shares of width and of height
+
+    def pose(self, time: float) -> Pose:
+        linear = [first + (last - first) * time for first, last in zip(self.start, self.stop, strict=True)]
+        waves = [
+            size * np.sin(2 * np.pi * (cycles * time + phase))
+            for size, cycles, phase in zip(self.wobble, self.cycles, self.phases, strict=True)
+        ]
+        x = np.clip(linear[0] + waves[0], self.reach[0], 1 - self.reach[0])
+        y = np.clip(linear[1] + waves[1], self.reach[1], 1 - self.reach[1])
+        return Pose(float(x), float(y), linear[2], linear[3] + float(waves[2]))
+
+
+def random_motion(rng, picture: Image.Image, areas: tuple[float, float], height: int, width: int, laps=1.0) -> Motion:
+    """A path on which the whole object stays inside the frame.
+
+    Args:
+        picture: RGBA; its shape decides how far it must keep from the edges.
+        areas: the smallest and the largest share of the frame, drawn evenly on a logarithmic scale.
+        laps: how many times as long as five seconds the path takes; a longer one wobbles more often.
+    """
+    fill = np.asarray(picture.getchannel("A"), np.float32).mean() / 255  # share of its own box
+    frame = height * width
+    pixels = picture.width * picture.height
+    longest = min(LONGEST * np.sqrt(frame), 0.9 * min(height, width))
+    largest = fill * pixels * (longest / max(picture.size)) ** 2 / frame
+    area = min(np.exp(rng.uniform(*np.log(areas))), largest)
+    grown = area * (1 + rng.uniform(0, GROWTH) * np.array([-1, 1]) * rng.choice([-1, 1])) ** 2
+    turn, sway = rng.uniform(-14, 14), rng.uniform(2, 7)
+    turned = rng.uniform(-7, 7)
+    steepest = np.radians(min(90, abs(turn) + abs(turned) + sway))
+    scale = np.sqrt(grown.max() * frame / (fill * pixels))
+    half_width, half_height = scale * picture.width / 2, scale * picture.height / 2
+    cos, sin = np.cos(steepest), np.sin(steepest)
+    reach = (
+        min(0.5, (half_width * cos + half_height * sin + 1) / width),
+        min(0.5, (half_height * cos + half_width * sin + 1) / height),
+    )
+    start, drift = rng.random(2), rng.normal(0, 0.35, 2)
+    stop = np.clip(start + drift, 0, 1)
+    places = [[low + (1 - 2 * low) * share for low, share in zip(reach, end, strict=True)] for end in (start, stop)]
+    return Motion(
+        start=Pose(*places[0], float(grown[0]), turn - turned),
+        stop=Pose(*places[1], float(grown[1]), turn + turned),
+        wobble=(rng.uniform(0.01, 0.05), rng.uniform(0.01, 0.05), sway),
+        cycles=tuple(rng.uniform(0.5, 1.6, 3) * laps),
+        phases=tuple(rng.random(3)),
+        reach=reach,
+    )
+
+
+class MovingObject:
+    """A cut-out on its path, prepared for frames of one size.
+
+    Args:
+        picture: the cut-out, RGBA.
+        motion: its path.
+        height, width: the frame's size in pixels.
+    """
+
+    def __init__(self, picture: Image.Image, motion: Motion, height: int, width: int):
+        self.motion, self.height, self.width = motion, height, width
+        fill = np.asarray(picture.getchannel("A"), np.float32).sum() / 255
+        largest = max(motion.start.area, motion.stop.area)
+        scale = np.sqrt(largest * height * width / fill)
+        size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+        # Reduced once, with a filter that sees every pixel: the bicubic of each frame's small change does not.
+        self.picture = picture.resize(size, Image.Resampling.LANCZOS) if size != picture.size else picture
+        self.largest = largest
+
+    def patch(self, time: float) -> tuple[Image.Image, int, int]:
+        """The turned and scaled cut-out (RGBA) and the row and column of its upper left corner, inside the frame."""
+        pose = self.motion.pose(time)
+        scale, angle = np.sqrt(pose.area / self.largest), np.radians(pose.degrees)
+        cos, sin = np.cos(angle), np.sin(angle)
+        width, height = self.picture.size
+        extent_x = scale * (width * abs(cos) + height * abs(sin)) / 2 + 1
+        extent_y = scale * (height * abs(cos) + width * abs(sin)) / 2 + 1
+        centre_x, centre_y = pose.x * self.width, pose.y * self.height
+        left, top = max(0, int(centre_x - extent_x)), max(0, int(centre_y - extent_y))
+        right = min(self.width, int(np.ceil(centre_x + extent_x)))
+        bottom = min(self.height, int(np.ceil(centre_y + extent_y)))
+        # Output pixel (u, v) shows the picture at R(-angle) / scale · (u + left - centre) + middle.
+        a, b = cos / scale, sin / scale
+        x, y = left - centre_x, top - centre_y
+        coefficients = (a, b, a * x + b * y + width / 2, -b, a, -b * x + a * y + height / 2)
+        size = (max(1, right - left), max(1, bottom - top))
+        affine, bicubic = Image.Transform.AFFINE, Image.Resampling.BICUBIC
+        return self.picture.transform(size, affine, coefficients, bicubic), top, left
+
+
+class Scene:
+    """Objects from the undermost to the uppermost over a sliding background.
+
+    Args:
+        objects: pictures with their motions.
+        background: RGB uint8, `BACKGROUND_SCALE` times the frame in each direction; None leaves it black.
+        slide: start and stop of the background's corner, in shares of the spare room: ((y, x), (y, x)).
+    """
+
+    def __init__(self, objects, height: int, width: int, background: np.ndarray | None = None, slide=((0, 0), (0, 0))):
+        self.height, self.width = height, width
+        self.objects = [MovingObject(picture, motion, height, width) for picture, motion in objects]
+        self.background, self.slide = background, np.asarray(slide, np.float64)
+
+    def _backdrop(self, time: float) -> np.ndarray:
+        if self.background is None:
+            return np.zeros((self.height, self.width, 3), np.float32)
+        spare = np.array(self.background.shape[:2]) - (self.height, self.width)
+        y, x = np.round((self.slide[0] + (self.slide[1] - self.slide[0]) * time) * spare).astype(int)
+        return self.background[y : y + self.height, x : x + self.width].astype(np.float32)
+
+    def draw(self, time: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The scene at a time in [0, 1].
+
+        Returns the frame (height, width, 3) uint8; the visible share of each pixel that belongs to each object
+        (objects, height, width) float32 in [0, 1]; and the same as if no object hid another.
+        """
+        frame = self._backdrop(time)
+        whole = np.zeros((len(self.objects), self.height, self.width), np.float32)
+        visible = whole.copy()
+        for index, moving in enumerate(self.objects):
+            patch, top, left = moving.patch(time)
+            pixels = np.asarray(patch, np.float32)
+            alpha = pixels[..., 3] / 255
+            area = np.s_[top : top + alpha.shape[0], left : left + alpha.shape[1]]
+            frame[area] += (pixels[..., :3] - frame[area]) * alpha[..., None]
+            visible[(slice(0, index), *area)] *= 1 - alpha
+            visible[(index, *area)] = whole[(index, *area)] = alpha
+        return np.clip(frame.round(), 0, 255).astype(np.uint8), visible, whole
+
+    def worst_visibility(self, times) -> float:
+        """The least, over objects and times, of shown share / SHOWN and shown area / SHOWN_AREA: 1 or more is good."""
+        worst = np.inf
+        for time in times:
+            _, visible, whole = self.draw(time)
+            shown, full = (visible > 0.5).sum((1, 2)), (whole > 0.5).sum((1, 2))
+            share = (shown / np.maximum(full, 1)).min() / SHOWN
+            worst = min(worst, share, shown.min() / (self.height * self.width) / SHOWN_AREA)
+        return float(worst)
+
+
+def arrange(rng, pictures, areas, height: int, width: int, times, laps=1.0, background=None) -> Scene:
+    """Find paths on which every object stays well visible, sounding or not, so that visibility tells nothing.
+
+    Paths are drawn again until each object shows `SHOWN` of itself and `SHOWN_AREA` of the frame at all `times`;
+    they are first tried on a frame of `LOOK` pixels. After `TRIES` the best one found is taken: thin cut-outs may
+    have no way to cover that much.
+    """
+    small = min(1.0, LOOK / min(height, width))
+    small_height, small_width = round(height * small), round(width * small)
+    thumbnails = []
+    for picture in pictures:
+        thumbnail = picture.copy()
+        thumbnail.thumbnail((LOOK, LOOK), Image.Resampling.BOX)
+        thumbnails.append(thumbnail)
+    slide = rng.random((2, 2))
+    best, chosen = -1.0, None
+    for attempt in range(TRIES):
+        top = max(areas[0] * 1.02, areas[1] * 0.985**attempt)
+        motions = [random_motion(rng, picture, (areas[0], top), height, width, laps) for picture in pictures]
+        look = Scene(list(zip(thumbnails, motions, strict=True)), small_height, small_width)
+        score = look.worst_visibility(times)
+        if score < MARGIN and attempt < TRIES - 1 and score <= best:
+            continue
+        scene = Scene(list(zip(pictures, motions, strict=True)), height, width, background, slide)
+        if score >= MARGIN and scene.worst_visibility(times) >= 1:
+            return scene
+        if score > best:
+            best, chosen = score, scene
+    return chosen
+
+
+__all__ = ["Motion", "MovingObject", "Pose", "Scene", "arrange", "random_motion"]
