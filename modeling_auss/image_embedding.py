@@ -16,6 +16,12 @@ def resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
+def projection(in_channels: int, out_channels: int) -> nn.Sequential:
+    """A 1x1 convolution and a group norm, so that maps of any backbone meet at one scale, as in [5]."""
+    norm = nn.GroupNorm(math.gcd(32, out_channels), out_channels)
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False), norm)
+
+
 class UpsamplingStep(nn.Module):
     """One step of "gradually upsample": bilinear, the lateral map if there is one, and a depthwise 3x3 refinement."""
 
@@ -44,9 +50,9 @@ class ImageEmbeddingExtractor(nn.Module):
         self.strides = (*config.feature_strides, config.mask_stride)
         self.backbone = AutoBackbone.from_config(config.backbone_config)
         *lateral_channels, top_channels = self.backbone.channels
-        self.top_projection = nn.Conv2d(top_channels, config.hidden_size, kernel_size=1)
+        self.top_projection = projection(top_channels, config.hidden_size)
         self.lateral_projections = nn.ModuleList(
-            nn.Conv2d(channels, config.hidden_size, kernel_size=1)
+            projection(channels, config.hidden_size)
             for channels in (lateral_channels if config.lateral_connections else ())
         )
         self.upsampling_steps = nn.ModuleList(UpsamplingStep(config.hidden_size) for _ in self.strides)
@@ -55,14 +61,14 @@ class ImageEmbeddingExtractor(nn.Module):
     def lateral_maps(self, maps: tuple[torch.Tensor, ...], height: int) -> dict[int, torch.Tensor]:
         """The projected lateral maps by their stride, which a backbone does not tell: it is read off their heights."""
         laterals = {}
-        for projection, lateral in zip(self.lateral_projections, maps, strict=False):
+        for project, lateral in zip(self.lateral_projections, maps, strict=False):
             stride = 2 ** round(math.log2(height / lateral.shape[-2]))
             if stride not in self.strides:
                 raise ValueError(
                     f"backbone_config.out_features gives a map of stride {stride}, but lateral_connections can only add "
                     f"maps at feature_strides and mask_stride, {self.strides}: leave that stage out"
                 )
-            laterals[stride] = projection(lateral)
+            laterals[stride] = project(lateral)
         return laterals
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:

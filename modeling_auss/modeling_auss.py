@@ -59,6 +59,8 @@ class AussPreTrainedModel(PreTrainedModel):
             if module.query_embedding is not None:
                 init.normal_(module.query_embedding)
         elif isinstance(module, FusionDecoder):
+            # The product of Eq. 12 sums e terms of unit scale: mask logits shall start near 0, not near sqrt(e).
+            init.xavier_uniform_(module.mask_head.weight, gain=module.mask_head.in_features**-0.5)
             init.normal_(module.level_embedding)
             if module.query_position_embedding is not None:
                 init.normal_(module.query_position_embedding)

@@ -1,0 +1,60 @@
+"""A network small enough for every test: a two-stage ResNet, eight queries of sixteen features, three fusion blocks."""
+
+import pytest
+import torch
+from transformers import ResNetConfig
+
+from auss.configuration.configuration_auss import AussAudioConfig, AussConfig
+from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+
+
+def make_tiny_config(**overrides) -> AussConfig:
+    fields = dict(
+        backbone_config=ResNetConfig(
+            embedding_size=4,
+            hidden_sizes=[4, 8],
+            depths=[1, 1],
+            layer_type="basic",
+            out_features=["stage1", "stage2"],
+        ),
+        audio_config=AussAudioConfig(
+            stage_channels=(2, 2, 4, 4), stage_depths=(1, 1, 1, 1), hidden_features=8, embedding_size=8
+        ),
+        num_queries=8,
+        hidden_size=16,
+        num_attention_heads=2,
+        intermediate_size=16,
+        num_audio_layers=1,
+        num_fusion_layers=3,
+        feature_strides=(8, 4),
+        mask_stride=2,
+    )
+    return AussConfig(**(fields | overrides))
+
+
+@pytest.fixture
+def tiny_config():
+    return make_tiny_config()
+
+
+@pytest.fixture
+def tiny_model(tiny_config):
+    torch.manual_seed(0)
+    return AussForAudioVisualSegmentation(tiny_config).eval()
+
+
+@pytest.fixture
+def make_config():
+    return make_tiny_config
+
+
+@pytest.fixture
+def make_inputs():
+    def make(batch=2, frames=3, examples=5, size=(32, 32)):
+        generator = torch.Generator().manual_seed(1)
+        return {
+            "pixel_values": torch.randn(batch, frames, 3, *size, generator=generator),
+            "input_features": torch.randn(batch, examples, 96, 64, generator=generator),
+        }
+
+    return make
