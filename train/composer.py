@@ -35,8 +35,8 @@ def check_counts(name: str, counts: tuple[int, int, int]) -> None:
 def check_library(library: ObjectLibrary) -> None:
     if len(library.categories) < LEAST_CATEGORIES or not library.sounding:
         raise ValueError(
-            f"objects must hold {LEAST_CATEGORIES} or more categories with pictures, one of them with a sound, so that "
-            f"something can be silent; {library.objects} has {len(library.categories)} with pictures "
+            f"objects must hold {LEAST_CATEGORIES} or more categories with pictures, one of them with a sound, "
+            f"so that something can be silent; {library.objects} has {len(library.categories)} with pictures "
             f"({', '.join(library.categories) or 'none'}), {len(library.sounding)} of them with sounds"
         )
 
@@ -167,8 +167,8 @@ def compose_data_set(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     three = {"nargs": 3, "type": int, "metavar": ("TRAIN", "VAL", "TEST")}
     parser.add_argument("out", type=Path, metavar="OUT", help="a new or an empty folder")
-    parser.add_argument("--objects", type=Path, metavar="DIR", help="CATEGORY/*.png (RGBA cut-outs) and CATEGORY/*.wav, "
-                        ".ogg or .flac; without it, ten drawn categories with synthesised sounds")  # fmt: skip
+    parser.add_argument("--objects", type=Path, metavar="DIR", help="CATEGORY/*.png (RGBA cut-outs) and "
+                        "CATEGORY/*.wav, .ogg or .flac; without it, ten drawn categories with synthesised sounds")  # fmt: skip
     parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures; without it, drawn ones")
     parser.add_argument("--s4", default=[200, 40, 40], help="counts of single-source clips (200 40 40)", **three)
     parser.add_argument("--ms3", default=[100, 20, 20], help="counts of multi-source clips (100 20 20)", **three)

@@ -1,4 +1,4 @@
-"""Where composed scenes get their pictures, sounds and backgrounds from: drawn and synthesised, or the user's files."""
+"""Where composed scenes get pictures, sounds and backgrounds from: drawn and synthesised, or the user's files."""
 
 from functools import lru_cache
 from pathlib import Path

@@ -42,7 +42,7 @@ def repeat(rng, samples: int, period: float, hit: Callable[[int], np.ndarray], j
     wave, number, start = np.zeros(samples, np.float32), 0, rng.uniform(0, 0.3) * period
     while start * SAMPLING_RATE < samples:
         first = max(0, round((start + period * rng.uniform(-jitter, jitter)) * SAMPLING_RATE))
-        part = hit(number)[: samples - first]
+        part = hit(number)[: max(0, samples - first)]
         wave[first : first + len(part)] += part
         start, number = start + period, number + 1
     return wave
