@@ -1,0 +1,16 @@
+"""`python -m auss.train` and `accelerate launch -m auss.train`: the same as `auss train`."""
+
+import argparse
+import sys
+
+from .train import add_arguments, run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="auss.train", description="Train an audio-visual segmentation model.")
+    add_arguments(parser)
+    return run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

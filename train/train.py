@@ -1,0 +1,292 @@
+"""`auss train`, also `accelerate launch -m auss.train`: the paper's training (Sec. 4.2) as one Accelerate loop."""
+
+import argparse
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import datasets
+import torch
+from accelerate import Accelerator, skip_first_batches
+from accelerate.logging import get_logger
+from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, set_seed
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from ..inference.drawing import training_curves
+from ..processing.processing_auss import AussProcessor
+from .arguments import (
+    DataArguments,
+    OptimArguments,
+    RunArguments,
+    add_arguments,
+    differences,
+    from_namespace,
+    save_arguments,
+)
+from .avsbench import load_avsbench
+from .checkpoint import Position, delete_checkpoints, load_newest_checkpoint, save_checkpoint
+from .evaluate import evaluate
+from .preparation import create_eval_loader, create_model, create_train_loader
+from .schedule import create_optimizer, create_scheduler
+from .seeded_rows import SeededRows, augmentation_seed
+
+logger = get_logger(__name__)
+
+ARGUMENTS_FILE = "arguments.json"
+HISTORY_FILE = "history.json"
+CURVES_FILE = "curves.png"
+
+
+@dataclass
+class Training:
+    """Everything a run holds, prepared by the accelerator."""
+
+    accelerator: Accelerator
+    model: nn.Module
+    processor: AussProcessor
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    rows: SeededRows
+    train_loader: DataLoader
+    eval_loader: DataLoader | None
+    data: DataArguments
+    optim: OptimArguments
+    run: RunArguments
+    position: Position = field(default_factory=Position)
+    # Sums of the loss terms since the last entry of the history, and over how many batches.
+    term_sums: dict[str, torch.Tensor] = field(default_factory=dict)
+    term_count: int = 0
+
+    @property
+    def network(self) -> nn.Module:
+        """The model without what the accelerator wraps around it."""
+        return self.accelerator.unwrap_model(self.model)
+
+
+def check_finite(outputs, step: int, clip_ids: list[str]) -> None:
+    """Raises FloatingPointError naming the step, the terms and the clips if the loss is not a number."""
+    if not torch.isfinite(outputs.loss):
+        terms = ", ".join(f"{name} {float(term):.4g}" for name, term in outputs.loss_dict.items())
+        raise FloatingPointError(
+            f"the loss of step {step} is {float(outputs.loss)} ({terms}) on clips {', '.join(clip_ids)}: lower "
+            "learning_rate, or look at these clips"
+        )
+
+
+def epoch_batches(training: Training) -> DataLoader:
+    """The batches of the current epoch that are still to do, in the order that seed and epoch give."""
+    position = training.position
+    training.rows.set_epoch(position.epoch)
+    training.train_loader.set_epoch(position.epoch)
+    return skip_first_batches(training.train_loader, position.batch) if position.batch else training.train_loader
+
+
+def train_step(training: Training, batch: dict) -> None:
+    """Forward, loss, backward; and, when enough batches are accumulated, the optimiser's step."""
+    accelerator, position = training.accelerator, training.position
+    # Dropout draws from the global generator: what it draws shall depend on where the run stands and on nothing else.
+    place = position.batch * accelerator.num_processes + accelerator.process_index
+    torch.manual_seed(augmentation_seed(training.run.seed, position.epoch, place))
+    training.network.set_training_progress(position.step / training.optim.steps)
+    clip_ids, _ = batch.pop("clip_id"), batch.pop("category")
+    with accelerator.accumulate(training.model):
+        outputs = training.model(**batch)
+        check_finite(outputs, position.step, clip_ids)
+        accelerator.backward(outputs.loss)
+        if accelerator.sync_gradients and training.optim.max_gradient_norm > 0:
+            accelerator.clip_grad_norm_(training.model.parameters(), training.optim.max_gradient_norm)
+        training.optimizer.step()
+        training.scheduler.step()
+        training.optimizer.zero_grad()
+    for name, term in {"loss": outputs.loss, **outputs.loss_dict}.items():
+        training.term_sums[name] = training.term_sums.get(name, 0.0) + term.detach().float()
+    training.term_count += 1
+
+
+def train_one_epoch(training: Training, bar: tqdm) -> None:
+    """Trains to the end of the epoch or of the run; logs, validates and saves on the way."""
+    position = training.position
+    training.model.train()
+    for batch in epoch_batches(training):
+        train_step(training, batch)
+        position.batch += 1
+        if training.accelerator.sync_gradients:
+            position.step += 1
+            bar.update()
+            after_step(training, bar)
+            if position.step == training.optim.steps:
+                return
+    position.epoch += 1
+    position.batch = 0
+
+
+def after_step(training: Training, bar: tqdm) -> None:
+    """What is due at this step: an entry of the history, a validation, a checkpoint."""
+    run, step = training.run, training.position.step
+    last = step == training.optim.steps
+    saves = last or step % run.checkpoint_every == 0
+    # A checkpoint begins a new mean, so that a resumed run's history is that of an uninterrupted one.
+    if saves or step % run.log_every == 0:
+        log_terms(training, bar)
+    if training.eval_loader is not None and (last or step % run.eval_every == 0):
+        validate(training, bar)
+    if saves:
+        save_checkpoint(training.accelerator, Path(run.output), training.position, run.keep_checkpoints)
+
+
+def log_terms(training: Training, bar: tqdm) -> None:
+    """Adds the mean of each loss term since the last time, over all processes, to the history."""
+    names = sorted(training.term_sums)
+    means = torch.stack([training.term_sums[name] for name in names]) / training.term_count
+    means = training.accelerator.reduce(means, "mean").tolist()
+    losses = dict(zip(names, means, strict=True))
+    position = training.position
+    position.history.append(
+        {
+            "step": position.step,
+            "epoch": position.epoch,
+            "learning_rate": max(training.scheduler.get_last_lr()),
+            "losses": losses,
+        }
+    )
+    training.term_sums, training.term_count = {}, 0
+    bar.set_postfix({**getattr(bar, "scores", {}), "loss": f"{losses['loss']:.3f}"})
+
+
+def validate(training: Training, bar: tqdm) -> None:
+    """Scores the validation split, adds M_J and M_F to the history and draws the curves."""
+    num_labels = training.network.config.num_labels
+    results = evaluate(
+        training.accelerator, training.model, training.eval_loader, training.processor, num_labels, "validation"
+    )
+    scores = {"validation_M_J": results["M_J"], "validation_M_F": results["M_F"]}
+    training.position.history.append({"step": training.position.step, **scores})
+    bar.scores = {"M_J": f"{results['M_J']:.3f}"}
+    if training.accelerator.is_main_process:
+        save_history(training)
+
+
+def save_history(training: Training) -> None:
+    output = Path(training.run.output)
+    (output / HISTORY_FILE).write_text(json.dumps(training.position.history, indent=1) + "\n", encoding="utf-8")
+    training_curves(training.position.history, output / CURVES_FILE)
+
+
+def prepare_output(data: DataArguments, optim: OptimArguments, run: RunArguments) -> None:
+    """
+    Makes the output folder and writes the arguments into it.
+
+    Raises:
+        ValueError: it is a file, or it has files and neither `resume` nor `overwrite` is given.
+    """
+    output = Path(run.output)
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"output must be a folder, got {run.output!r}, which is a file")
+    if output.is_dir() and any(output.iterdir()) and not (run.resume or run.overwrite):
+        raise ValueError(
+            f"output must be a new or an empty folder, got {run.output!r}, which has files: pass --resume to go on "
+            "with its run, or --overwrite to start anew"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    if run.overwrite:
+        delete_checkpoints(output)
+    if run.resume and (output / ARGUMENTS_FILE).is_file():
+        for name, (saved, given) in differences((data, optim, run), output / ARGUMENTS_FILE).items():
+            logger.warning(
+                "resuming with %s=%r where the run began with %r: the result will be another", name, given, saved
+            )
+    save_arguments((data, optim, run), output / ARGUMENTS_FILE)
+
+
+def validation_rows(data: DataArguments, run: RunArguments) -> SeededRows | Subset:
+    """The validation clips, or `eval_clips` of them, evenly spread."""
+    rows = SeededRows(load_avsbench(data.data, data.name, "val"))
+    if run.eval_clips is None or run.eval_clips >= len(rows):
+        return rows
+    return Subset(rows, [index * len(rows) // run.eval_clips for index in range(run.eval_clips)])
+
+
+def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Training:
+    """Arguments to a run that is ready to go, at its beginning or where the newest checkpoint stands."""
+    accelerator = Accelerator(
+        mixed_precision=run.mixed_precision,
+        gradient_accumulation_steps=optim.accumulation,
+        # batch_size counts the clips of all processes, so that their number does not change the training.
+        dataloader_config=DataLoaderConfiguration(split_batches=True, use_seedable_sampler=True, data_seed=run.seed),
+        # A batch without any annotated frame leaves the heads' parameters unused.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    if accelerator.is_main_process:
+        prepare_output(data, optim, run)
+    accelerator.wait_for_everyone()
+    set_seed(run.seed)
+    rows = SeededRows(load_avsbench(data.data, data.name, "train"), run.seed)
+    model, processor = create_model(data, run, optim.backbone_rate)
+    num_labels = model.config.num_labels
+    optimizer = create_optimizer(model, optim.learning_rate, optim.backbone_rate, optim.weight_decay)
+    scheduler = create_scheduler(optimizer, optim.steps, optim.warmup, optim.power)
+    train_loader = create_train_loader(rows, processor, data, num_labels, run.seed)
+    eval_loader = None
+    if run.eval_every:
+        eval_loader = create_eval_loader(
+            validation_rows(data, run), processor, num_labels, data.batch_size, data.workers
+        )
+        eval_loader = accelerator.prepare(eval_loader)
+    model, optimizer, scheduler, train_loader = accelerator.prepare(model, optimizer, scheduler, train_loader)
+    training = Training(
+        accelerator, model, processor, optimizer, scheduler, rows, train_loader, eval_loader, data, optim, run
+    )
+    if run.resume:
+        training.position = load_newest_checkpoint(accelerator, Path(run.output)) or Position()
+        logger.info("resuming at step %d", training.position.step)
+    return training
+
+
+def train(data: DataArguments, optim: OptimArguments, run: RunArguments) -> list[dict]:
+    """
+    Trains a model and saves it, with its processor, arguments, history and curves, in `run.output`.
+
+    Returns:
+        The history: entries as `inference.drawing.history_series` takes them.
+
+    Raises:
+        ValueError: arguments that do not go together, an output folder with files, data that `load_avsbench` refuses.
+        FloatingPointError: the loss became infinite or not a number.
+    """
+    datasets.disable_progress_bars()
+    training = start(data, optim, run)
+    accelerator, position = training.accelerator, training.position
+    with tqdm(
+        total=optim.steps,
+        initial=position.step,
+        desc="training",
+        unit="step",
+        disable=not accelerator.is_main_process,
+    ) as bar:
+        while position.step < optim.steps:
+            train_one_epoch(training, bar)
+    accelerator.wait_for_everyone()
+    weights = accelerator.get_state_dict(training.model)
+    if accelerator.is_main_process:
+        training.network.save_pretrained(run.output, state_dict=weights)
+        training.processor.save_pretrained(run.output)
+        save_history(training)
+    accelerator.wait_for_everyone()
+    return position.history
+
+
+def run(arguments: argparse.Namespace) -> int:
+    data, optim, run_arguments = from_namespace(arguments)
+    history = train(data, optim, run_arguments)
+    output = Path(run_arguments.output)
+    scores = [entry for entry in history if "validation_M_J" in entry]
+    print(f"model   {output}")
+    print(f"curves  {output / CURVES_FILE}")
+    if scores:
+        print(f"validation M_J {scores[-1]['validation_M_J']:.3f}, M_F {scores[-1]['validation_M_F']:.3f}")
+    return 0
+
+
+__all__ = ["Training", "add_arguments", "run", "train"]
