@@ -1,0 +1,81 @@
+"""The log-mel examples that VGGish hears: the front end of Hershey et al. 2017, batched in torch.
+
+Follows `mel_features.py` of the AudioSet VGGish release (Apache-2.0), to which the tests hold it. All frames of all
+clips go through one FFT and one product by the mel matrix.
+
+Everything is float64 until the end. A clip takes 3 ms that way; in float32 a loud pure tone leaves FFT noise in the
+quiet bands that the logarithm of (x + 0.01) turns into errors of 7e-4, above the 1e-4 that pretrained weights are
+promised.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+SAMPLING_RATE = 16_000  # Hz
+WINDOW_LENGTH = 400  # samples: 25 ms
+HOP_LENGTH = 160  # samples: 10 ms
+FFT_LENGTH = 512
+NUM_MEL_BINS = 64
+LOWEST_MEL_HZ = 125.0
+HIGHEST_MEL_HZ = 7500.0
+LOG_OFFSET = 0.01
+NUM_EXAMPLE_FRAMES = 96
+EXAMPLE_HOP = NUM_EXAMPLE_FRAMES * HOP_LENGTH  # samples: 0.96 s
+EXAMPLE_LENGTH = (NUM_EXAMPLE_FRAMES - 1) * HOP_LENGTH + WINDOW_LENGTH  # samples: 0.975 s
+
+# The mel scale of HTK: mel = 1127 ln(1 + f / 700).
+MEL_BREAK_HZ = 700.0
+MEL_HIGH_Q = 1127.0
+
+
+def hertz_to_mel(hertz: np.ndarray | float) -> np.ndarray:
+    """The HTK mel of a frequency in Hz."""
+    return MEL_HIGH_Q * np.log1p(np.asarray(hertz) / MEL_BREAK_HZ)
+
+
+@lru_cache(maxsize=1)
+def mel_matrix() -> np.ndarray:
+    """The weight of each FFT bin in each mel band, (257, 64) float64: triangles that are linear in mel, not in Hz."""
+    bins = hertz_to_mel(np.linspace(0.0, SAMPLING_RATE / 2, FFT_LENGTH // 2 + 1))[:, None]  # (257, 1)
+    edges = np.linspace(hertz_to_mel(LOWEST_MEL_HZ), hertz_to_mel(HIGHEST_MEL_HZ), NUM_MEL_BINS + 2)
+    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
+    rising = (bins - lower) / (centre - lower)
+    falling = (upper - bins) / (upper - centre)
+    weights = np.maximum(0.0, np.minimum(rising, falling))
+    weights[0] = 0.0  # HTK leaves the DC bin out
+    return weights
+
+
+def cut_into_examples(waveform: torch.Tensor) -> torch.Tensor:
+    """Cuts a waveform (samples,) at 16 kHz into the samples (T, 15600) of its examples, 15360 samples apart.
+
+    A waveform shorter than one example is filled up with silence; a tail too short for another example is dropped, as
+    the reference does.
+    """
+    missing = EXAMPLE_LENGTH - waveform.shape[0]
+    if missing > 0:
+        waveform = torch.nn.functional.pad(waveform, (0, missing))
+    return waveform.unfold(0, EXAMPLE_LENGTH, EXAMPLE_HOP)
+
+
+def log_mel(examples: torch.Tensor) -> torch.Tensor:
+    """The log-mel spectrograms (E, 96, 64) float64 of the samples (E, 15600) of examples at 16 kHz."""
+    examples = examples.to(torch.float64)
+    window = torch.hann_window(WINDOW_LENGTH, periodic=True, dtype=examples.dtype, device=examples.device)
+    frames = examples.unfold(1, WINDOW_LENGTH, HOP_LENGTH) * window  # (E, 96, 400)
+    magnitude = torch.fft.rfft(frames, n=FFT_LENGTH).abs()  # (E, 96, 257)
+    weights = torch.from_numpy(mel_matrix()).to(examples.device)
+    return torch.log(magnitude @ weights + LOG_OFFSET)
+
+
+def log_mel_examples(waveforms: Sequence[np.ndarray | torch.Tensor]) -> list[torch.Tensor]:
+    """Turns waveforms (samples,) at 16 kHz, nominally in [-1, 1], into log-mel examples (T, 96, 64) float32 each.
+
+    T is 1 + (samples - 15600) // 15360, at least 1. The clips may differ in length; they are computed together.
+    """
+    examples = [cut_into_examples(torch.as_tensor(waveform, dtype=torch.float64)) for waveform in waveforms]
+    features = log_mel(torch.cat(examples)).to(torch.float32)
+    return list(features.split([clip.shape[0] for clip in examples]))

@@ -1,0 +1,80 @@
+"""From the network's output back to masks of the frames' own size (Eq. 20-21)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import interpolate
+
+# Numbers that are resized at once: 64 MiB of float32, however many frames a clip has and however large they are.
+MAX_RESIZED_VALUES = 2**24
+
+# The smallest float32 above one half.
+ABOVE_HALF = 0.5 + 2.0**-24
+
+
+def _checked_sizes(target_sizes: Any, num_clips: int) -> list[tuple[int, int]]:
+    sizes = target_sizes.tolist() if hasattr(target_sizes, "tolist") else list(target_sizes)
+    if len(sizes) != num_clips:
+        raise ValueError(
+            f"target_sizes must hold one (height, width) for each of the {num_clips} clips of outputs.logits, "
+            f"got {len(sizes)}"
+        )
+    sizes = [size.tolist() if hasattr(size, "tolist") else size for size in sizes]
+    for size in sizes:
+        if (
+            not isinstance(size, Sequence)
+            or len(size) != 2
+            or not all(isinstance(side, int) and side > 0 for side in size)
+        ):
+            raise ValueError(f"target_sizes must hold pairs of positive integers (height, width), got {size!r}")
+    return [tuple(size) for size in sizes]
+
+
+def segment_frames(logits: torch.Tensor, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The labels (F, *size) int64 and the scores (F, *size) float32 of frames' logits (F, K, h, w)."""
+    logits = logits.to(torch.float32)
+    if tuple(logits.shape[-2:]) != size:
+        logits = interpolate(logits, size=size, mode="bilinear", align_corners=False)
+    # Of equal values argmax takes the first, so that a tie with label 0 is silent.
+    labels = logits.argmax(dim=1)
+    total = logits.sum(dim=1)
+    scores = torch.where(total > 0, 1 - logits[:, 0] / total, torch.zeros_like(total)).clamp(0, 1)
+    if logits.shape[1] == 2:
+        # Rounding may move a score across one half where the labels all but tie; the argmax decides.
+        scores = torch.where(labels == 1, scores.clamp(min=ABOVE_HALF), scores.clamp(max=0.5))
+    return labels, scores
+
+
+def post_process_audio_visual_segmentation(
+    outputs: Any, target_sizes: Sequence[tuple[int, int]] | None = None
+) -> list[dict[str, torch.Tensor]]:
+    """Turns the output of `AussForAudioVisualSegmentation` into masks of the wanted size.
+
+    Args:
+        outputs: what the model returned; its `logits` (B, F, K, h, w) in [0, 1] of any floating type, on any device.
+        target_sizes: the (height, width) in pixels to resize to, one for each clip; `None` keeps (h, w).
+
+    Returns:
+        A dictionary for each clip: `segmentation` (F, height, width) int64, the label of every pixel, 0 (silent) where
+        labels tie or nothing claims the pixel; `scores` (F, height, width) float32 in [0, 1], the share of the labels
+        other than silent, 0 where nothing claims the pixel. With two labels `scores > 0.5` is `segmentation == 1`.
+
+    Raises:
+        ValueError: `outputs` has no five-dimensional `logits`; `target_sizes` holds the wrong number of sizes, or
+            something else than pairs of positive integers.
+    """
+    logits = getattr(outputs, "logits", None)
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 5:
+        got = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(outputs).__name__
+        raise ValueError(f"outputs must have logits of shape (B, F, K, h, w), got {got}")
+    num_clips, _, num_labels, *own_size = logits.shape
+    sizes = [tuple(own_size)] * num_clips if target_sizes is None else _checked_sizes(target_sizes, num_clips)
+
+    results = []
+    for clip, (height, width) in zip(logits.detach(), sizes, strict=True):
+        frames_at_once = max(1, MAX_RESIZED_VALUES // (num_labels * height * width))
+        parts = [segment_frames(frames, (height, width)) for frames in clip.split(frames_at_once)]
+        segmentation, scores = (torch.cat(part) for part in zip(*parts, strict=True))
+        results.append({"segmentation": segmentation, "scores": scores})
+    return results

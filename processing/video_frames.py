@@ -1,0 +1,162 @@
+"""Frames as users have them, checked and stacked: every clip becomes one tensor (F, 3, H, W)."""
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers.image_utils import ChannelDimension
+
+ACCEPTED = "frames: a list of PIL images, an array (F, H, W, 3) or (F, 3, H, W), a list of frames or of such clips"
+
+# What a frame may have: grey, RGB, RGB with alpha.
+CHANNEL_COUNTS = (1, 3, 4)
+WHITE = 255
+MODES_WITH_ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
+
+
+def is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray | torch.Tensor)
+
+
+def is_frame(value: Any) -> bool:
+    """Whether `value` is a single picture: a PIL image or a three-dimensional array."""
+    return isinstance(value, Image.Image) or (is_array(value) and value.ndim == 3)
+
+
+def to_tensor(array: np.ndarray | torch.Tensor, name: str) -> torch.Tensor:
+    """An array as a tensor that shares its memory where torch can."""
+    if isinstance(array, torch.Tensor):
+        return array
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must hold uint8 or floating-point values, got {array.dtype}")
+    # torch takes no negative strides, as turning BGR round leaves them, and warns of memory that is not to be written.
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+
+def list_of_videos(videos: Any) -> list:
+    """Splits `videos` into its clips: each is a four-dimensional array or a list of frames.
+
+    A single frame is a clip of one frame; a list of frames is one clip; a five-dimensional array or a list of clips
+    is a batch.
+
+    Raises:
+        ValueError: `videos` is empty, a path, or something that holds no frames.
+    """
+    if isinstance(videos, str | os.PathLike):
+        raise ValueError(f"videos must be decoded {ACCEPTED}; got the path {str(videos)!r}: decode the file first")
+    if is_frame(videos):
+        return [[videos]]
+    if is_array(videos) and videos.ndim in (4, 5):
+        clips = [videos] if videos.ndim == 4 else list(videos)
+    elif isinstance(videos, list | tuple):
+        clips = [videos] if len(videos) and is_frame(videos[0]) else list(videos)
+    else:
+        got = f"shape {tuple(videos.shape)}" if is_array(videos) else type(videos).__name__
+        raise ValueError(f"videos must be {ACCEPTED}; got {got}")
+    if len(clips) == 0:
+        raise ValueError(f"videos holds no clip; it must be {ACCEPTED}")
+    return clips
+
+
+def pil_to_rgb(image: Image.Image) -> torch.Tensor:
+    """A PIL image of any mode as (H, W, 3) uint8; what is transparent turns white, as everywhere in Transformers."""
+    if image.mode != "RGB":
+        if image.mode in MODES_WITH_ALPHA or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, (WHITE,) * 4), image)
+        image = image.convert("RGB")
+    return torch.from_numpy(np.array(image))
+
+
+def to_rgb(frames: torch.Tensor, name: str) -> torch.Tensor:
+    """Frames (F, C, H, W), C grey, RGB or RGB with alpha, as (F, 3, H, W)."""
+    num_channels = frames.shape[1]
+    if num_channels == 1:
+        return frames.expand(-1, 3, -1, -1)
+    if num_channels == 4:
+        if frames.dtype != torch.uint8:
+            raise ValueError(f"{name} has an alpha channel, which only uint8 frames may have; got {frames.dtype}")
+        alpha = frames[:, 3:].float() / WHITE
+        return (frames[:, :3] * alpha + WHITE * (1 - alpha)).round().to(torch.uint8)
+    return frames
+
+
+def channels_first(frames: torch.Tensor, name: str, data_format: str | ChannelDimension | None) -> torch.Tensor:
+    """Moves the channels of frames (F, H, W, C) before the rows; by default they are the axis of 1, 3 or 4."""
+    if data_format is None:
+        if frames.shape[1] in CHANNEL_COUNTS:
+            data_format = ChannelDimension.FIRST
+        elif frames.shape[3] in CHANNEL_COUNTS:
+            data_format = ChannelDimension.LAST
+        else:
+            raise ValueError(f"{name} must be {ACCEPTED}; got shape {tuple(frames.shape)}, without 1, 3 or 4 channels")
+    return frames if ChannelDimension(data_format) == ChannelDimension.FIRST else frames.permute(0, 3, 1, 2)
+
+
+def checked_values(frames: torch.Tensor, name: str) -> torch.Tensor:
+    """Leaves uint8 frames as they are, makes other numbers float32, and refuses what is no pixel value."""
+    if frames.dtype == torch.uint8:
+        return frames
+    if frames.dtype == torch.bool or frames.is_complex():
+        raise ValueError(f"{name} must hold uint8 or floating-point values, got {frames.dtype}")
+    frames = frames.to(torch.float32)
+    if not torch.isfinite(frames).all():
+        raise ValueError(f"{name} holds NaN or infinite values")
+    return frames
+
+
+def stack_frames(clip: list | tuple, name: str, data_format: str | ChannelDimension | None) -> torch.Tensor:
+    """Stacks the frames of one clip to (F, C, H, W).
+
+    Raises:
+        ValueError: no frames, frames of unequal size, or something that is no frame.
+    """
+    if len(clip) == 0:
+        raise ValueError(f"{name} has no frames; a clip must have one at least")
+    frames = []
+    for index, frame in enumerate(clip):
+        if not is_frame(frame):
+            got = f"shape {tuple(frame.shape)}" if is_array(frame) else type(frame).__name__
+            raise ValueError(f"{name}[{index}] must be a PIL image or an array (H, W, 3) or (3, H, W), got {got}")
+        if isinstance(frame, Image.Image):
+            frames.append(pil_to_rgb(frame).permute(2, 0, 1))
+        else:
+            frames.append(channels_first(to_tensor(frame, name)[None], name, data_format)[0])
+    shapes = sorted({tuple(frame.shape) for frame in frames})
+    if len(shapes) > 1:
+        sizes = ", ".join(" x ".join(map(str, shape)) for shape in shapes)
+        raise ValueError(f"{name} has frames of unequal size: {sizes} (channels x height x width); they must be equal")
+    return torch.stack(frames)
+
+
+def clip_to_tensor(
+    clip: Any,
+    name: str = "videos",
+    data_format: str | ChannelDimension | None = None,
+    convert_rgb: bool = True,
+) -> torch.Tensor:
+    """Turns one clip into a tensor (F, 3, H, W), uint8 where it was that and float32 otherwise.
+
+    Args:
+        clip: a four-dimensional array with the channels behind the frames or last, or a list of frames.
+        name: what the error messages call it.
+        data_format: where the channels of arrays are; by default it is the axis of 1, 3 or 4.
+        convert_rgb: whether grey arrays are repeated thrice and arrays with alpha laid on white; PIL images always
+            are.
+
+    Raises:
+        ValueError: no frames, frames of unequal size, another shape or type, or a value that is NaN or infinite.
+    """
+    if isinstance(clip, list | tuple):
+        frames = stack_frames(clip, name, data_format)
+    elif is_array(clip) and clip.ndim == 4:
+        frames = channels_first(to_tensor(clip, name), name, data_format)
+    else:
+        got = f"shape {tuple(clip.shape)}" if is_array(clip) else type(clip).__name__
+        raise ValueError(f"{name} must be {ACCEPTED}; got {got}")
+    if frames.numel() == 0:
+        raise ValueError(f"{name} has no frames: its shape as (F, C, H, W) is {tuple(frames.shape)}")
+    frames = checked_values(frames, name)
+    return to_rgb(frames, name) if convert_rgb else frames

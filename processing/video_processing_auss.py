@@ -1,0 +1,96 @@
+"""`AussVideoProcessor`: the frames of clips to normalised pixels, on the base classes of Transformers."""
+
+from typing import Any
+
+import torch
+from transformers import BatchFeature
+from transformers.image_utils import (
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
+    ChannelDimension,
+    PILImageResampling,
+)
+from transformers.processing_utils import Unpack, VideosKwargs
+from transformers.utils import TensorType, logging
+from transformers.video_processing_utils import BaseVideoProcessor
+
+from .video_frames import clip_to_tensor, list_of_videos
+
+logger = logging.get_logger(__name__)
+
+
+class AussVideoProcessor(BaseVideoProcessor):
+    """Resizes, rescales and normalises frames.
+
+    The constructor takes what every video processor of Transformers takes. The defaults here: 224 x 224 pixels, by
+    bilinear interpolation with antialiasing; values from 0-255 to 0-1, then ImageNet's mean and standard deviation.
+    uint8 frames stay uint8 until they have their final size, which is the fast way.
+    """
+
+    model_input_names = ["pixel_values"]
+
+    resample = PILImageResampling.BILINEAR
+    size = {"height": 224, "width": 224}
+    default_to_square = True
+    image_mean = IMAGENET_DEFAULT_MEAN
+    image_std = IMAGENET_DEFAULT_STD
+    do_resize = True
+    do_rescale = True
+    rescale_factor = 1 / 255
+    do_normalize = True
+    do_convert_rgb = True
+    do_sample_frames = False
+
+    def preprocess(self, videos: Any, **kwargs: Unpack[VideosKwargs]) -> BatchFeature:
+        """Prepares one clip or a batch of clips.
+
+        Args:
+            videos: a clip: a list of PIL images of any mode, an array (F, H, W, C) or (F, C, H, W) of NumPy or torch,
+                or a list of such frames. A single frame is a clip of one. A list of clips or a five-dimensional array
+                is a batch. Values 0-255; floating-point frames in 0-1 need `do_rescale=False`.
+            kwargs: what the constructor takes, for this call only; and `return_tensors`, `"pt"`, `"np"` or `None` for
+                a list of tensors, one a clip.
+
+        Returns:
+            `pixel_values` (B, F, 3, H, W) float32.
+
+        Raises:
+            ValueError: no clips or frames; frames of unequal size in a clip; clips of unequal frame counts, or of
+                unequal size after the resizing; an array of another shape, with NaN or infinite values; a path.
+        """
+        data_format = kwargs.pop("input_data_format", None) or self.input_data_format
+        convert_rgb = kwargs.get("do_convert_rgb", self.do_convert_rgb)
+        clips = list_of_videos(videos)
+        names = [f"videos[{index}]" if len(clips) > 1 else "videos" for index in range(len(clips))]
+        tensors = [
+            clip_to_tensor(clip, name, data_format, convert_rgb) for clip, name in zip(clips, names, strict=True)
+        ]
+        if kwargs.get("do_rescale", self.do_rescale) and any(
+            clip.is_floating_point() and 0 < clip.max() <= 1 for clip in tensors
+        ):
+            logger.warning_once(
+                "videos holds floating-point frames with values in 0-1, which do_rescale divides by 255 once more: "
+                "pass do_rescale=False, or frames with values in 0-255"
+            )
+        return super().preprocess(tensors, input_data_format=ChannelDimension.FIRST, **kwargs)
+
+    def _preprocess(
+        self, videos: list[torch.Tensor], return_tensors: str | TensorType | None = None, **kwargs
+    ) -> BatchFeature:
+        frame_counts = [clip.shape[0] for clip in videos]
+        if len(set(frame_counts)) > 1:
+            raise ValueError(
+                f"videos holds clips of unequal frame counts, {frame_counts}: those of a batch must have equally many"
+            )
+        features = super()._preprocess(videos, return_tensors=None, **kwargs)
+        clips = [clip.to(torch.float32) for clip in features["pixel_values_videos"]]
+        shapes = sorted({tuple(clip.shape[-2:]) for clip in clips})
+        if len(shapes) > 1:
+            raise ValueError(
+                f"videos holds clips of unequal size after processing, {shapes} (height, width): give them equal "
+                "sizes, or set do_resize with a height and a width"
+            )
+        return BatchFeature(data={"pixel_values": clips}, tensor_type=return_tensors)
+
+
+__all__ = ["AussVideoProcessor"]

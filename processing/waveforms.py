@@ -1,0 +1,114 @@
+"""Waveforms as users have them, checked and turned into mono at 16 kHz."""
+
+import math
+import numbers
+from typing import Any
+
+import numpy as np
+import soxr
+import torch
+
+from .log_mel import SAMPLING_RATE
+
+MAX_CHANNELS = 2
+
+# Integer samples are PCM: full scale is the largest magnitude that the type can hold.
+FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31}
+
+ACCEPTED = "a waveform of shape (samples,), (channels, samples) or (samples, channels) with at most 2 channels"
+
+
+def list_of_waveforms(audio: Any) -> list:
+    """Splits `audio` into its clips: a list (or tuple) of waveforms is a batch; an array or a list of numbers is one.
+
+    Raises:
+        ValueError: `audio` is an empty list.
+    """
+    if not isinstance(audio, list | tuple):
+        return [audio]
+    if len(audio) == 0:
+        raise ValueError(f"audio is an empty list: it must hold one clip at least, each {ACCEPTED}")
+    is_number = isinstance(audio[0], numbers.Number) or getattr(audio[0], "ndim", None) == 0
+    return [audio] if is_number else list(audio)
+
+
+def sampling_rates(sampling_rate: Any, num_clips: int) -> list[float]:
+    """The sampling rate in Hz of each of `num_clips` clips, from one rate for all of them or one for each.
+
+    Raises:
+        ValueError: no rate, one that is not a positive finite number, or a wrong number of rates.
+    """
+    if sampling_rate is None:
+        raise ValueError(
+            "sampling_rate is missing: pass the rate of `audio` in Hz (one number, or one for each clip); "
+            f"audio at any other rate than {SAMPLING_RATE} Hz is resampled"
+        )
+    if hasattr(sampling_rate, "tolist"):  # NumPy and torch, scalars included
+        sampling_rate = sampling_rate.tolist()
+    rates = list(sampling_rate) if isinstance(sampling_rate, list | tuple) else [sampling_rate] * num_clips
+    if len(rates) != num_clips:
+        raise ValueError(
+            f"sampling_rate holds {len(rates)} rates for {num_clips} clips: pass one number, or one a clip"
+        )
+    for rate in rates:
+        if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not math.isfinite(rate) or rate <= 0:
+            raise ValueError(f"sampling_rate must be a positive number of Hz, got {rate!r}")
+    return [float(rate) for rate in rates]
+
+
+def to_array(waveform: Any, name: str) -> np.ndarray:
+    """`waveform` as a NumPy array, checked to be a waveform's shape and not empty."""
+    if isinstance(waveform, torch.Tensor):
+        waveform = waveform.detach().cpu()
+        # NumPy has no bfloat16.
+        waveform = (waveform.double() if waveform.is_floating_point() else waveform).numpy()
+    try:
+        array = np.asarray(waveform)
+    except ValueError as error:
+        raise ValueError(f"{name} must be {ACCEPTED}, got rows of unequal length") from error
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must be {ACCEPTED}, got {type(waveform).__name__} of dtype {array.dtype}")
+    if array.ndim not in (1, 2):
+        raise ValueError(
+            f"{name} must be {ACCEPTED}, got shape {array.shape} of {array.ndim} dimensions; "
+            "a batch is a list of waveforms"
+        )
+    if array.size == 0:
+        raise ValueError(f"{name} has no samples (shape {array.shape}); it must have one at least")
+    return array
+
+
+def to_mono(waveform: Any, name: str = "audio") -> np.ndarray:
+    """Turns one waveform into mono float64 (samples,), in [-1, 1] if it was integer PCM.
+
+    Args:
+        waveform: (samples,), or two-dimensional with one or two channels, which the shorter axis counts. A NumPy
+            array, torch tensor or list of any floating type, taken as it is; or int16 or int32 PCM.
+        name: what the error messages call it.
+
+    Raises:
+        ValueError: more dimensions or channels, no samples, another type, or a sample that is NaN or infinite.
+    """
+    array = to_array(waveform, name)
+    if array.dtype.kind == "f":
+        array = array.astype(np.float64)
+    elif array.dtype in FULL_SCALE:
+        array = array / FULL_SCALE[array.dtype]
+    else:
+        raise ValueError(f"{name} must hold floating-point, int16 or int32 samples, got {array.dtype}")
+    num_bad = array.size - np.count_nonzero(np.isfinite(array))
+    if num_bad:
+        raise ValueError(f"{name} must be finite, got {num_bad} NaN or infinite samples out of {array.size}")
+    if array.ndim == 2:
+        channel_axis = int(np.argmin(array.shape))
+        if array.shape[channel_axis] > MAX_CHANNELS:
+            raise ValueError(f"{name} must be {ACCEPTED}, got shape {array.shape}; a batch is a list of waveforms")
+        array = array.mean(axis=channel_axis)
+    return array
+
+
+def resample(waveform: np.ndarray, sampling_rate: float) -> np.ndarray:
+    """Resamples a waveform (samples,) from `sampling_rate` Hz to 16 kHz."""
+    if sampling_rate == SAMPLING_RATE:
+        return waveform
+    return soxr.resample(waveform, sampling_rate, SAMPLING_RATE, quality="HQ")

@@ -1,0 +1,119 @@
+"""Waveforms of every kind that users have become the same mono float64; the others are refused by name."""
+
+import numpy as np
+import pytest
+import torch
+
+from auss.processing.waveforms import list_of_waveforms, resample, sampling_rates, to_mono
+
+MONO = np.linspace(-0.9, 0.9, 50)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "tolerance"),
+    [
+        (MONO, 0),
+        (MONO.tolist(), 0),
+        (tuple(MONO), 0),
+        (torch.from_numpy(MONO), 0),
+        (torch.from_numpy(MONO).requires_grad_(), 0),
+        (MONO.astype(np.float32), 1e-7),
+        (MONO.astype(np.float16), 1e-3),
+        (torch.from_numpy(MONO).to(torch.bfloat16), 1e-2),
+        (np.round(MONO * 2**15).astype(np.int16), 2.0**-16),
+        (torch.from_numpy(np.round(MONO * 2**15)).to(torch.int16), 2.0**-16),
+        (np.round(MONO * 2**31).astype(np.int32), 2.0**-32),
+        (MONO[::-1].copy()[::-1], 0),
+        (MONO[None], 0),
+        (MONO[:, None], 0),
+        (np.stack([MONO + 0.05, MONO - 0.05]), 1e-12),
+        (np.stack([MONO + 0.05, MONO - 0.05], axis=1), 1e-12),
+    ],
+)
+def test_every_kind_becomes_the_same_mono(waveform, tolerance):
+    mono = to_mono(waveform)
+    assert mono.dtype == np.float64
+    assert mono.shape == (50,)
+    np.testing.assert_allclose(mono, MONO, rtol=0, atol=tolerance)
+
+
+def test_full_scale_integers_are_one():
+    assert to_mono(np.array([-(2**15), 0, 2**14], np.int16)).tolist() == [-1, 0, 0.5]
+
+
+def test_the_input_is_not_changed():
+    stereo = np.stack([MONO, -MONO])
+    before = stereo.copy()
+    to_mono(stereo)
+    np.testing.assert_array_equal(stereo, before)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "message"),
+    [
+        (np.array([0.0, np.nan, np.inf]), "must be finite, got 2 NaN or infinite samples out of 3"),
+        (torch.full((2, 10), torch.nan), "must be finite, got 20"),
+        (np.zeros(0), r"has no samples \(shape \(0,\)\)"),
+        (np.zeros((2, 0)), "has no samples"),
+        (np.zeros((1, 1, 100)), "got shape .1, 1, 100. of 3 dimensions"),
+        (np.float32(0.5), "of 0 dimensions"),
+        (np.zeros((3, 100)), "at most 2 channels, got shape .3, 100.; a batch is a list"),
+        (np.zeros(10, np.int64), "floating-point, int16 or int32 samples, got int64"),
+        (np.zeros(10, np.uint8), "got uint8"),
+        (np.zeros(10, bool), "got bool"),
+        (np.zeros(10, complex), "of dtype complex128"),
+        ("clip.wav", "got str of dtype"),
+        ({"array": MONO, "sampling_rate": 16_000}, "got dict of dtype object"),
+        ([[0.0, 0.1], [0.0]], "rows of unequal length"),
+    ],
+)
+def test_what_is_no_waveform_is_refused(waveform, message):
+    with pytest.raises(ValueError, match=r"audio\[3\] .*" + message):
+        to_mono(waveform, "audio[3]")
+
+
+def test_what_is_a_batch_and_what_is_a_clip():
+    assert len(list_of_waveforms(MONO)) == 1
+    assert len(list_of_waveforms(np.stack([MONO, MONO]))) == 1
+    assert list_of_waveforms([0.1, 0.2]) == [[0.1, 0.2]]
+    assert list_of_waveforms(list(MONO))[0] == list(MONO)
+    assert len(list_of_waveforms(list(torch.from_numpy(MONO)))) == 1
+    assert list_of_waveforms([[0.1, 0.2], [0.3]]) == [[0.1, 0.2], [0.3]]
+    assert len(list_of_waveforms((MONO, MONO, MONO))) == 3
+    with pytest.raises(ValueError, match="audio is an empty list"):
+        list_of_waveforms([])
+
+
+@pytest.mark.parametrize("rate", [16_000, 16_000.0, np.int64(16_000), torch.tensor(16_000), [16_000, 16_000]])
+def test_one_rate_or_one_for_each_clip(rate):
+    assert sampling_rates(rate, 2) == [16_000, 16_000]
+
+
+@pytest.mark.parametrize("rate", [0, -8000, float("nan"), float("inf"), True, "16000", [16_000, 0]])
+def test_rates_that_are_none_are_refused(rate):
+    with pytest.raises(ValueError, match="sampling_rate must be a positive number of Hz, got"):
+        sampling_rates(rate, 2)
+
+
+def test_a_missing_rate_and_a_wrong_number_of_rates_are_refused():
+    with pytest.raises(ValueError, match="sampling_rate is missing"):
+        sampling_rates(None, 1)
+    with pytest.raises(ValueError, match="sampling_rate holds 3 rates for 2 clips"):
+        sampling_rates([16_000] * 3, 2)
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000, 96_000])
+def test_resampling_keeps_a_tone(rate):
+    seconds = np.arange(rate) / rate
+    resampled = resample(np.sin(2 * np.pi * 440 * seconds), rate)
+    assert resampled.shape == (16_000,)
+    expected = np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    # The filter has nothing to look at before the beginning and behind the end.
+    np.testing.assert_allclose(resampled[500:-500], expected[500:-500], rtol=0, atol=1e-3)
+
+
+def test_resampling_removes_what_16_khz_cannot_hold():
+    seconds = np.arange(48_000) / 48_000
+    resampled = resample(np.sin(2 * np.pi * 12_000 * seconds), 48_000)
+    assert np.abs(resampled[500:-500]).max() < 1e-4
+    assert resample(seconds, 16_000) is seconds
