@@ -42,13 +42,18 @@ def random_timing(rng: np.random.Generator) -> np.ndarray:
     return (since >= 0) & (since < length) & (since != hole)
 
 
+def fade(samples: int) -> np.ndarray:
+    """An envelope (samples,) that rises from 0 and falls back to it, `FADE` seconds each."""
+    rise = np.minimum(1, np.arange(samples, dtype=np.float32) / (FADE * SAMPLING_RATE))
+    return rise * rise[::-1]
+
+
 def gated(wave: np.ndarray, sounding: np.ndarray) -> np.ndarray:
     """The wave (seconds * 16000,) only in its seconds (seconds,) bool, faded in and out at each stretch's ends."""
     gate = np.zeros(len(wave), np.float32)
     edges = np.flatnonzero(np.diff(sounding.astype(int), prepend=0, append=0)) * SAMPLING_RATE
     for start, stop in edges.reshape(-1, 2):
-        rise = np.minimum(1, np.arange(stop - start, dtype=np.float32) / (FADE * SAMPLING_RATE))
-        gate[start:stop] = rise * rise[::-1]
+        gate[start:stop] = fade(stop - start)
     return wave * gate
 
 
@@ -123,10 +128,8 @@ def compose_clip(library: ObjectLibrary, seed: int, subset: str, split: str, num
     images = [picture for _, picture in pictures]
     scene = arrange(rng, images, AREAS[subset], size, size, FRAME_TIMES, background=background)
 
-    drawn = [scene.draw(time) for time in FRAME_TIMES]
-    frames = np.stack([frame for frame, _, _ in drawn])
-    visible = np.stack([share for _, share, _ in drawn], axis=1) > 0.5  # (objects, 5, H, W)
-    whole = np.stack([share for _, _, share in drawn], axis=1) > 0.5
+    frames = np.stack([scene.frame(time) for time in FRAME_TIMES])
+    visible, whole = np.stack([scene.shapes(time) for time in FRAME_TIMES], axis=2)  # each (objects, 5, H, W)
     masks = (visible & timing[:, :, None, None]).any(axis=0)
 
     heard = np.flatnonzero(timing.any(axis=1))
@@ -153,4 +156,4 @@ def compose_clip(library: ObjectLibrary, seed: int, subset: str, split: str, num
     return ComposedClip(name, first, frames, masks, waveform, notes)
 
 
-__all__ = ["FRAME_TIMES", "SECONDS", "SPLITS", "SUBSETS", "ComposedClip", "compose_clip"]
+__all__ = ["FRAME_TIMES", "SECONDS", "SPLITS", "SUBSETS", "ComposedClip", "coloured_noise", "compose_clip", "fade"]

@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -75,8 +76,9 @@ def make_clips(tasks: list[tuple], workers: int, settings: tuple) -> Iterator[tu
         prepare_worker(*settings)
         yield from map(make_clip, tasks)
         return
-    # Not forked: the caller may hold threads of torch or of a decoder, which a fork would copy in mid-air.
-    context = get_context("spawn")
+    # Forked where that is the system's habit: a fresh interpreter would import torch first, which takes longer than
+    # a few hundred clips. The workers themselves run nothing that has threads.
+    context = get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker, initargs=settings) as pool:
         yield from pool.map(make_clip, tasks, chunksize=CHUNK)
 
@@ -167,8 +169,8 @@ def compose_data_set(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     three = {"nargs": 3, "type": int, "metavar": ("TRAIN", "VAL", "TEST")}
     parser.add_argument("out", type=Path, metavar="OUT", help="a new or an empty folder")
-    parser.add_argument("--objects", type=Path, metavar="DIR", help="CATEGORY/*.png (RGBA cut-outs) and "
-                        "CATEGORY/*.wav, .ogg or .flac; without it, ten drawn categories with synthesised sounds")  # fmt: skip
+    files = "CATEGORY/*.png (RGBA cut-outs) and CATEGORY/*.wav, .ogg or .flac"
+    parser.add_argument("--objects", type=Path, metavar="DIR", help=f"{files}; without it, the composer's own")
     parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures; without it, drawn ones")
     parser.add_argument("--s4", default=[200, 40, 40], help="counts of single-source clips (200 40 40)", **three)
     parser.add_argument("--ms3", default=[100, 20, 20], help="counts of multi-source clips (100 20 20)", **three)

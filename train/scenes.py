@@ -5,6 +5,7 @@ wobble, turning and growing. Sizes and places are shares of the frame, so a scen
 size before it is drawn at its own.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,12 +45,17 @@ class Motion:
     def pose(self, time: float) -> Pose:
         linear = [first + (last - first) * time for first, last in zip(self.start, self.stop, strict=True)]
         waves = [
-            size * np.sin(2 * np.pi * (cycles * time + phase))
+            size * math.sin(2 * math.pi * (cycles * time + phase))
             for size, cycles, phase in zip(self.wobble, self.cycles, self.phases, strict=True)
         ]
-        x = np.clip(linear[0] + waves[0], self.reach[0], 1 - self.reach[0])
-        y = np.clip(linear[1] + waves[1], self.reach[1], 1 - self.reach[1])
-        return Pose(float(x), float(y), linear[2], linear[3] + float(waves[2]))
+        x = min(max(linear[0] + waves[0], self.reach[0]), 1 - self.reach[0])
+        y = min(max(linear[1] + waves[1], self.reach[1]), 1 - self.reach[1])
+        return Pose(x, y, linear[2], linear[3] + waves[2])
+
+
+def filled_pixels(picture: Image.Image) -> float:
+    """How many pixels an RGBA cut-out covers, its edge counted by its alpha."""
+    return float(np.asarray(picture.getchannel("A"), np.float32).sum() / 255)
 
 
 def random_motion(rng, picture: Image.Image, areas: tuple[float, float], height: int, width: int, laps=1.0) -> Motion:
@@ -60,17 +66,15 @@ def random_motion(rng, picture: Image.Image, areas: tuple[float, float], height:
         areas: the smallest and the largest share of the frame, drawn evenly on a logarithmic scale.
         laps: how many times as long as five seconds the path takes; a longer one wobbles more often.
     """
-    fill = np.asarray(picture.getchannel("A"), np.float32).mean() / 255  # share of its own box
-    frame = height * width
-    pixels = picture.width * picture.height
+    frame, filled = height * width, filled_pixels(picture)
     longest = min(LONGEST * np.sqrt(frame), 0.9 * min(height, width))
-    largest = fill * pixels * (longest / max(picture.size)) ** 2 / frame
+    largest = filled * (longest / max(picture.size)) ** 2 / frame
     area = min(np.exp(rng.uniform(*np.log(areas))), largest)
     grown = area * (1 + rng.uniform(0, GROWTH) * np.array([-1, 1]) * rng.choice([-1, 1])) ** 2
     turn, sway = rng.uniform(-14, 14), rng.uniform(2, 7)
     turned = rng.uniform(-7, 7)
     steepest = np.radians(min(90, abs(turn) + abs(turned) + sway))
-    scale = np.sqrt(grown.max() * frame / (fill * pixels))
+    scale = np.sqrt(grown.max() * frame / filled)
     half_width, half_height = scale * picture.width / 2, scale * picture.height / 2
     cos, sin = np.cos(steepest), np.sin(steepest)
     reach = (
@@ -101,33 +105,32 @@ class MovingObject:
 
     def __init__(self, picture: Image.Image, motion: Motion, height: int, width: int):
         self.motion, self.height, self.width = motion, height, width
-        fill = np.asarray(picture.getchannel("A"), np.float32).sum() / 255
-        largest = max(motion.start.area, motion.stop.area)
-        scale = np.sqrt(largest * height * width / fill)
+        self.largest = max(motion.start.area, motion.stop.area)
+        scale = math.sqrt(self.largest * height * width / filled_pixels(picture))
         size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
         # Reduced once, with a filter that sees every pixel: the bicubic of each frame's small change does not.
         self.picture = picture.resize(size, Image.Resampling.LANCZOS) if size != picture.size else picture
-        self.largest = largest
+        self.alpha = self.picture.getchannel("A")
 
-    def patch(self, time: float) -> tuple[Image.Image, int, int]:
-        """The turned and scaled cut-out (RGBA) and the row and column of its upper left corner, inside the frame."""
+    def patch(self, picture: Image.Image, time: float) -> tuple[np.ndarray, tuple[slice, slice]]:
+        """`self.picture` or `self.alpha` turned and scaled as float32 in [0, 255], and its place in the frame."""
         pose = self.motion.pose(time)
-        scale, angle = np.sqrt(pose.area / self.largest), np.radians(pose.degrees)
-        cos, sin = np.cos(angle), np.sin(angle)
-        width, height = self.picture.size
+        scale, angle = math.sqrt(pose.area / self.largest), math.radians(pose.degrees)
+        cos, sin = math.cos(angle), math.sin(angle)
+        width, height = picture.size
         extent_x = scale * (width * abs(cos) + height * abs(sin)) / 2 + 1
         extent_y = scale * (height * abs(cos) + width * abs(sin)) / 2 + 1
         centre_x, centre_y = pose.x * self.width, pose.y * self.height
         left, top = max(0, int(centre_x - extent_x)), max(0, int(centre_y - extent_y))
-        right = min(self.width, int(np.ceil(centre_x + extent_x)))
-        bottom = min(self.height, int(np.ceil(centre_y + extent_y)))
+        right = min(self.width, math.ceil(centre_x + extent_x))
+        bottom = min(self.height, math.ceil(centre_y + extent_y))
         # Output pixel (u, v) shows the picture at R(-angle) / scale · (u + left - centre) + middle.
         a, b = cos / scale, sin / scale
         x, y = left - centre_x, top - centre_y
         coefficients = (a, b, a * x + b * y + width / 2, -b, a, -b * x + a * y + height / 2)
-        size = (max(1, right - left), max(1, bottom - top))
         affine, bicubic = Image.Transform.AFFINE, Image.Resampling.BICUBIC
-        return self.picture.transform(size, affine, coefficients, bicubic), top, left
+        moved = picture.transform((right - left, bottom - top), affine, coefficients, bicubic)
+        return np.asarray(moved, np.float32), (slice(top, bottom), slice(left, right))
 
 
 class Scene:
@@ -135,6 +138,7 @@ class Scene:
 
     Args:
         objects: pictures with their motions.
+        height, width: the frame's size in pixels.
         background: RGB uint8, `BACKGROUND_SCALE` times the frame in each direction; None leaves it black.
         slide: start and stop of the background's corner, in shares of the spare room: ((y, x), (y, x)).
     """
@@ -151,33 +155,41 @@ class Scene:
         y, x = np.round((self.slide[0] + (self.slide[1] - self.slide[0]) * time) * spare).astype(int)
         return self.background[y : y + self.height, x : x + self.width].astype(np.float32)
 
-    def draw(self, time: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The scene at a time in [0, 1].
-
-        Returns the frame (height, width, 3) uint8; the visible share of each pixel that belongs to each object
-        (objects, height, width) float32 in [0, 1]; and the same as if no object hid another.
-        """
+    def frame(self, time: float) -> np.ndarray:
+        """The picture at a time in [0, 1]: (height, width, 3) uint8."""
         frame = self._backdrop(time)
+        for moving in self.objects:
+            pixels, area = moving.patch(moving.picture, time)
+            frame[area] += (pixels[..., :3] - frame[area]) * (pixels[..., 3:] / 255)
+        return np.clip(frame.round(), 0, 255).astype(np.uint8)
+
+    def shapes(self, time: float) -> tuple[np.ndarray, np.ndarray]:
+        """Where each object is visible, and where it would be if none hid another, at a time in [0, 1].
+
+        Returns two boolean arrays (objects, height, width): a pixel counts from half of it on.
+        """
         whole = np.zeros((len(self.objects), self.height, self.width), np.float32)
         visible = whole.copy()
         for index, moving in enumerate(self.objects):
-            patch, top, left = moving.patch(time)
-            pixels = np.asarray(patch, np.float32)
-            alpha = pixels[..., 3] / 255
-            area = np.s_[top : top + alpha.shape[0], left : left + alpha.shape[1]]
-            frame[area] += (pixels[..., :3] - frame[area]) * alpha[..., None]
+            alpha, area = moving.patch(moving.alpha, time)
+            alpha = alpha / 255
             visible[(slice(0, index), *area)] *= 1 - alpha
             visible[(index, *area)] = whole[(index, *area)] = alpha
-        return np.clip(frame.round(), 0, 255).astype(np.uint8), visible, whole
+        return visible > 0.5, whole > 0.5
 
-    def worst_visibility(self, times) -> float:
-        """The least, over objects and times, of shown share / SHOWN and shown area / SHOWN_AREA: 1 or more is good."""
+    def worst_visibility(self, times, enough: float = -np.inf) -> float:
+        """The least, over objects and times, of shown share / SHOWN and shown area / SHOWN_AREA: 1 or more is good.
+
+        Stops looking once that is down to `enough`.
+        """
         worst = np.inf
         for time in times:
-            _, visible, whole = self.draw(time)
-            shown, full = (visible > 0.5).sum((1, 2)), (whole > 0.5).sum((1, 2))
+            visible, whole = self.shapes(time)
+            shown, full = visible.sum((1, 2)), whole.sum((1, 2))
             share = (shown / np.maximum(full, 1)).min() / SHOWN
             worst = min(worst, share, shown.min() / (self.height * self.width) / SHOWN_AREA)
+            if worst <= enough:
+                break
         return float(worst)
 
 
@@ -201,12 +213,14 @@ def arrange(rng, pictures, areas, height: int, width: int, times, laps=1.0, back
         top = max(areas[0] * 1.02, areas[1] * 0.985**attempt)
         motions = [random_motion(rng, picture, (areas[0], top), height, width, laps) for picture in pictures]
         look = Scene(list(zip(thumbnails, motions, strict=True)), small_height, small_width)
-        score = look.worst_visibility(times)
-        if score < MARGIN and attempt < TRIES - 1 and score <= best:
+        score = look.worst_visibility(times, enough=best)
+        if score <= best:
             continue
         scene = Scene(list(zip(pictures, motions, strict=True)), height, width, background, slide)
-        if score >= MARGIN and scene.worst_visibility(times) >= 1:
-            return scene
+        if score >= MARGIN:
+            score = scene.worst_visibility(times)
+            if score >= 1:
+                return scene
         if score > best:
             best, chosen = score, scene
     return chosen
