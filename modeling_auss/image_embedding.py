@@ -16,6 +16,11 @@ def resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
+def map_size(frame_size: tuple[int, int], stride: int) -> tuple[int, int]:
+    """(ceil(H / stride), ceil(W / stride))."""
+    return math.ceil(frame_size[0] / stride), math.ceil(frame_size[1] / stride)
+
+
 def projection(in_channels: int, out_channels: int) -> nn.Sequential:
     """A 1x1 convolution and a group norm, so that maps of any backbone meet at one scale, as in [5]."""
     norm = nn.GroupNorm(math.gcd(32, out_channels), out_channels)
@@ -33,7 +38,8 @@ class UpsamplingStep(nn.Module):
     def forward(self, maps: torch.Tensor, size: tuple[int, int], lateral: torch.Tensor | None) -> torch.Tensor:
         maps = resize(maps, size)
         if lateral is not None:
-            maps = maps + lateral
+            # A backbone that rounds sizes down, as ConvNeXt does, gives a map one row smaller.
+            maps = maps + resize(lateral, size)
         return maps + nn.functional.gelu(self.norm(self.refine(maps)))
 
 
@@ -58,11 +64,17 @@ class ImageEmbeddingExtractor(nn.Module):
         self.upsampling_steps = nn.ModuleList(UpsamplingStep(config.hidden_size) for _ in self.strides)
         self.mask_projection = nn.Conv2d(config.hidden_size, config.hidden_size, kernel_size=1)
 
-    def lateral_maps(self, maps: tuple[torch.Tensor, ...], height: int) -> dict[int, torch.Tensor]:
-        """The projected lateral maps by their stride, which a backbone does not tell: it is read off their heights."""
+    def lateral_maps(self, maps: tuple[torch.Tensor, ...], frame_size: tuple[int, int]) -> dict[int, torch.Tensor]:
+        """The projected lateral maps by their stride, which a backbone does not tell: it is read off their sizes."""
         laterals = {}
         for project, lateral in zip(self.lateral_projections, maps, strict=False):
-            stride = 2 ** round(math.log2(height / lateral.shape[-2]))
+            # Finest first, as the maps come. The ratio alone would take 17 rows over ceil(17 / 16) = 2 for stride 8.
+            fitting = [
+                stride
+                for stride in reversed(self.strides)
+                if stride not in laterals and map_size(frame_size, stride) == tuple(lateral.shape[-2:])
+            ]
+            stride = fitting[0] if fitting else 2 ** round(math.log2(frame_size[0] / lateral.shape[-2]))
             if stride not in self.strides:
                 raise ValueError(
                     f"backbone_config.out_features gives a map of stride {stride}, but lateral_connections can only add "
@@ -80,14 +92,13 @@ class ImageEmbeddingExtractor(nn.Module):
             f_1 ... f_3, each (B*F, e, ceil(H / stride), ceil(W / stride)), and the mask features h(f_4) of Eq. 12,
             (B*F, e, h, w).
         """
-        height, width = pixel_values.shape[-2:]
+        frame_size = pixel_values.shape[-2:]
         maps = self.backbone(pixel_values).feature_maps
-        laterals = self.lateral_maps(maps[:-1], height)
+        laterals = self.lateral_maps(maps[:-1], frame_size)
         embedding = self.top_projection(maps[-1])
         embeddings = []
         for stride, step in zip(self.strides, self.upsampling_steps, strict=True):
-            size = (math.ceil(height / stride), math.ceil(width / stride))
-            embedding = step(embedding, size, laterals.get(stride))
+            embedding = step(embedding, map_size(frame_size, stride), laterals.get(stride))
             embeddings.append(embedding)
         return embeddings[:-1], self.mask_projection(embeddings[-1])
 
