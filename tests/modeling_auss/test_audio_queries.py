@@ -1,0 +1,102 @@
+"""A2U: Eq. 1 as a triple sum, and the Dependency Catcher as torch's own encoder layers with copied weights."""
+
+import pytest
+import torch
+
+from auss.modeling_auss.audio_queries import AudioQueryGenerator, DependencyCatcherLayer, SpaceProjector
+
+
+def randomise(module: torch.nn.Module) -> torch.nn.Module:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(std=0.5)
+    return module.eval()
+
+
+def copied_encoder_layer(layer: DependencyCatcherLayer, heads: int) -> torch.nn.TransformerEncoderLayer:
+    attention, width = layer.self_attention, layer.feed_forward.expand.out_features
+    reference = torch.nn.TransformerEncoderLayer(16, heads, width, dropout=0.0, activation="relu", batch_first=True)
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    with torch.no_grad():
+        reference.self_attn.in_proj_weight.copy_(torch.cat([projection.weight for projection in projections]))
+        reference.self_attn.in_proj_bias.copy_(torch.cat([projection.bias for projection in projections]))
+    reference.self_attn.out_proj.load_state_dict(attention.o_proj.state_dict())
+    reference.linear1.load_state_dict(layer.feed_forward.expand.state_dict())
+    reference.linear2.load_state_dict(layer.feed_forward.contract.state_dict())
+    reference.norm1.load_state_dict(layer.self_attention_norm.state_dict())
+    reference.norm2.load_state_dict(layer.feed_forward_norm.state_dict())
+    return reference.eval()
+
+
+def test_space_projector_is_equation_1(tiny_config):
+    projector = randomise(SpaceProjector(tiny_config))
+    audio = torch.randn(2, 5, 8)
+    queries = projector(audio, torch.ones(2, 5, dtype=torch.bool))
+    number, channel = projector.number_projector, projector.channel_projector.weight.T  # (N, T), (e_0, e)
+    assert number.shape == (8, 5) and channel.shape == (8, 16)
+    assert len(list(projector.parameters())) == 2  # Eq. 1 has no bias
+    for clip in range(2):
+        for row in range(8):
+            for column in range(16):
+                literal = sum(
+                    number[row, t] * audio[clip, t, c] * channel[c, column] for t in range(5) for c in range(8)
+                )
+                assert queries[clip, row, column].item() == pytest.approx(literal.item(), abs=1e-5)
+
+
+def test_rank_is_the_number_of_examples_unless_queries_are_embedded(make_config):
+    valid = torch.ones(1, 5, dtype=torch.bool)
+    # Eight independent features, so that only T = 5 limits the rank.
+    audio = torch.eye(8)[:5].unsqueeze(0)
+    plain = randomise(SpaceProjector(make_config()))
+    assert torch.linalg.matrix_rank(plain(audio, valid)[0]) == 5
+    embedded = randomise(SpaceProjector(make_config(query_embedding=True)))
+    assert torch.linalg.matrix_rank(embedded(audio, valid)[0]) == 8
+    without = embedded(audio, valid) - embedded.query_embedding
+    expected = embedded.number_projector @ audio @ embedded.channel_projector.weight.T
+    torch.testing.assert_close(without, expected, rtol=0, atol=1e-5)
+
+
+def test_examples_that_are_missing_add_nothing(tiny_config):
+    projector = randomise(SpaceProjector(tiny_config))
+    audio = torch.randn(1, 5, 8)
+    valid = torch.tensor([[True, False, True, True, False]])
+    literal = sum(
+        torch.outer(projector.number_projector[:, t], projector.channel_projector(audio[0, t])) for t in (0, 2, 3)
+    )
+    torch.testing.assert_close(projector(audio, valid)[0], literal, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_dependency_catcher_layer_is_torchs_encoder_layer(make_config, implementation, heads):
+    config = make_config(num_attention_heads=heads, intermediate_size=24)
+    config._attn_implementation = implementation
+    layer = randomise(DependencyCatcherLayer(config))
+    queries = torch.randn(2, 8, 16)
+    expected = copied_encoder_layer(layer, heads)(queries)
+    torch.testing.assert_close(layer(queries), expected, rtol=0, atol=2e-5)
+
+
+def test_generator_is_the_projector_and_then_every_layer(make_config):
+    generator = randomise(AudioQueryGenerator(make_config(num_audio_layers=3)))
+    audio, valid = torch.randn(2, 5, 8), torch.ones(2, 5, dtype=torch.bool)
+    assert len(generator.dependency_catcher) == 3
+    expected = generator.space_projector(audio, valid)
+    for layer in generator.dependency_catcher:
+        expected = copied_encoder_layer(layer, heads=2)(expected)
+    torch.testing.assert_close(generator(audio, valid), expected, rtol=0, atol=5e-5)
+
+
+def test_no_layers_leave_the_projector_alone(make_config):
+    generator = randomise(AudioQueryGenerator(make_config(num_audio_layers=0)))
+    audio, valid = torch.randn(2, 5, 8), torch.ones(2, 5, dtype=torch.bool)
+    assert torch.equal(generator(audio, valid), generator.space_projector(audio, valid))
+
+
+def test_clips_are_independent(tiny_config):
+    generator = randomise(AudioQueryGenerator(tiny_config))
+    audio, valid = torch.randn(3, 5, 8), torch.ones(3, 5, dtype=torch.bool)
+    alone = torch.cat([generator(audio[i : i + 1], valid[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(generator(audio, valid), alone, rtol=0, atol=1e-5)

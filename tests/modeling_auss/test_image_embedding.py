@@ -1,0 +1,157 @@
+"""The image embedding extractor over ResNet, Swin and timm backbones: shapes, laterals, and the exact shortcut."""
+
+import math
+
+import pytest
+import torch
+from transformers import ResNetConfig, SwinConfig, TimmBackboneConfig
+
+from auss.modeling_auss.image_embedding import ImageEmbeddingExtractor, UpsamplingStep, resize
+
+
+def resnet(*stages) -> ResNetConfig:
+    return ResNetConfig(
+        embedding_size=4,
+        hidden_sizes=[4, 8, 8, 12],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=[f"stage{stage}" for stage in stages],
+    )
+
+
+def swin(*stages) -> SwinConfig:
+    return SwinConfig(
+        embed_dim=8,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 2, 4, 8],
+        window_size=2,
+        image_size=32,
+        out_features=[f"stage{stage}" for stage in stages],
+    )
+
+
+def timm_lite0(*stages) -> TimmBackboneConfig:
+    return TimmBackboneConfig(
+        backbone="tf_efficientnet_lite0", use_pretrained_backbone=False, out_indices=list(stages)
+    )
+
+
+def make_extractor(make_config, **overrides) -> ImageEmbeddingExtractor:
+    torch.manual_seed(0)
+    return ImageEmbeddingExtractor(make_config(**overrides)).eval()
+
+
+def assert_shapes(extractor, size, strides=(32, 16, 8), mask_stride=4, frames=2):
+    embeddings, mask_features = extractor(torch.randn(frames, 3, *size))
+    expected = [(frames, 16, math.ceil(size[0] / stride), math.ceil(size[1] / stride)) for stride in strides]
+    assert [tuple(embedding.shape) for embedding in embeddings] == expected
+    assert mask_features.shape == (frames, 16, math.ceil(size[0] / mask_stride), math.ceil(size[1] / mask_stride))
+    assert all(tensor.isfinite().all() for tensor in (*embeddings, mask_features))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 97), (50, 130), (7, 5)])
+@pytest.mark.parametrize("make_backbone", [resnet, swin])
+def test_any_size_without_laterals(make_config, make_backbone, size):
+    overrides = dict(backbone_config=make_backbone(3), feature_strides=(8, 4, 2), mask_stride=1)
+    assert_shapes(make_extractor(make_config, **overrides), size, (8, 4, 2), 1)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 97), (130, 50)])
+@pytest.mark.parametrize("make_backbone", [resnet, swin, timm_lite0])
+def test_any_size_with_laterals(make_config, make_backbone, size):
+    backbone_config = make_backbone(1, 2, 3, 4)
+    overrides = dict(feature_strides=(32, 16, 8), mask_stride=4, lateral_connections=True)
+    assert_shapes(make_extractor(make_config, backbone_config=backbone_config, **overrides), size)
+
+
+@pytest.mark.parametrize("height", [1, 16, 17, 33, 47, 49])
+@pytest.mark.parametrize("make_backbone", [resnet, swin])
+def test_laterals_of_small_frames(make_config, make_backbone, height):
+    # ceil(17 / 16) = 2 rows: their stride, read as 17 / 2, would look like 8.
+    overrides = dict(feature_strides=(32, 16, 8), mask_stride=4, lateral_connections=True)
+    extractor = make_extractor(make_config, backbone_config=make_backbone(1, 2, 3, 4), **overrides)
+    assert_shapes(extractor, (height, 40))
+    assert_shapes(extractor, (40, height))
+
+
+def test_lateral_of_a_stride_that_is_not_upsampled_to_is_refused(make_config):
+    overrides = dict(feature_strides=(32, 16), mask_stride=8, lateral_connections=True)
+    extractor = make_extractor(make_config, backbone_config=resnet(1, 2, 3, 4), **overrides)
+    with pytest.raises(ValueError, match="stride 4.*lateral_connections"):
+        extractor(torch.randn(1, 3, 64, 64))
+
+
+def test_laterals_reach_the_embedding_of_their_own_stride_and_all_finer_ones(make_config):
+    overrides = dict(feature_strides=(32, 16, 8), mask_stride=4, lateral_connections=True)
+    extractor = make_extractor(make_config, backbone_config=resnet(1, 2, 3, 4), **overrides)
+    frames = torch.randn(1, 3, 64, 64)
+    before, mask_before = extractor(frames)
+    with torch.no_grad():
+        extractor.lateral_projections[1][-1].bias.add_(1.0)  # stage 2 has stride 8
+    after, mask_after = extractor(frames)
+    assert [torch.equal(x, y) for x, y in zip(before, after, strict=True)] == [True, True, False]
+    assert not torch.allclose(mask_before, mask_after)
+
+
+def test_without_laterals_only_the_last_map_counts(make_config):
+    extractor = make_extractor(make_config, backbone_config=resnet(2, 3), feature_strides=(8, 4, 2), mask_stride=1)
+    assert len(extractor.lateral_projections) == 0
+    embeddings, _ = extractor(torch.randn(1, 3, 32, 32))
+    embeddings[0].sum().backward()
+    assert extractor.top_projection[0].weight.shape[1] == 8  # stage 3's channels
+
+
+@pytest.mark.parametrize(("size", "target"), [((4, 6), (9, 11)), ((9, 11), (4, 6)), ((2, 2), (1, 1))])
+def test_resize_commutes_with_projection_and_with_the_product_by_a_query(size, target):
+    torch.manual_seed(0)
+    maps, weight, query = torch.randn(2, 8, *size), torch.randn(5, 8), torch.randn(5)
+    projected = torch.einsum("oc,bchw->bohw", weight, resize(maps, target))
+    torch.testing.assert_close(projected, resize(torch.einsum("oc,bchw->bohw", weight, maps), target))
+    product = torch.einsum("o,bohw->bhw", query, projected)
+    after = resize(torch.einsum("o,oc,bchw->bhw", query, weight, maps).unsqueeze(1), target).squeeze(1)
+    torch.testing.assert_close(product, after, rtol=1e-4, atol=1e-4)
+
+
+def test_resize_to_the_same_size_is_the_identity():
+    maps = torch.randn(1, 2, 3, 4)
+    assert resize(maps, (3, 4)) is maps
+
+
+def test_upsampling_step_written_out():
+    torch.manual_seed(0)
+    step = UpsamplingStep(8)
+    maps, lateral = torch.randn(2, 8, 3, 4), torch.randn(2, 8, 6, 8)
+    summed = torch.nn.functional.interpolate(maps, size=(6, 8), mode="bilinear") + lateral
+    refined = torch.stack(
+        [
+            torch.nn.functional.conv2d(summed[:, c : c + 1], step.refine.weight[c : c + 1], padding=1)[:, 0]
+            + step.refine.bias[c]
+            for c in range(8)
+        ],
+        dim=1,
+    )
+    expected = summed + torch.nn.functional.gelu(step.norm(refined))
+    torch.testing.assert_close(step(maps, (6, 8), lateral), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("make_backbone", [resnet, swin])
+def test_frames_are_independent(make_config, make_backbone):
+    extractor = make_extractor(make_config, backbone_config=make_backbone(1, 2), lateral_connections=True)
+    frames = torch.randn(3, 3, 40, 33)
+    together = extractor(frames)[1]
+    alone = torch.cat([extractor(frame.unsqueeze(0))[1] for frame in frames])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [("tf_efficientnet_lite0", (1, 2, 3, 4)), ("resnet18", (1, 2, 3, 4)), ("convnext_atto", (0, 1, 2, 3))],
+)
+def test_timm_backbones_run_forward_and_backward(make_config, name, stages):
+    backbone_config = TimmBackboneConfig(backbone=name, use_pretrained_backbone=False, out_indices=list(stages))
+    overrides = dict(feature_strides=(32, 16, 8), mask_stride=4, lateral_connections=True)
+    extractor = make_extractor(make_config, backbone_config=backbone_config, **overrides).train()
+    embeddings, mask_features = extractor(torch.randn(2, 3, 65, 70))
+    sum(tensor.square().sum() for tensor in (*embeddings, mask_features)).backward()
+    missing = [name for name, parameter in extractor.named_parameters() if parameter.grad is None]
+    assert missing == []
