@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from tqdm import tqdm
 from transformers.utils import logging
 
 from .augmentation import ClipAugmentation
-from .clips import IGNORED_LABEL, decode_clip
+from .clips import IGNORED_LABEL, decode_audio, decode_clip
 
 logger = logging.get_logger(__name__)
 
@@ -21,6 +22,46 @@ def resize_labels(labels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         for old, new in zip(labels.shape[-2:], size, strict=True)
     )
     return labels[:, rows[:, None], columns[None, :]]
+
+
+def extract_audio(
+    extractor, waveform: torch.Tensor, sampling_rate: int, clip_id: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-mel (T, 96, 64) of a waveform (samples,) and its mask (T,), T being the extractor's `num_audio_examples`."""
+    seconds = len(waveform) / sampling_rate
+    if seconds >= extractor.num_audio_examples + 1:
+        logger.warning_once(
+            f"the sound of clip {clip_id!r} takes {seconds:.1f} s; only the first {extractor.num_audio_examples} "
+            "examples of 0.96 s are heard: raise num_audio_examples of the feature extractor and of the configuration "
+            "to hear more"
+        )
+    # One clip at a time: its spectrum stays in the CPU's cache, a batch's does not (2.6 against 8 ms a clip).
+    extracted = extractor(
+        [waveform], sampling_rate=sampling_rate, padding="max_length", truncation=True, return_tensors="pt"
+    )
+    return extracted["input_features"][0], extracted["input_features_mask"][0]
+
+
+def precompute_input_features(rows, feature_extractor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Reads and transforms the sound of every row once, for `SeededRows(..., input_features=...)`.
+
+    It saves about half of what the collator does in training, for 0.12 MB of memory a clip of 5 s.
+
+    Args:
+        rows: `SeededRows`, or anything with a length whose rows have "audio" and "clip_id".
+        feature_extractor: an `AussFeatureExtractor`.
+
+    Returns:
+        Log-mel (len(rows), T, 96, 64) float32 and its mask (len(rows), T) int64.
+    """
+    features, masks = [], []
+    for index in tqdm(range(len(rows)), desc="log-mel", unit="clip", delay=2, leave=False):
+        row = rows[index]
+        waveform, sampling_rate = decode_audio(row["audio"])
+        clip_features, mask = extract_audio(feature_extractor, waveform, sampling_rate, str(row.get("clip_id", "")))
+        features.append(clip_features)
+        masks.append(mask)
+    return torch.stack(features), torch.stack(masks)
 
 
 class AussDataCollator:
@@ -121,25 +162,10 @@ class AussDataCollator:
         """input_features (B, T, 96, 64) and input_features_mask (B, T), in the clips' order."""
         extractor = self.processor.feature_extractor
         for clip in clips:
-            if "waveform" not in clip:
-                continue
-            seconds = len(clip["waveform"]) / clip["sampling_rate"]
-            if seconds >= extractor.num_audio_examples + 1:
-                logger.warning_once(
-                    f"the sound of clip {clip['clip_id']!r} takes {seconds:.1f} s; only the first "
-                    f"{extractor.num_audio_examples} examples of 0.96 s are heard: raise num_audio_examples of the "
-                    "feature extractor and of the configuration to hear more"
+            if "waveform" in clip:
+                clip["input_features"], clip["input_features_mask"] = extract_audio(
+                    extractor, clip["waveform"], clip["sampling_rate"], clip["clip_id"]
                 )
-            # One at a time: a clip's spectrum stays in the CPU's cache, a batch's does not (2.6 against 8 ms a clip).
-            extracted = extractor(
-                [clip["waveform"]],
-                sampling_rate=clip["sampling_rate"],
-                padding="max_length",
-                truncation=True,
-                return_tensors="pt",
-            )
-            clip["input_features"] = extracted["input_features"][0]
-            clip["input_features_mask"] = extracted["input_features_mask"][0]
         # Extracted here or brought by the row: all are made T long.
         length = extractor.num_audio_examples
         features, masks = [], []
@@ -197,4 +223,4 @@ class AussDataCollator:
         return batch
 
 
-__all__ = ["AussDataCollator", "resize_labels"]
+__all__ = ["AussDataCollator", "extract_audio", "precompute_input_features", "resize_labels"]

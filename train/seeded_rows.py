@@ -22,12 +22,22 @@ class SeededRows(torch.utils.data.Dataset):
     Args:
         dataset: a `datasets.Dataset`, or anything with a length that gives a dict for an index.
         seed: 0 or more.
+        input_features: what `precompute_input_features` made of the same data set: rows then carry their log-mel as
+            "input_features" and "input_features_mask", and the collator does not read their sound.
+
+    Raises:
+        ValueError: a negative seed, or input_features of another number of rows.
     """
 
-    def __init__(self, dataset, seed: int = 0):
+    def __init__(self, dataset, seed: int = 0, input_features: tuple[torch.Tensor, torch.Tensor] | None = None):
         if seed < 0:
             raise ValueError(f"seed must be 0 or more, got {seed}")
+        if input_features is not None and {len(part) for part in input_features} != {len(dataset)}:
+            raise ValueError(
+                f"input_features must be a pair of {len(dataset)} rows, got {[len(part) for part in input_features]}"
+            )
         self.seed = seed
+        self.input_features = input_features
         self._stored = isinstance(dataset, datasets.Dataset)
         self.dataset = dataset.with_format("arrow") if self._stored else dataset
         # Shared memory: workers that stay alive over epochs see the new number.
@@ -51,6 +61,8 @@ class SeededRows(torch.utils.data.Dataset):
             raise IndexError(f"index must be 0 to {len(self) - 1}, got {index}")
         row = self.dataset[int(index)]
         row = row.to_pylist()[0] if self._stored else dict(row)
+        if self.input_features is not None:
+            row["input_features"], row["input_features_mask"] = (part[index] for part in self.input_features)
         row["augmentation_seed"] = augmentation_seed(self.seed, self.epoch, int(index))
         return row
 

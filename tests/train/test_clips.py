@@ -1,0 +1,214 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+from auss.train.avsbench import load_avsbench
+from auss.train.clips import decode_audio, decode_clip
+
+SIZE = (16, 24)
+
+
+def stored(dataset, index=0):
+    return dataset.with_format("arrow")[index].to_pylist()[0]
+
+
+@pytest.fixture
+def train_row(s4_root):
+    return stored(load_avsbench(s4_root, "s4", "train"))
+
+
+@pytest.fixture
+def test_row(s4_root):
+    return stored(load_avsbench(s4_root, "s4", "test"))
+
+
+def expected_frame(index, clip=0):
+    """The fixture's pixels, drawn again."""
+    return np.random.default_rng([clip, index]).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+
+
+def png(pixels, **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels, **options).save(file, "png")
+    return {"path": None, "bytes": file.getvalue()}
+
+
+def wav_bytes(samples, rate=8000, subtype="PCM_16"):
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, subtype, format="WAV")
+    return file.getvalue()
+
+
+def test_a_whole_clip(test_row):
+    clip = decode_clip(test_row)
+    assert (clip["clip_id"], clip["category"]) == ("test_0", "dog")
+    assert clip["frames"].shape == (5, 3, *SIZE) and clip["frames"].dtype == torch.uint8
+    assert clip["labels"].shape == (5, *SIZE) and clip["labels"].dtype == torch.int64
+    for index in range(5):
+        np.testing.assert_array_equal(clip["frames"][index].permute(1, 2, 0), expected_frame(index))
+        assert clip["labels"][index].sum() == 36
+        assert (clip["labels"][index, 4:10, index : index + 6] == 1).all()
+    assert clip["sampling_rate"] == 16_000 and clip["waveform"].shape == (80_000,)
+    assert clip["waveform"].dtype == torch.float32 and clip["waveform"].abs().max() == pytest.approx(0.5, abs=1e-3)
+
+
+def test_frames_without_annotation_are_255(train_row):
+    labels = decode_clip(train_row)["labels"]
+    assert labels[0].max() == 1 and (labels[1:] == 255).all()
+    assert (decode_clip(train_row, [3, 4])["labels"] == 255).all()
+    assert decode_clip(train_row, [3])["labels"].shape == (1, *SIZE)
+
+
+def test_chosen_frames_equal_those_of_the_whole_clip(test_row):
+    whole, part = decode_clip(test_row), decode_clip(test_row, [4, 0, 2])
+    for name in ("frames", "labels"):
+        assert torch.equal(part[name], whole[name][[4, 0, 2]])
+
+
+def test_only_the_chosen_frames_are_opened(test_row, monkeypatch):
+    opened, plain_open = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda path: opened.append(Path(path).name) or plain_open(path))
+    clip = decode_clip(test_row, [2], with_audio=False)
+    assert opened == ["test_0_3.png", "test_0_3.png"]  # the frame and its mask
+    assert "waveform" not in clip
+
+
+def test_decoded_stored_and_plain_paths_give_the_same(s4_root, test_row):
+    as_decoded = load_avsbench(s4_root, "s4", "test")[0]
+    as_paths = {
+        **test_row,
+        "frames": [Path(f["path"]) for f in test_row["frames"]],
+        "audio": test_row["audio"]["path"],
+    }
+    as_bytes = {
+        **test_row,
+        "frames": [{"path": None, "bytes": Path(f["path"]).read_bytes()} for f in test_row["frames"]],
+        "audio": {"path": None, "bytes": Path(test_row["audio"]["path"]).read_bytes()},
+    }
+    expected = decode_clip(test_row)
+    for row in (as_decoded, as_paths, as_bytes):
+        clip = decode_clip(row)
+        for name in ("frames", "labels", "waveform"):
+            assert torch.equal(clip[name], expected[name])
+
+
+def test_pictures_are_turned_upright(test_row):
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.fromarray(expected_frame(0)).save(file, "png", exif=exif)
+    row = {**test_row, "frames": [{"path": None, "bytes": file.getvalue()}], "masks": [], "annotated_frames": []}
+    np.testing.assert_array_equal(decode_clip(row)["frames"][0].permute(1, 2, 0), np.rot90(expected_frame(0), k=-1))
+
+
+def test_masks_keep_their_own_size(test_row):
+    row = {**test_row, "masks": [png(np.full((8, 12), 255, np.uint8))], "annotated_frames": [1]}
+    clip = decode_clip(row)
+    assert clip["frames"].shape == (5, 3, *SIZE) and clip["labels"].shape == (5, 8, 12)
+    assert (clip["labels"][1] == 1).all() and (clip["labels"][[0, 2, 3, 4]] == 255).all()
+
+
+def test_a_row_without_masks_has_no_annotation(test_row):
+    row = {name: value for name, value in test_row.items() if name not in ("masks", "annotated_frames")}
+    assert (decode_clip(row)["labels"] == 255).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
+def test_black_and_white_masks_of_any_mode(test_row, mode):
+    grey = np.zeros(SIZE, np.uint8)
+    grey[:3] = 255
+    grey[3] = 100  # a smoothed edge, nearer to black
+    picture = Image.fromarray(grey).convert(mode) if mode != "1" else Image.fromarray(grey > 127)
+    row = {**test_row, "masks": [picture], "annotated_frames": [0]}
+    labels = decode_clip(row, [0])["labels"][0]
+    assert (labels[:3] == 1).all() and (labels[3:] == 0).all()
+
+
+def test_avss_classes_come_from_the_colours(avss_root):
+    row = stored(load_avsbench(avss_root, "avss", "train"), 2)
+    labels = decode_clip(row, [0, 9], num_labels=71)["labels"]
+    assert set(labels.unique().tolist()) == {0, 1, 70}
+    assert (labels[1, 4:10, 9:15] == 1).all() and (labels[:, -1] == 70).all()
+
+
+def test_masks_that_are_neither_black_nor_white_are_named(avss_root, test_row):
+    row = stored(load_avsbench(avss_root, "avss", "train"), 0)
+    with pytest.raises(ValueError, match=r"0\.png must be black and white.*num_labels"):
+        decode_clip(row, [0])
+    ones = {**test_row, "masks": [png(np.ones(SIZE, np.uint8))], "annotated_frames": [0]}
+    with pytest.raises(ValueError, match="grey levels up to 1;"):
+        decode_clip(ones, [0])
+
+
+@pytest.mark.parametrize("indices", [[], [5], [-1], [0, 7]])
+def test_frame_indices_out_of_range(test_row, indices):
+    with pytest.raises(ValueError, match=r"frame_indices must name at least one of the frames 0 to 4, got \["):
+        decode_clip(test_row, indices)
+
+
+def test_bad_rows_are_named(test_row):
+    with pytest.raises(ValueError, match="frames of clip 'test_0' are none"):
+        decode_clip({**test_row, "frames": []})
+    with pytest.raises(ValueError, match="clip 'test_0' has 5 masks for 2 annotated_frames"):
+        decode_clip({**test_row, "annotated_frames": [0, 1]})
+    with pytest.raises(ValueError, match=r'frames must hold paths, \{"path", "bytes"\} dicts .* got int'):
+        decode_clip({**test_row, "frames": [3] * 5})
+    small = [png(np.zeros((4, 4, 3), np.uint8))]
+    with pytest.raises(ValueError, match=r"frames of clip 'test_0' must have one size.*\(4, 4\), \(16, 24\)"):
+        decode_clip({**test_row, "frames": small + test_row["frames"][1:]})
+    with pytest.raises(ValueError, match=r"masks of clip 'test_0' must have one size"):
+        decode_clip({**test_row, "masks": [png(np.zeros((4, 4), np.uint8))] + test_row["masks"][1:]})
+
+
+def test_files_that_are_missing_truncated_or_no_pictures_are_named(test_row):
+    first, second, third = (Path(test_row["frames"][index]["path"]) for index in range(3))
+    first.unlink()
+    with pytest.raises(FileNotFoundError, match=first.name):
+        decode_clip(test_row, [0])
+    second.write_bytes(second.read_bytes()[:200])
+    with pytest.raises(ValueError, match=f"frames file .*{second.name} cannot be decoded"):
+        decode_clip(test_row, [1])
+    third.write_text("no picture")
+    with pytest.raises(ValueError, match=f"frames file .*{third.name} is not a picture"):
+        decode_clip(test_row, [2])
+
+
+def test_stereo_is_averaged_and_arrays_are_taken():
+    stereo = np.stack([np.linspace(-0.5, 0.5, 100), np.full(100, 0.25)], axis=1)
+    waveform, rate = decode_audio({"path": None, "bytes": wav_bytes(stereo, subtype="FLOAT")})
+    assert rate == 8000 and waveform.shape == (100,) and waveform.dtype == torch.float32
+    torch.testing.assert_close(waveform, torch.from_numpy(stereo.mean(axis=1)).float())
+    again, rate = decode_audio({"array": stereo, "sampling_rate": 8000, "path": "a.wav"})
+    assert rate == 8000
+    torch.testing.assert_close(again, waveform)
+
+
+def test_bad_sounds_are_named(tmp_path):
+    path = tmp_path / "sound.wav"
+    with pytest.raises(FileNotFoundError, match=r"sound\.wav does not exist"):
+        decode_audio(str(path))
+    path.write_bytes(b"this is no sound at all")
+    with pytest.raises(ValueError, match=r"sound\.wav is not a sound file"):
+        decode_audio(path)
+    path.write_bytes(wav_bytes(np.zeros(100))[:120])
+    with pytest.raises(ValueError, match=r"sound\.wav is truncated: 120 of 244 bytes"):
+        decode_audio({"path": str(path), "bytes": None})
+    with pytest.raises(ValueError, match=r"is truncated: 120 of 244 bytes"):
+        decode_audio({"path": "x.wav", "bytes": wav_bytes(np.zeros(100))[:120]})
+    path.write_bytes(wav_bytes(np.zeros(0)))
+    with pytest.raises(ValueError, match=r"sound\.wav has no samples"):
+        decode_audio(path)
+    with pytest.raises(ValueError, match="audio must hold paths.*got NoneType"):
+        decode_audio(None)
+
+
+def test_a_wav_from_a_pipe_has_no_length_and_is_read():
+    content = bytearray(wav_bytes(np.full(100, 0.5)))
+    content[4:8] = b"\xff\xff\xff\xff"
+    content[40:44] = b"\xff\xff\xff\xff"
+    waveform, _ = decode_audio({"path": None, "bytes": bytes(content)})
+    assert waveform.shape == (100,) and waveform[0] == pytest.approx(0.5, abs=1e-4)

@@ -1,0 +1,257 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from auss.train.metrics import SegmentationMetrics, SemanticMetrics, f_score, jaccard
+
+
+def plain_jaccard(scores, masks):
+    values = []
+    for score, mask in zip(scores, masks, strict=True):
+        predicted = score > 0.5
+        if not mask.any():
+            values.append((~predicted).mean())
+        else:
+            values.append((predicted & mask).sum() / (predicted | mask).sum())
+    return np.mean(values)
+
+
+def plain_f_score(scores, masks):
+    """A loop over thresholds, in torch as the authors have it; float32 scores meet float32 thresholds."""
+    scores, masks = torch.as_tensor(scores), torch.as_tensor(masks)
+    thresholds = torch.linspace(0, 1 - 1e-10, 255, dtype=scores.dtype)
+    total, frames = torch.zeros(255, dtype=torch.float64), 0
+    for score, mask in zip(scores, masks, strict=True):
+        if not mask.any():
+            continue
+        values = torch.zeros(255, dtype=torch.float64)
+        for index, threshold in enumerate(thresholds):
+            predicted = score >= threshold
+            true_positives = (predicted & mask).sum().double()
+            precision = true_positives / (predicted.sum() + 1e-20)
+            recall = true_positives / (mask.sum() + 1e-20)
+            values[index] = 1.3 * precision * recall / (0.3 * precision + recall)
+        total += values.nan_to_num(0.0)
+        frames += 1
+    return float((total / frames).max()) if frames else 0.0
+
+
+def random_clip(seed, shape=(4, 17, 13), dtype=np.float32, filled=0.3):
+    rng = np.random.default_rng(seed)
+    masks = rng.random(shape) < filled
+    scores = np.clip(0.35 * masks + 0.65 * rng.random(shape), 0, 1).astype(dtype)
+    return scores, masks
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", range(6))
+def test_both_equal_the_plain_loops(seed, dtype):
+    scores, masks = random_clip(seed, dtype=dtype, filled=(0.3, 0.02, 0.9)[seed % 3])
+    masks[seed % 4] = False
+    assert jaccard(scores, masks) == pytest.approx(plain_jaccard(scores, masks), abs=1e-9)
+    assert f_score(scores, masks) == pytest.approx(plain_f_score(scores, masks), abs=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scores_on_the_thresholds_and_beside_them(dtype):
+    """Every threshold itself, its neighbours on both sides, and the ends: where >= and > part."""
+    thresholds = torch.linspace(0, 1 - 1e-10, 255, dtype=dtype)
+    one = torch.ones_like(thresholds)
+    ties = torch.cat([thresholds, torch.nextafter(thresholds, one), torch.nextafter(thresholds, -one), one[:2]])
+    ties = ties.clamp(0, 1)
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        scores = ties[torch.randint(len(ties), (2, 5, 6), generator=generator)]
+        masks = torch.rand(2, 5, 6, generator=generator) < 0.4
+        assert f_score(scores, masks) == pytest.approx(plain_f_score(scores, masks), abs=1e-12)
+
+
+def test_float32_scores_meet_the_float32_thresholds_of_the_authors():
+    """float32(i / 254) lies below the float64 threshold for some i: with those the tie would fall the other way."""
+    single = torch.linspace(0, 1 - 1e-10, 255)
+    double = torch.linspace(0, 1 - 1e-10, 255, dtype=torch.float64)
+    index = int(torch.nonzero(single.double() < double)[0])
+    # One mask pixel on the tie, all others one threshold lower: F is 1 only if the pixel reaches its threshold.
+    scores = torch.full((1, 4, 4), float(single[index - 1]))
+    scores[0, 0, 0] = single[index]
+    masks = torch.zeros(1, 4, 4, dtype=torch.bool)
+    masks[0, 0, 0] = True
+    assert f_score(scores, masks) == pytest.approx(1.0)
+    assert f_score(scores.double(), masks) < 1.0
+
+
+def test_a_perfect_and_an_inverted_clip():
+    _, masks = random_clip(0)
+    assert jaccard(masks.astype(np.float32), masks) == 1.0
+    assert f_score(masks.astype(np.float32), masks) == pytest.approx(1.0)
+    assert jaccard(1 - masks.astype(np.float32), masks) == 0.0
+    # The threshold 0 takes every pixel: precision is the mask's share, recall 1.
+    share = masks.mean(axis=(1, 2))
+    expected = (1.3 * share / (0.3 * share + 1)).mean()
+    assert f_score(1 - masks.astype(np.float32), masks) == pytest.approx(expected)
+
+
+def test_a_score_of_one_half_is_empty():
+    masks = np.ones((1, 2, 2), dtype=bool)
+    assert jaccard(np.full((1, 2, 2), 0.5, dtype=np.float32), masks) == 0.0
+    assert jaccard(np.full((1, 2, 2), np.nextafter(np.float32(0.5), np.float32(1))), masks) == 1.0
+
+
+def test_empty_masks_count_what_was_left_empty_and_give_no_f():
+    scores = np.zeros((2, 2, 4), dtype=np.float32)
+    scores[1, 0, :3] = 0.9
+    masks = np.zeros((2, 2, 4), dtype=bool)
+    assert jaccard(scores, masks) == pytest.approx((1 + 5 / 8) / 2)
+    assert f_score(scores, masks) == 0.0
+
+
+def test_a_frame_with_an_empty_mask_leaves_f_as_it_was():
+    scores, masks = random_clip(3, shape=(2, 8, 8))
+    alone = f_score(scores[:1], masks[:1])
+    masks[1] = False
+    assert f_score(scores, masks) == alone
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_constant_scores(value):
+    scores = np.full((1, 4, 4), value, dtype=np.float32)
+    masks = np.zeros((1, 4, 4), dtype=bool)
+    masks[0, 0] = True
+    expected = 1.3 * 0.25 / (0.3 * 0.25 + 1)
+    assert f_score(scores, masks) == pytest.approx(expected)
+    assert jaccard(scores, masks) == (0.25 if value else 0.0)
+
+
+def test_numpy_torch_and_half_precision_agree():
+    scores, masks = random_clip(5)
+    half = torch.from_numpy(scores).bfloat16()
+    assert jaccard(torch.from_numpy(scores), torch.from_numpy(masks)) == jaccard(scores, masks)
+    assert f_score(torch.from_numpy(scores), masks.astype(np.int64)) == f_score(scores, masks)
+    assert f_score(half, torch.from_numpy(masks)) == f_score(half.float(), masks)
+    assert f_score(half.half(), torch.from_numpy(masks)) == f_score(half.half().float(), masks)
+
+
+@pytest.mark.parametrize("metric", [jaccard, f_score])
+@pytest.mark.parametrize(
+    "scores, masks, message",
+    [
+        (np.zeros((2, 3, 3)), np.zeros((2, 3, 4), bool), r"masks must have the shape of scores, \(2, 3, 3\)"),
+        (np.zeros((3, 3)), np.zeros((3, 3), bool), r"scores must be \(F, H, W\).*got shape \(3, 3\)"),
+        (np.zeros((0, 3, 3)), np.zeros((0, 3, 3), bool), "with F >= 1"),
+        (np.full((1, 2, 2), np.nan), np.ones((1, 2, 2), bool), r"scores must lie in \[0, 1\] without NaN"),
+        (np.full((1, 2, 2), 1.5), np.ones((1, 2, 2), bool), r"got 1.5 to 1.5"),
+        (np.zeros((1, 2, 2)), np.full((1, 2, 2), 255), "masks must be boolean or hold 0 and 1 only.*255"),
+    ],
+)
+def test_bad_input_is_named(metric, scores, masks, message):
+    with pytest.raises(ValueError, match=message):
+        metric(scores, masks)
+
+
+def test_means_over_clips_and_categories():
+    metrics = SegmentationMetrics()
+    expected = {}
+    for index, category in enumerate(["dog", "bell", "dog", ""]):
+        scores, masks = random_clip(index)
+        record = metrics.add(f"clip {index}", category, scores, masks)
+        expected[index] = (jaccard(scores, masks), f_score(scores, masks))
+        assert (record["J"], record["F"]) == expected[index]
+    results = metrics.results()
+    assert results["M_J"] == pytest.approx(np.mean([j for j, _ in expected.values()]))
+    assert results["M_F"] == pytest.approx(np.mean([f for _, f in expected.values()]))
+    assert results["clips"] == 4 and list(results["categories"]) == ["bell", "dog"]
+    assert results["categories"]["dog"]["M_J"] == pytest.approx((expected[0][0] + expected[2][0]) / 2)
+    assert results["categories"]["dog"]["clips"] == 2
+    assert json.loads(json.dumps(results)) == results
+    assert [record["clip_id"] for record in metrics.per_clip] == [f"clip {index}" for index in range(4)]
+
+
+def test_frames_without_annotation_are_not_scored():
+    scores, masks = random_clip(7)
+    labels = torch.from_numpy(masks).long()
+    labels[1:] = 255
+    metrics = SegmentationMetrics()
+    record = metrics.add("a", "dog", scores, labels)
+    assert record["J"] == jaccard(scores[:1], masks[:1]) and record["F"] == f_score(scores[:1], masks[:1])
+
+
+def test_a_clip_without_annotation_is_not_counted():
+    metrics = SegmentationMetrics()
+    assert metrics.add("a", "dog", np.zeros((2, 3, 3)), np.full((2, 3, 3), 255)) is None
+    with pytest.raises(ValueError, match="no clip with an annotated frame was added"):
+        metrics.results()
+
+
+def test_a_partly_annotated_frame_is_refused_by_clip():
+    labels = np.zeros((1, 2, 2), dtype=np.int64)
+    labels[0, 0, 0] = 255
+    with pytest.raises(ValueError, match="clip 'a': masks must be boolean or hold 0 and 1"):
+        SegmentationMetrics().add("a", "", np.zeros((1, 2, 2)), labels)
+    with pytest.raises(ValueError, match=r"clip 'a' must both be \(F, H, W\)"):
+        SegmentationMetrics().add("a", "", np.zeros((1, 2, 2)), labels[0])
+
+
+def test_merging_counts_a_repeated_clip_once():
+    whole, parts = SegmentationMetrics(), [SegmentationMetrics(), SegmentationMetrics()]
+    for index in range(3):
+        clip = random_clip(index)
+        whole.add(str(index), "dog", *clip)
+        parts[index % 2].add(str(index), "dog", *clip)
+    parts[1].add("0", "dog", *random_clip(0))  # padding of the last batch
+    parts[0].merge(parts[1].per_clip)
+    assert parts[0].results() == whole.results()  # to the last bit, though the clips come in another order
+    parts[0].merge([{**whole.per_clip[0], "category": "bell"}])  # the same name under another category is another clip
+    assert parts[0].results()["clips"] == 4
+
+
+def plain_semantic(predictions, labels, num_labels):
+    """A loop over frames and classes, with the NaNs of 0 / 0."""
+    iou, f, count = np.zeros(num_labels), np.zeros(num_labels), np.zeros(num_labels)
+    for prediction, label in zip(predictions, labels, strict=True):
+        for index in range(num_labels):
+            in_prediction = (prediction == index) & (label != 255)
+            in_label = label == index
+            union = (in_prediction | in_label).sum()
+            if union == 0:
+                continue
+            intersection = float((in_prediction & in_label).sum())
+            count[index] += 1
+            iou[index] += intersection / union
+            with np.errstate(all="ignore"):
+                precision = np.divide(intersection, in_prediction.sum())
+                recall = np.divide(intersection, in_label.sum())
+                f[index] += np.nan_to_num(1.3 * precision * recall / (0.3 * precision + recall))
+    occurs = count > 0
+    return (iou[occurs] / count[occurs]).mean(), (f[occurs] / count[occurs]).mean()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_semantic_metrics_equal_the_plain_loop(seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 5, (6, 7, 8)) * (rng.random((6, 7, 8)) < 0.5)
+    predictions = np.where(rng.random(labels.shape) < 0.6, labels, rng.integers(0, 7, labels.shape))
+    predictions[0] = 6  # a class that no label has
+    labels[1, :3] = 255
+    labels[2] = 255
+    metrics = SemanticMetrics(9)
+    metrics.add(predictions[:3], torch.from_numpy(labels[:3]))
+    metrics.add(predictions[3:], labels[3:])
+    results = metrics.results()
+    kept = np.arange(6) != 2
+    m_j, m_f = plain_semantic(predictions[kept], labels[kept], 9)
+    assert results["M_J"] == pytest.approx(m_j, abs=1e-9) and results["M_F"] == pytest.approx(m_f, abs=1e-9)
+    assert results["frames"] == 5 and results["classes"][6]["J"] == 0.0 and 8 not in results["classes"]
+
+
+def test_semantic_metrics_check_their_input():
+    metrics = SemanticMetrics(3)
+    with pytest.raises(ValueError, match="no annotated frame was added"):
+        metrics.results()
+    with pytest.raises(ValueError, match=r"must both be \(F, H, W\)"):
+        metrics.add(np.zeros((2, 2)), np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="labels must hold class ids 0 to 2, got 0 to 3"):
+        metrics.add(np.zeros((1, 2, 2)), np.array([[[0, 1], [2, 3]]]))
+    with pytest.raises(ValueError, match="predictions must hold class ids 0 to 2"):
+        metrics.add(np.full((1, 2, 2), -1), np.zeros((1, 2, 2)))
