@@ -23,7 +23,7 @@ BACKGROUND_SCALE = 1.12  # the background is larger than the frame and slides be
 
 
 class Pose(NamedTuple):
-    """Centre in shares of width and height, area in shares of the frame (were it not rotated or hidden), degrees."""
+    """Centre in shares of width and height, area in shares of the frame (as if nothing hid it), degrees clockwise."""
 
     x: float
     y: float
