@@ -190,8 +190,9 @@ class AussLoss(nn.Module):
             auxiliary = sum((self.weighted_sum(layer) for layer in earlier), start=auxiliary)
         else:
             # Zero, but with every head in the graph: under data parallelism no process may lack a gradient.
-            touched = sum(class_logits.sum() + embeddings.sum() for class_logits, embeddings in layers)
-            auxiliary = auxiliary + 0.0 * (touched + mask_features.sum())
+            # Each is multiplied before it is summed, since a sum may overflow float16 and 0 * inf is NaN.
+            touched = sum((0.0 * tensor).sum() for layer in layers for tensor in layer)
+            auxiliary = auxiliary + touched + (0.0 * mask_features).sum()
         return self.weighted_sum(terms) + auxiliary, terms | {"auxiliary": auxiliary}
 
     def weighted_sum(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -13,14 +13,15 @@ def dice_cost(mask_probs: torch.Tensor, targets: torch.Tensor, valid: torch.Tens
     Args:
         mask_probs: (M, N, P) in [0, 1].
         targets: (M, S, P) in [0, 1].
-        valid: (M, 1, P), 0 for the pixels that are not annotated.
+        valid: (M, 1, P) in [0, 1], the annotated share of each pixel.
 
     Returns:
         (M, N, S) in [0, 1].
     """
-    mask_probs, targets = mask_probs * valid, targets * valid
+    mask_probs = mask_probs * valid
+    # One factor of `valid` in each sum: a perfect mask costs nothing on half-annotated pixels either.
     overlap = mask_probs @ targets.transpose(1, 2)
-    total = mask_probs.sum(-1).unsqueeze(2) + targets.sum(-1).unsqueeze(1)
+    total = mask_probs.sum(-1).unsqueeze(2) + (targets * valid).sum(-1).unsqueeze(1)
     return 1 - (2 * overlap + 1) / (total + 1)
 
 
