@@ -5,7 +5,6 @@ import torch
 
 from auss.modeling_auss.attention import Attention, FeedForward
 
-
 IMPLEMENTATIONS = ("eager", "sdpa")
 
 

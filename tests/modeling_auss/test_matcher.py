@@ -13,10 +13,10 @@ def literal_cost(class_logits, mask_logits, targets, valid, class_weight, dice_w
     num_queries, num_labels = class_logits.shape[0], targets.shape[0]
     cost = torch.zeros(num_queries, num_labels)
     for n in range(num_queries):
-        probs, mask = class_logits[n].softmax(-1), mask_logits[n].sigmoid() * valid[0]
+        probs, mask = class_logits[n].softmax(-1), mask_logits[n].sigmoid()
         for k in range(num_labels):
-            target = targets[k] * valid[0]
-            dice = 1 - (2 * (mask * target).sum() + 1) / (mask.sum() + target.sum() + 1)
+            overlap, total = (valid[0] * mask * targets[k]).sum(), (valid[0] * (mask + targets[k])).sum()
+            dice = 1 - (2 * overlap + 1) / (total + 1)
             cost[n, k] = -class_weight * probs[k] + dice_weight * dice
     return cost
 
@@ -39,7 +39,8 @@ def make_case(num_frames=4, num_queries=4, num_labels=3, pixels=12, seed=0):
         "class_logits": torch.randn(num_frames, num_queries, num_labels + 1, generator=generator) * 2,
         "mask_logits": torch.randn(num_frames, num_queries, pixels, generator=generator) * 3,
         "targets": torch.rand(num_frames, num_labels, pixels, generator=generator),
-        "valid": (torch.rand(num_frames, 1, pixels, generator=generator) > 0.2).float(),
+        # Wholly annotated, half annotated and not annotated pixels.
+        "valid": torch.randint(0, 3, (num_frames, 1, pixels), generator=generator) / 2,
         "present": present,
     }
 
@@ -122,9 +123,9 @@ def test_dice_cost_is_the_loop_within_bounds_and_blind_outside_the_valid_pixels(
     assert cost.shape == (4, 4, 3)
     assert (cost >= 0).all() and (cost <= 1).all()
     for frame, n, k in itertools.product(range(4), range(4), range(3)):
-        weights = case["valid"][frame, 0]
-        mask, target = probs[frame, n] * weights, case["targets"][frame, k] * weights
-        expected = 1 - (2 * (mask * target).sum() + 1) / (mask.sum() + target.sum() + 1)
+        weights, mask, target = case["valid"][frame, 0], probs[frame, n], case["targets"][frame, k]
+        overlap = (weights * mask * target).sum()
+        expected = 1 - (2 * overlap + 1) / ((weights * mask).sum() + (weights * target).sum() + 1)
         assert cost[frame, n, k].item() == pytest.approx(expected.item(), abs=1e-5)
     hidden = (case["valid"] == 0).expand_as(probs)
     torch.testing.assert_close(cost, dice_cost(probs.masked_fill(hidden, 1.0), case["targets"], case["valid"]))
@@ -136,6 +137,7 @@ def test_dice_cost_extremes():
     assert dice_cost(everything, everything, valid).item() == pytest.approx(0, abs=1e-6)
     assert dice_cost(nothing, nothing, valid).item() == pytest.approx(0, abs=1e-6)
     assert 0.9 < dice_cost(nothing, everything, valid).item() < 1
+    assert dice_cost(everything, everything, valid / 2).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_no_gradient_is_kept():

@@ -12,7 +12,6 @@ from auss.modeling_auss.query_losses import (
     confidence_threshold,
 )
 
-
 CONFIDENT_NUMBERS = (0, 1, 2, 9)
 
 
