@@ -42,6 +42,16 @@ def check_library(library: ObjectLibrary) -> None:
         )
 
 
+def is_composed(out: Path) -> bool:
+    """Whether a folder says of itself that this command made it."""
+    notes = out / NOTES_FILE
+    try:
+        about = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else None
+    except ValueError:  # someone else's file of that name
+        return False
+    return isinstance(about, dict) and about.get("source") == SOURCE
+
+
 def check_out(out: Path, overwrite: bool) -> None:
     """Refuse to write where something is, except over a set that this command made, and then only when asked."""
     if out.exists() and not out.is_dir():
@@ -52,8 +62,7 @@ def check_out(out: Path, overwrite: bool) -> None:
     if not overwrite:
         raise ValueError(f"out must be a new or an empty folder, and {out} is not empty; nothing was written "
                          "(--overwrite replaces a set that was composed before)")  # fmt: skip
-    notes = out / NOTES_FILE
-    if not notes.is_file() or json.loads(notes.read_text(encoding="utf-8")).get("source") != SOURCE:
+    if not is_composed(out):
         raise ValueError(f"overwrite replaces only what `auss compose` made, and {out} has no {NOTES_FILE} that "
                          "says so; nothing was written")  # fmt: skip
 
