@@ -29,9 +29,9 @@ class ClipAugmentation:
     Args:
         size: (height, width) of what comes out, in pixels.
         flip: probability of a horizontal flip.
-        colour: strength c >= 0: brightness, contrast and saturation are multiplied by factors from [1 - c, 1 + c], in
-            random order, and the hue turns by up to c / 4 of half the colour circle's two halves (torchvision's hue
-            factor, at most 0.5). Contrast is about the mean of the whole clip. 0 turns it off.
+        colour: strength c from 0 (off) to 1: brightness, contrast and saturation are multiplied by factors from
+            [1 - c, 1 + c], and the hue turns by up to c / 4 of the colour circle, in random order. Contrast is about
+            the mean of the whole clip.
         scale: the bounds of the scale, drawn evenly between them.
         fill: the colour (0 to 255) around a shrunken picture.
 

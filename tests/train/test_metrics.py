@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from auss.train.metrics import SegmentationMetrics, SemanticMetrics, f_score, jaccard
+from auss.train.metrics import (
+    SegmentationMetrics,
+    SemanticMetrics,
+    _thresholds,
+    _thresholds_passed,
+    f_score,
+    jaccard,
+)
 
 
 def plain_jaccard(scores, masks):
@@ -66,6 +73,16 @@ def test_scores_on_the_thresholds_and_beside_them(dtype):
         scores = ties[torch.randint(len(ties), (2, 5, 6), generator=generator)]
         masks = torch.rand(2, 5, 6, generator=generator) < 0.4
         assert f_score(scores, masks) == pytest.approx(plain_f_score(scores, masks), abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_count_of_passed_thresholds_equals_a_binary_search(dtype):
+    thresholds = _thresholds(np.dtype(dtype))
+    beside = [np.nextafter(thresholds, dtype(side)) for side in (-1, 2)]
+    steps = [np.arange(255, dtype=dtype) / dtype(count) for count in (254, 255, 256)]
+    scores = np.concatenate([thresholds, *beside, *steps, np.random.default_rng(0).random(5000).astype(dtype), [1, 0]])
+    scores = scores.astype(dtype).clip(0, 1)
+    np.testing.assert_array_equal(_thresholds_passed(scores), np.searchsorted(thresholds, scores, side="right"))
 
 
 def test_float32_scores_meet_the_float32_thresholds_of_the_authors():
