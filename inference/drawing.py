@@ -36,13 +36,25 @@ def class_colour(label: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
+def outline_thickness(size: tuple[int, int]) -> int:
+    """How thick an outline is on a picture of this height and width, in pixels: 1/200 of the shorter side."""
+    return max(1, round(min(size) / 200))
+
+
 def outline(mask: np.ndarray, thickness: int) -> np.ndarray:
     """The inner border of a boolean mask (H, W): its pixels within `thickness` of a pixel outside it, as bool (H, W).
 
     The picture's edge is not a border: an object that leaves the picture stays open there.
     """
-    inside = ndimage.binary_erosion(mask, iterations=thickness, border_value=1)
-    return mask & ~inside
+    border = np.zeros_like(mask)
+    found = ndimage.find_objects(mask.astype(np.uint8))
+    if not found:
+        return border
+    # Only the mask's surroundings are looked at: of a large picture that is a small part.
+    area = tuple(slice(max(0, side.start - thickness), side.stop + thickness) for side in found[0])
+    inside = ndimage.minimum_filter(mask[area].view(np.uint8), 2 * thickness + 1, mode="constant", cval=1)
+    border[area] = mask[area] & (inside == 0)
+    return border
 
 
 def overlay(
@@ -51,6 +63,7 @@ def overlay(
     colour: tuple[int, int, int] = SOUNDING_COLOUR,
     alpha: float = 0.5,
     contour: int | None = None,
+    border: np.ndarray | None = None,
 ) -> np.ndarray:
     """Tints what sounds and draws its outline.
 
@@ -59,7 +72,8 @@ def overlay(
         scores: (H, W), either scores in [0, 1], where above 0.5 is drawn, or a boolean mask.
         colour: red, green and blue, 0 to 255.
         alpha: opacity of the tint in [0, 1]. The outline is opaque.
-        contour: thickness of the outline in pixels; `None` takes 1/200 of the shorter side, at least 1; 0 draws none.
+        contour: thickness of the outline in pixels; `None` takes that of `outline_thickness`; 0 draws none.
+        border: (H, W) bool, the pixels of the outline where they are known already, as for a mask drawn repeatedly.
 
     Returns:
         A new (H, W, 3) uint8 picture.
@@ -81,9 +95,11 @@ def overlay(
         return picture
     tint = np.asarray(colour, dtype=np.float32)
     picture[mask] = np.rint(frame[mask] * np.float32(1.0 - alpha) + tint * np.float32(alpha)).astype(np.uint8)
-    thickness = max(1, round(min(mask.shape) / 200)) if contour is None else contour
-    if thickness > 0:
-        picture[outline(mask, thickness)] = colour
+    thickness = outline_thickness(mask.shape) if contour is None else contour
+    if border is None and thickness > 0:
+        border = outline(mask, thickness)
+    if border is not None:
+        picture[border] = colour
     return picture
 
 
@@ -265,6 +281,7 @@ __all__ = [
     "contact_sheet",
     "history_series",
     "outline",
+    "outline_thickness",
     "overlay",
     "overlay_labels",
     "resize_map",

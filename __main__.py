@@ -1,0 +1,8 @@
+"""`python -m auss`: the same as the command `auss`."""
+
+import sys
+
+from .inference.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Opening media files with PyAV and decoding a stream packet by packet, keeping account of what was damaged."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.stream import Disposition
+
+logger = logging.getLogger(__name__)
+
+
+class DamagedVideoError(ValueError):
+    """A video that could not be read whole. It is raised after everything readable was handed out."""
+
+
+@dataclass
+class Damage:
+    """What was wrong with a file, counted while it is read."""
+
+    undecodable_packets: int = 0
+    broken_off: str = ""  # the demuxer's own words, where reading stopped before the file's regular end
+    repaired_time_stamps: int = 0
+    longest_hole: float = 0.0  # seconds between one frame and the next
+    hole_start: float = 0.0
+
+    def describe(self) -> list[str]:
+        """One phrase per kind of loss; empty where nothing was lost. Repaired time stamps are no loss."""
+        phrases = []
+        if self.broken_off:
+            phrases.append(f"reading broke off ({self.broken_off})")
+        if self.undecodable_packets:
+            phrases.append(f"{self.undecodable_packets} packets could not be decoded and were left out")
+        return phrases
+
+
+def open_media(path: str | Path) -> av.container.InputContainer:
+    """Opens a local media file for reading.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: if FFmpeg does not recognise it, as with a text file or an mp4 cut off before its index.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"video: no such file: {path}")
+    try:
+        return av.open(str(path), metadata_errors="ignore")
+    except av.FFmpegError as error:
+        raise ValueError(
+            f"video {path} cannot be opened ({error.strerror}): it is no media file, or its index is missing because "
+            "it was cut off. A complete mp4, webm or mkv file is needed"
+        ) from error
+
+
+def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """The first moving picture of a file. The cover of a song is a picture too, but not one that moves.
+
+    Raises:
+        ValueError: for an audio-only file, or one whose picture no installed decoder reads.
+    """
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not streams:
+        kind = "only sound" if container.streams.audio else "no picture"
+        raise ValueError(f"video {container.name} holds {kind}: a file with a moving picture is needed")
+    if streams[0].codec_context is None:
+        raise ValueError(f"video {container.name}: no decoder is installed for its picture")
+    return streams[0]
+
+
+def sound_stream(container: av.container.InputContainer) -> av.AudioStream | None:
+    """The sound a player would choose, or `None` without a sound track.
+
+    Raises:
+        ValueError: where no installed decoder reads it. Taking it for silence would be silently wrong.
+    """
+    stream = container.streams.best("audio")
+    if stream is not None and stream.codec_context is None:
+        raise ValueError(f"video {container.name}: no decoder is installed for its sound")
+    return stream
+
+
+def packets(
+    container: av.container.InputContainer, stream: av.stream.Stream | None, damage: Damage
+) -> Iterator[av.Packet]:
+    """The packets of a stream, or of all; a file that breaks off ends them, and `damage` says so."""
+    try:
+        yield from container.demux(*([] if stream is None else [stream]))
+    except av.FFmpegError as error:
+        damage.broken_off = str(error.strerror)
+
+
+def decoded_frames(container: av.container.InputContainer, stream: av.stream.Stream, damage: Damage) -> Iterator:
+    """The frames of a stream in the order of presentation. What cannot be decoded is left out, and counted."""
+    for packet in packets(container, stream, damage):
+        if packet.is_corrupt:
+            # The demuxer found less data than the index promises: the file ends inside this packet.
+            damage.undecodable_packets += 1
+            continue
+        try:
+            frames = packet.decode()
+        except av.FFmpegError as error:
+            logger.debug("packet at %s of %s: %s", packet.pts, container.name, error)
+            damage.undecodable_packets += 1
+            continue
+        yield from frames
+    if damage.broken_off:
+        # The demuxer's flush packet never came: the frames that the decoder still holds are good.
+        try:
+            yield from stream.codec_context.decode(None)
+        except av.FFmpegError as error:
+            logger.debug("end of %s: %s", container.name, error)
+
+
+__all__ = [
+    "Damage",
+    "DamagedVideoError",
+    "decoded_frames",
+    "open_media",
+    "packets",
+    "picture_stream",
+    "sound_stream",
+]

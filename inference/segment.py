@@ -1,0 +1,232 @@
+"""`auss segment`: a video in; out, the same video with what sounds marked in it, and the masks if wanted."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from ..configuration.configuration_auss import AussConfig
+from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ..processing.processing_auss import AussProcessor
+from .clip_batches import FrameMask, clip_batches, frame_masks, predict, window_seconds
+from .decoding import DamagedVideoError
+from .drawing import SCORE_THRESHOLD, outline, outline_thickness, overlay, overlay_labels
+from .video_reader import TimedFrame, VideoReader
+from .video_writer import VideoWriter, check_output
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_FPS = 5.0  # masks a second: motion is followed closely enough for the eye, at a fifth of the cost of 25
+DEFAULT_BATCH_SIZE = 8
+MASK_PATTERN = "mask_*s.png"
+
+
+def load_model(folder: str | Path, device: str = "auto") -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
+    """The model and the processor saved in a folder, in evaluation mode on the device.
+
+    Args:
+        folder: what `auss train` or `save_pretrained` wrote.
+        device: as torch names it, or "auto": the GPU if there is one.
+
+    Raises:
+        FileNotFoundError: where there is no such folder, or no model in it.
+        ValueError: for another kind of model, or a device that is not there.
+    """
+    path = Path(folder) / "config.json"
+    # Looked at first: for what is no folder Transformers would ask a hub.
+    if not path.is_file():
+        raise FileNotFoundError(f"model: {folder} is no folder with a trained model: it has no config.json")
+    model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    if model_type != AussConfig.model_type:
+        raise ValueError(f"model: {folder} must hold a model of type {AussConfig.model_type!r}, got {model_type!r}")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = AussForAudioVisualSegmentation.from_pretrained(str(folder))
+    try:
+        model = model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch's words for a device that is unknown, or is not there
+        raise ValueError(f"device must be one that torch has here, got {device!r}: {error}") from error
+    return model.eval(), AussProcessor.from_pretrained(str(folder))
+
+
+def reader_masks(
+    reader: VideoReader,
+    model: AussForAudioVisualSegmentation,
+    processor: AussProcessor,
+    fps: float | None = DEFAULT_FPS,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+) -> Iterator[FrameMask]:
+    """As `segment_video`, of a reader; whether it read everything is left to the caller to check."""
+    windows = reader.windows(window_seconds(model), fps)
+    for batch in clip_batches(windows, processor, batch_size):
+        yield from frame_masks(processor, batch, predict(model, batch))
+
+
+def segment_video(
+    video: str | Path,
+    model: AussForAudioVisualSegmentation,
+    processor: AussProcessor,
+    fps: float | None = DEFAULT_FPS,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+) -> Iterator[FrameMask]:
+    """Finds what sounds in a video of any length, in constant memory.
+
+    The sound is cut into windows as long as the model takes, 5 s for most; every frame is seen with the window that it
+    is shown in. A window without sound, and a video without a sound track, has empty masks.
+
+    Args:
+        video: a local file with a picture.
+        model: in evaluation mode.
+        processor: the one the model was trained with.
+        fps: masks per second; `None` gives every frame one.
+        batch_size: frames that the network sees at once.
+
+    Yields:
+        Masks of the picture's own size, in order.
+
+    Raises:
+        FileNotFoundError, ValueError: as `VideoReader`.
+        DamagedVideoError: after the last mask, if the file could not be read whole.
+    """
+    reader = VideoReader(video)
+    yield from reader_masks(reader, model, processor, fps, batch_size)
+    reader.check()
+
+
+class HeldMask:
+    """Draws the last mask on frame after frame; its outline is found only once."""
+
+    def __init__(self, mask: FrameMask, num_labels: int):
+        self._labels = mask.segmentation if num_labels > 2 else None
+        self._sounding = mask.scores > SCORE_THRESHOLD
+        self._border = outline(self._sounding, outline_thickness(self._sounding.shape))
+
+    def draw(self, picture: np.ndarray) -> np.ndarray:
+        if self._labels is not None:
+            return overlay_labels(picture, self._labels)
+        return overlay(picture, self._sounding, border=self._border)
+
+
+def write_mask(mask: FrameMask, folder: Path, num_labels: int) -> Path:
+    """Saves a mask as PNG: 255 where something sounds with two labels, else the class ids. The name has the frame's
+    number and time."""
+    values = mask.segmentation if num_labels > 2 else (mask.segmentation > 0).astype(np.uint8) * 255
+    path = folder / f"mask_{mask.index:06d}_{mask.time:09.3f}s.png"
+    Image.fromarray(values).save(path)
+    return path
+
+
+def draw_masks(
+    frames: Iterator[TimedFrame], masks: Iterator[FrameMask], num_labels: int, mask_folder: Path | None = None
+) -> Iterator[tuple[float, np.ndarray]]:
+    """(time, picture) of every frame, with the last mask up to it drawn on it; each new mask is saved on the way."""
+    held = None
+    upcoming = next(masks, None)
+    for frame in frames:
+        while upcoming is not None and upcoming.index <= frame.index:
+            held = HeldMask(upcoming, num_labels)
+            if mask_folder is not None:
+                write_mask(upcoming, mask_folder, num_labels)
+            upcoming = next(masks, None)
+        yield frame.time, held.draw(frame.picture) if held is not None else frame.picture
+
+
+def prepare_mask_folder(folder: Path, overwrite: bool) -> None:
+    """Makes the folder for masks. One with something in it is refused, or emptied of earlier masks with `overwrite`,
+    since masks of two runs side by side would be taken for those of one."""
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"masks: {folder} is a file, not a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not overwrite:
+            raise FileExistsError(f"masks: {folder} is not empty: choose another folder, or allow it with --overwrite")
+        for path in folder.glob(MASK_PATTERN):
+            path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def masks_per_second(text: str) -> float | None:
+    """The value of --fps: a positive number, or None for "every"."""
+    if text == "every":
+        return None
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number, or 'every', got {text!r}")
+    return value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("video", metavar="VIDEO", type=Path, help="an mp4, webm or mkv file with sound, of any length")
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        type=Path,
+        metavar="OUT",
+        help="the video to write, with what sounds marked in it and the sound kept: .mp4, .mkv or .webm",
+    )
+    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a trained model's folder")
+    parser.add_argument(
+        "--masks",
+        type=Path,
+        metavar="DIR",
+        help="also save the masks here, as mask_FRAME_SECONDSs.png: 255 where something sounds (with more than two "
+        "labels: their ids), in the picture's own size",
+    )
+    parser.add_argument(
+        "--fps",
+        type=masks_per_second,
+        default=DEFAULT_FPS,
+        metavar="MASKS_PER_SECOND",
+        help=f"how many masks are made for a second, each held until the next; 'every' for each frame "
+        f"({DEFAULT_FPS:g})",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=DEFAULT_BATCH_SIZE, help=f"frames at once ({DEFAULT_BATCH_SIZE})"
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto takes a GPU if there is one (auto)")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT, and earlier masks in the masks' folder")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command. Returns 1 where the video was damaged: what could be read of it is then in the output."""
+    if arguments.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {arguments.batch_size}")
+    reader = VideoReader(arguments.video)
+    check_output(arguments.output, reader.info.path, arguments.overwrite)
+    model, processor = load_model(arguments.model, arguments.device)
+    if arguments.masks is not None:
+        prepare_mask_folder(arguments.masks, arguments.overwrite)
+    if not reader.info.has_audio:
+        logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", arguments.video)
+    count, num_labels = 0, model.config.num_labels
+    masks = reader_masks(reader, model, processor, arguments.fps, arguments.batch_size)
+    # A second reader decodes the pictures to draw on, so that none needs to be kept until its masks are known.
+    frames = VideoReader(arguments.video).frames()
+    with (
+        VideoWriter(arguments.output, reader.info, arguments.overwrite) as writer,
+        tqdm(total=round(reader.length, 1), desc=arguments.video.name, unit="s", unit_scale=True) as bar,
+    ):
+        for time, picture in draw_masks(frames, masks, num_labels, arguments.masks):
+            writer.write(time, picture)
+            count += 1
+            bar.update(max(0.0, min(time, bar.total) - bar.n))
+        bar.update(max(0.0, bar.total - bar.n))
+    print(f"{arguments.output}: {count} frames, {reader.length:.1f} s")
+    if arguments.masks is not None:
+        print(f"{arguments.masks}: {len(list(arguments.masks.glob(MASK_PATTERN)))} masks")
+    try:
+        reader.check()
+    except DamagedVideoError as error:
+        print(f"auss segment: {error}. The output holds what could be read.", file=sys.stderr)
+        return 1
+    return 0
+
+
+__all__ = ["add_arguments", "load_model", "reader_masks", "run", "segment_video"]

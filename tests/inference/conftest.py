@@ -1,0 +1,160 @@
+"""Real little videos, written with PyAV: every frame carries its number, and the sound is a tone."""
+
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from auss.processing.feature_extraction_auss import AussFeatureExtractor
+from auss.processing.processing_auss import AussProcessor
+from auss.processing.video_processing_auss import AussVideoProcessor
+
+CODECS = {".mp4": ("libx264", "aac"), ".webm": ("libvpx", "libopus"), ".mkv": ("libx264", "libmp3lame")}
+NUM_BITS = 10
+SPEED = {"libx264": {"preset": "ultrafast", "crf": "18"}, "libvpx": {"deadline": "realtime", "cpu-used": "8"}}
+
+
+def numbered_picture(index: int, height: int, width: int) -> np.ndarray:
+    """(H, W, 3) uint8: the index in binary as white columns in the upper half, the lower half red left, blue right."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    columns = np.minimum(np.arange(width) * NUM_BITS // width, NUM_BITS - 1)
+    picture[: height // 2] = np.where((index >> columns) & 1, 235, 20)[None, :, None]
+    picture[height // 2 :, : width // 2] = (200, 30, 30)
+    picture[height // 2 :, width // 2 :] = (30, 30, 200)
+    return picture
+
+
+def number_of(picture: np.ndarray) -> int:
+    """The number that a decoded picture carries."""
+    row = picture[picture.shape[0] // 4, :, 1].astype(int)
+    centres = ((np.arange(NUM_BITS) + 0.5) * picture.shape[1] / NUM_BITS).astype(int)
+    return sum(int(row[centre] > 128) << bit for bit, centre in enumerate(centres))
+
+
+def tone(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
+    """(channels, samples) float32. It rises in pitch and loudness, so that no stretch of it is like another."""
+    time = np.arange(round(seconds * rate)) / rate
+    wave = (0.1 + 0.02 * time) * np.sin(2 * np.pi * (300 + 50 * time) * time)
+    return np.tile(wave, (channels, 1)).astype(np.float32)
+
+
+def encode_sound(container, stream, waveform: np.ndarray, rate: int) -> None:
+    layout = "mono" if len(waveform) == 1 else "stereo"
+    for position in range(0, waveform.shape[1], 960):
+        piece = np.ascontiguousarray(waveform[:, position : position + 960])
+        frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=layout)
+        frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), position
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def write_video(
+    path: Path,
+    seconds: float = 3.0,
+    fps: int = 10,
+    size: tuple[int, int] = (48, 64),
+    audio_seconds: float | None = None,
+    channels: int = 1,
+    rate: int = 48_000,
+    times: list[float] | None = None,
+    rotation: int = 0,
+    codecs: tuple[str, str] | None = None,
+    options: dict | None = None,
+    sound: bool = True,
+    picture: bool = True,
+    waveform: np.ndarray | None = None,
+) -> Path:
+    """Writes a video; `times` are the frames' times where they are not evenly spaced. The sound is a tone, unless
+    `waveform` (channels, samples) is given."""
+    video_codec, audio_codec = codecs or CODECS[path.suffix]
+    with av.open(str(path), "w", options=options or {}) as container:
+        if picture:
+            video = container.add_stream(video_codec, rate=fps, options=dict(SPEED.get(video_codec, {})))
+            video.height, video.width = size
+            video.pix_fmt = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
+            video.codec_context.time_base = Fraction(1, 1000 * fps)
+            if rotation:
+                video.set_display_rotation(rotation)
+        if sound:
+            audio = container.add_stream(audio_codec, rate=rate, layout="mono" if channels == 1 else "stereo")
+        frame_times = times if times is not None else [index / fps for index in range(round(seconds * fps))]
+        if picture:
+            for index, time in enumerate(frame_times):
+                frame = av.VideoFrame.from_ndarray(numbered_picture(index, *size), format="rgb24")
+                frame.pts, frame.time_base = round(time * 1000 * fps), Fraction(1, 1000 * fps)
+                container.mux(video.encode(frame))
+            container.mux(video.encode(None))
+        if sound:
+            waveform = tone(audio_seconds or seconds, rate, channels) if waveform is None else waveform
+            encode_sound(container, audio, waveform, rate)
+    return path
+
+
+@pytest.fixture
+def make_video(tmp_path):
+    """`make_video(name, **settings)` writes a video into the test's own folder; see `write_video`."""
+    return lambda name, **settings: write_video(tmp_path / name, **settings)
+
+
+def lag_and_match(expected: np.ndarray, found: np.ndarray, rate: int) -> tuple[float, float]:
+    """How many seconds, up to 20 ms, `found` (samples,) is late against `expected`, and their correlation then."""
+    reach = rate // 50
+    middle = slice(reach, min(len(expected), len(found)) - reach)
+    errors = {}
+    for lag in range(-reach, reach + 1):
+        shifted = found[middle.start + lag : middle.stop + lag]
+        errors[lag] = np.abs(expected[middle][: len(shifted)] - shifted).mean()
+    lag = min(errors, key=errors.get)
+    shifted = found[middle.start + lag : middle.stop + lag]
+    return lag / rate, float(np.corrcoef(expected[middle][: len(shifted)], shifted)[0, 1])
+
+
+@pytest.fixture
+def media():
+    """The helpers of this file, for tests."""
+    return SimpleNamespace(number_of=number_of, tone=tone, lag_and_match=lag_and_match, picture=numbered_picture)
+
+
+@pytest.fixture
+def tiny_processor():
+    return AussProcessor(
+        feature_extractor=AussFeatureExtractor(),
+        video_processor=AussVideoProcessor(size={"height": 32, "width": 32}),
+    )
+
+
+@pytest.fixture
+def model_folder(tmp_path, tiny_model, tiny_processor):
+    """A tiny random model and its processor, saved."""
+    folder = tmp_path / "model"
+    tiny_model.save_pretrained(folder)
+    tiny_processor.save_pretrained(folder)
+    return folder
+
+
+class RedSounds:
+    """Stands in for a trained network: the red half of a picture sounds, but only in a window with a tone in it.
+
+    So masks are known exactly, and a frame paired with the wrong sound shows.
+    """
+
+    def __init__(self):
+        self.config = SimpleNamespace(num_audio_examples=5, num_labels=2, id2label={0: "silent", 1: "sounding"})
+        self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.calls: list[tuple[int, list[int]]] = []  # (frames, which examples are sound) of every pass
+
+    def __call__(self, pixel_values, input_features, input_features_mask):
+        self.calls.append((pixel_values.shape[1], input_features_mask[0].tolist()))
+        red = (pixel_values[:, :, 0] - pixel_values[:, :, 2] > 1).float()
+        loud = input_features.amax(dim=(2, 3)) > -1
+        sounding = red * bool((loud & input_features_mask.bool()).any())
+        return SimpleNamespace(logits=torch.stack([1 - sounding, sounding], dim=2))
+
+
+@pytest.fixture
+def red_sounds():
+    return RedSounds()

@@ -1,0 +1,140 @@
+"""From a file to masks, and to pictures with them drawn in, with a network whose answer is known and a real one."""
+
+import argparse
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from auss.inference.decoding import DamagedVideoError
+from auss.inference.drawing import SOUNDING_COLOUR, outline
+from auss.inference.segment import (
+    add_arguments,
+    draw_masks,
+    load_model,
+    masks_per_second,
+    prepare_mask_folder,
+    segment_video,
+    write_mask,
+)
+from auss.inference.video_reader import VideoReader
+
+
+def half_silent(media, seconds=12.0, rate=48_000):
+    """A tone that is only heard in the second window of 5 s."""
+    waveform = media.tone(seconds, rate)
+    waveform[:, : 5 * rate] = 0
+    waveform[:, 10 * rate :] = 0
+    return waveform
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.mp4"])
+def test_masks_follow_sound_and_picture(make_video, media, tiny_processor, red_sounds, name):
+    codecs = ("libx264", "flac" if name.endswith("mkv") else "aac")
+    path = make_video(name, seconds=12.0, waveform=half_silent(media), codecs=codecs)
+    masks = list(segment_video(path, red_sounds, tiny_processor, fps=2))
+    assert [mask.index for mask in masks] == list(range(0, 120, 5))
+    np.testing.assert_allclose([mask.time for mask in masks], np.arange(24) / 2, atol=0.001)
+    sounding = [bool(mask.segmentation.any()) for mask in masks]
+    expected = [5 <= mask.time < 10 for mask in masks]
+    # AAC smears a tone's beginning and end over a frame or two, so the windows beside may hear a little of it.
+    assert sounding == expected if codecs[1] == "flac" else sounding[10:20] == expected[10:20]
+    mask = masks[12]
+    assert mask.segmentation.shape == mask.scores.shape == (48, 64)
+    # The red part is the lower left quarter.
+    assert mask.segmentation[30:, :28].all() and not mask.segmentation[:18].any()
+    assert not mask.segmentation[:, 36:].any()
+    assert ((mask.scores > 0.5) == mask.segmentation).all()
+
+
+def test_frames_at_once_do_not_matter(make_video, tiny_processor, tiny_model):
+    path = make_video("clip.mp4", seconds=6.0)
+    runs = [list(segment_video(path, tiny_model, tiny_processor, fps=3, batch_size=size)) for size in (1, 4, 100)]
+    assert len(runs[0]) == len(runs[1]) == len(runs[2]) == 18
+    for masks in zip(*runs, strict=True):
+        np.testing.assert_allclose(masks[0].scores, masks[1].scores, atol=1e-4)
+        np.testing.assert_allclose(masks[0].scores, masks[2].scores, atol=1e-4)
+
+
+def test_every_frame(make_video, tiny_processor, red_sounds):
+    path = make_video("clip.webm", seconds=1.0)
+    assert [mask.index for mask in segment_video(path, red_sounds, tiny_processor, fps=None)] == list(range(10))
+
+
+def test_no_sound_track_means_nothing_sounds(make_video, tiny_processor, red_sounds):
+    masks = list(segment_video(make_video("mute.mp4", sound=False), red_sounds, tiny_processor))
+    assert len(masks) == 15 and not any(mask.scores.any() for mask in masks)
+
+
+def test_damage_is_told_after_the_last_mask(make_video, tiny_processor, red_sounds):
+    path = make_video("cut.mkv", seconds=8.0, size=(96, 128))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    masks = []
+    with pytest.raises(DamagedVideoError, match="is damaged"):
+        for mask in segment_video(path, red_sounds, tiny_processor):
+            masks.append(mask)
+    assert 10 < len(masks) < 35
+
+
+def test_masks_are_held_until_the_next(make_video, tiny_processor, red_sounds):
+    path = make_video("clip.mp4", seconds=2.0)
+    masks = list(segment_video(path, red_sounds, tiny_processor, fps=2))
+    chosen = [masks[0], masks[2]]  # frames 0 and 10
+    chosen[0].segmentation[:], chosen[0].scores[:] = 0, 0
+    pictures = [picture for _, picture in draw_masks(VideoReader(path).frames(), iter(chosen), 2)]
+    originals = [frame.picture for frame in VideoReader(path).frames()]
+    changed = [not np.array_equal(*pair) for pair in zip(pictures, originals, strict=True)]
+    assert changed == [False] * 10 + [True] * 10
+    border = outline(chosen[1].segmentation.astype(bool), 1)
+    assert (pictures[15][border] == SOUNDING_COLOUR).all()
+
+
+def test_masks_as_pictures(tmp_path, make_video, tiny_processor, red_sounds):
+    path = make_video("clip.mp4", seconds=2.0)
+    mask = list(segment_video(path, red_sounds, tiny_processor, fps=2))[3]
+    saved = write_mask(mask, tmp_path, num_labels=2)
+    assert saved.name == "mask_000015_00001.500s.png"
+    np.testing.assert_array_equal(np.asarray(Image.open(saved)), mask.segmentation * 255)
+    mask.segmentation[0, 0] = 7
+    np.testing.assert_array_equal(np.asarray(Image.open(write_mask(mask, tmp_path, 71))), mask.segmentation)
+
+
+def test_mask_folder(tmp_path):
+    folder = tmp_path / "deep" / "masks"
+    prepare_mask_folder(folder, overwrite=False)
+    prepare_mask_folder(folder, overwrite=False)  # still empty
+    old, mine = folder / "mask_000001_00000.100s.png", folder / "mine.png"
+    old.touch()
+    mine.touch()
+    with pytest.raises(FileExistsError, match="is not empty: .*--overwrite"):
+        prepare_mask_folder(folder, overwrite=False)
+    prepare_mask_folder(folder, overwrite=True)
+    assert mine.exists() and not old.exists()
+    with pytest.raises(FileExistsError, match="is a file"):
+        prepare_mask_folder(mine, overwrite=True)
+
+
+def test_load_model(model_folder, tiny_model, tmp_path):
+    model, processor = load_model(model_folder, "cpu")
+    assert not model.training and processor.video_processor.size["height"] == 32
+    for name, value in tiny_model.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value)
+    with pytest.raises(FileNotFoundError, match="is no folder with a trained model"):
+        load_model(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="device must be one that torch has here, got 'warp'"):
+        load_model(model_folder, "warp")
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ValueError, match="must hold a model of type 'auss', got 'bert'"):
+        load_model(tmp_path)
+
+
+def test_fps_values():
+    assert masks_per_second("every") is None and masks_per_second("2.5") == 2.5
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert parser.parse_args(["a.mp4", "-o", "b.mp4", "--model", "m"]).fps == 5
+    for wrong in ("0", "-1", "nan", "often"):
+        with pytest.raises(SystemExit):
+            parser.parse_args(["a.mp4", "-o", "b.mp4", "--model", "m", "--fps", wrong])

@@ -1,0 +1,221 @@
+"""Frames with their numbers and times, windows with their sound, and every kind of awkward file."""
+
+import gc
+import tracemalloc
+
+import av
+import numpy as np
+import pytest
+
+from auss.inference.decoding import DamagedVideoError
+from auss.inference.video_reader import SILENCE_SAMPLING_RATE, VideoReader, probe
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.webm", "clip.mkv"])
+def test_frames_and_times(make_video, media, name):
+    reader = VideoReader(make_video(name, seconds=3.0, fps=10))
+    assert (reader.info.width, reader.info.height, reader.info.fps) == (64, 48, 10)
+    assert reader.info.has_audio and reader.info.sampling_rate == 48_000
+    assert reader.length == pytest.approx(3.0, abs=0.002)
+    frames = list(reader.frames())
+    assert [frame.index for frame in frames] == [media.number_of(frame.picture) for frame in frames] == list(range(30))
+    np.testing.assert_allclose([frame.time for frame in frames], np.arange(30) / 10, atol=0.001)
+    assert frames[0].picture.shape == (48, 64, 3) and frames[0].picture.dtype == np.uint8
+    error = np.abs(frames[7].picture.astype(int) - media.picture(7, 48, 64))
+    assert error.mean() < 8  # lossy, but the colours are right
+    reader.check()
+
+
+@pytest.mark.parametrize(("fps", "expected"), [(1, [0, 10, 20]), (5, list(range(0, 30, 2))), (25, list(range(30)))])
+def test_due_frames(make_video, fps, expected):
+    assert [frame.index for frame in VideoReader(make_video("clip.mkv")).frames(fps)] == expected
+
+
+def test_fps_of_the_video_takes_every_frame(make_video):
+    reader = VideoReader(make_video("clip.mkv", fps=30))  # mkv keeps 0.033 s for 1/30 s
+    assert len(list(reader.frames(30))) == 90 and len(list(reader.frames(15))) == 45
+
+
+def test_windows(make_video, media):
+    reader = VideoReader(make_video("clip.mp4", seconds=7.0))
+    seen = []
+    for window in reader.windows(5.0, fps=2):
+        seen.append((window.index, window.start, window.end, [frame.index for frame in window.frames]))
+        expected = media.tone(7.0, 48_000)[:, round(window.start * 48_000) : round(window.end * 48_000)]
+        assert window.waveform.shape == expected.shape and window.sampling_rate == 48_000
+        assert media.lag_and_match(expected[0], window.waveform[0], 48_000)[1] > 0.99
+    assert seen == [(0, 0, 5, list(range(0, 50, 5))), (1, 5, 7, [50, 55, 60, 65])]
+
+
+def test_frames_left_in_a_window_are_skipped(make_video):
+    reader = VideoReader(make_video("clip.mp4", seconds=7.0))
+    assert [next(iter(window.frames)).index for window in reader.windows(2.0)] == [0, 20, 40, 60]
+
+
+def test_short_video(make_video):
+    windows = [(w.start, w.end, w.waveform.shape) for w in VideoReader(make_video("a.webm", seconds=0.5)).windows()]
+    assert windows == [(0, 0.5, (1, 24_000))]
+
+
+def test_no_sound_track_is_silence(make_video):
+    reader = VideoReader(make_video("mute.mp4", seconds=6.0, sound=False))
+    assert not reader.info.has_audio
+    windows = [(window.waveform, window.sampling_rate) for window in reader.windows()]
+    assert [waveform.shape for waveform, _ in windows] == [(1, 5 * SILENCE_SAMPLING_RATE), (1, SILENCE_SAMPLING_RATE)]
+    assert all(rate == SILENCE_SAMPLING_RATE and not waveform.any() for waveform, rate in windows)
+
+
+def test_sound_shorter_and_longer_than_the_picture(make_video):
+    shorter = VideoReader(make_video("shorter.mkv", seconds=7.0, audio_seconds=4.0))
+    first, second = [window.waveform for window in shorter.windows()]
+    assert first.shape == (1, 240_000) and first[0, :190_000].any() and not first[0, 195_000:].any()
+    assert second.shape == (1, 96_000) and not second.any()
+    shorter.check()
+    longer = VideoReader(make_video("longer.mkv", seconds=2.0, audio_seconds=8.0))
+    assert [window.waveform.shape for window in longer.windows()] == [(1, 96_000)]
+    longer.check()
+
+
+@pytest.mark.parametrize(("rotation", "turns"), [(90, 1), (-90, 3), (180, 2)])
+def test_rotation(make_video, media, rotation, turns):
+    reader = VideoReader(make_video("turned.mp4", rotation=rotation))
+    assert reader.info.rotation == rotation % 360
+    upright = next(reader.frames()).picture
+    assert upright.shape[:2] == (reader.info.height, reader.info.width)
+    error = np.abs(upright.astype(int) - np.rot90(media.picture(0, 48, 64), turns))
+    assert error.mean() < 8
+
+
+@pytest.mark.parametrize("name", ["vfr.mp4", "vfr.mkv", "vfr.webm"])
+def test_variable_frame_rate(make_video, media, name):
+    times = [0.0, 0.1, 0.5, 0.55, 2.0, 2.9, 5.2, 5.3]
+    reader = VideoReader(make_video(name, seconds=6.0, times=times))
+    frames = list(reader.frames())
+    np.testing.assert_allclose([frame.time for frame in frames], times, atol=0.001)
+    assert [media.number_of(frame.picture) for frame in frames] == list(range(8))
+    assert [[frame.index for frame in window.frames] for window in reader.windows(fps=2)] == [[0, 2, 4, 5], [6]]
+    assert reader.length >= 5.3
+    reader.check()
+
+
+def test_picture_that_starts_late(make_video, media):
+    """Time 0 is the first frame: the sound is heard from there."""
+    reader = VideoReader(make_video("late.mp4", seconds=4.0, times=[1.5 + index / 10 for index in range(20)]))
+    assert reader.info.origin == pytest.approx(1.5)
+    window = next(reader.windows())
+    assert [frame.time for frame in window.frames] == pytest.approx([index / 10 for index in range(20)])
+    expected = media.tone(4.0, 48_000)[0, 72_000:][: window.waveform.shape[1]]
+    assert media.lag_and_match(expected, window.waveform[0], 48_000)[1] > 0.99
+    loudest = np.abs(window.waveform[0, :4800]).max()
+    assert loudest == pytest.approx(0.1 + 0.02 * 1.6, abs=0.004)  # as loud as the tone is after 1.5 s
+
+
+def test_missing_and_backward_time_stamps(make_video, monkeypatch, caplog):
+    from auss.inference import video_reader
+
+    original = video_reader.decoded_frames
+
+    def broken_stamps(container, stream, damage):
+        for index, frame in enumerate(original(container, stream, damage)):
+            if index == 3:
+                frame.pts = None
+            elif index >= 20:
+                frame.pts -= round(2 / frame.time_base)  # the recording starts anew
+            yield frame
+
+    monkeypatch.setattr(video_reader, "decoded_frames", broken_stamps)
+    reader = VideoReader(make_video("stamps.mp4"))
+    times = [frame.time for frame in reader.frames()]
+    np.testing.assert_allclose(times, np.arange(30) / 10, atol=1e-6)
+    reader.check()
+    assert "11 time stamps were missing or ran backwards" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["cut.mp4", "cut.webm", "cut.mkv"])
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_truncated_file(make_video, name, share):
+    options = {"movflags": "faststart"} if name.endswith("mp4") else {}
+    path = make_video(name, seconds=8.0, size=(96, 128), options=options)
+    content = path.read_bytes()
+    path.write_bytes(content[: round(share * len(content))])
+    reader = VideoReader(path)
+    frames = list(reader.frames())
+    assert 8 < len(frames) < 75
+    with pytest.raises(DamagedVideoError, match=r"is damaged: .*the picture ends at \d\.\d\d s of 8\.00 s"):
+        reader.check()
+    assert sum(len(list(window.frames)) for window in reader.windows()) == len(frames)
+    with pytest.raises(DamagedVideoError, match="is damaged"):
+        reader.check()
+
+
+def test_truncated_file_without_a_declared_picture_end(make_video):
+    """Without the streams' own tags only the whole file's duration is known."""
+    path = make_video("cut.mkv", seconds=8.0, size=(96, 128))
+    content = path.read_bytes().replace(b"DURATION", b"DURATI0N")
+    path.write_bytes(content)
+    whole = VideoReader(path)
+    assert whole.info.duration is None and len(list(whole.frames())) == 80
+    whole.check()
+    path.write_bytes(content[: len(content) // 2])
+    cut = VideoReader(path)
+    list(cut.frames())
+    with pytest.raises(DamagedVideoError, match=r"the file ends at \d\.\d\d s of 8\.\d\d s"):
+        cut.check()
+
+
+def test_a_long_hole_is_warned_of(make_video, caplog):
+    reader = VideoReader(make_video("hole.mkv", seconds=6.0, times=[0.0, 0.1, 0.2, 5.0, 5.1]))
+    list(reader.frames())
+    reader.check()
+    assert "no frame for 4.8 s after 0.2 s" in caplog.text
+
+
+def test_refusals(make_video, tmp_path):
+    with pytest.raises(ValueError, match="holds only sound"):
+        VideoReader(make_video("sound.mp4", picture=False))
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        probe(tmp_path / "nowhere.mp4")
+    reader = VideoReader(make_video("clip.mp4"))
+    with pytest.raises(ValueError, match="fps must be positive"):
+        next(reader.frames(0))
+    with pytest.raises(ValueError, match="seconds must be positive"):
+        next(reader.windows(0))
+
+
+def test_cover_of_a_song_is_no_video(tmp_path, make_video):
+    song = make_video("song.mp4", picture=False)
+    cover = tmp_path / "cover.mp4"
+    with av.open(str(song)) as source, av.open(str(cover), "w") as target:
+        sound = target.add_stream_from_template(source.streams.audio[0])
+        art = target.add_stream("mjpeg", rate=1)
+        art.width, art.height, art.pix_fmt = 64, 64, "yuvj420p"
+        art.disposition = av.stream.Disposition.attached_pic
+        target.mux(art.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        target.mux(art.encode(None))
+        for packet in source.demux(source.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = sound
+                target.mux(packet)
+    with av.open(str(cover)) as container:
+        assert len(container.streams.video) == 1
+    with pytest.raises(ValueError, match="holds only sound"):
+        VideoReader(cover)
+
+
+def peak_of_reading(path) -> int:
+    """The most bytes that Python and NumPy held while a video was read window by window."""
+    gc.collect()
+    tracemalloc.start()
+    for window in VideoReader(path).windows(fps=5):
+        for frame in window.frames:
+            assert frame.picture.ndim == 3
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+@pytest.mark.slow
+def test_constant_memory(make_video):
+    short = peak_of_reading(make_video("short.mp4", seconds=10.0))
+    long = peak_of_reading(make_video("long.mp4", seconds=300.0))
+    assert long < 1.2 * short + 100_000

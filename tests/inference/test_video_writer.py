@@ -1,0 +1,135 @@
+"""What is written is what was read: frames, times, and the sound, copied where the container allows."""
+
+import av
+import numpy as np
+import pytest
+
+from auss.inference.audio_track import AudioTrack
+from auss.inference.video_reader import VideoReader
+from auss.inference.video_writer import VideoWriter, check_output
+
+
+def rewrite(source, target, overwrite=False):
+    reader = VideoReader(source)
+    with VideoWriter(target, reader.info, overwrite) as writer:
+        for frame in reader.frames():
+            writer.write(frame.time, frame.picture)
+    return writer, VideoReader(target)
+
+
+def assert_same_sound(source, target, media, seconds):
+    """The sound has the same place relative to the first frame, to 2 ms."""
+    rates = [AudioTrack(path).sampling_rate for path in (source, target)]
+    assert rates[0] == rates[1]
+    expected, found = (AudioTrack(path, VideoReader(path).info.origin).window(0, seconds) for path in (source, target))
+    assert abs(expected.shape[1] - found.shape[1]) < 0.05 * rates[0]
+    lag, match = media.lag_and_match(expected[0], found[0], rates[0])
+    assert abs(lag) < 0.002 and match > 0.99
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "copied"),
+    [
+        ("in.mp4", "out.mp4", True),
+        ("in.mp4", "out.mkv", True),
+        ("in.mp4", "out.webm", False),
+        ("in.webm", "out.mp4", True),
+        ("in.webm", "out.webm", True),
+        ("in.mkv", "out.mp4", True),
+        ("in.mkv", "out.webm", False),
+    ],
+)
+def test_round_trip(make_video, media, tmp_path, source, target, copied):
+    path = make_video(source, seconds=3.0, channels=2)
+    writer, result = rewrite(path, tmp_path / target)
+    assert writer.sound_copied == copied
+    frames = list(result.frames())
+    assert [media.number_of(frame.picture) for frame in frames] == list(range(30))
+    np.testing.assert_allclose([frame.time for frame in frames], np.arange(30) / 10, atol=0.0011)
+    error = np.abs(frames[9].picture.astype(int) - next(VideoReader(path).frames()).picture)
+    assert error[30:].mean() < 8  # the lower half is the same in all frames: colours survive
+    result.check()
+    assert_same_sound(path, tmp_path / target, media, 3.0)
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+def test_copied_packets_are_the_same_bytes(make_video, tmp_path):
+    path = make_video("in.mp4")
+    rewrite(path, tmp_path / "out.mp4")
+    packets = []
+    for name in (path, tmp_path / "out.mp4"):
+        with av.open(str(name)) as container:
+            packets.append([bytes(packet) for packet in container.demux(audio=0) if packet.size])
+    assert packets[0] == packets[1] and len(packets[0]) > 100
+
+
+def test_uncommon_sound_is_encoded_anew(make_video, media, tmp_path):
+    path = make_video("in.mkv", codecs=("libx264", "pcm_s16le"), rate=22_050)
+    writer, _ = rewrite(path, tmp_path / "out.mp4")
+    assert not writer.sound_copied
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.audio[0].codec_context.name == "aac"
+    assert_same_sound(path, tmp_path / "out.mp4", media, 3.0)
+
+
+@pytest.mark.parametrize("target", ["out.mp4", "out.webm"])
+def test_picture_that_starts_late_keeps_its_sound(make_video, media, tmp_path, target):
+    path = make_video("late.mp4", seconds=4.0, times=[1.5 + index / 10 for index in range(20)])
+    _, result = rewrite(path, tmp_path / target)
+    assert result.info.origin == pytest.approx(1.5, abs=0.002)  # the sound before the first frame is there too
+    assert_same_sound(path, tmp_path / target, media, 2.0)
+
+
+def test_sound_after_the_picture_is_kept(make_video, media, tmp_path):
+    path = make_video("in.mkv", seconds=2.0, audio_seconds=5.0)
+    rewrite(path, tmp_path / "out.mp4")
+    assert AudioTrack(tmp_path / "out.mp4").window(0, 9).shape[1] == pytest.approx(5 * 48_000, abs=1200)
+
+
+def test_odd_size_and_rotation(make_video, media, tmp_path):
+    path = make_video("odd.mp4", size=(47, 63), rotation=90)
+    _, result = rewrite(path, tmp_path / "out.mp4")
+    assert (result.info.width, result.info.height, result.info.rotation) == (48, 64, 0)
+    picture = next(result.frames()).picture
+    expected = np.rot90(media.picture(0, 47, 63), 1)
+    assert np.abs(picture[:63, :47].astype(int) - expected).mean() < 8
+    np.testing.assert_allclose(picture[63].astype(int), picture[62], atol=25)
+
+
+def test_variable_frame_rate_keeps_its_times(make_video, tmp_path):
+    times = [0.0, 0.1, 0.5, 0.55, 2.0, 2.9]
+    for name in ("out.mp4", "out.mkv", "out.webm"):
+        _, result = rewrite(make_video("vfr.mp4", times=times), tmp_path / name)
+        np.testing.assert_allclose([frame.time for frame in result.frames()], times, atol=0.0011)
+
+
+def test_no_sound(make_video, tmp_path):
+    _, result = rewrite(make_video("mute.webm", sound=False), tmp_path / "out.mp4")
+    assert not result.info.has_audio and len(list(result.frames())) == 30
+
+
+def test_refusals(make_video, tmp_path):
+    path = make_video("in.mp4")
+    with pytest.raises(ValueError, match=r"output must end in .mp4, .mkv, .webm, got .*out.avi"):
+        check_output(tmp_path / "out.avi", path, False)
+    with pytest.raises(ValueError, match="is the video itself"):
+        check_output(path, path, True)
+    existing = tmp_path / "mine.mp4"
+    existing.write_text("precious")
+    with pytest.raises(FileExistsError, match="mine.mp4 exists: .*--overwrite"):
+        VideoWriter(existing, VideoReader(path).info)
+    assert existing.read_text() == "precious"
+    rewrite(path, existing, overwrite=True)
+    assert len(list(VideoReader(existing).frames())) == 30
+
+
+def test_a_failure_leaves_nothing_behind(make_video, tmp_path):
+    existing = tmp_path / "out.mp4"
+    existing.write_text("precious")
+    info = VideoReader(make_video("in.mp4")).info
+    with pytest.raises(ValueError, match="picture must be"), VideoWriter(existing, info, overwrite=True) as writer:
+        writer.write(0.0, np.zeros((10, 10, 3), np.uint8))
+    assert existing.read_text() == "precious" and sorted(path.name for path in tmp_path.iterdir()) == [
+        "in.mp4",
+        "out.mp4",
+    ]
