@@ -58,24 +58,32 @@ def filled_pixels(picture: Image.Image) -> float:
     return float(np.asarray(picture.getchannel("A"), np.float32).sum() / 255)
 
 
-def random_motion(rng, picture: Image.Image, areas: tuple[float, float], height: int, width: int, laps=1.0) -> Motion:
+class Outline(NamedTuple):
+    """What a path must know of a cut-out: its size and its filled pixels, in its own pixels."""
+
+    width: int
+    height: int
+    filled: float
+
+
+def random_motion(rng, outline: Outline, areas: tuple[float, float], height: int, width: int, laps=1.0) -> Motion:
     """A path on which the whole object stays inside the frame.
 
     Args:
-        picture: RGBA; its shape decides how far it must keep from the edges.
+        outline: of the cut-out; it decides how far the centre must keep from the edges.
         areas: the smallest and the largest share of the frame, drawn evenly on a logarithmic scale.
         laps: how many times as long as five seconds the path takes; a longer one wobbles more often.
     """
-    frame, filled = height * width, filled_pixels(picture)
+    frame = height * width
     longest = min(LONGEST * np.sqrt(frame), 0.9 * min(height, width))
-    largest = filled * (longest / max(picture.size)) ** 2 / frame
+    largest = outline.filled * (longest / max(outline.width, outline.height)) ** 2 / frame
     area = min(np.exp(rng.uniform(*np.log(areas))), largest)
     grown = area * (1 + rng.uniform(0, GROWTH) * np.array([-1, 1]) * rng.choice([-1, 1])) ** 2
     turn, sway = rng.uniform(-14, 14), rng.uniform(2, 7)
     turned = rng.uniform(-7, 7)
     steepest = np.radians(min(90, abs(turn) + abs(turned) + sway))
-    scale = np.sqrt(grown.max() * frame / filled)
-    half_width, half_height = scale * picture.width / 2, scale * picture.height / 2
+    scale = np.sqrt(grown.max() * frame / outline.filled)
+    half_width, half_height = scale * outline.width / 2, scale * outline.height / 2
     cos, sin = np.cos(steepest), np.sin(steepest)
     reach = (
         min(0.5, (half_width * cos + half_height * sin + 1) / width),
@@ -207,11 +215,12 @@ def arrange(rng, pictures, areas, height: int, width: int, times, laps=1.0, back
         thumbnail = picture.copy()
         thumbnail.thumbnail((LOOK, LOOK), Image.Resampling.BOX)
         thumbnails.append(thumbnail)
+    outlines = [Outline(*picture.size, filled_pixels(picture)) for picture in pictures]
     slide = rng.random((2, 2))
     best, chosen = -1.0, None
     for attempt in range(TRIES):
         top = max(areas[0] * 1.02, areas[1] * 0.985**attempt)
-        motions = [random_motion(rng, picture, (areas[0], top), height, width, laps) for picture in pictures]
+        motions = [random_motion(rng, outline, (areas[0], top), height, width, laps) for outline in outlines]
         look = Scene(list(zip(thumbnails, motions, strict=True)), small_height, small_width)
         score = look.worst_visibility(times, enough=best)
         if score <= best:
@@ -226,4 +235,4 @@ def arrange(rng, pictures, areas, height: int, width: int, times, laps=1.0, back
     return chosen
 
 
-__all__ = ["Motion", "MovingObject", "Pose", "Scene", "arrange", "random_motion"]
+__all__ = ["Motion", "MovingObject", "Outline", "Pose", "Scene", "arrange", "filled_pixels", "random_motion"]

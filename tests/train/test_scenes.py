@@ -9,9 +9,11 @@ from auss.train.scenes import (
     SHOWN_AREA,
     Motion,
     MovingObject,
+    Outline,
     Pose,
     Scene,
     arrange,
+    filled_pixels,
     random_motion,
 )
 
@@ -82,9 +84,9 @@ def test_shapes_are_what_the_painted_frame_shows():
 @pytest.mark.parametrize("shape", [(90, 90), (90, 160)])
 def test_a_path_stays_inside_moves_and_keeps_its_size(shape):
     picture = draw_object("bird", np.random.default_rng(0), 60)
-    moved = []
+    outline, moved = Outline(*picture.size, filled_pixels(picture)), []
     for seed in range(20):
-        motion = random_motion(np.random.default_rng(seed), picture, (0.05, 0.2), *shape)
+        motion = random_motion(np.random.default_rng(seed), outline, (0.05, 0.2), *shape)
         moving = MovingObject(picture, motion, *shape)
         assert max(moving.picture.size) <= np.ceil(LONGEST * np.sqrt(shape[0] * shape[1])) * 1.1
         covered = []
