@@ -66,7 +66,12 @@ class AussPreTrainedModel(PreTrainedModel):
                 init.normal_(module.query_position_embedding)
 
 
-def check_inputs(config: AussConfig, pixel_values: torch.Tensor, input_features: torch.Tensor) -> None:
+def check_inputs(
+    config: AussConfig,
+    pixel_values: torch.Tensor,
+    input_features: torch.Tensor,
+    input_features_mask: torch.Tensor | None = None,
+) -> None:
     """Raises ValueError for shapes that do not belong together, naming the argument."""
     audio = config.audio_config
     if pixel_values.ndim != 5 or pixel_values.shape[2] != 3:
@@ -84,6 +89,11 @@ def check_inputs(config: AussConfig, pixel_values: torch.Tensor, input_features:
         raise ValueError(
             f"input_features must hold at most num_audio_examples={config.num_audio_examples} examples a clip, got "
             f"{input_features.shape[1]}: cut the sound into windows of {0.96 * config.num_audio_examples:.1f} s"
+        )
+    if input_features_mask is not None and input_features_mask.shape != input_features.shape[:2]:
+        raise ValueError(
+            f"input_features_mask must be (B, T) as input_features {tuple(input_features.shape[:2])}, got "
+            f"{tuple(input_features_mask.shape)}"
         )
 
 
@@ -125,8 +135,9 @@ class AussModel(AussPreTrainedModel):
         valid = nn.functional.pad(input_features_mask.to(audio_features.dtype), (0, missing))
         return self.audio_query_generator(audio_features, valid)
 
+    # Untied: `last_hidden_state` has a frame axis of its own, which the recorded states lack.
     @merge_with_config_defaults
-    @capture_outputs
+    @capture_outputs(tie_last_hidden_states=False)
     def forward(
         self,
         pixel_values: torch.Tensor,
@@ -143,7 +154,7 @@ class AussModel(AussPreTrainedModel):
         Raises:
             ValueError: shapes that do not belong together.
         """
-        check_inputs(self.config, pixel_values, input_features)
+        check_inputs(self.config, pixel_values, input_features, input_features_mask)
         batch_size, num_frames = pixel_values.shape[:2]
         audio_queries = self.audio_queries(input_features, input_features_mask)
         embeddings, mask_features = self.image_embedding_extractor(pixel_values.flatten(0, 1))
@@ -161,6 +172,9 @@ class AussModel(AussPreTrainedModel):
 
 class AussForAudioVisualSegmentation(AussPreTrainedModel):
     """AUSS with its class and mask heads: the masks of what sounds, frame by frame."""
+
+    # Trainer would take **kwargs for a loss already divided by `num_items_in_batch`, and skip the accumulation steps.
+    accepts_loss_kwargs = False
 
     def __init__(self, config: AussConfig):
         super().__init__(config)
