@@ -1,0 +1,328 @@
+"""The whole model: any size, independent clips and frames, missing sound, gradients, precision, saving and loading."""
+
+import math
+
+import pytest
+import torch
+from transformers import Trainer, TrainingArguments
+
+from auss.modeling_auss.loss import AussLoss
+from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
+
+
+def make_labels(batch=2, frames=3, size=(32, 32), num_labels=2):
+    return torch.randint(0, num_labels, (batch, frames, *size), generator=torch.Generator().manual_seed(2))
+
+
+def make_model(config, seed=0) -> AussForAudioVisualSegmentation:
+    torch.manual_seed(seed)
+    return AussForAudioVisualSegmentation(config).eval()
+
+
+def randomise_heads(model):
+    """At the start all masks are near one half; spread them, so that a difference would show."""
+    with torch.no_grad():
+        model.auss.fusion_decoder.mask_head.weight.mul_(10)
+    return model
+
+
+def gradients(model) -> dict[str, torch.Tensor]:
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 16), (9, 5)])
+@pytest.mark.parametrize("frames", [1, 7])
+def test_any_size_and_any_number_of_frames(tiny_model, make_inputs, size, frames):
+    inputs = make_inputs(batch=2, frames=frames, size=size)
+    outputs = tiny_model(**inputs, labels=make_labels(2, frames, size), output_masks_queries_logits=True)
+    h, w = (math.ceil(side / 2) for side in size)
+    assert outputs.logits.shape == (2, frames, 2, h, w)
+    assert outputs.masks_queries_logits.shape == (2, frames, 8, h, w)
+    assert outputs.class_queries_logits.shape == (2, frames, 8, 3)
+    assert outputs.audio_queries.shape == (2, 8, 16)
+    assert outputs.fused_queries.shape == (2, frames, 8, 16)
+    assert outputs.loss.shape == () and outputs.loss.isfinite()
+    assert all(term.shape == () for term in outputs.loss_dict.values())
+    assert (outputs.logits >= 0).all() and (outputs.logits <= 1).all()
+
+
+def test_masks_come_on_request_and_the_loss_with_labels(tiny_model, make_inputs):
+    outputs = tiny_model(**make_inputs())
+    assert outputs.masks_queries_logits is None and outputs.loss is None and outputs.loss_dict is None
+    assert isinstance(tiny_model(**make_inputs(), return_dict=False), tuple)
+
+
+def test_class_logits_and_masks_are_equations_11_and_12(tiny_model, make_inputs):
+    outputs = tiny_model(**make_inputs(), output_masks_queries_logits=True)
+    base = tiny_model.auss(**make_inputs())
+    head = tiny_model.class_head
+    normed = torch.nn.functional.layer_norm(base.last_hidden_state, (16,), *tiny_model.class_norm.parameters())
+    torch.testing.assert_close(outputs.class_queries_logits, normed @ head.weight.T + head.bias)
+    embeddings = tiny_model.auss.fusion_decoder.mask_head(base.last_hidden_state)
+    expected = torch.einsum("bfne,bfehw->bfnhw", embeddings, base.mask_features)
+    torch.testing.assert_close(outputs.masks_queries_logits, expected)
+
+
+def test_clips_and_frames_are_independent(tiny_model, make_inputs):
+    randomise_heads(tiny_model)
+    inputs = make_inputs(batch=2, frames=3)
+    together = tiny_model(**inputs)
+    for clip in range(2):
+        for frame in range(3):
+            alone = tiny_model(
+                pixel_values=inputs["pixel_values"][clip : clip + 1, frame : frame + 1],
+                input_features=inputs["input_features"][clip : clip + 1],
+            )
+            torch.testing.assert_close(together.logits[clip, frame], alone.logits[0, 0], rtol=0, atol=2e-5)
+
+
+def test_sound_and_picture_both_matter(tiny_model, make_inputs):
+    inputs = make_inputs()
+    before = tiny_model(**inputs).fused_queries
+    for name in inputs:
+        other = inputs | {name: inputs[name].flip(0)}
+        assert not torch.allclose(before, tiny_model(**other).fused_queries, atol=1e-4), name
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_fewer_examples_equal_masked_ones(tiny_model, make_inputs, dtype):
+    inputs = make_inputs(examples=3)
+    padded = inputs | {"input_features": torch.nn.functional.pad(inputs["input_features"], (0, 0, 0, 0, 0, 2))}
+    padded["input_features"][:, 3:] = 7.0
+    mask = torch.tensor([1, 1, 1, 0, 0]).expand(2, 5).to(dtype)
+    short, masked = tiny_model(**inputs), tiny_model(**padded, input_features_mask=mask)
+    torch.testing.assert_close(short.logits, masked.logits)
+    torch.testing.assert_close(short.audio_queries, masked.audio_queries)
+    assert not torch.allclose(masked.audio_queries, tiny_model(**padded).audio_queries, atol=1e-4)
+
+
+def test_silence_and_missing_sound_are_not_nan(tiny_model, make_inputs):
+    inputs = make_inputs()
+    silence = torch.full_like(inputs["input_features"], 0.01).log()
+    for mask in (None, torch.zeros(2, 5, dtype=torch.int64)):
+        outputs = tiny_model(
+            **(inputs | {"input_features": silence}), input_features_mask=mask, labels=make_labels().zero_()
+        )
+        assert outputs.logits.isfinite().all() and outputs.loss.isfinite()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pixel_values": torch.zeros(2, 3, 32, 32)}, r"pixel_values must be \(B, F, 3, H, W\), got \(2, 3, 32, 32\)"),
+        ({"pixel_values": torch.zeros(2, 3, 1, 32, 32)}, r"pixel_values must be .* got \(2, 3, 1, 32, 32\)"),
+        ({"input_features": torch.zeros(2, 96, 64)}, r"input_features must be \(B, T, 96, 64\), got \(2, 96, 64\)"),
+        ({"input_features": torch.zeros(2, 5, 64, 96)}, r"input_features must be \(B, T, 96, 64\)"),
+        ({"input_features": torch.zeros(3, 5, 96, 64)}, "same number of clips, got 2 and 3"),
+        ({"input_features": torch.zeros(2, 6, 96, 64)}, "at most num_audio_examples=5.*got 6: .*4.8 s"),
+        ({"input_features_mask": torch.ones(2, 4)}, r"input_features_mask must be .*\(2, 5\), got \(2, 4\)"),
+        ({"labels": torch.zeros(2, 32, 32).long()}, r"labels must be \(B, F, H, W\).*got \(2, 32, 32\)"),
+        ({"labels": torch.zeros(2, 4, 32, 32).long()}, r"labels .*\(2, 3\), got \(2, 4, 32, 32\)"),
+        ({"labels": torch.zeros(2, 3, 32, 32)}, "labels must be integers, got torch.float32"),
+        ({"labels": torch.full((2, 3, 32, 32), 2)}, "labels must be 0 ... 1, or 255 for not annotated, got 2"),
+        ({"labels": torch.full((2, 3, 32, 32), -100)}, "labels must be 0 ... 1, or 255 .* got -100"),
+    ],
+)
+def test_bad_input_is_named(tiny_model, make_inputs, changes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_model(**(make_inputs() | changes))
+
+
+def test_labels_of_any_integer_type_and_their_own_size(tiny_model, make_inputs):
+    labels = make_labels(size=(45, 61))
+    expected = tiny_model(**make_inputs(), labels=labels).loss
+    assert expected.isfinite()
+    assert torch.equal(expected, tiny_model(**make_inputs(), labels=labels.to(torch.uint8)).loss)
+
+
+@pytest.mark.parametrize("query_embedding", [False, True])
+def test_every_parameter_gets_a_gradient(make_config, make_inputs, query_embedding):
+    model = make_model(make_config(query_embedding=query_embedding, lateral_connections=True)).train()
+    labels = make_labels()
+    labels[0, 1:] = 255
+    model(**make_inputs(), labels=labels).loss.backward()
+    assert [name for name, grad in gradients(model).items() if grad is None or not grad.isfinite().all()] == []
+    still = [name for name, grad in gradients(model).items() if not grad.any() and "k_proj.bias" not in name]
+    assert [name for name in still if "audio_encoder" not in name] == []  # a ReLU of the tiny VGGish may be dead
+    assert any(parameter.grad.any() for parameter in model.auss.audio_encoder.parameters())
+
+
+@pytest.mark.parametrize("deep_supervision", [False, True])
+def test_an_unannotated_batch_still_gives_every_parameter_a_gradient(make_config, make_inputs, deep_supervision):
+    model = make_model(make_config(deep_supervision=deep_supervision)).train()
+    outputs = model(**make_inputs(), labels=torch.full((2, 3, 32, 32), 255))
+    assert {"class", "dice"}.isdisjoint(outputs.loss_dict)
+    outputs.loss.backward()
+    assert [name for name, grad in gradients(model).items() if grad is None or not grad.isfinite().all()] == []
+
+
+def test_deep_supervision_is_the_sum_over_all_layers(make_config, make_inputs):
+    inputs, labels = make_inputs(), make_labels()
+    model = make_model(make_config())
+    outputs = model(**inputs, labels=labels)
+    base = model.auss(**inputs)
+    assert len(base.layer_queries) == 4  # A_0 and three blocks
+    loss = AussLoss(model.config)
+    expected = 0.0
+    for queries in base.layer_queries:
+        terms = loss.supervised_losses(*model.heads(queries), base.mask_features.flatten(0, 1), labels.flatten(0, 1))
+        expected += sum(loss.weights[name] * term.item() for name, term in terms.items())
+    expected += sum(loss.weights[name] * outputs.loss_dict[name].item() for name in ("aqdl", "aqml"))
+    assert outputs.loss.item() == pytest.approx(expected, rel=1e-5)
+
+    shallow = make_model(make_config(deep_supervision=False))(**inputs, labels=labels)
+    assert shallow.loss_dict["auxiliary"] == 0
+    weighted = sum(loss.weights[name] * shallow.loss_dict[name].item() for name in loss.weights if name in terms)
+    weighted += sum(loss.weights[name] * shallow.loss_dict[name].item() for name in ("aqdl", "aqml"))
+    assert shallow.loss.item() == pytest.approx(weighted, rel=1e-5)
+    for name in terms:
+        torch.testing.assert_close(shallow.loss_dict[name], outputs.loss_dict[name])
+
+
+def test_labels_do_not_change_the_prediction(tiny_model, make_inputs):
+    with_labels = tiny_model(**make_inputs(), labels=make_labels())
+    assert torch.equal(with_labels.logits, tiny_model(**make_inputs()).logits)
+    assert not with_labels.logits.requires_grad and tiny_model(**make_inputs()).logits.requires_grad
+
+
+def test_training_progress_moves_delta(tiny_model, make_config):
+    assert tiny_model.confidence_threshold == pytest.approx(0.55)
+    tiny_model.set_training_progress(0.5)
+    assert tiny_model.confidence_threshold == pytest.approx(0.55 + 0.9 / 17)
+    for progress in (-0.1, 1.1):
+        with pytest.raises(ValueError, match=r"progress must be in \[0, 1\]"):
+            tiny_model.set_training_progress(progress)
+    fixed = make_model(make_config(confidence_schedule="fixed"))
+    fixed.set_training_progress(0.9)
+    assert fixed.confidence_threshold == 0.6
+
+
+def test_delta_decides_which_queries_are_pushed_apart(make_config, make_inputs):
+    model = make_model(make_config(query_distance_threshold=1e6))
+    with torch.no_grad():
+        model.class_head.weight.zero_()
+        # p(sounding) = 0.57 for all queries: above delta at the start, below it at the end.
+        model.class_head.bias.copy_(torch.tensor([0.215, 0.57, 0.215]).log())
+    start = model(**make_inputs(), labels=make_labels()).loss_dict
+    model.set_training_progress(1.0)
+    end = model(**make_inputs(), labels=make_labels()).loss_dict
+    assert start["aqdl"] > 0 and start["aqml"] > 0
+    assert end["aqdl"] == 0 and end["aqml"] == 0
+
+
+@pytest.mark.parametrize("num_labels", [4, 71])
+def test_more_labels(make_config, make_inputs, num_labels):
+    model = make_model(make_config(num_labels=num_labels))
+    outputs = model(**make_inputs(), labels=make_labels(num_labels=num_labels))
+    assert outputs.logits.shape == (2, 3, num_labels, 16, 16)
+    assert outputs.class_queries_logits.shape[-1] == num_labels + 1
+    assert outputs.loss.isfinite()
+
+
+def test_eager_equals_sdpa(make_config, make_inputs):
+    models = []
+    for implementation in ("eager", "sdpa"):
+        torch.manual_seed(0)
+        model = AussForAudioVisualSegmentation._from_config(
+            make_config(), attn_implementation={"": implementation}
+        ).eval()
+        assert model.auss.fusion_decoder.layers[0].masked_attention.config._attn_implementation == implementation
+        models.append(randomise_heads(model))
+    eager, sdpa = (model(**make_inputs(), labels=make_labels()) for model in models)
+    torch.testing.assert_close(eager.fused_queries, sdpa.fused_queries, rtol=0, atol=2e-5)
+    torch.testing.assert_close(eager.logits, sdpa.logits, rtol=0, atol=2e-5)
+    torch.testing.assert_close(eager.loss, sdpa.loss, rtol=1e-5, atol=0)
+
+
+def test_hidden_states_and_attentions_on_request(make_config, make_inputs):
+    model = AussForAudioVisualSegmentation._from_config(make_config(), attn_implementation="eager").eval()
+    outputs = model(**make_inputs(), output_hidden_states=True, output_attentions=True)
+    assert [tuple(state.shape) for state in outputs.hidden_states] == 4 * [(6, 8, 16)]
+    torch.testing.assert_close(outputs.hidden_states[-1], outputs.fused_queries.flatten(0, 1))
+    expected = outputs.audio_queries.repeat_interleave(3, dim=0)
+    torch.testing.assert_close(outputs.hidden_states[0], expected)
+    # f_1 and f_2 of a 32 x 32 frame, at strides 8 and 4, in round robin.
+    assert [tuple(weights.shape) for weights in outputs.attentions] == [(6, 2, 8, s) for s in (16, 64, 16)]
+    torch.testing.assert_close(outputs.attentions[1].sum(-1), torch.ones(6, 2, 8))
+    assert model(**make_inputs()).hidden_states is None
+
+
+def test_trainer_scales_accumulated_losses_itself(tiny_model, tmp_path):
+    # `forward` takes **kwargs, from which Trainer would conclude that the loss is normalised by `num_items_in_batch`
+    # and leave out the division by the accumulation steps.
+    arguments = TrainingArguments(output_dir=str(tmp_path), report_to=[], use_cpu=True)
+    assert not Trainer(model=tiny_model, args=arguments).model_accepts_loss_kwargs
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(make_config, make_inputs):
+    found = []
+    for checkpointing in (False, True):
+        model = make_model(make_config()).train()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+            assert model.auss.fusion_decoder.layers[0].gradient_checkpointing
+        model(**make_inputs(), labels=make_labels()).loss.backward()
+        found.append(gradients(model))
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(gradient, found[1][name], msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_bfloat16_on_cpu(make_config, make_inputs, labelled):
+    model = make_model(make_config()).bfloat16()
+    inputs = {name: tensor.bfloat16() for name, tensor in make_inputs().items()}
+    outputs = model(**inputs, labels=make_labels() if labelled else None)
+    assert outputs.logits.isfinite().all()
+    if labelled:
+        assert outputs.loss.isfinite() and outputs.loss.dtype == torch.float32
+        outputs.loss.backward()
+        assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_autocast_trains(make_config, make_inputs):
+    model = make_model(make_config()).train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = model(**make_inputs(), labels=make_labels())
+    outputs.loss.backward()
+    plain = model.eval()(**make_inputs(), labels=make_labels()).loss
+    assert outputs.loss.item() == pytest.approx(plain.item(), rel=0.2)
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_save_and_load_bit_for_bit(make_config, make_inputs, tmp_path):
+    model = make_model(make_config(query_embedding=True))
+    # The second initialisation must not pass for the first.
+    model.save_pretrained(tmp_path)
+    torch.manual_seed(99)
+    loaded, info = AussForAudioVisualSegmentation.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    own, other = model.state_dict(), loaded.state_dict()
+    assert own.keys() == other.keys()
+    assert all(torch.equal(own[name], other[name]) for name in own)
+    assert torch.equal(model(**make_inputs()).logits, loaded.eval()(**make_inputs()).logits)
+    base = AussModel.from_pretrained(tmp_path).eval()
+    assert torch.equal(base(**make_inputs()).last_hidden_state, model(**make_inputs()).fused_queries)
+
+
+def test_loading_for_other_labels_keeps_all_but_the_class_head(tiny_model, make_inputs, tmp_path):
+    tiny_model.save_pretrained(tmp_path)
+    loaded = AussForAudioVisualSegmentation.from_pretrained(tmp_path, num_labels=4, ignore_mismatched_sizes=True)
+    assert loaded.class_head.weight.shape == (5, 16) and loaded.config.num_labels == 4
+    own, other = tiny_model.state_dict(), loaded.state_dict()
+    changed = [name for name in own if own[name].shape != other[name].shape or not torch.equal(own[name], other[name])]
+    assert sorted(changed) == ["class_head.bias", "class_head.weight"]
+    outputs = loaded(**make_inputs(), labels=make_labels(num_labels=4))
+    assert outputs.loss.isfinite() and outputs.logits.shape[2] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labelled", [False, True])
+def test_torch_compile_gives_the_same(tiny_model, make_inputs, labelled):
+    randomise_heads(tiny_model)
+    torch._dynamo.reset()
+    labels = make_labels() if labelled else None
+    plain = tiny_model(**make_inputs(), labels=labels)
+    compiled = torch.compile(tiny_model)(**make_inputs(), labels=labels)
+    torch.testing.assert_close(plain.logits, compiled.logits, rtol=0, atol=1e-4)
+    if labelled:
+        torch.testing.assert_close(plain.loss, compiled.loss, rtol=1e-4, atol=0)
