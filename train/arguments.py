@@ -35,6 +35,7 @@ class DataArguments:
         0.0, "share of clips, 0 to 1, trained with silence in place of sound, masks empty"
     )
     augment: bool = option(True, "flip, crop, colour and scale jitter 0.5-2, the same for all frames of a clip")
+    cache_sounds: bool = option(True, "transform each sound once, before training; 0.12 MB of memory for 5 seconds")
     workers: int = option(1, "processes that decode clips beside each training process; 0 decodes in it")
 
     def __post_init__(self):
@@ -113,7 +114,16 @@ class RunArguments:
 GROUPS = (DataArguments, OptimArguments, RunArguments)
 # They change how a run is watched or carried out, not what it computes: a resumed run may have others.
 INCIDENTAL = frozenset(
-    {"output", "workers", "eval_every", "eval_clips", "checkpoint_every", "keep_checkpoints", "log_every"}
+    {
+        "output",
+        "workers",
+        "cache_sounds",
+        "eval_every",
+        "eval_clips",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "log_every",
+    }
     | {"resume", "overwrite"}
 )
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -238,9 +238,10 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.batch_size,
         arguments.workers,
     )
-    print(format_text(results))
-    for kind, path in results["files"].items():
-        print(f"{kind:8}  {path}")
+    if PartialState().is_main_process:
+        print(format_text(results))
+        for kind, path in results["files"].items():
+            print(f"{kind:8}  {path}")
     return 0
 
 

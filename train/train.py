@@ -7,7 +7,7 @@ from pathlib import Path
 
 import datasets
 import torch
-from accelerate import Accelerator, skip_first_batches
+from accelerate import Accelerator, PartialState, skip_first_batches
 from accelerate.logging import get_logger
 from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, set_seed
 from torch import nn
@@ -27,6 +27,7 @@ from .arguments import (
 )
 from .avsbench import load_avsbench
 from .checkpoint import Position, delete_checkpoints, load_newest_checkpoint, save_checkpoint
+from .collator import precompute_input_features
 from .evaluate import evaluate
 from .preparation import create_eval_loader, create_model, create_train_loader
 from .schedule import create_optimizer, create_scheduler
@@ -200,12 +201,25 @@ def prepare_output(data: DataArguments, optim: OptimArguments, run: RunArguments
     save_arguments((data, optim, run), output / ARGUMENTS_FILE)
 
 
-def validation_rows(data: DataArguments, run: RunArguments) -> SeededRows | Subset:
-    """The validation clips, or `eval_clips` of them, evenly spread."""
-    rows = SeededRows(load_avsbench(data.data, data.name, "val"))
-    if run.eval_clips is None or run.eval_clips >= len(rows):
+def load_rows(data: DataArguments, processor: AussProcessor, split: str, seed: int = 0) -> SeededRows:
+    """The rows of a split, with their log-mel if `cache_sounds`."""
+    dataset = load_avsbench(data.data, data.name, split)
+    rows = SeededRows(dataset, seed)
+    if not data.cache_sounds:
         return rows
-    return Subset(rows, [index * len(rows) // run.eval_clips for index in range(run.eval_clips)])
+    return SeededRows(dataset, seed, precompute_input_features(rows, processor.feature_extractor))
+
+
+def create_validation_loader(
+    data: DataArguments, run: RunArguments, processor: AussProcessor, num_labels: int
+) -> DataLoader | None:
+    """The validation clips, or `eval_clips` of them, evenly spread; None if there is to be no validation."""
+    if not run.eval_every:
+        return None
+    rows = load_rows(data, processor, "val")
+    if run.eval_clips is not None and run.eval_clips < len(rows):
+        rows = Subset(rows, [index * len(rows) // run.eval_clips for index in range(run.eval_clips)])
+    return create_eval_loader(rows, processor, num_labels, data.batch_size, data.workers)
 
 
 def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Training:
@@ -222,19 +236,16 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Trai
         prepare_output(data, optim, run)
     accelerator.wait_for_everyone()
     set_seed(run.seed)
-    rows = SeededRows(load_avsbench(data.data, data.name, "train"), run.seed)
     model, processor = create_model(data, run, optim.backbone_rate)
     num_labels = model.config.num_labels
+    rows = load_rows(data, processor, "train", run.seed)
+    train_loader = create_train_loader(rows, processor, data, num_labels, run.seed)
+    eval_loader = create_validation_loader(data, run, processor, num_labels)
     optimizer = create_optimizer(model, optim.learning_rate, optim.backbone_rate, optim.weight_decay)
     scheduler = create_scheduler(optimizer, optim.steps, optim.warmup, optim.power)
-    train_loader = create_train_loader(rows, processor, data, num_labels, run.seed)
-    eval_loader = None
-    if run.eval_every:
-        eval_loader = create_eval_loader(
-            validation_rows(data, run), processor, num_labels, data.batch_size, data.workers
-        )
-        eval_loader = accelerator.prepare(eval_loader)
     model, optimizer, scheduler, train_loader = accelerator.prepare(model, optimizer, scheduler, train_loader)
+    if eval_loader is not None:
+        eval_loader = accelerator.prepare(eval_loader)
     training = Training(
         accelerator, model, processor, optimizer, scheduler, rows, train_loader, eval_loader, data, optim, run
     )
@@ -280,12 +291,13 @@ def train(data: DataArguments, optim: OptimArguments, run: RunArguments) -> list
 def run(arguments: argparse.Namespace) -> int:
     data, optim, run_arguments = from_namespace(arguments)
     history = train(data, optim, run_arguments)
-    output = Path(run_arguments.output)
-    scores = [entry for entry in history if "validation_M_J" in entry]
-    print(f"model   {output}")
-    print(f"curves  {output / CURVES_FILE}")
-    if scores:
-        print(f"validation M_J {scores[-1]['validation_M_J']:.3f}, M_F {scores[-1]['validation_M_F']:.3f}")
+    if PartialState().is_main_process:
+        output = Path(run_arguments.output)
+        print(f"model   {output}")
+        print(f"curves  {output / CURVES_FILE}")
+        scores = [entry for entry in history if "validation_M_J" in entry]
+        if scores:
+            print(f"validation M_J {scores[-1]['validation_M_J']:.3f}, M_F {scores[-1]['validation_M_F']:.3f}")
     return 0
 
 
