@@ -5,7 +5,6 @@ an auss checkpoint. The public names below are imported when they are first used
 """
 
 import importlib
-from pathlib import Path
 
 __version__ = "0.1.0"
 
@@ -37,9 +36,11 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def _register_auto_classes() -> None:
-    """Tells the Auto classes of Transformers which auss class answers an `AussConfig`."""
+def _register() -> None:
+    """Tells Transformers which auss class answers an `AussConfig`, and the pipeline's task."""
     import transformers
+
+    from .inference.pipeline import register_pipeline
 
     config_class = __getattr__("AussConfig")
     transformers.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
@@ -50,12 +51,9 @@ def _register_auto_classes() -> None:
         ("AutoProcessor", "AussProcessor"),
     ):
         getattr(transformers, auto_name).register(config_class, __getattr__(name), exist_ok=True)
+    register_pipeline()
 
 
-def _present(module: str) -> bool:
-    return Path(__file__).parent.joinpath(*module.strip(".").split(".")).with_suffix(".py").exists()
-
-
-# While the first slice is being built its files arrive one by one: registering waits for the last of them.
-if all(_present(_PUBLIC_NAMES[name]) for name in ("AussConfig", "AussModel", "AussVideoProcessor", "AussProcessor")):
-    _register_auto_classes()
+# At import, not at first use: `AutoModel` and `pipeline` ask nobody before they look up what is registered. The
+# modules that this imports are the ones that any use of a model needs; the rest, `train/` above all, waits.
+_register()
