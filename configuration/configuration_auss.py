@@ -21,7 +21,8 @@ class AussAudioConfig(PreTrainedConfig):
         stage_depths: convolutions in each stage.
         hidden_features: width of the two hidden fully connected layers.
         embedding_size: e_0, the features of one 0.96 s example.
-        batch_norm: normalise after each convolution. Off in VGGish; it lets a small encoder learn from scratch.
+        batch_norm: normalise after each convolution and each linear layer. Off in VGGish; without it an encoder that
+            starts from scratch gives nearly the same features for every sound.
         num_mel_bins, num_frames: size of one log-mel example, bands by 10 ms frames.
     """
 
@@ -75,7 +76,8 @@ class AussConfig(PreTrainedConfig):
         deep_supervision: apply the supervised losses to every fusion layer, and to A2U's own queries, as in Mask2Former.
         query_distance_threshold: d_0 of Eq. 16, a squared distance; the paper gives no value.
         confidence_schedule: `"increasing"` (Eq. 22) or `"fixed"` (delta = 0.6).
-        initializer_range: standard deviation of the embeddings' initial values.
+        initializer_range: standard deviation of `query_embedding`'s initial values: small beside the sound's own term,
+            or the queries would differ among themselves far more than from sound to sound.
 
     Raises:
         ValueError: strides that are not descending powers of two, a hidden size that the heads do not divide, an
@@ -120,7 +122,7 @@ class AussConfig(PreTrainedConfig):
     deep_supervision: bool = True
     query_distance_threshold: float | int = 1.0
     confidence_schedule: str = "increasing"
-    initializer_range: float = 0.02
+    initializer_range: float | int = 0.2
 
     def __post_init__(self, **kwargs):
         # PreTrainedConfig's own default names are LABEL_0 and LABEL_1.

@@ -26,15 +26,15 @@ class VGGish(nn.Module):
             layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
         self.features = nn.Sequential(*layers)
         shrink = 2 ** len(config.stage_channels)
-        flat_features = channels * (config.num_frames // shrink) * (config.num_mel_bins // shrink)
-        self.embeddings = nn.Sequential(
-            nn.Linear(flat_features, config.hidden_features),
-            nn.ReLU(),
-            nn.Linear(config.hidden_features, config.hidden_features),
-            nn.ReLU(),
-            nn.Linear(config.hidden_features, config.embedding_size),
-            nn.ReLU(),
-        )
+        features = channels * (config.num_frames // shrink) * (config.num_mel_bins // shrink)
+        layers = []
+        for width in (config.hidden_features, config.hidden_features, config.embedding_size):
+            layers.append(nn.Linear(features, width))
+            if config.batch_norm:
+                layers.append(nn.BatchNorm1d(width))
+            layers.append(nn.ReLU())
+            features = width
+        self.embeddings = nn.Sequential(*layers)
 
     def forward(self, input_features: torch.Tensor) -> torch.Tensor:
         """

@@ -1,5 +1,6 @@
 """Pretrained weights for the image backbone, from a file, a directory or an installed package; never from a hub."""
 
+import re
 from pathlib import Path
 
 import torch
@@ -35,23 +36,44 @@ def read_weights(source: str) -> dict[str, torch.Tensor]:
     return weights.get("state_dict", weights)
 
 
-def match_by_name(weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """`own`'s names found in `weights`, where any wrapper's prefix may stand before the name on either side."""
+def match_by_name(weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> dict[str, str]:
+    """`own`'s names and theirs in `weights`, where any wrapper's prefix may stand before the name on either side."""
     found = {}
-    for name in own:
-        candidates = [other for other in weights if other == name or other.endswith(f".{name}") or name.endswith(f".{other}")]
-        candidates = [other for other in candidates if weights[other].shape == own[name].shape]
+    for name, tensor in own.items():
+        candidates = [
+            other
+            for other in weights
+            if (other == name or other.endswith(f".{name}") or name.endswith(f".{other}"))
+            and weights[other].shape == tensor.shape
+        ]
         if candidates:
-            found[name] = weights[min(candidates, key=len)]
+            found[name] = min(candidates, key=len)
     return found
 
 
-def match_by_order(weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """`own`'s tensors and the first of `weights`, one by one, if all shapes agree: the same network, other names."""
-    pairs = list(zip(own, weights.values(), strict=False))
-    if len(pairs) < len(own) or any(own[name].shape != tensor.shape for name, tensor in pairs):
+def match_by_order(weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> dict[str, str]:
+    """`own`'s names and the first of `weights`, one by one, if all shapes agree: the same network, other names."""
+    pairs = list(zip(own, weights, strict=False))
+    if len(pairs) < len(own) or any(own[name].shape != weights[other].shape for name, other in pairs):
         return {}
     return dict(pairs)
+
+
+def deeper_layers(weights: dict[str, torch.Tensor], used: set[str]) -> list[str]:
+    """
+    The names in `weights` of layers that a stage has beyond the `used` ones: a deeper network's, such as ResNet-101's
+    beside ResNet-50's. A stage that is left out as a whole is none of them.
+    """
+    stages = {re.match(r"\D*\d+", name).group() for name in used if re.search(r"\d", name)}
+    patterns = {re.sub(r"\d+", "#", name) for name in used}
+    return [
+        name
+        for name in weights
+        if name not in used
+        and len(re.findall(r"\d+", name)) > 1
+        and re.match(r"\D*\d+", name).group() in stages
+        and re.sub(r"\d+", "#", name) in patterns
+    ]
 
 
 def load_backbone_weights(model: nn.Module, source: str) -> None:
@@ -78,10 +100,16 @@ def load_backbone_weights(model: nn.Module, source: str) -> None:
     missing = [name for name in own if name not in found and not name.startswith("hidden_states_norms")]
     if missing:
         raise ValueError(
-            f"the weights at {source!r} are another network's than the backbone's: {len(missing)} of {len(own)} tensors "
-            f"are missing or of another shape, first {missing[0]!r} {tuple(own[missing[0]].shape)}"
+            f"the weights at {source!r} are another network's than the backbone's: {len(missing)} of {len(own)} "
+            f"tensors are missing or of another shape, first {missing[0]!r} {tuple(own[missing[0]].shape)}"
         )
-    extractor.backbone.load_state_dict(found, strict=False)
+    deeper = deeper_layers(weights, set(found.values()))
+    if deeper:
+        raise ValueError(
+            f"the weights at {source!r} are another network's than the backbone's: {len(deeper)} tensors belong to "
+            f"layers that it lacks, first {deeper[0]!r}"
+        )
+    extractor.backbone.load_state_dict({name: weights[other] for name, other in found.items()}, strict=False)
 
 
 __all__ = ["EFFICIENTNET_PACKAGE", "load_backbone_weights", "read_weights"]

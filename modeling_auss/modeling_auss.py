@@ -47,17 +47,17 @@ class AussPreTrainedModel(PreTrainedModel):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 init.zeros_(module.bias)
-        elif isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)):
+        elif isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d)):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
                 init.zeros_(module.running_mean)
                 init.ones_(module.running_var)
                 init.zeros_(module.num_batches_tracked)
         elif isinstance(module, SpaceProjector):
             init.normal_(module.number_projector, std=module.number_projector.shape[1] ** -0.5)
             if module.query_embedding is not None:
-                init.normal_(module.query_embedding)
+                init.normal_(module.query_embedding, std=self.config.initializer_range)
         elif isinstance(module, FusionDecoder):
             # The product of Eq. 12 sums e terms of unit scale: mask logits shall start near 0, not near sqrt(e).
             init.xavier_uniform_(module.mask_head.weight, gain=module.mask_head.in_features**-0.5)

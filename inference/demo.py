@@ -1,0 +1,119 @@
+"""`auss demo`, which `make demo` runs: compose a data set, train on it, evaluate with and without sound, segment a video."""
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+
+from ..modeling_auss.backbone_weights import EFFICIENTNET_PACKAGE
+from ..train.arguments import DataArguments, OptimArguments, RunArguments
+from ..train.composed_video import compose_video
+from ..train.composer import compose_data_set
+from ..train.evaluate import SOUNDS, evaluate_folder
+from ..train.train import CURVES_FILE, train
+from . import segment
+
+# Written first and looked for before anything is replaced: a folder without it is not the demo's.
+MARK = ".auss-demo"
+IMAGE_SIZE = 112
+SOUND_MEANINGS = {
+    "own": "its own sound",
+    "muted": "no sound",
+    "swapped": "the sound of another category",
+}
+
+
+def prepare_folder(folder: Path) -> None:
+    """Empties the folder of an earlier demo's results, and of nothing else.
+
+    Raises:
+        ValueError: it has files that are not a demo's.
+    """
+    if folder.exists() and not (folder.is_dir() and ((folder / MARK).is_file() or not any(folder.iterdir()))):
+        raise ValueError(f"--output must be a new folder or that of an earlier demo, got {str(folder)!r}")
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / MARK).touch()
+
+
+def train_arguments(arguments: argparse.Namespace) -> tuple[DataArguments, OptimArguments, RunArguments]:
+    """What the demo trains: the `auss-demo` preset on the one annotated frame of each S4 clip."""
+    folder = Path(arguments.output)
+    data = DataArguments(
+        data=str(folder / "data"),
+        batch_size=16,
+        image_size=IMAGE_SIZE,
+        frames_per_clip=1,
+        mute_probability=0.1,
+        workers=1,
+    )
+    optim = OptimArguments(steps=arguments.steps, learning_rate=1e-3, warmup=0.05)
+    run = RunArguments(
+        output=str(folder / "model"),
+        preset="auss-demo",
+        backbone_weights=EFFICIENTNET_PACKAGE,
+        seed=arguments.seed,
+        eval_every=max(1, arguments.steps // 4),
+        checkpoint_every=arguments.steps,
+        keep_checkpoints=1,
+    )
+    return data, optim, run
+
+
+def scores_table(scores: dict[str, dict]) -> str:
+    """The Markdown table of M_J and M_F for each kind of sound."""
+    lines = ["| the same clips with | M_J | M_F |", "| --- | ---: | ---: |"]
+    lines += [f"| {SOUND_MEANINGS[sound]} | {one['M_J']:.3f} | {one['M_F']:.3f} |" for sound, one in scores.items()]
+    return "\n".join(lines) + "\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", default="demo", help="a new folder, or that of an earlier demo, which is replaced")
+    parser.add_argument("--clips", type=int, nargs=3, default=[400, 24, 60], metavar=("TRAIN", "VAL", "TEST"))
+    parser.add_argument("--steps", type=int, default=400, help="training steps of 16 clips")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+
+
+def run(arguments: argparse.Namespace) -> int:
+    began = time.monotonic()
+    folder = Path(arguments.output)
+    prepare_folder(folder)
+    print("1/5  composing clips: drawn objects with synthesised sounds, of which one sounds and the others are silent")
+    compose_data_set(folder / "data", tuple(arguments.clips), seed=arguments.seed, size=IMAGE_SIZE, workers=2)
+
+    print("2/5  training the preset auss-demo, its image backbone with ImageNet weights")
+    train(*train_arguments(arguments))
+
+    print("3/5  evaluating on the test clips, then again without their sound, and with another's")
+    scores = {}
+    for sound in SOUNDS:
+        results = evaluate_folder(str(folder / "model"), str(folder / "data"), sound=sound, batch_size=12)
+        scores[sound] = {"M_J": results["M_J"], "M_F": results["M_F"]}
+    table = folder / "scores.md"
+    table.write_text(scores_table(scores), encoding="utf-8")
+    (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+
+    print("4/5  composing a video in which three objects take turns to sound")
+    video = folder / "video.mp4"
+    compose_video(video, seed=arguments.seed, seconds=15.0)
+
+    print("5/5  segmenting it")
+    overlay = folder / "overlay.mp4"
+    parser = argparse.ArgumentParser()
+    segment.add_arguments(parser)
+    segment.run(parser.parse_args([str(video), "-o", str(overlay), "--model", str(folder / "model")]))
+
+    sheets = folder / "model" / "evaluation"
+    print(f"\n{scores_table(scores)}")
+    print(f"overlay video    {overlay}")
+    print(f"contact sheets   {sheets / 's4-test-own-best.png'}, {sheets / 's4-test-own-worst.png'}")
+    print(f"training curves  {folder / 'model' / CURVES_FILE}")
+    print(f"table            {table}")
+    print(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
+    return 0
+
+
+__all__ = ["add_arguments", "run"]
