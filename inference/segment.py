@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_FPS = 5.0  # masks a second: motion is followed closely enough for the eye, at a fifth of the cost of 25
 DEFAULT_BATCH_SIZE = 8
 MASK_PATTERN = "mask_*s.png"
+BAR_FORMAT = "{l_bar}{bar}| {n:.1f}/{total:.1f} s of video [{elapsed}<{remaining}]"
 
 
 def load_model(folder: str | Path, device: str = "auto") -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
@@ -211,7 +212,7 @@ def run(arguments: argparse.Namespace) -> int:
     frames = VideoReader(arguments.video).frames()
     with (
         VideoWriter(arguments.output, reader.info, arguments.overwrite) as writer,
-        tqdm(total=round(reader.length, 1), desc=arguments.video.name, unit="s", unit_scale=True) as bar,
+        tqdm(total=round(reader.length, 1), desc=arguments.video.name, bar_format=BAR_FORMAT) as bar,
     ):
         for time, picture in draw_masks(frames, masks, num_labels, arguments.masks):
             writer.write(time, picture)

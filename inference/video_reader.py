@@ -81,7 +81,7 @@ def upright_picture(frame: av.VideoFrame, info: VideoInfo) -> np.ndarray:
     unspecified = frame.colorspace == UNSPECIFIED_COLORSPACE
     colorspace = Colorspace.ITU709 if unspecified and high_definition else None
     # Streams that adapt to a network change their size on the way: every frame gets that of the first.
-    picture = frame.to_ndarray(format="rgb24", width=width, height=height, src_colorspace=colorspace, threads=1)
+    picture = frame.to_ndarray(format="rgb24", width=width, height=height, src_colorspace=colorspace)
     return np.ascontiguousarray(np.rot90(picture, quarter_turns))
 
 

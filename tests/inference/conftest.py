@@ -52,6 +52,16 @@ def encode_sound(container, stream, waveform: np.ndarray, rate: int) -> None:
     container.mux(stream.encode(None))
 
 
+def set_rotation(path: Path, degrees: int) -> None:
+    """Turns the picture of an mp4 counterclockwise by its track header's matrix, as a phone does."""
+    turn = np.deg2rad(-degrees)
+    matrix = [np.cos(turn), np.sin(turn), 0, -np.sin(turn), np.cos(turn), 0, 0, 0, 2**14]
+    content = bytearray(path.read_bytes())
+    start = content.index(b"tkhd") + 44  # the first track is the picture's
+    content[start : start + 36] = np.round(np.array(matrix) * 2**16).astype(">i4").tobytes()
+    path.write_bytes(content)
+
+
 def write_video(
     path: Path,
     seconds: float = 3.0,
@@ -77,8 +87,6 @@ def write_video(
             video.height, video.width = size
             video.pix_fmt = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
             video.codec_context.time_base = Fraction(1, 1000 * fps)
-            if rotation:
-                video.set_display_rotation(rotation)
         if sound:
             audio = container.add_stream(audio_codec, rate=rate, layout="mono" if channels == 1 else "stereo")
         frame_times = times if times is not None else [index / fps for index in range(round(seconds * fps))]
@@ -91,6 +99,8 @@ def write_video(
         if sound:
             waveform = tone(audio_seconds or seconds, rate, channels) if waveform is None else waveform
             encode_sound(container, audio, waveform, rate)
+    if rotation:
+        set_rotation(path, rotation)
     return path
 
 

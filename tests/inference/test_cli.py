@@ -53,7 +53,7 @@ def test_segment(segment, make_video, media, tmp_path, capsys, name):
     video, output, masks = make_video(name, seconds=6.0, channels=2), tmp_path / "out" / "out.mp4", tmp_path / "masks"
     assert segment(video, output, "--masks", masks, "--fps", 2, "--batch-size", 3) == 0
     captured = capsys.readouterr()
-    assert "60 frames, 6.0 s" in captured.out and "12 masks" in captured.out and "6.00/6.00" in captured.err
+    assert "60 frames, 6.0 s" in captured.out and "12 masks" in captured.out and "6.0/6.0 s of video" in captured.err
     times = [frame.time for frame in VideoReader(output).frames()]
     np.testing.assert_allclose(times, np.arange(60) / 10, atol=0.001)
     saved = sorted(masks.iterdir())

@@ -107,7 +107,7 @@ def test_picture_that_starts_late(make_video, media):
     expected = media.tone(4.0, 48_000)[0, 72_000:][: window.waveform.shape[1]]
     assert media.lag_and_match(expected, window.waveform[0], 48_000)[1] > 0.99
     loudest = np.abs(window.waveform[0, :4800]).max()
-    assert loudest == pytest.approx(0.1 + 0.02 * 1.6, abs=0.004)  # as loud as the tone is after 1.5 s
+    assert loudest == pytest.approx(0.1 + 0.02 * 1.6, abs=0.008)  # as loud as the tone is after 1.5 s
 
 
 def test_missing_and_backward_time_stamps(make_video, monkeypatch, caplog):
@@ -189,7 +189,7 @@ def test_cover_of_a_song_is_no_video(tmp_path, make_video):
         sound = target.add_stream_from_template(source.streams.audio[0])
         art = target.add_stream("mjpeg", rate=1)
         art.width, art.height, art.pix_fmt = 64, 64, "yuvj420p"
-        art.disposition = av.stream.Disposition.attached_pic
+        art.disposition = av.stream.Disposition.attached_pic.value
         target.mux(art.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
         target.mux(art.encode(None))
         for packet in source.demux(source.streams.audio[0]):
