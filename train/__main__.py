@@ -2,14 +2,15 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from .train import add_arguments, run
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="auss.train", description="Train an audio-visual segmentation model.")
     add_arguments(parser)
-    return run(parser.parse_args())
+    return run(parser.parse_args(argv))
 
 
 if __name__ == "__main__":

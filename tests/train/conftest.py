@@ -111,3 +111,22 @@ def ms3_root(tmp_path):
 @pytest.fixture
 def avss_root(tmp_path):
     return make_avss(tmp_path / "avsbench")
+
+
+@pytest.fixture
+def tiny_preset(make_config, tmp_path):
+    """The path of a JSON file with the tiny network's configuration, which `--preset` takes."""
+    path = tmp_path / "tiny.json"
+    make_config().to_json_file(path, use_diff=False)
+    return str(path)
+
+
+@pytest.fixture
+def trained_folder(tiny_model, tmp_path):
+    """A folder such as `auss train` leaves: the tiny network, untrained, with its processor for 32 x 32 pixels."""
+    from auss.train.preparation import create_processor
+
+    folder = tmp_path / "trained"
+    tiny_model.save_pretrained(folder)
+    create_processor(tiny_model.config, 32).save_pretrained(folder)
+    return folder

@@ -1,0 +1,162 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from PIL import Image
+
+from auss.train.avsbench import load_avsbench
+from auss.train.evaluate import binary_labels, evaluate, evaluate_folder, format_markdown, format_text
+from auss.train.metrics import SemanticMetrics, f_score, jaccard
+from auss.train.preparation import create_eval_loader, create_processor, load_trained
+from auss.train.seeded_rows import SeededRows
+
+
+def expected_scores(model, processor, rows):
+    """M_J and M_F the plain way: clip by clip, each mask file against the model's own output."""
+    values = []
+    for row in rows:
+        frames = [Image.open(frame["path"]) for frame in row["frames"]]
+        masks = np.stack([np.asarray(Image.open(mask["path"]).convert("L")) > 127 for mask in row["masks"]])
+        import soundfile
+
+        waveform, rate = soundfile.read(row["audio"]["path"], dtype="float32")
+        inputs = processor(videos=[frames], audio=[waveform], sampling_rate=rate, return_tensors="pt")
+        with torch.no_grad():
+            outputs = model(**inputs)
+        clip = processor.post_process_audio_visual_segmentation(outputs, [masks.shape[1:]])[0]
+        values.append((jaccard(clip["scores"], masks), f_score(clip["scores"], masks)))
+    return np.mean(values, axis=0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_results_are_the_means_over_clips_of_plain_inference(s4_root, trained_folder, batch_size):
+    model, processor = load_trained(str(trained_folder))
+    rows = SeededRows(load_avsbench(s4_root, "s4", "test"))
+    accelerator = Accelerator()
+    loader = accelerator.prepare(create_eval_loader(rows, processor, 2, batch_size, 0))
+    results = evaluate(accelerator, model.train(), loader, processor)
+    assert model.training  # as it came
+    expected = expected_scores(model.eval(), processor, list(rows))
+    assert (results["M_J"], results["M_F"]) == pytest.approx(tuple(expected), abs=1e-6)
+    assert [record["clip_id"] for record in results["per_clip"]] == ["test_0", "test_1"]
+    assert results["categories"].keys() == {"bell", "dog"}
+
+
+class TellingModel(torch.nn.Module):
+    """Claims the class that the first pixel's red value names, everywhere; it needs no weights."""
+
+    def __init__(self, num_labels):
+        super().__init__()
+        self.num_labels = num_labels
+
+    def forward(self, pixel_values, **_):
+        classes = (pixel_values[:, :, 0, :1, :1].abs() * 1e4).long() % self.num_labels
+        logits = torch.nn.functional.one_hot(classes, self.num_labels).float().permute(0, 1, 4, 2, 3)
+        return type("Outputs", (), {"logits": logits})()
+
+
+def test_avss_is_scored_by_class(avss_root, tiny_config):
+    """Against `SemanticMetrics` over all clips at once; one clip a batch, for they differ in length."""
+    dataset = load_avsbench(avss_root, "avss", "train")
+    processor = create_processor(tiny_config, 32)
+    accelerator, model = Accelerator(), TellingModel(71)
+    loader = accelerator.prepare(create_eval_loader(SeededRows(dataset), processor, 71, 1, 0))
+    results = evaluate(accelerator, model, loader, processor, num_labels=71)
+    expected = SemanticMetrics(71)
+    for batch in loader:
+        output = processor.post_process_audio_visual_segmentation(model(batch["pixel_values"]), [(16, 24)])[0]
+        expected.add(output["segmentation"], batch["labels"][0])
+    assert {key: results[key] for key in ("M_J", "M_F", "classes")} == {
+        key: expected.results()[key] for key in ("M_J", "M_F", "classes")
+    }
+    assert len(results["per_clip"]) == 3
+    assert "71" not in results["classes"] and set(results["classes"]) >= {0, 1, 70}
+
+
+def test_binary_labels_keep_what_is_not_annotated():
+    assert binary_labels(torch.tensor([0, 1, 70, 255])).tolist() == [0, 1, 1, 255]
+
+
+@pytest.mark.parametrize("sound", ["own", "muted", "swapped"])
+def test_a_folder_is_evaluated_into_files(s4_root, trained_folder, sound):
+    results = evaluate_folder(str(trained_folder), str(s4_root), sound=sound, workers=0)
+    files = results["files"]
+    assert {kind: path.rpartition("/")[2] for kind, path in files.items()} == {
+        "json": f"s4-test-{sound}.json",
+        "markdown": f"s4-test-{sound}.md",
+        "best": f"s4-test-{sound}-best.png",
+        "worst": f"s4-test-{sound}-worst.png",
+    }
+    saved = json.loads(open(files["json"]).read())
+    assert (saved["M_J"], saved["M_F"], saved["sound"]) == (results["M_J"], results["M_F"], sound)
+    assert saved["per_clip"] == results["per_clip"]
+    assert f"| all | 2 | {results['M_J']:.3f} | {results['M_F']:.3f} |" in open(files["markdown"]).read()
+    with Image.open(files["best"]) as best, Image.open(files["worst"]) as worst:
+        assert best.size == worst.size
+        j = {record["clip_id"]: record["J"] for record in results["per_clip"]}
+        # Two clips: the sheets show both, in opposite order, so they are the same only where J ties.
+        assert (np.asarray(best) != np.asarray(worst)).any() == (j["test_0"] != j["test_1"])
+
+
+def test_swapped_sound_reaches_the_model(s4_root, trained_folder, monkeypatch):
+    """Of two clips each hears the other: the log-mel that the model sees is exchanged, the pixels are not."""
+    from auss.train import evaluate as evaluate_module
+
+    seen = {}
+    original = evaluate_module.predict
+
+    def watch(model, processor, batch):
+        if len(batch["clip_id"]) == 2:
+            seen[sound] = batch
+        return original(model, processor, batch)
+
+    monkeypatch.setattr(evaluate_module, "predict", watch)
+    for sound in ("own", "swapped"):
+        evaluate_folder(str(trained_folder), str(s4_root), sound=sound, workers=0)
+    assert torch.equal(seen["own"]["pixel_values"], seen["swapped"]["pixel_values"])
+    assert torch.equal(seen["own"]["input_features"].flip(0), seen["swapped"]["input_features"])
+    assert not torch.equal(seen["own"]["input_features"], seen["swapped"]["input_features"])
+
+
+def test_errors_name_the_argument(s4_root, ms3_root, trained_folder, tmp_path):
+    with pytest.raises(ValueError, match="sound must be one of own, muted, swapped, got 'loud'"):
+        evaluate_folder(str(trained_folder), str(s4_root), sound="loud")
+    with pytest.raises(ValueError, match=r"must hold config\.json, got '.*missing'"):
+        evaluate_folder(str(tmp_path / "missing"), str(s4_root))
+    with pytest.raises(ValueError, match="at least two named categories"):
+        evaluate_folder(str(trained_folder), str(ms3_root), "ms3", "train", sound="swapped")
+
+
+def test_tables_list_the_categories_and_end_with_the_whole():
+    category = {"M_J": 0.25, "M_F": 0.5, "clips": 3}
+    results = {"M_J": 0.125, "M_F": 0.75, "clips": 5, "categories": {"violin": category}}
+    assert format_text(results).splitlines() == [
+        "         clips     M_J     M_F",
+        "violin       3   0.250   0.500",
+        "all          5   0.125   0.750",
+    ]
+    assert format_markdown(results, "title").splitlines() == [
+        "# title",
+        "",
+        "| | clips | M_J | M_F |",
+        "| --- | ---: | ---: | ---: |",
+        "| violin | 3 | 0.250 | 0.500 |",
+        "| all | 5 | 0.125 | 0.750 |",
+    ]
+    semantic = {"M_J": 0.1, "M_F": 0.2, "frames": 9, "classes": {4: {"J": 0.3, "F": 0.4, "frames": 9}}}
+    assert format_text(semantic).splitlines()[1] == "4         9   0.300   0.400"
+
+
+def test_the_command_prints_the_table_and_the_files(s4_root, trained_folder, tmp_path, capsys):
+    import argparse
+
+    from auss.train.evaluate import add_arguments, run
+
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    options = ["--model", str(trained_folder), "--data", str(s4_root), "--workers", "0", "--split", "val"]
+    assert run(parser.parse_args([*options, "--output", str(tmp_path / "results")])) == 0
+    printed = capsys.readouterr().out
+    assert "M_J" in printed and "\nall " in printed and str(tmp_path / "results" / "s4-val-own.json") in printed

@@ -1,0 +1,114 @@
+import json
+
+import pytest
+import torch
+from transformers import ResNetConfig, TimmBackboneConfig
+
+from auss.train.arguments import DataArguments, RunArguments
+from auss.train.avsbench import load_avsbench
+from auss.train.preparation import (
+    create_eval_loader,
+    create_model,
+    create_processor,
+    create_train_loader,
+    load_trained,
+    new_config,
+    pixel_statistics,
+)
+from auss.train.seeded_rows import SeededRows
+
+
+def test_a_new_model_follows_the_preset_and_takes_frames_of_224_pixels(tiny_preset, tiny_config):
+    model, processor = create_model(DataArguments("d"), RunArguments("o", preset=tiny_preset), backbone_rate=0.1)
+    assert model.config.to_dict() == tiny_config.to_dict()
+    assert dict(processor.video_processor.size) == {"height": 224, "width": 224}
+    assert processor.feature_extractor.num_audio_examples == tiny_config.num_audio_examples
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_backbone_rate_zero_freezes_the_backbone_alone(tiny_preset):
+    model, _ = create_model(DataArguments("d"), RunArguments("o", preset=tiny_preset), backbone_rate=0.0)
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == (".backbone." not in name), name
+
+
+def test_a_trained_model_brings_its_weights_and_its_processor(trained_folder, tiny_model):
+    model, processor = create_model(DataArguments("d"), RunArguments("o", init_from=str(trained_folder)), 0.1)
+    weights = tiny_model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert dict(processor.video_processor.size) == {"height": 32, "width": 32}
+    data = DataArguments("d", image_size=48)
+    _, processor = create_model(data, RunArguments("o", init_from=str(trained_folder)), 0.1)
+    assert dict(processor.video_processor.size) == {"height": 48, "width": 48}
+
+
+def test_backbone_weights_are_loaded_into_the_backbone(tiny_preset, tiny_model, tmp_path):
+    path = tmp_path / "backbone.pth"
+    wanted = {
+        name.split(".backbone.")[1]: torch.full_like(value, 0.5)
+        for name, value in tiny_model.state_dict().items()
+        if ".backbone." in name
+    }
+    torch.save(wanted, path)
+    run = RunArguments("o", preset=tiny_preset, backbone_weights=str(path))
+    model, _ = create_model(DataArguments("d"), run, 0.1)
+    for name, value in model.state_dict().items():
+        if ".backbone." in name:
+            assert torch.equal(value, torch.full_like(value, 0.5)), name
+
+
+def test_avss_gives_the_labels_their_names_and_clips_ten_seconds(avss_root, tiny_preset, trained_folder):
+    data = DataArguments(str(avss_root), name="avss")
+    config = new_config(tiny_preset, data)
+    assert (config.num_labels, config.num_audio_examples) == (71, 10)
+    assert (config.id2label[0], config.id2label[70]) == ("background", "class 70")
+    with pytest.raises(ValueError, match="init_from must hold a model of 71 labels to train on avss, .* has 2"):
+        create_model(data, RunArguments("o", init_from=str(trained_folder)), 0.1)
+
+
+def test_folders_without_an_auss_model_are_refused(tmp_path, trained_folder):
+    with pytest.raises(ValueError, match=r"must hold config\.json, got '.*nowhere'"):
+        load_trained(str(tmp_path / "nowhere"))
+    config = json.loads((trained_folder / "config.json").read_text())
+    (trained_folder / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))
+    with pytest.raises(ValueError, match="must describe a model of type 'auss', got 'bert'"):
+        load_trained(str(trained_folder))
+
+
+def test_pixel_statistics_are_those_of_the_backbones_pretraining(make_config):
+    assert pixel_statistics(make_config()) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    timm_backbone = TimmBackboneConfig(backbone="tf_efficientnet_lite0", use_pretrained_backbone=False)
+    assert pixel_statistics(make_config(backbone_config=timm_backbone)) == ([0.5] * 3, [0.5] * 3)
+    assert pixel_statistics(make_config(backbone_config=ResNetConfig())) == pixel_statistics(make_config())
+
+
+@pytest.fixture
+def processor(tiny_config):
+    return create_processor(tiny_config, 32)
+
+
+def test_train_batches_are_augmented_and_of_the_networks_size(s4_root, processor):
+    rows = SeededRows(load_avsbench(s4_root, "s4", "train"))
+    data = DataArguments(str(s4_root), batch_size=2, frames_per_clip=1, workers=0)
+    plain, augmented = (
+        next(iter(create_train_loader(rows, processor, DataArguments(**{**vars(data), "augment": augment}), 2, 0)))
+        for augment in (False, True)
+    )
+    for batch in (plain, augmented):
+        assert batch["pixel_values"].shape == (2, 1, 3, 32, 32) and batch["labels"].shape == (2, 1, 32, 32)
+        assert sorted(batch["clip_id"]) == ["train_0", "train_1"]
+    assert not torch.equal(plain["pixel_values"], augmented["pixel_values"])
+
+
+@pytest.mark.parametrize("batch_size, batches", [(1, 3), (2, 1), (3, 1), (4, 1)])
+def test_only_a_data_set_smaller_than_a_batch_gives_a_batch_that_is_not_full(processor, batch_size, batches):
+    loader = create_train_loader(range(3), processor, DataArguments("d", batch_size=batch_size, workers=0), 2, 0)
+    assert len(loader) == batches
+
+
+def test_muted_evaluation_silences_the_sound_and_keeps_the_labels(s4_root, processor):
+    rows = SeededRows(load_avsbench(s4_root, "s4", "test"))
+    own, muted = (next(iter(create_eval_loader(rows, processor, 2, 2, 0, muted=muted))) for muted in (False, True))
+    assert own["labels"].shape == (2, 5, 16, 24)
+    assert torch.equal(own["labels"], muted["labels"]) and torch.equal(own["pixel_values"], muted["pixel_values"])
+    assert own["input_features"].std() > 0.1 and muted["input_features"].unique().numel() == 1

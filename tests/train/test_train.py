@@ -1,0 +1,188 @@
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from auss.train import train as train_module
+from auss.train.arguments import DataArguments, OptimArguments, RunArguments
+from auss.train.checkpoint import whole_checkpoints
+from auss.train.preparation import load_trained
+from auss.train.train import train
+
+
+@pytest.fixture
+def run_tiny(s4_root, tiny_preset, tmp_path):
+    """Trains the tiny network on two clips; options of any of the three groups by name."""
+
+    def run(output="run", **options):
+        def chosen(group, **defaults):
+            fields = group.__dataclass_fields__
+            return group(**defaults | {name: value for name, value in options.items() if name in fields})
+
+        folder = str(tmp_path / output)
+        return train(
+            chosen(DataArguments, data=str(s4_root), batch_size=1, image_size=32, workers=0),
+            chosen(OptimArguments, steps=6, learning_rate=1e-3),
+            chosen(RunArguments, output=folder, preset=tiny_preset, eval_every=0, checkpoint_every=2, log_every=1),
+        )
+
+    return run
+
+
+def stop_before(monkeypatch, step):
+    """Makes training stop as by Ctrl-C when `step` steps are done."""
+    whole_step = train_module.train_step
+
+    def stopping_step(training, batch):
+        if training.position.step == step:
+            raise KeyboardInterrupt
+        whole_step(training, batch)
+
+    monkeypatch.setattr(train_module, "train_step", stopping_step)
+
+
+def assert_same_run(first, second):
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (first, second))
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
+    assert (first / "history.json").read_text() == (second / "history.json").read_text()
+
+
+def test_a_run_leaves_a_model_that_loads_its_processor_and_what_happened(run_tiny, tmp_path):
+    history = run_tiny(eval_every=3)
+    output = tmp_path / "run"
+    model, processor = load_trained(str(output))
+    assert dict(processor.video_processor.size) == {"height": 32, "width": 32}
+    newest = load_file(whole_checkpoints(output)[-1] / "model.safetensors")
+    assert all(torch.equal(value, newest[name]) for name, value in model.state_dict().items())
+    assert (output / "curves.png").stat().st_size > 1000
+    assert json.loads((output / "arguments.json").read_text())["steps"] == 6
+    assert json.loads((output / "history.json").read_text()) == history
+    assert [entry["step"] for entry in history if "losses" in entry] == [1, 2, 3, 4, 5, 6]
+    assert [entry["step"] for entry in history if "validation_M_J" in entry] == [3, 6]
+    assert all({"loss", "aqdl", "aqml", "class", "dice"} <= entry["losses"].keys() for entry in history[:2])
+
+
+@pytest.mark.parametrize("stop, options", [(3, {}), (5, {"steps": 7, "accumulation": 2, "checkpoint_every": 1})])
+def test_a_stopped_and_resumed_run_ends_in_the_same_bits(run_tiny, tmp_path, monkeypatch, make_config, stop, options):
+    """With dropout, augmentation and muting on, and a stop in the middle of an epoch between two checkpoints."""
+    preset = tmp_path / "dropout.json"
+    make_config(dropout=0.3).to_json_file(preset, use_diff=False)
+    options = {"preset": str(preset), "mute_probability": 0.3, **options}
+    run_tiny("straight", **options)
+    with monkeypatch.context() as patch:
+        stop_before(patch, stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_tiny("stopped", **options)
+    assert not (tmp_path / "stopped" / "model.safetensors").exists()
+    run_tiny("stopped", resume=True, **options)
+    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
+
+
+def test_workers_and_cached_sounds_do_not_change_the_result(run_tiny, tmp_path):
+    run_tiny("plain", steps=3)
+    run_tiny("other", steps=3, workers=1, cache_sounds=False, checkpoint_every=2)
+    assert_same_run(tmp_path / "plain", tmp_path / "other")
+
+
+def test_a_finished_run_resumes_to_itself(run_tiny, tmp_path):
+    run_tiny()
+    before = load_file(tmp_path / "run" / "model.safetensors")
+    run_tiny(resume=True)
+    after = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_resuming_with_other_arguments_warns_by_name(run_tiny, caplog):
+    run_tiny(steps=2)
+    with caplog.at_level(logging.WARNING):
+        run_tiny(steps=3, resume=True, workers=0)
+    assert "resuming with steps=3 where the run began with 2" in caplog.text
+    assert "workers" not in caplog.text
+
+
+def test_resume_without_a_checkpoint_begins_at_the_beginning(run_tiny):
+    assert run_tiny(steps=2, resume=True)[0]["step"] == 1
+
+
+def test_an_output_folder_with_files_is_refused_and_left_alone(run_tiny, tmp_path):
+    output = tmp_path / "run"
+    output.mkdir()
+    (output / "thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match="output must be a new or an empty folder, got '.*run', which has files"):
+        run_tiny()
+    assert [path.name for path in output.iterdir()] == ["thesis.txt"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="output must be a folder, got '.*file', which is a file"):
+        run_tiny("file")
+
+
+def test_overwrite_starts_anew_and_spares_other_files(run_tiny, tmp_path):
+    run_tiny(steps=4, checkpoint_every=1)
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    history = run_tiny(steps=2, checkpoint_every=1, overwrite=True)
+    assert [entry["step"] for entry in history] == [1, 2]
+    assert [path.name for path in whole_checkpoints(tmp_path / "run")] == ["step-00000001", "step-00000002"]
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_training_starts_from_a_trained_model(run_tiny, tmp_path, trained_folder):
+    run_tiny(init_from=str(trained_folder), preset=None, image_size=None, learning_rate=0.0, weight_decay=0.0, steps=1)
+    start, end = (load_file(folder / "model.safetensors") for folder in (trained_folder, tmp_path / "run"))
+    trained = [name for name in start if "running_" not in name and "num_batches" not in name]
+    assert all(torch.equal(start[name], end[name]) for name in trained)
+
+
+def test_delta_of_eq_22_moves_with_the_steps(run_tiny, monkeypatch):
+    from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+
+    seen = []
+    monkeypatch.setattr(
+        AussForAudioVisualSegmentation, "set_training_progress", lambda self, progress: seen.append(progress)
+    )
+    run_tiny(steps=4)
+    assert seen == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_step_terms_and_clips(run_tiny):
+    with pytest.raises(FloatingPointError, match=r"the loss of step [1-5] is (nan|inf) \(.*dice .*\) on clips train_"):
+        run_tiny(learning_rate=1e30, warmup=0.0)
+
+
+def test_validation_looks_at_evenly_spread_clips(tiny_config, s4_root, monkeypatch):
+    from auss.train.preparation import create_processor
+
+    processor = create_processor(tiny_config, 32)
+    monkeypatch.setattr(train_module, "load_avsbench", lambda *_: [{"clip_id": str(index)} for index in range(10)])
+    data = DataArguments(str(s4_root), cache_sounds=False)
+    loader = train_module.create_validation_loader(data, RunArguments("o", eval_clips=4), processor, 2)
+    assert [row["clip_id"] for row in loader.dataset] == ["0", "2", "5", "7"]
+    assert train_module.create_validation_loader(data, RunArguments("o", eval_every=0), processor, 2) is None
+
+
+def test_the_command_says_where_the_model_is(s4_root, tiny_preset, tmp_path, capsys):
+    from auss.train.__main__ import main
+
+    options = ["--data", str(s4_root), "--preset", tiny_preset, "--output", str(tmp_path / "run"), "--steps", "1"]
+    options += ["--batch-size", "2", "--image-size", "32", "--workers", "0"]
+    assert main(options) == 0
+    printed = capsys.readouterr().out
+    assert str(tmp_path / "run") in printed and "validation M_J 0." in printed
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(s4_root, tiny_preset, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "auss.train"]
+    command += ["--data", str(s4_root), "--preset", tiny_preset, "--output", str(tmp_path / "run"), "--steps", "4"]
+    command += ["--batch-size", "2", "--image-size", "32", "--workers", "0", "--eval-every", "2"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("validation M_J") == 1
+    load_trained(str(tmp_path / "run"))
