@@ -69,9 +69,9 @@ class Training:
 def check_finite(outputs, step: int, clip_ids: list[str]) -> None:
     """Raises FloatingPointError naming the step, the terms and the clips if the loss is not a number."""
     if not torch.isfinite(outputs.loss):
-        terms = ", ".join(f"{name} {float(term):.4g}" for name, term in outputs.loss_dict.items())
+        terms = ", ".join(f"{name} {term.item():.4g}" for name, term in outputs.loss_dict.items())
         raise FloatingPointError(
-            f"the loss of step {step} is {float(outputs.loss)} ({terms}) on clips {', '.join(clip_ids)}: lower "
+            f"the loss of step {step} is {outputs.loss.item()} ({terms}) on clips {', '.join(clip_ids)}: lower "
             "learning_rate, or look at these clips"
         )
 

@@ -1,0 +1,136 @@
+"""The package as a whole: its names, what importing it registers, how it installs, and each file's test."""
+
+import configparser
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+import transformers
+
+import auss
+
+ROOT = Path(auss.__file__).parent
+FOLDERS = ("configuration", "modeling_auss", "processing", "train", "inference")
+
+
+def python(code, executable=sys.executable, cwd=None):
+    """What a new interpreter prints for `code`; without PYTHONPATH, so that only what is installed is found."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([executable, "-c", code], env=environment, cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_public_names_are_the_designs():
+    assert set(auss.__all__) == {"__version__", "AussConfig", "AussAudioConfig", "AussModel", "AussProcessor"} | {
+        "AussForAudioVisualSegmentation",
+        "AussFeatureExtractor",
+        "AussVideoProcessor",
+        "AussDataCollator",
+        "load_avsbench",
+    }
+    for name in auss.__all__:
+        assert name in dir(auss)
+        value = getattr(auss, name)
+        if name != "__version__":
+            assert value.__name__ == name and value.__module__.startswith("auss.")
+    with pytest.raises(AttributeError, match="module 'auss' has no attribute 'AussTokenizer'"):
+        _ = auss.AussTokenizer
+
+
+def test_training_is_imported_only_when_it_is_used(tmp_path):
+    code = "import auss, sys; print('auss.train' in sys.modules, 'datasets' in sys.modules); auss.load_avsbench; "
+    code += "print('auss.train.avsbench' in sys.modules)"
+    assert python(code, cwd=tmp_path).splitlines() == ["False False", "True"]
+
+
+def test_version_is_the_distributions():
+    assert importlib.metadata.version("auss") == auss.__version__
+
+
+def test_auto_classes_load_a_saved_model(tiny_model, tmp_path):
+    from auss.train.preparation import create_processor
+
+    create_processor(tiny_model.config, 32).save_pretrained(tmp_path)
+    tiny_model.auss.save_pretrained(tmp_path)
+    for auto_name, expected in (
+        ("AutoConfig", auss.AussConfig),
+        ("AutoModel", auss.AussModel),
+        ("AutoFeatureExtractor", auss.AussFeatureExtractor),
+        ("AutoVideoProcessor", auss.AussVideoProcessor),
+        ("AutoProcessor", auss.AussProcessor),
+    ):
+        assert type(getattr(transformers, auto_name).from_pretrained(tmp_path)) is expected
+    assert "audio-visual-segmentation" in transformers.pipelines.PIPELINE_REGISTRY.get_supported_tasks()
+
+
+def test_every_source_file_has_its_test_file():
+    sources = [path for folder in FOLDERS for path in (ROOT / folder).glob("*.py") if not path.stem.startswith("__")]
+    assert len(sources) > 20
+    partners = {source: ROOT / "tests" / source.parent.name / f"test_{source.name}" for source in sources}
+    assert [str(partner) for partner in partners.values() if not partner.is_file()] == []
+
+
+def test_files_of_a_model_repository_have_names_of_their_own():
+    names = [path.name for folder in FOLDERS[:3] for path in (ROOT / folder).glob("*.py") if path.stem != "__init__"]
+    assert len(names) == len(set(names))
+
+
+def test_setup_lists_every_package_and_ships_every_preset():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    listed = setup["options"]["packages"].split()
+    assert listed == ["auss", *(f"auss.{folder}" for folder in FOLDERS)]
+    assert setup["options.package_data"]["auss.configuration"] == "presets/*.json"
+    assert list((ROOT / "configuration" / "presets").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def source_copy(tmp_path_factory):
+    """What git tracks, or will: building writes beside the sources, which shall stay clean."""
+    copy = tmp_path_factory.mktemp("source") / "auss-source"
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    return copy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["folder", "editable", "wheel"])
+def test_every_way_of_installing_gives_the_package_and_the_command(source_copy, tmp_path, kind):
+    venv.create(tmp_path / "venv", with_pip=True)
+    executable = str(tmp_path / "venv" / "bin" / "python")
+    site_packages = Path(python("import sysconfig; print(sysconfig.get_path('purelib'))", executable))
+    # The dependencies are those of the interpreter that runs the tests; the .pth files in there are not followed, so
+    # an editable auss of its does not count.
+    dependencies = Path(transformers.__file__).parent.parent
+    (site_packages / "dependencies.pth").write_text(f"{dependencies}\n")
+    pip = [executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    target = [str(source_copy)]
+    if kind == "wheel":
+        build = [executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path)]
+        subprocess.run([*build, str(source_copy)], check=True)
+        target = [str(next(tmp_path.glob("auss-*.whl")))]
+    subprocess.run([*pip, *(["--editable"] if kind == "editable" else []), *target], check=True)
+
+    code = "import auss; print(auss.__file__); auss.AussDataCollator; print(len(auss.AussConfig.preset_names()))"
+    file, presets = python(code, executable, cwd=tmp_path).splitlines()
+    assert Path(file).parent == (source_copy if kind == "editable" else site_packages / "auss")
+    assert int(presets) == len(auss.AussConfig.preset_names())
+    command = subprocess.run(
+        [str(tmp_path / "venv" / "bin" / "auss"), "--version"], capture_output=True, text=True, check=True
+    )
+    assert command.stdout.strip() == f"auss {auss.__version__}"
+    if kind != "editable":
+        shipped = {path.name for path in (site_packages / "auss").iterdir()}
+        assert {"py.typed", "configuration", "train"} <= shipped
+        assert not {"tests", "docs", "benchmarks", "Makefile"} & shipped
