@@ -9,7 +9,6 @@ from .image_embedding import resize
 from .matcher import HungarianMatcher
 from .query_losses import audio_query_distance_loss, audio_query_mask_loss
 
-
 IGNORED_LABEL = 255
 
 

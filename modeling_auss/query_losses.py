@@ -2,7 +2,6 @@
 
 import torch
 
-
 # Keeps 1/d finite for identical queries; a squared distance this small never occurs between distinct ones in fp32.
 SMALLEST_SQUARED_DISTANCE = 1e-4
 
