@@ -1,0 +1,186 @@
+"""The configuration: the paper's defaults, the shipped presets, and what is refused."""
+
+import dataclasses
+import json
+
+import pytest
+from transformers import AutoConfig, ResNetConfig, SwinConfig
+
+from auss.configuration.configuration_auss import PRESETS_FOLDER, AussAudioConfig, AussConfig
+
+# What Transformers' backbone configurations take beside their declared fields.
+BACKBONE_KEYS = {"out_features", "out_indices", "use_pretrained_backbone"}
+PRESETS = ("auss-demo", "auss-fast-resnet50", "auss-fast-swin-tiny", "auss-resnet101", "auss-swin-base")
+
+
+def declared_fields(config_class) -> set[str]:
+    return {field.name for field in dataclasses.fields(config_class)} | {"model_type"}
+
+
+def undeclared_keys(values: dict, config_class) -> set[str]:
+    """Keys that `config_class` would take without a word, looked for in the sub-configurations too."""
+    found = set(values) - declared_fields(config_class)
+    for name, sub_class in (("audio_config", AussAudioConfig), ("backbone_config", None)):
+        if name in values:
+            if sub_class is None:
+                sub_class = type(AutoConfig.for_model(values[name]["model_type"]))
+            known = declared_fields(sub_class) | (BACKBONE_KEYS if name == "backbone_config" else set())
+            found |= {f"{name}.{key}" for key in set(values[name]) - known}
+    return found
+
+
+def test_defaults_are_the_papers():
+    config = AussConfig()
+    assert (config.num_audio_examples, config.num_queries, config.hidden_size) == (5, 300, 256)
+    assert config.hidden_size == 2 * config.audio_config.embedding_size
+    assert (config.num_audio_layers, config.num_fusion_layers) == (6, 6)
+    assert tuple(config.feature_strides) == (8, 4, 2) and config.mask_stride == 1
+    assert config.mask_threshold == 0.5
+    weights = (config.aqdl_weight, config.aqml_weight, config.class_weight, config.dice_weight)
+    assert weights == (2.0, 2.0, 5.0, 5.0)
+    assert not config.lateral_connections and not config.query_embedding
+    assert config.mask_cross_entropy_weight == 0
+    assert config.confidence_schedule == "increasing"
+    assert config.num_labels == 2
+    assert isinstance(config.backbone_config, ResNetConfig)
+    assert config.backbone_config.depths == [3, 4, 23, 3][: len(config.backbone_config.depths)]
+
+
+def test_audio_defaults_are_vggish():
+    audio = AussConfig().audio_config
+    assert isinstance(audio, AussAudioConfig)
+    assert (tuple(audio.stage_channels), tuple(audio.stage_depths)) == ((64, 128, 256, 512), (1, 1, 2, 2))
+    assert (audio.hidden_features, audio.embedding_size, audio.num_frames, audio.num_mel_bins) == (4096, 128, 96, 64)
+    assert not audio.batch_norm
+
+
+def test_labels_are_silent_and_sounding():
+    config = AussConfig()
+    assert config.id2label == {0: "silent", 1: "sounding"}
+    assert config.label2id == {"silent": 0, "sounding": 1}
+    more = AussConfig(num_labels=4)
+    assert more.num_labels == 4 and len(more.id2label) == 4
+    named = AussConfig(id2label={0: "background", 1: "dog", 2: "cat"}, label2id={"background": 0, "dog": 1, "cat": 2})
+    assert named.num_labels == 3 and named.id2label[1] == "dog"
+
+
+@pytest.mark.parametrize("overrides", [{}, {"num_labels": 4}, {"feature_strides": (16, 8), "mask_stride": 8 // 2}])
+def test_round_trip_through_a_folder(tmp_path, overrides):
+    config = AussConfig(num_queries=7, backbone_config=SwinConfig(embed_dim=8, out_features=["stage2"]), **overrides)
+    config.save_pretrained(tmp_path)
+    for loaded in (AussConfig.from_pretrained(tmp_path), AussConfig.from_dict(config.to_dict())):
+        assert loaded.to_dict() == config.to_dict()
+        assert isinstance(loaded.backbone_config, SwinConfig) and isinstance(loaded.audio_config, AussAudioConfig)
+        assert loaded.id2label == config.id2label and loaded.num_labels == config.num_labels
+        assert list(loaded.backbone_config.out_features) == ["stage2"]
+
+
+def test_sub_configurations_may_be_dictionaries():
+    config = AussConfig(
+        backbone_config={"model_type": "swin", "embed_dim": 8, "out_features": ["stage3"]},
+        audio_config={"embedding_size": 16},
+    )
+    assert isinstance(config.backbone_config, SwinConfig) and config.backbone_config.embed_dim == 8
+    assert config.audio_config.embedding_size == 16 and config.audio_config.hidden_features == 4096
+
+
+def test_the_presets_are_the_ones_named_in_the_design():
+    assert AussConfig.preset_names() == sorted(PRESETS)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_keys_are_all_declared(name):
+    # Transformers takes a misspelt name without a word.
+    values = json.loads((PRESETS_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    assert undeclared_keys(values, AussConfig) == set()
+
+
+def test_a_misspelt_key_would_be_found():
+    assert undeclared_keys({"num_querys": 3, "audio_config": {"batchnorm": True}}, AussConfig) == {
+        "num_querys",
+        "audio_config.batchnorm",
+    }
+    assert undeclared_keys({"backbone_config": {"model_type": "resnet", "depth": [1]}}, AussConfig)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_values_arrive_and_the_rest_is_default(name):
+    values = json.loads((PRESETS_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    config = AussConfig.from_preset(name)
+    for key, value in values.items():
+        if key in ("backbone_config", "audio_config"):
+            for sub_key, sub_value in value.items():
+                assert getattr(getattr(config, key), sub_key) == sub_value, (key, sub_key)
+        else:
+            assert getattr(config, key) == value, key
+    default = AussConfig()
+    for field in dataclasses.fields(AussConfig):
+        if field.name not in values and field.name not in ("backbone_config", "audio_config", "transformers_version"):
+            assert getattr(config, field.name) == getattr(default, field.name), field.name
+
+
+@pytest.mark.parametrize(
+    ("name", "strides", "mask_stride"), [("auss-resnet101", (8, 4, 2), 1), ("auss-swin-base", (8, 4, 2), 1)]
+)
+def test_reference_presets_are_the_papers(name, strides, mask_stride):
+    config = AussConfig.from_preset(name)
+    assert tuple(config.feature_strides) == (8, 4, 2) and config.mask_stride == 1
+    assert (config.num_queries, config.hidden_size) == (300, 256)
+    assert not config.lateral_connections and not config.query_embedding
+    assert list(config.backbone_config.out_features) == ["stage3"]  # f_ori has stride 16
+
+
+def test_from_preset_reads_a_file_and_takes_overrides(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"num_queries": 9, "hidden_size": 32}), encoding="utf-8")
+    config = AussConfig.from_preset(str(path), num_queries=11)
+    assert (config.num_queries, config.hidden_size) == (11, 32)
+    assert AussConfig.from_preset("auss-demo", num_labels=71).num_labels == 71
+
+
+@pytest.mark.parametrize("name", ["auss-resnet", "", "missing.json"])
+def test_from_preset_names_what_there_is(name):
+    with pytest.raises(ValueError, match="no preset is called.*auss-demo.*auss-swin-base, or a JSON file"):
+        AussConfig.from_preset(name)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"feature_strides": (8, 6, 2)}, "powers of two, got"),
+        ({"feature_strides": ()}, "powers of two, got"),
+        ({"mask_stride": 0}, "powers of two, got"),
+        ({"feature_strides": (2, 4, 8)}, r"descend towards mask_stride, got \[2, 4, 8, 1\]"),
+        ({"feature_strides": (8, 8, 2)}, "descend towards mask_stride"),
+        ({"mask_stride": 2}, r"descend towards mask_stride, got \[8, 4, 2, 2\]"),
+        ({"hidden_size": 100}, "hidden_size must be a multiple .* got hidden_size=100 and num_attention_heads=8"),
+        ({"hidden_size": 24}, "multiple of twice num_attention_heads"),
+        ({"confidence_schedule": "rising"}, '"increasing" or "fixed", got \'rising\''),
+        (
+            {"audio_config": {"stage_depths": (1, 1)}},
+            "stage_channels and stage_depths must have the same length, got 4 and 2",
+        ),
+    ],
+)
+def test_fields_that_do_not_fit_are_refused(overrides, message):
+    # Transformers' strict dataclasses wrap the ValueError of a validator in an error of their own.
+    with pytest.raises(Exception, match=message):
+        AussConfig(**overrides)
+
+
+@pytest.mark.parametrize("overrides", [{"num_queries": 2.5}, {"feature_strides": "8"}, {"lateral_connections": "yes"}])
+def test_wrong_types_are_refused(overrides):
+    with pytest.raises(Exception, match=next(iter(overrides))):
+        AussConfig(**overrides)
+
+
+def test_num_hidden_layers_is_another_name_for_the_fusion_layers():
+    assert AussConfig(num_fusion_layers=3).num_hidden_layers == 3
+
+
+def test_auto_config_knows_the_type(tmp_path):
+    import auss  # noqa: F401  registers it
+
+    AussConfig(num_queries=7).save_pretrained(tmp_path)
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert isinstance(loaded, AussConfig) and loaded.num_queries == 7
