@@ -36,11 +36,14 @@ class DataArguments:
     )
     augment: bool = option(True, "flip, crop, colour and scale jitter 0.5-2, the same for all frames of a clip")
     cache_sounds: bool = option(True, "transform each sound once, before training; 0.12 MB of memory for 5 seconds")
-    workers: int = option(1, "processes that decode clips beside each training process; 0 decodes in it")
+    workers: int | None = option(
+        None, "processes that decode clips beside each training process; default 4, or 0 where there is no accelerator"
+    )
 
     def __post_init__(self):
         check_at_least("batch_size", self.batch_size, 1)
-        check_at_least("workers", self.workers, 0)
+        if self.workers is not None:
+            check_at_least("workers", self.workers, 0)
         if self.image_size is not None:
             check_at_least("image_size", self.image_size, 16)
         if self.frames_per_clip is not None:
@@ -139,12 +142,19 @@ def check_share(name: str, value: float) -> None:
         raise ValueError(f"{name} must lie between 0 and 1, got {value}")
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds defaults to the help, but not `None`, which the help explains in words."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the parser an option for every field, grouped by dataclass."""
     # argparse has no public way to take over another parser's options after construction; this is what its own
     # `parents=` calls.
     parser._add_container_actions(HfArgumentParser(GROUPS, add_help=False))
-    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+    parser.formatter_class = HelpFormatter
 
 
 def from_namespace(namespace: argparse.Namespace) -> tuple[DataArguments, OptimArguments, RunArguments]:
@@ -177,6 +187,7 @@ def differences(groups: tuple[DataArguments, OptimArguments, RunArguments], path
 
 __all__ = [
     "DataArguments",
+    "HelpFormatter",
     "OptimArguments",
     "RunArguments",
     "add_arguments",

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ..inference.drawing import contact_sheet
 from ..processing.processing_auss import AussProcessor
+from .arguments import HelpFormatter
 from .avsbench import LAYOUTS, SPLITS, load_avsbench
 from .clips import IGNORED_LABEL, decode_clip
 from .metrics import SegmentationMetrics, SemanticMetrics
@@ -157,7 +158,7 @@ def evaluate_folder(
     sound: str = "own",
     output: str | None = None,
     batch_size: int = 4,
-    workers: int = 1,
+    workers: int | None = None,
 ) -> dict:
     """
     Evaluates a trained model and saves, under `output`, `{name}-{split}-{sound}.json`, the table as `.md`, and contact
@@ -169,7 +170,7 @@ def evaluate_folder(
         sound: "own"; "muted", digital silence; or "swapped", that of a clip of another category.
         output: a folder; default `evaluation` in the model's.
         batch_size: clips at once.
-        workers: processes that decode clips.
+        workers: processes that decode clips; None decides by the machine, as `worker_count` does.
 
     Returns:
         What `evaluate` returns, and `files`, the paths written: "json", "markdown", "best", "worst".
@@ -223,8 +224,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", help="folder for the results; default MODEL/evaluation")
     parser.add_argument("--batch-size", type=int, default=4, help="clips at once")
-    parser.add_argument("--workers", type=int, default=1, help="processes that decode clips")
-    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+    parser.add_argument("--workers", type=int, help="processes that decode clips; default by the machine")
+    parser.formatter_class = HelpFormatter
 
 
 def run(arguments: argparse.Namespace) -> int:

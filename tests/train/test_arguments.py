@@ -61,7 +61,7 @@ def test_help_is_grouped_and_names_every_option():
         assert f"\n{group._argument_group_name}:" in text
     for field in FIELDS:
         assert f"--{field.name}" in text
-    assert "(default: 90000)" in text
+    assert "(default: 90000)" in text and "(default: None)" not in text
 
 
 @pytest.mark.parametrize(

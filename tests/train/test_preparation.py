@@ -14,6 +14,7 @@ from auss.train.preparation import (
     load_trained,
     new_config,
     pixel_statistics,
+    worker_count,
 )
 from auss.train.seeded_rows import SeededRows
 
@@ -112,3 +113,10 @@ def test_muted_evaluation_silences_the_sound_and_keeps_the_labels(s4_root, proce
     assert own["labels"].shape == (2, 5, 16, 24)
     assert torch.equal(own["labels"], muted["labels"]) and torch.equal(own["pixel_values"], muted["pixel_values"])
     assert own["input_features"].std() > 0.1 and muted["input_features"].unique().numel() == 1
+
+
+@pytest.mark.parametrize("accelerator, expected", [(True, 4), (False, 0)])
+def test_workers_are_chosen_by_the_machine_unless_told(monkeypatch, accelerator, expected):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
+    assert worker_count(None) == expected
+    assert worker_count(1) == 1
