@@ -162,7 +162,8 @@ def create_eval_loader(
     """Batches in order, whole clips, labels at their own size, with the clips' names; `muted` silences every clip."""
     return DataLoader(
         rows,
-        batch_size=batch_size,
+        # AVSS mixes clips of five and of ten frames, which make no batch.
+        batch_size=batch_size if num_labels == 2 else 1,
         collate_fn=AussDataCollator(processor, keep_ids=True, num_labels=num_labels, muted=muted),
         num_workers=worker_count(workers),
         generator=torch.Generator().manual_seed(0),

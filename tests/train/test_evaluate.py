@@ -58,11 +58,11 @@ class TellingModel(torch.nn.Module):
 
 
 def test_avss_is_scored_by_class(avss_root, tiny_config):
-    """Against `SemanticMetrics` over all clips at once; one clip a batch, for they differ in length."""
+    """Against `SemanticMetrics` over all clips, which differ in length."""
     dataset = load_avsbench(avss_root, "avss", "train")
     processor = create_processor(tiny_config, 32)
     accelerator, model = Accelerator(), TellingModel(71)
-    loader = accelerator.prepare(create_eval_loader(SeededRows(dataset), processor, 71, 1, 0))
+    loader = accelerator.prepare(create_eval_loader(SeededRows(dataset), processor, 71, 2, 0))
     results = evaluate(accelerator, model, loader, processor, num_labels=71)
     expected = SemanticMetrics(71)
     for batch in loader:
