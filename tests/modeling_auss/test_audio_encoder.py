@@ -61,6 +61,7 @@ def test_other_sizes_and_batch_norm():
     convolutions = sum(isinstance(module, torch.nn.Conv2d) for module in encoder.modules())
     norms = sum(isinstance(module, torch.nn.BatchNorm2d) for module in encoder.modules())
     assert convolutions == norms == 6
+    assert sum(isinstance(module, torch.nn.BatchNorm1d) for module in encoder.modules()) == 3
 
 
 def test_digital_silence_is_finite():
