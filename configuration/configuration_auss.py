@@ -1,12 +1,12 @@
-"""Configuration of AUSS ("Hear to Segment", Ling et al. 2023): what the network is; how it is trained stands in `train/`."""
+"""Configuration of AUSS (Ling et al. 2023): what the network is; how it is trained stands in `train/`."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
-
 
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 
@@ -14,7 +14,7 @@ PRESETS_FOLDER = Path(__file__).parent / "presets"
 @strict
 class AussAudioConfig(PreTrainedConfig):
     r"""
-    The VGGish audio encoder (Hershey et al. 2017). The defaults are the standard network, so that the public weights fit.
+    The VGGish audio encoder (Hershey et al. 2017). The defaults are the standard network, which public weights fit.
 
     Args:
         stage_channels: channels of each stage of 3x3 convolutions; a 2x2 max-pooling ends every stage.
@@ -73,15 +73,16 @@ class AussConfig(PreTrainedConfig):
         mask_cross_entropy_weight: binary cross-entropy over the masks' pixels, as in Mask2Former. Off in the paper.
         no_object_weight: weight of unmatched queries in the class loss, as in Mask2Former.
         focal_gamma: gamma of both focal losses.
-        deep_supervision: apply the supervised losses to every fusion layer, and to A2U's own queries, as in Mask2Former.
+        deep_supervision: apply the supervised losses to every fusion layer, and to A2U's own queries, as [5] does.
         query_distance_threshold: d_0 of Eq. 16, a squared distance; the paper gives no value.
         confidence_schedule: `"increasing"` (Eq. 22) or `"fixed"` (delta = 0.6).
         initializer_range: standard deviation of `query_embedding`'s initial values: small beside the sound's own term,
             or the queries would differ among themselves far more than from sound to sound.
 
     Raises:
-        ValueError: strides that are not descending powers of two, a hidden size that the heads do not divide, an
-            unknown confidence schedule.
+        huggingface_hub.errors.StrictDataclassError: a field of a wrong type; or strides that are not descending powers of
+            two, a hidden size that the heads do not divide, an unknown confidence schedule, a threshold, exponent or
+            number out of its range.
     """
 
     model_type = "auss"
@@ -89,7 +90,8 @@ class AussConfig(PreTrainedConfig):
         "backbone_config": SubConfigSpec(
             config_class=AutoConfig,
             model_type="resnet",
-            init_kwargs={"depths": [3, 4, 23, 3], "out_features": ["stage3"]},
+            # Stage 4 would be computed and never read: f_ori has stride 16.
+            init_kwargs={"depths": [3, 4, 23], "hidden_sizes": [256, 512, 1024], "out_features": ["stage3"]},
         ),
         "audio_config": AussAudioConfig,
     }
@@ -149,6 +151,18 @@ class AussConfig(PreTrainedConfig):
         if self.confidence_schedule not in ("increasing", "fixed"):
             raise ValueError(f'confidence_schedule must be "increasing" or "fixed", got {self.confidence_schedule!r}')
 
+    def validate_ranges(self):
+        if not 0 < self.mask_threshold < 1:
+            raise ValueError(f"mask_threshold must lie between 0 and 1, got {self.mask_threshold}")
+        if 0 < self.focal_gamma < 1 or self.focal_gamma < 0:
+            # Its gradient is infinite where a class is certain.
+            raise ValueError(f"focal_gamma must be 0, or 1 or more, got {self.focal_gamma}")
+        for name in ("num_queries", "num_audio_examples", "num_fusion_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 2 <= self.num_labels <= 255:
+            raise ValueError(f"num_labels must be 2 to 255, of which 0 is silent, got {self.num_labels}")
+
     @classmethod
     def preset_names(cls) -> list[str]:
         """The names that `from_preset` takes."""
@@ -160,11 +174,15 @@ class AussConfig(PreTrainedConfig):
         The shipped configuration called `name`, or the one in the JSON file `name`; `overrides` replace its fields.
 
         Raises:
-            ValueError: no preset and no file has that name.
+            ValueError: no preset and no file has that name, or an override is no field.
         """
         path = Path(name) if name.endswith(".json") else PRESETS_FOLDER / f"{name}.json"
         if not path.is_file():
-            raise ValueError(f"no preset is called {name!r}: use one of {', '.join(cls.preset_names())}, or a JSON file")
+            names = ", ".join(cls.preset_names())
+            raise ValueError(f"no preset is called {name!r}: use one of {names}, or a JSON file")
+        unknown = overrides.keys() - {field.name for field in fields(cls)} - {"num_labels"}
+        if unknown:
+            raise ValueError(f"AussConfig has no field {', '.join(sorted(unknown))}")
         return cls.from_dict(json.loads(path.read_text(encoding="utf-8")) | overrides)
 
 

@@ -1,4 +1,4 @@
-"""`auss demo`, which `make demo` runs: compose a data set, train on it, evaluate with and without sound, segment a video."""
+"""`auss demo`, which `make demo` runs: compose clips, train, evaluate with and without sound, segment a video."""
 
 import argparse
 import json
@@ -47,7 +47,6 @@ def train_arguments(arguments: argparse.Namespace) -> tuple[DataArguments, Optim
         image_size=IMAGE_SIZE,
         frames_per_clip=1,
         mute_probability=0.1,
-        workers=1,
     )
     optim = OptimArguments(steps=arguments.steps, learning_rate=1e-3, warmup=0.05)
     run = RunArguments(
@@ -73,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", default="demo", help="a new folder, or that of an earlier demo, which is replaced")
     parser.add_argument("--clips", type=int, nargs=3, default=[400, 24, 60], metavar=("TRAIN", "VAL", "TEST"))
     parser.add_argument("--steps", type=int, default=400, help="training steps of 16 clips")
+    parser.add_argument("--seconds", type=float, default=15.0, help="length of the video; a sound lasts five")
     parser.add_argument("--seed", type=int, default=0)
     parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
 
@@ -98,13 +98,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     print("4/5  composing a video in which three objects take turns to sound")
     video = folder / "video.mp4"
-    compose_video(video, seed=arguments.seed, seconds=15.0)
+    compose_video(video, seed=arguments.seed, seconds=arguments.seconds)
 
     print("5/5  segmenting it")
     overlay = folder / "overlay.mp4"
     parser = argparse.ArgumentParser()
     segment.add_arguments(parser)
-    segment.run(parser.parse_args([str(video), "-o", str(overlay), "--model", str(folder / "model")]))
+    status = segment.run(parser.parse_args([str(video), "-o", str(overlay), "--model", str(folder / "model")]))
 
     sheets = folder / "model" / "evaluation"
     print(f"\n{scores_table(scores)}")
@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"training curves  {folder / 'model' / CURVES_FILE}")
     print(f"table            {table}")
     print(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
-    return 0
+    return status
 
 
 __all__ = ["add_arguments", "run"]

@@ -268,7 +268,8 @@ def training_curves(history: list[dict], path: str | Path) -> Path:
     for axes in (loss_axes, metric_axes):
         axes.grid(alpha=0.3)
         if axes.get_lines():
-            axes.legend(fontsize=8, ncols=2)
+            # Under the axes, where no curve runs.
+            axes.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.13))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

@@ -1,4 +1,4 @@
-"""The image embedding extractor (paper, Sec. 3.1): a frame to the embeddings f_1 ... f_4 at finer and finer strides."""
+"""The image embedding extractor (paper, Sec. 3.1): a frame to the embeddings f_1 ... f_4 at ever finer strides."""
 
 import math
 
@@ -77,8 +77,8 @@ class ImageEmbeddingExtractor(nn.Module):
             stride = fitting[0] if fitting else 2 ** round(math.log2(frame_size[0] / lateral.shape[-2]))
             if stride not in self.strides:
                 raise ValueError(
-                    f"backbone_config.out_features gives a map of stride {stride}, but lateral_connections can only add "
-                    f"maps at feature_strides and mask_stride, {self.strides}: leave that stage out"
+                    f"backbone_config.out_features gives a map of stride {stride}, but lateral_connections can only "
+                    f"add maps at feature_strides and mask_stride, {self.strides}: leave that stage out"
                 )
             laterals[stride] = project(lateral)
         return laterals

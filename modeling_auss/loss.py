@@ -33,7 +33,7 @@ def dice_loss(mask_probs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return 1 - (2 * overlap + 1) / (mask_probs.sum(-1) + targets.sum(-1) + 1)
 
 
-def confident_rows(rows: torch.Tensor, confident: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def confident_rows(rows: torch.Tensor, confident: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """
     The confident queries of each frame, moved to the front: only their masks are ever computed.
 
@@ -42,12 +42,13 @@ def confident_rows(rows: torch.Tensor, confident: torch.Tensor) -> tuple[torch.T
         confident: (M, N) bool.
 
     Returns:
-        (M, n, e) with n the largest number in a frame, at least 1, and (M, n) bool, False for the padding.
+        (M, n, e) with n the largest number in a frame, at least 1; (M, n) bool, False for the padding; and (M, n)
+        int64, which query stands where.
     """
     most = rows.shape[1] if torch.compiler.is_compiling() else max(1, int(confident.sum(-1).max()))
     order = confident.to(torch.uint8).argsort(dim=-1, descending=True, stable=True)[:, :most]
     chosen = rows.gather(1, order.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))
-    return chosen, confident.gather(1, order)
+    return chosen, confident.gather(1, order), order
 
 
 class AussLoss(nn.Module):
@@ -66,6 +67,12 @@ class AussLoss(nn.Module):
             "mask_focal": config.mask_focal_weight,
             "mask_cross_entropy": config.mask_cross_entropy_weight,
         }
+
+    @property
+    def supervised_terms(self) -> list[str]:
+        """The names of `supervised_losses`' terms."""
+        per_pixel = [name for name in ("mask_focal", "mask_cross_entropy") if self.weights[name]]
+        return ["class", "dice", *per_pixel]
 
     def class_loss(self, class_logits: torch.Tensor, matches: torch.Tensor) -> torch.Tensor:
         """Focal loss of (M, N, K + 1) against the labels of the matched queries (M, K), "no object" for the others."""
@@ -117,7 +124,8 @@ class AussLoss(nn.Module):
         valid = labels != IGNORED_LABEL
         segments = torch.stack([labels == label for label in range(self.num_labels)], dim=1)  # (M, K, H, W)
         present = segments.flatten(2).any(-1)
-        with torch.no_grad():
+        # Autocast would compute the costs in half precision.
+        with torch.no_grad(), torch.autocast(labels.device.type, enabled=False):
             size = mask_features.shape[-2:]
             shares = nn.functional.adaptive_avg_pool2d(segments.float(), size).flatten(2)
             annotated = nn.functional.adaptive_avg_pool2d(valid.unsqueeze(1).float(), size).flatten(2)
@@ -152,7 +160,7 @@ class AussLoss(nn.Module):
         if self.weights["aqdl"]:
             losses["aqdl"] = audio_query_distance_loss(queries, confident, self.config.query_distance_threshold)
         if self.weights["aqml"]:
-            embeddings, chosen = confident_rows(mask_embeddings, confident)
+            embeddings, chosen, _ = confident_rows(mask_embeddings, confident)
             mask_probs = (embeddings @ mask_features.flatten(2)).sigmoid()
             losses["aqml"] = audio_query_mask_loss(mask_probs, chosen)
         return losses
@@ -192,6 +200,8 @@ class AussLoss(nn.Module):
             # Each is multiplied before it is summed, since a sum may overflow float16 and 0 * inf is NaN.
             touched = sum((0.0 * tensor).sum() for layer in layers for tensor in layer)
             auxiliary = auxiliary + touched + (0.0 * mask_features).sum()
+            # Every batch has the same terms, so that they can be averaged over batches and processes.
+            terms |= {name: torch.zeros_like(auxiliary) for name in self.supervised_terms}
         return self.weighted_sum(terms) + auxiliary, terms | {"auxiliary": auxiliary}
 
     def weighted_sum(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -78,12 +78,18 @@ def check_inputs(
         raise ValueError(f"pixel_values must be (B, F, 3, H, W), got {tuple(pixel_values.shape)}")
     if input_features.ndim != 4 or tuple(input_features.shape[2:]) != (audio.num_frames, audio.num_mel_bins):
         raise ValueError(
-            f"input_features must be (B, T, {audio.num_frames}, {audio.num_mel_bins}), got {tuple(input_features.shape)}"
+            f"input_features must be (B, T, {audio.num_frames}, {audio.num_mel_bins}), got "
+            f"{tuple(input_features.shape)}"
         )
     if pixel_values.shape[0] != input_features.shape[0]:
         raise ValueError(
             f"pixel_values and input_features must hold the same number of clips, got {pixel_values.shape[0]} "
             f"and {input_features.shape[0]}"
+        )
+    if 0 in pixel_values.shape or 0 in input_features.shape:
+        raise ValueError(
+            f"pixel_values and input_features must not be empty, got {tuple(pixel_values.shape)} and "
+            f"{tuple(input_features.shape)}"
         )
     if input_features.shape[1] > config.num_audio_examples:
         raise ValueError(
@@ -101,8 +107,8 @@ def check_labels(labels: torch.Tensor, pixel_values: torch.Tensor, num_labels: i
     """Raises ValueError for labels of a wrong shape or outside 0 ... K-1 and 255."""
     if labels.ndim != 4 or labels.shape[:2] != pixel_values.shape[:2]:
         raise ValueError(
-            f"labels must be (B, F, H, W) with the clips and frames of pixel_values {tuple(pixel_values.shape[:2])}, got "
-            f"{tuple(labels.shape)}"
+            f"labels must be (B, F, H, W) with the clips and frames of pixel_values {tuple(pixel_values.shape[:2])}, "
+            f"got {tuple(labels.shape)}"
         )
     if labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"labels must be integers, got {labels.dtype}")

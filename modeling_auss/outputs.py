@@ -31,9 +31,9 @@ class AussSegmentationOutput(ModelOutput):
     """
     Args:
         loss: Eq. 19 with deep supervision, a scalar, when labels were given.
-        loss_dict: the last layer's terms, unweighted, by name, and `auxiliary`, the weighted sum of the earlier layers'.
-        logits: (B, F, K, h, w) in [0, 1]: for each label the best p_i(c_i) * m_i of the queries whose class it is, so
-            that the argmax over K is Eq. 20.
+        loss_dict: the last layer's terms, unweighted, by name, and `auxiliary`, the weighted sum of earlier layers'.
+        logits: (B, F, K, h, w) in [0, 1]: for each label the best p_i(c_i) * m_i of the queries whose class it is,
+            so that the argmax over K is Eq. 20.
         class_queries_logits: g_2(LN(A_L)) of Eq. 11, (B, F, N, K + 1); the last one is "no object".
         masks_queries_logits: the masks of Eq. 12 before the sigmoid, (B, F, N, h, w), on request only.
         audio_queries: A2U's output, (B, N, e).

@@ -1,4 +1,4 @@
-"""The self-supervised losses on confident audio queries, AQDL and AQML, and their threshold (paper, Sec. 3.2, Eq. 22)."""
+"""The self-supervised losses on confident audio queries, AQDL and AQML, and their threshold (paper, Sec. 3.2)."""
 
 import torch
 
@@ -12,8 +12,7 @@ def confidence_threshold(progress: float, schedule: str = "increasing") -> float
     """
     if schedule == "fixed":
         return 0.6
-    # A hair more than the product, lest 5000/90000 * 18 = 0.9999... miss its step.
-    return 0.55 + 0.1 / 17 * int(progress * 18 + 1e-9)
+    return 0.55 + 0.1 / 17 * int(progress * 18)
 
 
 def pair_factor(num_confident: torch.Tensor) -> torch.Tensor:
@@ -36,7 +35,7 @@ def audio_query_distance_loss(queries: torch.Tensor, confident: torch.Tensor, th
         distance were `SMALLEST_SQUARED_DISTANCE`, without a gradient.
     """
     queries = queries.float()
-    # Differences, not ||a||^2 + ||b||^2 - 2ab, which has no digits left where the loss is largest: between near queries.
+    # Differences, not ||a||^2 + ||b||^2 - 2ab, which has no digits left where the loss is largest: near 0.
     distances = torch.cdist(queries, queries, compute_mode="donot_use_mm_for_euclid_dist").square()
     pairs = (confident.unsqueeze(2) & confident.unsqueeze(1)).triu(diagonal=1) & (distances < threshold)
     inverse = torch.where(pairs, 1 / distances.clamp(min=SMALLEST_SQUARED_DISTANCE), 0)

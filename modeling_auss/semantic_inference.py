@@ -24,9 +24,9 @@ def semantic_scores(
     num_labels = class_logits.shape[-1] - 1
     probs = class_logits.float().softmax(-1)
     takes_part = probs.argmax(-1) != num_labels
-    chosen, valid = confident_rows(torch.cat((probs.to(mask_embeddings.dtype), mask_embeddings), dim=-1), takes_part)
-    probs, embeddings = chosen[..., :num_labels], chosen[..., num_labels + 1 :]
-    confidence, classes = probs.max(-1)  # Eq. 21, (M, n)
+    confidence, classes = probs[..., :num_labels].max(-1)  # Eq. 21, (M, N)
+    embeddings, valid, chosen = confident_rows(mask_embeddings, takes_part)
+    confidence, classes = confidence.gather(1, chosen).to(embeddings.dtype), classes.gather(1, chosen)  # (M, n)
     scores = torch.einsum("bne,behw->bnhw", embeddings, mask_features).sigmoid()
     scores = scores * (confidence * valid)[..., None, None]
     best = scores.new_zeros(scores.shape[0], num_labels, *scores.shape[2:])

@@ -1,4 +1,4 @@
-"""A network small enough for every test: a two-stage ResNet, eight queries of sixteen features, three fusion blocks."""
+"""A network small enough for every test: a two-stage ResNet, eight queries of sixteen features, three blocks."""
 
 import pytest
 import torch

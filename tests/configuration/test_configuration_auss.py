@@ -155,6 +155,11 @@ def test_from_preset_names_what_there_is(name):
         ({"mask_stride": 2}, r"descend towards mask_stride, got \[8, 4, 2, 2\]"),
         ({"hidden_size": 100}, "hidden_size must be a multiple .* got hidden_size=100 and num_attention_heads=8"),
         ({"hidden_size": 24}, "multiple of twice num_attention_heads"),
+        ({"mask_threshold": 1.0}, "mask_threshold must lie between 0 and 1, got 1.0"),
+        ({"focal_gamma": 0.5}, "focal_gamma must be 0, or 1 or more, got 0.5"),
+        ({"num_queries": 0}, "num_queries must be at least 1, got 0"),
+        ({"num_labels": 1}, "num_labels must be 2 to 255, of which 0 is silent, got 1"),
+        ({"num_labels": 256}, "num_labels must be 2 to 255"),
         ({"confidence_schedule": "rising"}, '"increasing" or "fixed", got \'rising\''),
         (
             {"audio_config": {"stage_depths": (1, 1)}},
@@ -166,6 +171,11 @@ def test_fields_that_do_not_fit_are_refused(overrides, message):
     # Transformers' strict dataclasses wrap the ValueError of a validator in an error of their own.
     with pytest.raises(Exception, match=message):
         AussConfig(**overrides)
+
+
+def test_a_misspelt_override_of_a_preset_is_refused():
+    with pytest.raises(ValueError, match="no field num_querys"):
+        AussConfig.from_preset("auss-demo", num_querys=3)
 
 
 @pytest.mark.parametrize("overrides", [{"num_queries": 2.5}, {"feature_strides": "8"}, {"lateral_connections": "yes"}])

@@ -127,9 +127,10 @@ def test_confident_rows_keeps_them_all_in_order(most):
     rows = torch.arange(10.0).view(2, 5, 1)
     confident = torch.zeros(2, 5, dtype=torch.bool)
     confident[0, [4, 1, 3][:most]] = True
-    chosen, valid = confident_rows(rows, confident)
+    chosen, valid, order = confident_rows(rows, confident)
     assert chosen.shape == (2, max(1, most), 1) and valid.shape == (2, max(1, most))
     assert torch.equal(chosen[0][valid[0]], rows[0][confident[0]])
+    assert torch.equal(rows.squeeze(-1).gather(1, order), chosen.squeeze(-1))
     assert not valid[1].any()
 
 
@@ -189,8 +190,10 @@ def test_frames_without_annotation_have_query_losses_only(make_config):
     loss, case = AussLoss(make_config(query_distance_threshold=100.0)), make_case()
     case["labels"][:] = 255
     value, terms = loss(**case, threshold=0.2)
-    assert set(terms) == {"aqdl", "aqml", "auxiliary"}
-    assert terms["aqdl"] > 0 and terms["aqml"] > 0 and terms["auxiliary"] == 0
+    # All terms are there, as in any other batch: processes average them by name.
+    assert set(terms) == {"aqdl", "aqml", "class", "dice", "mask_focal", "auxiliary"}
+    assert terms["aqdl"] > 0 and terms["aqml"] > 0
+    assert all(terms[name] == 0 for name in ("class", "dice", "mask_focal", "auxiliary"))
     torch.testing.assert_close(value, 2 * terms["aqdl"] + 2 * terms["aqml"])
 
 
