@@ -80,9 +80,9 @@ class AussConfig(PreTrainedConfig):
             or the queries would differ among themselves far more than from sound to sound.
 
     Raises:
-        huggingface_hub.errors.StrictDataclassError: a field of a wrong type; or strides that are not descending powers of
-            two, a hidden size that the heads do not divide, an unknown confidence schedule, a threshold, exponent or
-            number out of its range.
+        huggingface_hub.errors.StrictDataclassError: a field of a wrong type; or strides that are not descending
+            powers of two, a hidden size that the heads do not divide, an unknown confidence schedule, a threshold,
+            exponent or number out of its range.
     """
 
     model_type = "auss"

@@ -17,6 +17,8 @@ COMMANDS = {
     "demo": ("inference.demo", "make a data set, train on it, evaluate, and segment a video"),
 }
 USAGE_ERROR = 2
+# What the user can mend: arguments, files, a package that is not installed, a learning rate that is too high.
+USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError)
 INTERRUPTED = 130  # what a shell reports for a program stopped by Ctrl-C
 
 
@@ -61,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
         return arguments.run(arguments)
-    except (ValueError, OSError) as error:
+    except USER_ERRORS as error:
         if arguments.traceback:
             raise
         print(f"auss {arguments.command}: {one_line(error)}", file=sys.stderr)

@@ -1,7 +1,6 @@
 """`auss segment`: a video in; out, the same video with what sounds marked in it, and the masks if wanted."""
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -12,12 +11,12 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from ..configuration.configuration_auss import AussConfig
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
 from .clip_batches import FrameMask, clip_batches, frame_masks, predict, window_seconds
 from .decoding import DamagedVideoError
 from .drawing import SCORE_THRESHOLD, outline, outline_thickness, overlay, overlay_labels
+from .trained_model import load_trained
 from .video_reader import TimedFrame, VideoReader
 from .video_writer import VideoWriter, check_output
 
@@ -37,24 +36,17 @@ def load_model(folder: str | Path, device: str = "auto") -> tuple[AussForAudioVi
         device: as torch names it, or "auto": the GPU if there is one.
 
     Raises:
-        FileNotFoundError: where there is no such folder, or no model in it.
-        ValueError: for another kind of model, or a device that is not there.
+        FileNotFoundError, ValueError: as `load_trained`.
+        ValueError: for a device that is not there.
     """
-    path = Path(folder) / "config.json"
-    # Looked at first: for what is no folder Transformers would ask a hub.
-    if not path.is_file():
-        raise FileNotFoundError(f"model: {folder} is no folder with a trained model: it has no config.json")
-    model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
-    if model_type != AussConfig.model_type:
-        raise ValueError(f"model: {folder} must hold a model of type {AussConfig.model_type!r}, got {model_type!r}")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AussForAudioVisualSegmentation.from_pretrained(str(folder))
+    model, processor = load_trained(folder)
     try:
         model = model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch's words for a device that is unknown, or is not there
         raise ValueError(f"device must be one that torch has here, got {device!r}: {error}") from error
-    return model.eval(), AussProcessor.from_pretrained(str(folder))
+    return model, processor
 
 
 def reader_masks(

@@ -12,12 +12,13 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..inference.drawing import contact_sheet
+from ..inference.trained_model import load_trained
 from ..processing.processing_auss import AussProcessor
 from .arguments import HelpFormatter
 from .avsbench import LAYOUTS, SPLITS, load_avsbench
 from .clips import IGNORED_LABEL, decode_clip
 from .metrics import SegmentationMetrics, SemanticMetrics
-from .preparation import create_eval_loader, load_trained
+from .preparation import create_eval_loader
 from .seeded_rows import SeededRows
 from .swapped_sounds import SwappedSounds
 

@@ -1,13 +1,11 @@
 """What a run starts from: the model, its processor, and the loaders of clips."""
 
-import json
-from pathlib import Path
-
 import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..configuration.configuration_auss import AussConfig
+from ..inference.trained_model import load_trained
 from ..modeling_auss.backbone_weights import load_backbone_weights
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.feature_extraction_auss import AussFeatureExtractor
@@ -23,23 +21,6 @@ DEFAULT_PRESET = "auss-resnet101"
 DEFAULT_IMAGE_SIZE = 224
 # AVSS has clips of ten seconds, the others of five.
 AVSS_AUDIO_EXAMPLES = 10
-
-
-def load_trained(folder: str) -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
-    """
-    The model and the processor that `auss train` saved in `folder`.
-
-    Raises:
-        ValueError: there is no model in it, or another kind of model.
-    """
-    path = Path(folder) / "config.json"
-    # Looked at first: for what is no folder Transformers would ask a hub, and another model's weights it would try.
-    if not path.is_file():
-        raise ValueError(f"a trained model's folder must hold config.json, got {str(folder)!r}, which does not")
-    model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
-    if model_type != AussConfig.model_type:
-        raise ValueError(f"{path} must describe a model of type {AussConfig.model_type!r}, got {model_type!r}")
-    return AussForAudioVisualSegmentation.from_pretrained(folder), AussProcessor.from_pretrained(folder)
 
 
 def new_config(preset: str, data: DataArguments) -> AussConfig:
@@ -175,7 +156,6 @@ __all__ = [
     "create_model",
     "create_processor",
     "create_train_loader",
-    "load_trained",
     "new_config",
     "pixel_statistics",
     "worker_count",

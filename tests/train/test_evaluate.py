@@ -6,10 +6,11 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
+from auss.inference.trained_model import load_trained
 from auss.train.avsbench import load_avsbench
 from auss.train.evaluate import binary_labels, evaluate, evaluate_folder, format_markdown, format_text
 from auss.train.metrics import SemanticMetrics, f_score, jaccard
-from auss.train.preparation import create_eval_loader, create_processor, load_trained
+from auss.train.preparation import create_eval_loader, create_processor
 from auss.train.seeded_rows import SeededRows
 
 

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 import torch
 from transformers import ResNetConfig, TimmBackboneConfig
@@ -11,7 +9,6 @@ from auss.train.preparation import (
     create_model,
     create_processor,
     create_train_loader,
-    load_trained,
     new_config,
     pixel_statistics,
     worker_count,
@@ -65,15 +62,6 @@ def test_avss_gives_the_labels_their_names_and_clips_ten_seconds(avss_root, tiny
     assert (config.id2label[0], config.id2label[70]) == ("background", "class 70")
     with pytest.raises(ValueError, match="init_from must hold a model of 71 labels to train on avss, .* has 2"):
         create_model(data, RunArguments("o", init_from=str(trained_folder)), 0.1)
-
-
-def test_folders_without_an_auss_model_are_refused(tmp_path, trained_folder):
-    with pytest.raises(ValueError, match=r"must hold config\.json, got '.*nowhere'"):
-        load_trained(str(tmp_path / "nowhere"))
-    config = json.loads((trained_folder / "config.json").read_text())
-    (trained_folder / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))
-    with pytest.raises(ValueError, match="must describe a model of type 'auss', got 'bert'"):
-        load_trained(str(trained_folder))
 
 
 def test_pixel_statistics_are_those_of_the_backbones_pretraining(make_config):

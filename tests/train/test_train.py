@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from auss.inference.trained_model import load_trained
 from auss.modeling_auss.backbone_weights import EFFICIENTNET_PACKAGE
 from auss.train import train as train_module
 from auss.train.arguments import DataArguments, OptimArguments, RunArguments
@@ -17,7 +18,6 @@ from auss.train.clips import decode_clip
 from auss.train.composer import compose_data_set
 from auss.train.evaluate import evaluate_folder
 from auss.train.metrics import jaccard
-from auss.train.preparation import load_trained
 from auss.train.train import train
 
 

@@ -1,0 +1,30 @@
+"""A trained model and its processor, as `auss train` and `save_pretrained` leave them in a folder."""
+
+import json
+from pathlib import Path
+
+from ..configuration.configuration_auss import AussConfig
+from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ..processing.processing_auss import AussProcessor
+
+
+def load_trained(folder: str | Path) -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
+    """
+    The model, in evaluation mode, and the processor saved in `folder`.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no model in it.
+        ValueError: the model in it is of another kind.
+    """
+    path = Path(folder) / "config.json"
+    # Looked at first: for what is no folder Transformers would ask a hub, and another model's weights it would try.
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is no folder with a trained model: it has no config.json")
+    model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    if model_type != AussConfig.model_type:
+        raise ValueError(f"{folder} must hold a model of type {AussConfig.model_type!r}, got {model_type!r}")
+    model = AussForAudioVisualSegmentation.from_pretrained(str(folder))
+    return model, AussProcessor.from_pretrained(str(folder))
+
+
+__all__ = ["load_trained"]

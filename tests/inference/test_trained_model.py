@@ -1,0 +1,23 @@
+"""A folder gives back the model that was saved in it, and nothing else is taken for one."""
+
+import json
+
+import pytest
+import torch
+
+from auss.inference.trained_model import load_trained
+
+
+def test_a_saved_model_comes_back_ready_for_inference(model_folder, tiny_model):
+    model, processor = load_trained(model_folder)
+    assert not model.training and processor.video_processor.size["height"] == 32
+    for name, value in tiny_model.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_folders_without_an_auss_model_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere is no folder with a trained model: it has no config.json"):
+        load_trained(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(ValueError, match="must hold a model of type 'auss', got 'bert'"):
+        load_trained(tmp_path)
