@@ -177,7 +177,7 @@ def evaluate_folder(
         What `evaluate` returns, and `files`, the paths written: "json", "markdown", "best", "worst".
 
     Raises:
-        ValueError: an unknown `sound`, a folder without an auss model, or what `load_avsbench` raises.
+        ValueError: an unknown `sound`; or what `load_trained` and `load_avsbench` raise.
     """
     if sound not in SOUNDS:
         raise ValueError(f"sound must be one of {', '.join(SOUNDS)}, got {sound!r}")

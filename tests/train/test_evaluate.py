@@ -124,7 +124,7 @@ def test_swapped_sound_reaches_the_model(s4_root, trained_folder, monkeypatch):
 def test_errors_name_the_argument(s4_root, ms3_root, trained_folder, tmp_path):
     with pytest.raises(ValueError, match="sound must be one of own, muted, swapped, got 'loud'"):
         evaluate_folder(str(trained_folder), str(s4_root), sound="loud")
-    with pytest.raises(ValueError, match=r"must hold config\.json, got '.*missing'"):
+    with pytest.raises(FileNotFoundError, match=r"missing is no folder with a trained model"):
         evaluate_folder(str(tmp_path / "missing"), str(s4_root))
     with pytest.raises(ValueError, match="at least two named categories"):
         evaluate_folder(str(trained_folder), str(ms3_root), "ms3", "train", sound="swapped")
