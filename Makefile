@@ -14,7 +14,7 @@ TEST_RUN = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST
 .PHONY: help demo test test-slow quality style clean
 
 help:
-	@echo "make demo       compose a data set, train on it, evaluate, and segment a video (8 minutes)"
+	@echo "make demo       compose a data set, train on it, evaluate, and segment a video (5 minutes)"
 	@echo "make test       the tests that CI runs"
 	@echo "make test-slow  the long tests too"
 	@echo "make quality    ruff check and format check"
