@@ -23,7 +23,7 @@ def train_row(s4_root):
 
 
 @pytest.fixture
-def test_row(s4_root):
+def evaluation_row(s4_root):
     return stored(load_avsbench(s4_root, "s4", "test"))
 
 
@@ -44,8 +44,8 @@ def wav_bytes(samples, rate=8000, subtype="PCM_16"):
     return file.getvalue()
 
 
-def test_a_whole_clip(test_row):
-    clip = decode_clip(test_row)
+def test_a_whole_clip(evaluation_row):
+    clip = decode_clip(evaluation_row)
     assert (clip["clip_id"], clip["category"]) == ("test_0", "dog")
     assert clip["frames"].shape == (5, 3, *SIZE) and clip["frames"].dtype == torch.uint8
     assert clip["labels"].shape == (5, *SIZE) and clip["labels"].dtype == torch.int64
@@ -64,66 +64,66 @@ def test_frames_without_annotation_are_255(train_row):
     assert decode_clip(train_row, [3])["labels"].shape == (1, *SIZE)
 
 
-def test_chosen_frames_equal_those_of_the_whole_clip(test_row):
-    whole, part = decode_clip(test_row), decode_clip(test_row, [4, 0, 2])
+def test_chosen_frames_equal_those_of_the_whole_clip(evaluation_row):
+    whole, part = decode_clip(evaluation_row), decode_clip(evaluation_row, [4, 0, 2])
     for name in ("frames", "labels"):
         assert torch.equal(part[name], whole[name][[4, 0, 2]])
 
 
-def test_only_the_chosen_frames_are_opened(test_row, monkeypatch):
+def test_only_the_chosen_frames_are_opened(evaluation_row, monkeypatch):
     opened, plain_open = [], Image.open
     monkeypatch.setattr(Image, "open", lambda path: opened.append(Path(path).name) or plain_open(path))
-    clip = decode_clip(test_row, [2], with_audio=False)
+    clip = decode_clip(evaluation_row, [2], with_audio=False)
     assert opened == ["test_0_3.png", "test_0_3.png"]  # the frame and its mask
     assert "waveform" not in clip
 
 
-def test_decoded_stored_and_plain_paths_give_the_same(s4_root, test_row):
+def test_decoded_stored_and_plain_paths_give_the_same(s4_root, evaluation_row):
     as_decoded = load_avsbench(s4_root, "s4", "test")[0]
     as_paths = {
-        **test_row,
-        "frames": [Path(f["path"]) for f in test_row["frames"]],
-        "audio": test_row["audio"]["path"],
+        **evaluation_row,
+        "frames": [Path(f["path"]) for f in evaluation_row["frames"]],
+        "audio": evaluation_row["audio"]["path"],
     }
     as_bytes = {
-        **test_row,
-        "frames": [{"path": None, "bytes": Path(f["path"]).read_bytes()} for f in test_row["frames"]],
-        "audio": {"path": None, "bytes": Path(test_row["audio"]["path"]).read_bytes()},
+        **evaluation_row,
+        "frames": [{"path": None, "bytes": Path(f["path"]).read_bytes()} for f in evaluation_row["frames"]],
+        "audio": {"path": None, "bytes": Path(evaluation_row["audio"]["path"]).read_bytes()},
     }
-    expected = decode_clip(test_row)
+    expected = decode_clip(evaluation_row)
     for row in (as_decoded, as_paths, as_bytes):
         clip = decode_clip(row)
         for name in ("frames", "labels", "waveform"):
             assert torch.equal(clip[name], expected[name])
 
 
-def test_pictures_are_turned_upright(test_row):
+def test_pictures_are_turned_upright(evaluation_row):
     file, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     Image.fromarray(expected_frame(0)).save(file, "png", exif=exif)
-    row = {**test_row, "frames": [{"path": None, "bytes": file.getvalue()}], "masks": [], "annotated_frames": []}
+    row = {**evaluation_row, "frames": [{"path": None, "bytes": file.getvalue()}], "masks": [], "annotated_frames": []}
     np.testing.assert_array_equal(decode_clip(row)["frames"][0].permute(1, 2, 0), np.rot90(expected_frame(0), k=-1))
 
 
-def test_masks_keep_their_own_size(test_row):
-    row = {**test_row, "masks": [png(np.full((8, 12), 255, np.uint8))], "annotated_frames": [1]}
+def test_masks_keep_their_own_size(evaluation_row):
+    row = {**evaluation_row, "masks": [png(np.full((8, 12), 255, np.uint8))], "annotated_frames": [1]}
     clip = decode_clip(row)
     assert clip["frames"].shape == (5, 3, *SIZE) and clip["labels"].shape == (5, 8, 12)
     assert (clip["labels"][1] == 1).all() and (clip["labels"][[0, 2, 3, 4]] == 255).all()
 
 
-def test_a_row_without_masks_has_no_annotation(test_row):
-    row = {name: value for name, value in test_row.items() if name not in ("masks", "annotated_frames")}
+def test_a_row_without_masks_has_no_annotation(evaluation_row):
+    row = {name: value for name, value in evaluation_row.items() if name not in ("masks", "annotated_frames")}
     assert (decode_clip(row)["labels"] == 255).all()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
-def test_black_and_white_masks_of_any_mode(test_row, mode):
+def test_black_and_white_masks_of_any_mode(evaluation_row, mode):
     grey = np.zeros(SIZE, np.uint8)
     grey[:3] = 255
     grey[3] = 100  # a smoothed edge, nearer to black
     picture = Image.fromarray(grey).convert(mode) if mode != "1" else Image.fromarray(grey > 127)
-    row = {**test_row, "masks": [picture], "annotated_frames": [0]}
+    row = {**evaluation_row, "masks": [picture], "annotated_frames": [0]}
     labels = decode_clip(row, [0])["labels"][0]
     assert (labels[:3] == 1).all() and (labels[3:] == 0).all()
 
@@ -135,46 +135,46 @@ def test_avss_classes_come_from_the_colours(avss_root):
     assert (labels[1, 4:10, 9:15] == 1).all() and (labels[:, -1] == 70).all()
 
 
-def test_masks_that_are_neither_black_nor_white_are_named(avss_root, test_row):
+def test_masks_that_are_neither_black_nor_white_are_named(avss_root, evaluation_row):
     row = stored(load_avsbench(avss_root, "avss", "train"), 0)
     with pytest.raises(ValueError, match=r"0\.png must be black and white.*num_labels"):
         decode_clip(row, [0])
-    ones = {**test_row, "masks": [png(np.ones(SIZE, np.uint8))], "annotated_frames": [0]}
+    ones = {**evaluation_row, "masks": [png(np.ones(SIZE, np.uint8))], "annotated_frames": [0]}
     with pytest.raises(ValueError, match="grey levels up to 1;"):
         decode_clip(ones, [0])
 
 
 @pytest.mark.parametrize("indices", [[], [5], [-1], [0, 7]])
-def test_frame_indices_out_of_range(test_row, indices):
+def test_frame_indices_out_of_range(evaluation_row, indices):
     with pytest.raises(ValueError, match=r"frame_indices must name at least one of the frames 0 to 4, got \["):
-        decode_clip(test_row, indices)
+        decode_clip(evaluation_row, indices)
 
 
-def test_bad_rows_are_named(test_row):
+def test_bad_rows_are_named(evaluation_row):
     with pytest.raises(ValueError, match="frames of clip 'test_0' are none"):
-        decode_clip({**test_row, "frames": []})
+        decode_clip({**evaluation_row, "frames": []})
     with pytest.raises(ValueError, match="clip 'test_0' has 5 masks for 2 annotated_frames"):
-        decode_clip({**test_row, "annotated_frames": [0, 1]})
+        decode_clip({**evaluation_row, "annotated_frames": [0, 1]})
     with pytest.raises(ValueError, match=r'frames must hold paths, \{"path", "bytes"\} dicts .* got int'):
-        decode_clip({**test_row, "frames": [3] * 5})
+        decode_clip({**evaluation_row, "frames": [3] * 5})
     small = [png(np.zeros((4, 4, 3), np.uint8))]
     with pytest.raises(ValueError, match=r"frames of clip 'test_0' must have one size.*\(4, 4\), \(16, 24\)"):
-        decode_clip({**test_row, "frames": small + test_row["frames"][1:]})
+        decode_clip({**evaluation_row, "frames": small + evaluation_row["frames"][1:]})
     with pytest.raises(ValueError, match=r"masks of clip 'test_0' must have one size"):
-        decode_clip({**test_row, "masks": [png(np.zeros((4, 4), np.uint8))] + test_row["masks"][1:]})
+        decode_clip({**evaluation_row, "masks": [png(np.zeros((4, 4), np.uint8))] + evaluation_row["masks"][1:]})
 
 
-def test_files_that_are_missing_truncated_or_no_pictures_are_named(test_row):
-    first, second, third = (Path(test_row["frames"][index]["path"]) for index in range(3))
+def test_files_that_are_missing_truncated_or_no_pictures_are_named(evaluation_row):
+    first, second, third = (Path(evaluation_row["frames"][index]["path"]) for index in range(3))
     first.unlink()
     with pytest.raises(FileNotFoundError, match=first.name):
-        decode_clip(test_row, [0])
+        decode_clip(evaluation_row, [0])
     second.write_bytes(second.read_bytes()[:200])
     with pytest.raises(ValueError, match=f"frames file .*{second.name} cannot be decoded"):
-        decode_clip(test_row, [1])
+        decode_clip(evaluation_row, [1])
     third.write_text("no picture")
     with pytest.raises(ValueError, match=f"frames file .*{third.name} is not a picture"):
-        decode_clip(test_row, [2])
+        decode_clip(evaluation_row, [2])
 
 
 def test_stereo_is_averaged_and_arrays_are_taken():
