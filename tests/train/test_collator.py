@@ -31,7 +31,7 @@ def train_rows(s4_root):
 
 
 @pytest.fixture
-def evaluation_rows(s4_root):
+def whole_rows(s4_root):
     return SeededRows(load_avsbench(s4_root, "s4", "test"))
 
 
@@ -46,8 +46,8 @@ def assert_equal_batches(first, second):
         assert torch.equal(value, second[name]) if torch.is_tensor(value) else value == second[name], name
 
 
-def test_an_evaluation_batch_keeps_the_masks_size(processor, evaluation_rows):
-    batch = AussDataCollator(processor, keep_ids=True)(list(evaluation_rows))
+def test_an_evaluation_batch_keeps_the_masks_size(processor, whole_rows):
+    batch = AussDataCollator(processor, keep_ids=True)(list(whole_rows))
     assert batch["pixel_values"].shape == (2, 5, 3, 32, 32) and batch["pixel_values"].dtype == torch.float32
     assert batch["input_features"].shape == (2, 5, 96, 64) and batch["input_features"].dtype == torch.float32
     assert torch.equal(batch["input_features_mask"], torch.ones(2, 5, dtype=torch.int64))
@@ -55,9 +55,9 @@ def test_an_evaluation_batch_keeps_the_masks_size(processor, evaluation_rows):
     assert (batch["clip_id"], batch["category"]) == (["test_0", "test_1"], ["dog", "bell"])
 
 
-def test_the_processor_prepares_what_it_would_alone(processor, evaluation_rows):
-    batch = AussDataCollator(processor)(list(evaluation_rows))
-    clips = [decode_clip(row) for row in evaluation_rows]
+def test_the_processor_prepares_what_it_would_alone(processor, whole_rows):
+    batch = AussDataCollator(processor)(list(whole_rows))
+    clips = [decode_clip(row) for row in whole_rows]
     expected = processor(
         videos=[clip["frames"] for clip in clips],
         audio=[clip["waveform"] for clip in clips],
@@ -80,10 +80,10 @@ def test_a_training_batch_has_labels_at_the_pixels_size(processor, train_rows):
     assert not torch.equal(augmented["pixel_values"], plain["pixel_values"])
 
 
-def test_decoded_rows_give_the_same_batch(processor, s4_root, evaluation_rows):
+def test_decoded_rows_give_the_same_batch(processor, s4_root, whole_rows):
     dataset = load_avsbench(s4_root, "s4", "test")
     collator = AussDataCollator(processor)
-    assert_equal_batches(collator([dataset[0], dataset[1]]), collator(list(evaluation_rows)))
+    assert_equal_batches(collator([dataset[0], dataset[1]]), collator(list(whole_rows)))
 
 
 def test_one_frame_of_a_train_clip_is_the_annotated_one_and_only_it_is_opened(processor, train_rows, monkeypatch):
@@ -172,8 +172,8 @@ def test_some_clips_are_muted_and_augmentation_does_not_notice(processor, train_
     assert 6 <= muted <= 26  # of 40
 
 
-def test_muted_keeps_the_labels(processor, evaluation_rows):
-    muted, plain = (AussDataCollator(processor, muted=value)(list(evaluation_rows)) for value in (True, False))
+def test_muted_keeps_the_labels(processor, whole_rows):
+    muted, plain = (AussDataCollator(processor, muted=value)(list(whole_rows)) for value in (True, False))
     assert torch.equal(muted["labels"], plain["labels"]) and plain["labels"].max() == 1
     assert is_silent(muted["input_features"]) and not is_silent(plain["input_features"])
 
@@ -195,33 +195,33 @@ def test_precomputed_features_replace_the_sound(processor, train_rows, monkeypat
     torch.testing.assert_close(batch["input_features"][0, :3], features[0][0, :3])
 
 
-def test_sounds_of_other_lengths_and_rates_come_as_t_examples(processor, evaluation_rows):
+def test_sounds_of_other_lengths_and_rates_come_as_t_examples(processor, whole_rows):
     time = np.arange(48_000 * 2) / 48_000
     tone = np.sin(2 * np.pi * 440 * time).astype(np.float32)
     rows = [
-        evaluation_rows[0],
-        {**evaluation_rows[1], "audio": {"array": tone, "sampling_rate": 48_000}},
-        {**evaluation_rows[1], "audio": {"array": np.tile(tone, 4), "sampling_rate": 48_000}},
+        whole_rows[0],
+        {**whole_rows[1], "audio": {"array": tone, "sampling_rate": 48_000}},
+        {**whole_rows[1], "audio": {"array": np.tile(tone, 4), "sampling_rate": 48_000}},
     ]
     batch = AussDataCollator(processor)(rows)
     assert batch["input_features"].shape == (3, 5, 96, 64)
     assert batch["input_features_mask"].tolist() == [[1] * 5, [1, 1, 0, 0, 0], [1] * 5]
 
 
-def test_clips_and_masks_that_do_not_fit_together(processor, evaluation_rows):
-    short = {**evaluation_rows[1], "frames": evaluation_rows[1]["frames"][:3], "masks": [], "annotated_frames": []}
+def test_clips_and_masks_that_do_not_fit_together(processor, whole_rows):
+    short = {**whole_rows[1], "frames": whole_rows[1]["frames"][:3], "masks": [], "annotated_frames": []}
     with pytest.raises(ValueError, match=r"equally many frames, got \[5, 3\]: set frames_per_clip to 3 or less"):
-        AussDataCollator(processor)([evaluation_rows[0], short])
-    assert AussDataCollator(processor, frames_per_clip=3)([evaluation_rows[0], short])["labels"].shape == (
+        AussDataCollator(processor)([whole_rows[0], short])
+    assert AussDataCollator(processor, frames_per_clip=3)([whole_rows[0], short])["labels"].shape == (
         2,
         3,
         16,
         24,
     )
-    small = {**evaluation_rows[1], "masks": [Image.fromarray(np.zeros((4, 6), np.uint8))] * 5}
+    small = {**whole_rows[1], "masks": [Image.fromarray(np.zeros((4, 6), np.uint8))] * 5}
     with pytest.raises(ValueError, match=r"must have one size, got \(height, width\) \[\(4, 6\), \(16, 24\)\]"):
-        AussDataCollator(processor)([evaluation_rows[0], small])
-    assert AussDataCollator(processor, train=True)([evaluation_rows[0], small])["labels"].shape == (2, 5, 32, 32)
+        AussDataCollator(processor)([whole_rows[0], small])
+    assert AussDataCollator(processor, train=True)([whole_rows[0], small])["labels"].shape == (2, 5, 32, 32)
 
 
 def test_avss_classes(processor, avss_root):
