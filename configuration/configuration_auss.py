@@ -174,16 +174,19 @@ class AussConfig(PreTrainedConfig):
         The shipped configuration called `name`, or the one in the JSON file `name`; `overrides` replace its fields.
 
         Raises:
-            ValueError: no preset and no file has that name, or an override is no field.
+            ValueError: no preset and no file has that name, or a key of the file or an override is no field.
         """
         path = Path(name) if name.endswith(".json") else PRESETS_FOLDER / f"{name}.json"
         if not path.is_file():
             names = ", ".join(cls.preset_names())
             raise ValueError(f"no preset is called {name!r}: use one of {names}, or a JSON file")
-        unknown = overrides.keys() - {field.name for field in fields(cls)} - {"num_labels"}
+        values = json.loads(path.read_text(encoding="utf-8")) | overrides
+        # A saved configuration also has properties and private entries.
+        known = {field.name for field in fields(cls)} | cls.attribute_map.keys()
+        unknown = {key for key in values if key not in known and not hasattr(cls, key) and not key.startswith("_")}
         if unknown:
             raise ValueError(f"AussConfig has no field {', '.join(sorted(unknown))}")
-        return cls.from_dict(json.loads(path.read_text(encoding="utf-8")) | overrides)
+        return cls.from_dict(values)
 
 
 __all__ = ["AussAudioConfig", "AussConfig"]

@@ -6,6 +6,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from huggingface_hub.errors import StrictDataclassError
+
 from .. import __version__
 
 # Name -> (module with `add_arguments` and `run`, what it does). Modules are imported when their command is called.
@@ -18,7 +20,7 @@ COMMANDS = {
 }
 USAGE_ERROR = 2
 # What the user can mend: arguments, files, a package that is not installed, a learning rate that is too high.
-USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError)
+USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError, StrictDataclassError)
 INTERRUPTED = 130  # what a shell reports for a program stopped by Ctrl-C
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
+from ..processing.waveforms import sampling_rates, to_mono
 from .video_reader import Window
 
 # Below one step of 16-bit sound nothing can be heard, and so nothing sounds: the network need not be asked.
@@ -105,7 +106,7 @@ def array_windows(
 
     Args:
         frames: pictures, each a PIL image or (H, W, 3) uint8, in the order of their times.
-        audio: (samples,) or (channels, samples), floating point in [-1, 1] or int16.
+        audio: one waveform, as `AussFeatureExtractor` takes it.
         sampling_rate: of `audio`, in Hz.
         timestamps: the frames' times in seconds; by default they are spread evenly over the sound, the first at 0.
         seconds: length of a window.
@@ -113,16 +114,8 @@ def array_windows(
     Raises:
         ValueError: without frames, sound or a rate, or with times that do not fit the frames.
     """
-    waveform = np.atleast_2d(np.asarray(audio))
-    if waveform.ndim != 2 or waveform.size == 0:
-        raise ValueError(f"audio must be (samples,) or (channels, samples) with samples, got shape {np.shape(audio)}")
-    if not np.isfinite(waveform).all():
-        raise ValueError("audio must be finite, got NaN or infinite samples")
-    if not sampling_rate or sampling_rate <= 0:
-        raise ValueError(f"sampling_rate must be the rate of audio in Hz, got {sampling_rate}")
-    if waveform.dtype == np.int16:
-        waveform = waveform / 2.0**15
-    waveform = waveform.astype(np.float32)
+    waveform = to_mono(audio).astype(np.float32)[None]
+    (sampling_rate,) = sampling_rates(sampling_rate, 1)
     if len(frames) == 0:
         raise ValueError("frames must hold at least one picture, got none")
     duration = waveform.shape[1] / sampling_rate

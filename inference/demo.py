@@ -16,6 +16,7 @@ from . import segment
 
 # Written first and looked for before anything is replaced: a folder without it is not the demo's.
 MARK = ".auss-demo"
+RESULTS = ("data", "model", "video.mp4", "overlay.mp4", "scores.md", "scores.json")
 IMAGE_SIZE = 112
 SOUND_MEANINGS = {
     "own": "its own sound",
@@ -25,16 +26,19 @@ SOUND_MEANINGS = {
 
 
 def prepare_folder(folder: Path) -> None:
-    """Empties the folder of an earlier demo's results, and of nothing else.
+    """Makes the folder, or removes an earlier demo's results from it, and nothing else.
 
     Raises:
         ValueError: it has files that are not a demo's.
     """
     if folder.exists() and not (folder.is_dir() and ((folder / MARK).is_file() or not any(folder.iterdir()))):
         raise ValueError(f"--output must be a new folder or that of an earlier demo, got {str(folder)!r}")
-    if folder.is_dir():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    for path in (folder / name for name in RESULTS):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()
 
 

@@ -14,7 +14,7 @@ def load_trained(folder: str | Path) -> tuple[AussForAudioVisualSegmentation, Au
 
     Raises:
         FileNotFoundError: there is no such folder, or no model in it.
-        ValueError: the model in it is of another kind.
+        ValueError: the model in it is of another kind, or weights are missing.
     """
     path = Path(folder) / "config.json"
     # Looked at first: for what is no folder Transformers would ask a hub, and another model's weights it would try.
@@ -23,7 +23,14 @@ def load_trained(folder: str | Path) -> tuple[AussForAudioVisualSegmentation, Au
     model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
     if model_type != AussConfig.model_type:
         raise ValueError(f"{folder} must hold a model of type {AussConfig.model_type!r}, got {model_type!r}")
-    model = AussForAudioVisualSegmentation.from_pretrained(str(folder))
+    model, report = AussForAudioVisualSegmentation.from_pretrained(str(folder), output_loading_info=True)
+    if report["missing_keys"]:
+        # Transformers would draw them at random and only warn.
+        missing = sorted(report["missing_keys"])
+        raise ValueError(
+            f"{folder} lacks {len(missing)} of the model's weights, first {missing[0]}: was it saved from AussModel, "
+            "without heads?"
+        )
     return model, AussProcessor.from_pretrained(str(folder))
 
 

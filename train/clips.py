@@ -65,13 +65,18 @@ def _decode_mask(value, num_labels: int) -> torch.Tensor:
     if num_labels > 2:
         ids = label_picture_to_ids(picture, num_labels, name)
     else:
-        grey = np.asarray(picture.convert("L"))
+        colours = np.asarray(picture.convert("RGB"))
+        grey = colours[..., 0]
+        if (colours != grey[..., None]).any():
+            raise ValueError(
+                f"mask {name} must be black and white, got colours: pictures of class colours need num_labels"
+            )
         ids = (grey >= MASK_THRESHOLD).astype(np.uint8)
-        # Not silently empty: 0/1 pictures and coloured class maps land here.
+        # Not silently empty: 0/1 pictures land here.
         if grey.max() and not ids.any():
             raise ValueError(
                 f"mask {name} must be black and white (0 and 255), got grey levels up to {grey.max()}; "
-                "pictures of class colours need num_labels"
+                "pictures of class ids need num_labels"
             )
     return torch.from_numpy(ids).long()
 

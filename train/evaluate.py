@@ -18,7 +18,7 @@ from .arguments import HelpFormatter
 from .avsbench import LAYOUTS, SPLITS, load_avsbench
 from .clips import IGNORED_LABEL, decode_clip
 from .metrics import SegmentationMetrics, SemanticMetrics
-from .preparation import create_eval_loader
+from .preparation import check_labels_fit, create_eval_loader
 from .seeded_rows import SeededRows
 from .swapped_sounds import SwappedSounds
 
@@ -177,13 +177,15 @@ def evaluate_folder(
         What `evaluate` returns, and `files`, the paths written: "json", "markdown", "best", "worst".
 
     Raises:
-        ValueError: an unknown `sound`; or what `load_trained` and `load_avsbench` raise.
+        ValueError: an unknown `sound`, or a model of another number of labels than the data.
+        FileNotFoundError, ValueError: as `load_trained` and `load_avsbench`.
     """
     if sound not in SOUNDS:
         raise ValueError(f"sound must be one of {', '.join(SOUNDS)}, got {sound!r}")
     model, processor = load_trained(model_folder)
-    num_labels = model.config.num_labels
     dataset = load_avsbench(data, name, split)
+    check_labels_fit(model, name, data, str(model_folder))
+    num_labels = model.config.num_labels
     rows = SeededRows(dataset)
     if sound == "swapped":
         rows = SwappedSounds(rows, dataset)

@@ -36,6 +36,22 @@ def new_config(preset: str, data: DataArguments) -> AussConfig:
     )
 
 
+def check_labels_fit(model: AussForAudioVisualSegmentation, name: str, root: str, source: str) -> None:
+    """
+    Raises ValueError where a trained model has another number of labels than the data set: its masks would be read
+    as something that they are not.
+
+    Args:
+        model: what was loaded from `source`, a folder.
+        name, root: the data set, as `load_avsbench` takes it.
+    """
+    expected = len(read_class_names(root)) if name == "avss" else 2
+    if model.config.num_labels != expected:
+        raise ValueError(
+            f"{name} needs a model of {expected} labels, the one in {source!r} has {model.config.num_labels}"
+        )
+
+
 def create_model(
     data: DataArguments, run: RunArguments, backbone_rate: float
 ) -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
@@ -54,12 +70,7 @@ def create_model(
         model, processor = load_trained(run.init_from)
         if data.image_size is not None:
             processor.video_processor.size = {"height": data.image_size, "width": data.image_size}
-        expected = len(read_class_names(data.data)) if data.name == "avss" else 2
-        if model.config.num_labels != expected:
-            raise ValueError(
-                f"init_from must hold a model of {expected} labels to train on {data.name}, {run.init_from!r} has "
-                f"{model.config.num_labels}"
-            )
+        check_labels_fit(model, data.name, data.data, run.init_from)
     else:
         model = AussForAudioVisualSegmentation(new_config(run.preset or DEFAULT_PRESET, data))
         processor = create_processor(model.config, data.image_size or DEFAULT_IMAGE_SIZE)
@@ -152,6 +163,7 @@ def create_eval_loader(
 
 
 __all__ = [
+    "check_labels_fit",
     "create_eval_loader",
     "create_model",
     "create_processor",

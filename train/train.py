@@ -175,9 +175,9 @@ def save_history(training: Training) -> None:
     training_curves(training.position.history, output / CURVES_FILE)
 
 
-def prepare_output(data: DataArguments, optim: OptimArguments, run: RunArguments) -> None:
+def check_output(run: RunArguments) -> None:
     """
-    Makes the output folder and writes the arguments into it.
+    Looks whether the run may write into its output folder, and changes nothing.
 
     Raises:
         ValueError: it is a file, or it has files and neither `resume` nor `overwrite` is given.
@@ -190,6 +190,11 @@ def prepare_output(data: DataArguments, optim: OptimArguments, run: RunArguments
             f"output must be a new or an empty folder, got {run.output!r}, which has files: pass --resume to go on "
             "with its run, or --overwrite to start anew"
         )
+
+
+def prepare_output(data: DataArguments, optim: OptimArguments, run: RunArguments) -> None:
+    """Makes the output folder, deletes an overwritten run's checkpoints, and writes the arguments."""
+    output = Path(run.output)
     output.mkdir(parents=True, exist_ok=True)
     if run.overwrite:
         delete_checkpoints(output)
@@ -232,9 +237,7 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Trai
         # A batch without any annotated frame leaves the heads' parameters unused.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    if accelerator.is_main_process:
-        prepare_output(data, optim, run)
-    accelerator.wait_for_everyone()
+    check_output(run)
     set_seed(run.seed)
     model, processor = create_model(data, run, optim.backbone_rate)
     num_labels = model.config.num_labels
@@ -243,6 +246,11 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Trai
     eval_loader = create_validation_loader(data, run, processor, num_labels)
     optimizer = create_optimizer(model, optim.learning_rate, optim.backbone_rate, optim.weight_decay)
     scheduler = create_scheduler(optimizer, optim.steps, optim.warmup, optim.power)
+    # Only now that preset, weights and data have proven good: a mistyped option leaves an earlier run as it is.
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        prepare_output(data, optim, run)
+    accelerator.wait_for_everyone()
     model, optimizer, scheduler, train_loader = accelerator.prepare(model, optimizer, scheduler, train_loader)
     if eval_loader is not None:
         eval_loader = accelerator.prepare(eval_loader)

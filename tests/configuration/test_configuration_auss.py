@@ -178,6 +178,12 @@ def test_a_misspelt_override_of_a_preset_is_refused():
         AussConfig.from_preset("auss-demo", num_querys=3)
 
 
+def test_a_misspelt_key_in_a_file_is_refused(tmp_path):
+    (tmp_path / "mine.json").write_text('{"num_querries": 3}')
+    with pytest.raises(ValueError, match="no field num_querries"):
+        AussConfig.from_preset(str(tmp_path / "mine.json"))
+
+
 @pytest.mark.parametrize("overrides", [{"num_queries": 2.5}, {"feature_strides": "8"}, {"lateral_connections": "yes"}])
 def test_wrong_types_are_refused(overrides):
     with pytest.raises(Exception, match=next(iter(overrides))):

@@ -36,15 +36,33 @@ def test_array_windows_with_times_and_pictures():
         for w in array_windows(pictures, np.stack([pcm, pcm]), RATE, timestamps=[0.5, 7.0, 21.0])
     ]
     assert [(index, times) for index, _, times in windows] == [(0, [0.5]), (1, [7.0]), (4, [21.0])]
-    np.testing.assert_allclose(windows[0][1], [audio[: 5 * RATE]] * 2, atol=1e-4)
-    assert windows[1][1].shape == (2, RATE) and not windows[2][1].any()
+    np.testing.assert_allclose(windows[0][1], [audio[: 5 * RATE]], atol=1e-4)
+    assert windows[1][1].shape == (1, RATE) and not windows[2][1].any()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda audio: np.stack([audio, audio], axis=1),  # as soundfile.read gives it
+        lambda audio: (audio.astype(np.float64) * (2**31 - 1)).astype(np.int32),
+        torch.from_numpy,
+    ],
+)
+def test_array_windows_take_sound_as_the_processor_does(form):
+    frames, audio = make_arrays()
+    plain = [(w.waveform, [frame.time for frame in w.frames]) for w in array_windows(frames, audio, RATE)]
+    formed = [(w.waveform, [frame.time for frame in w.frames]) for w in array_windows(frames, form(audio), RATE)]
+    assert len(plain) == len(formed) == 2
+    for (expected, times), (waveform, formed_times) in zip(plain, formed, strict=True):
+        np.testing.assert_allclose(waveform, expected, atol=1e-6)
+        assert formed_times == times
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"frames": []}, "frames must hold at least one picture"),
-        ({"audio": np.zeros(0)}, "audio must be"),
+        ({"audio": np.zeros(0)}, "audio has no samples"),
         ({"audio": np.zeros((1, 2, 3))}, "audio must be"),
         ({"audio": np.array([0.0, np.nan])}, "audio must be finite"),
         ({"sampling_rate": 0}, "sampling_rate must be"),

@@ -30,8 +30,10 @@ def test_a_file_is_refused(tmp_path):
 def test_an_earlier_demo_is_replaced(tmp_path):
     prepare_folder(tmp_path / "demo")
     (tmp_path / "demo" / "scores.md").write_text("old")
+    (tmp_path / "demo" / "model").mkdir()
+    (tmp_path / "demo" / "holiday.mp4").write_text("mine")
     prepare_folder(tmp_path / "demo")
-    assert [path.name for path in (tmp_path / "demo").iterdir()] == [MARK]
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {MARK, "holiday.mp4"}
 
 
 def test_it_trains_the_demo_preset_with_weights_that_a_package_carries(tmp_path):

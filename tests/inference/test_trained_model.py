@@ -15,6 +15,12 @@ def test_a_saved_model_comes_back_ready_for_inference(model_folder, tiny_model):
         torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=0)
 
 
+def test_a_model_without_its_heads_is_refused(model_folder, tiny_model, tmp_path):
+    tiny_model.auss.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="lacks 4 of the model's weights, first class_head.bias"):
+        load_trained(tmp_path)
+
+
 def test_folders_without_an_auss_model_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere is no folder with a trained model: it has no config.json"):
         load_trained(tmp_path / "nowhere")

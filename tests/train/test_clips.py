@@ -142,6 +142,10 @@ def test_masks_that_are_neither_black_nor_white_are_named(avss_root, evaluation_
     ones = {**evaluation_row, "masks": [png(np.ones(SIZE, np.uint8))], "annotated_frames": [0]}
     with pytest.raises(ValueError, match="grey levels up to 1;"):
         decode_clip(ones, [0])
+    # Bright enough to pass for white: class 6 of the palette, say, is (0, 128, 128), and others are brighter.
+    coloured = np.full((*SIZE, 3), (192, 128, 128), np.uint8)
+    with pytest.raises(ValueError, match="must be black and white, got colours"):
+        decode_clip({**ones, "masks": [png(coloured)]}, [0])
 
 
 @pytest.mark.parametrize("indices", [[], [5], [-1], [0, 7]])

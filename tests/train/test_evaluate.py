@@ -130,6 +130,11 @@ def test_errors_name_the_argument(s4_root, ms3_root, trained_folder, tmp_path):
         evaluate_folder(str(trained_folder), str(ms3_root), "ms3", "train", sound="swapped")
 
 
+def test_a_model_of_other_labels_than_the_data_is_refused(avss_root, trained_folder):
+    with pytest.raises(ValueError, match="avss needs a model of 71 labels, the one in .* has 2"):
+        evaluate_folder(str(trained_folder), str(avss_root), "avss", "train")
+
+
 def test_tables_list_the_categories_and_end_with_the_whole():
     category = {"M_J": 0.25, "M_F": 0.5, "clips": 3}
     results = {"M_J": 0.125, "M_F": 0.75, "clips": 5, "categories": {"violin": category}}

@@ -60,7 +60,7 @@ def test_avss_gives_the_labels_their_names_and_clips_ten_seconds(avss_root, tiny
     config = new_config(tiny_preset, data)
     assert (config.num_labels, config.num_audio_examples) == (71, 10)
     assert (config.id2label[0], config.id2label[70]) == ("background", "class 70")
-    with pytest.raises(ValueError, match="init_from must hold a model of 71 labels to train on avss, .* has 2"):
+    with pytest.raises(ValueError, match="avss needs a model of 71 labels, the one in .* has 2"):
         create_model(data, RunArguments("o", init_from=str(trained_folder)), 0.1)
 
 

@@ -138,6 +138,16 @@ def test_overwrite_starts_anew_and_spares_other_files(run_tiny, tmp_path):
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
 
 
+def test_a_mistyped_option_leaves_the_output_folder_as_it_was(run_tiny, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        run_tiny(output="new", data=str(tmp_path / "nowhere"))
+    assert not (tmp_path / "new").exists()
+    run_tiny(steps=2, checkpoint_every=1)
+    with pytest.raises(ValueError, match="no preset is called"):
+        run_tiny(preset="auss-tiny", overwrite=True)
+    assert len(whole_checkpoints(tmp_path / "run")) == 2
+
+
 def test_training_starts_from_a_trained_model(run_tiny, tmp_path, trained_folder):
     run_tiny(init_from=str(trained_folder), preset=None, image_size=None, learning_rate=0.0, weight_decay=0.0, steps=1)
     start, end = (load_file(folder / "model.safetensors") for folder in (trained_folder, tmp_path / "run"))
