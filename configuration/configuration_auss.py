@@ -9,6 +9,8 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 PRESETS_FOLDER = Path(__file__).parent / "presets"
+# The label of pixels that nobody annotated.
+IGNORED_LABEL = 255
 
 
 @strict
@@ -160,7 +162,7 @@ class AussConfig(PreTrainedConfig):
         for name in ("num_queries", "num_audio_examples", "num_fusion_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 2 <= self.num_labels <= 255:
+        if not 2 <= self.num_labels <= IGNORED_LABEL:
             raise ValueError(f"num_labels must be 2 to 255, of which 0 is silent, got {self.num_labels}")
 
     @classmethod
@@ -189,4 +191,4 @@ class AussConfig(PreTrainedConfig):
         return cls.from_dict(values)
 
 
-__all__ = ["AussAudioConfig", "AussConfig"]
+__all__ = ["IGNORED_LABEL", "AussAudioConfig", "AussConfig"]

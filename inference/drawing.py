@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from ..configuration.configuration_auss import IGNORED_LABEL
+
 # A warm red that is rare in photographs of instruments, animals and vehicles, and reads well at half opacity.
 SOUNDING_COLOUR = (255, 40, 70)
-IGNORED_LABEL = 255
 SCORE_THRESHOLD = 0.5
 # Keys of a history entry that are neither losses nor metrics, so never drawn.
 UNDRAWN_KEYS = frozenset(

@@ -4,12 +4,12 @@ import torch
 from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
-from ..configuration.configuration_auss import AussConfig
+from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
+from .frame_targets import FrameTargets, frame_targets
 from .image_embedding import resize
 from .matcher import HungarianMatcher
 from .query_losses import audio_query_distance_loss, audio_query_mask_loss
-
-IGNORED_LABEL = 255
+from .query_selection import confident_rows
 
 
 def class_focal_loss(class_logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, gamma: float):
@@ -31,24 +31,6 @@ def dice_loss(mask_probs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """1 - Dice [28] of (S, P) masks and targets, both 0 outside the annotated pixels, smoothed as in [6]: (S,)."""
     overlap = (mask_probs * targets).sum(-1)
     return 1 - (2 * overlap + 1) / (mask_probs.sum(-1) + targets.sum(-1) + 1)
-
-
-def confident_rows(rows: torch.Tensor, confident: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """
-    The confident queries of each frame, moved to the front: only their masks are ever computed.
-
-    Args:
-        rows: (M, N, e).
-        confident: (M, N) bool.
-
-    Returns:
-        (M, n, e) with n the largest number in a frame, at least 1; (M, n) bool, False for the padding; and (M, n)
-        int64, which query stands where.
-    """
-    most = rows.shape[1] if torch.compiler.is_compiling() else max(1, int(confident.sum(-1).max()))
-    order = confident.to(torch.uint8).argsort(dim=-1, descending=True, stable=True)[:, :most]
-    chosen = rows.gather(1, order.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))
-    return chosen, confident.gather(1, order), order
 
 
 class AussLoss(nn.Module):
@@ -110,7 +92,7 @@ class AussLoss(nn.Module):
         class_logits: torch.Tensor,
         mask_embeddings: torch.Tensor,
         mask_features: torch.Tensor,
-        labels: torch.Tensor,
+        targets: FrameTargets,
     ) -> dict[str, torch.Tensor]:
         """
         Class and mask losses of one layer over the annotated frames.
@@ -119,20 +101,12 @@ class AussLoss(nn.Module):
             class_logits: (M, N, K + 1).
             mask_embeddings: g_3(A_l), (M, N, e).
             mask_features: h(f_4), (M, e, h, w).
-            labels: (M, H, W) int64, none of the frames wholly 255.
+            targets: those of the M frames, none of which is wholly 255.
         """
-        valid = labels != IGNORED_LABEL
-        segments = torch.stack([labels == label for label in range(self.num_labels)], dim=1)  # (M, K, H, W)
-        present = segments.flatten(2).any(-1)
         # Autocast would compute the costs in half precision.
-        with torch.no_grad(), torch.autocast(labels.device.type, enabled=False):
-            size = mask_features.shape[-2:]
-            shares = nn.functional.adaptive_avg_pool2d(segments.float(), size).flatten(2)
-            annotated = nn.functional.adaptive_avg_pool2d(valid.unsqueeze(1).float(), size).flatten(2)
-            # The pooled target is a share of the whole pixel; the cost wants the share of its annotated part.
-            shares = shares / annotated.clamp(min=1e-6)
+        with torch.no_grad(), torch.autocast(mask_features.device.type, enabled=False):
             mask_logits = mask_embeddings.float() @ mask_features.flatten(2).float()
-            matches = self.matcher(class_logits, mask_logits, shares, annotated, present)
+            matches = self.matcher(class_logits, mask_logits, targets.shares, targets.annotated, targets.present)
 
         frames, matched_labels = (matches >= 0).nonzero(as_tuple=True)
         embeddings = mask_embeddings[frames, matches[frames, matched_labels]]  # (S, e)
@@ -140,9 +114,9 @@ class AussLoss(nn.Module):
         slots = mask_embeddings.new_zeros(*matches.shape, mask_embeddings.shape[-1])
         slots = slots.index_put((frames, matched_labels), embeddings)
         mask_logits = torch.einsum("bke,behw->bkhw", slots, mask_features)
-        mask_logits = resize(mask_logits, labels.shape[-2:])[frames, matched_labels]
+        mask_logits = resize(mask_logits, targets.valid.shape[-2:])[frames, matched_labels]
         return {"class": self.class_loss(class_logits, matches)} | self.mask_losses(
-            mask_logits, segments[frames, matched_labels], valid[frames]
+            mask_logits, targets.segments[frames, matched_labels], targets.valid[frames]
         )
 
     def query_losses(
@@ -188,9 +162,10 @@ class AussLoss(nn.Module):
         annotated = (labels != IGNORED_LABEL).flatten(1).any(-1)
         auxiliary = mask_features.new_zeros((), dtype=torch.float32)
         if annotated.any():
-            features, labels = mask_features[annotated], labels[annotated]
+            features = mask_features[annotated]
+            targets = frame_targets(labels[annotated], features.shape[-2:], self.num_labels)
             *earlier, last = [
-                self.supervised_losses(class_logits[annotated], embeddings[annotated], features, labels)
+                self.supervised_losses(class_logits[annotated], embeddings[annotated], features, targets)
                 for class_logits, embeddings in layers
             ]
             terms |= last
@@ -209,4 +184,4 @@ class AussLoss(nn.Module):
         return sum(self.weights[name] * term for name, term in terms.items())
 
 
-__all__ = ["AussLoss", "IGNORED_LABEL", "class_focal_loss", "confident_rows", "dice_loss"]
+__all__ = ["AussLoss", "class_focal_loss", "dice_loss"]

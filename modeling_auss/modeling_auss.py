@@ -7,13 +7,13 @@ from transformers import initialization as init
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from ..configuration.configuration_auss import AussConfig
+from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
 from .attention import Attention
 from .audio_encoder import VGGish
 from .audio_queries import AudioQueryGenerator, SpaceProjector
 from .fusion_decoder import FusionBlock, FusionDecoder
 from .image_embedding import ImageEmbeddingExtractor
-from .loss import IGNORED_LABEL, AussLoss
+from .loss import AussLoss
 from .outputs import AussModelOutput, AussSegmentationOutput
 from .query_losses import confidence_threshold
 from .semantic_inference import semantic_scores

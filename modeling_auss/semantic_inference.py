@@ -2,7 +2,7 @@
 
 import torch
 
-from .loss import confident_rows
+from .query_selection import confident_rows
 
 
 def semantic_scores(

@@ -7,7 +7,7 @@ import math
 import torch
 from torchvision.transforms.v2 import functional
 
-from .clips import IGNORED_LABEL
+from ..configuration.configuration_auss import IGNORED_LABEL
 
 # What becomes zero under the ImageNet normalisation of most backbones.
 IMAGENET_MEAN_COLOUR = (124, 116, 104)

@@ -11,10 +11,10 @@ import soundfile
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..configuration.configuration_auss import IGNORED_LABEL
 from ..processing.video_frames import pil_to_rgb
 from .avss_palette import label_picture_to_ids
 
-IGNORED_LABEL = 255
 MASK_THRESHOLD = 128
 EXIF_ORIENTATION = 0x0112
 # What a wav written to a pipe says where its length belongs.

@@ -7,8 +7,9 @@ import torch
 from tqdm import tqdm
 from transformers.utils import logging
 
+from ..configuration.configuration_auss import IGNORED_LABEL
 from .augmentation import ClipAugmentation
-from .clips import IGNORED_LABEL, decode_audio, decode_clip
+from .clips import decode_audio, decode_clip
 
 logger = logging.get_logger(__name__)
 

@@ -11,12 +11,13 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from ..configuration.configuration_auss import IGNORED_LABEL
 from ..inference.drawing import contact_sheet
 from ..inference.trained_model import load_trained
 from ..processing.processing_auss import AussProcessor
 from .arguments import HelpFormatter
 from .avsbench import LAYOUTS, SPLITS, load_avsbench
-from .clips import IGNORED_LABEL, decode_clip
+from .clips import decode_clip
 from .metrics import SegmentationMetrics, SemanticMetrics
 from .preparation import check_labels_fit, create_eval_loader
 from .seeded_rows import SeededRows

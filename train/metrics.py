@@ -7,7 +7,8 @@ import math
 import numpy as np
 import torch
 
-IGNORED_LABEL = 255
+from ..configuration.configuration_auss import IGNORED_LABEL
+
 NUM_THRESHOLDS = 255
 BETA_SQUARED = 0.3
 # Scores come from divisions of float32 sums; this much over 1 is rounding, more is an error.

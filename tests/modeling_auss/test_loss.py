@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.ops import sigmoid_focal_loss
 
-from auss.modeling_auss.loss import AussLoss, class_focal_loss, confident_rows, dice_loss
+from auss.modeling_auss.loss import AussLoss, class_focal_loss, dice_loss
 from auss.modeling_auss.query_losses import audio_query_distance_loss, audio_query_mask_loss
 
 E, N = 8, 5
@@ -120,18 +120,6 @@ def test_dice_loss_is_the_sum_over_pixels():
         total = float(masks[row].sum() + targets[row].sum())
         assert value.item() == pytest.approx(1 - (2 * overlap + 1) / (total + 1), abs=1e-5)
     assert dice_loss(targets, targets).abs().max() < 1e-6
-
-
-@pytest.mark.parametrize("most", [0, 1, 3])
-def test_confident_rows_keeps_them_all_in_order(most):
-    rows = torch.arange(10.0).view(2, 5, 1)
-    confident = torch.zeros(2, 5, dtype=torch.bool)
-    confident[0, [4, 1, 3][:most]] = True
-    chosen, valid, order = confident_rows(rows, confident)
-    assert chosen.shape == (2, max(1, most), 1) and valid.shape == (2, max(1, most))
-    assert torch.equal(chosen[0][valid[0]], rows[0][confident[0]])
-    assert torch.equal(rows.squeeze(-1).gather(1, order), chosen.squeeze(-1))
-    assert not valid[1].any()
 
 
 @pytest.mark.parametrize("num_labels", [2, 4])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
+from auss.modeling_auss.frame_targets import frame_targets
 from auss.modeling_auss.loss import AussLoss
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
 
@@ -163,9 +164,11 @@ def test_deep_supervision_is_the_sum_over_all_layers(make_config, make_inputs):
     base = model.auss(**inputs)
     assert len(base.layer_queries) == 4  # A_0 and three blocks
     loss = AussLoss(model.config)
+    features = base.mask_features.flatten(0, 1)
+    targets = frame_targets(labels.flatten(0, 1), features.shape[-2:], 2)
     expected = 0.0
     for queries in base.layer_queries:
-        terms = loss.supervised_losses(*model.heads(queries), base.mask_features.flatten(0, 1), labels.flatten(0, 1))
+        terms = loss.supervised_losses(*model.heads(queries), features, targets)
         expected += sum(loss.weights[name] * term.item() for name, term in terms.items())
     expected += sum(loss.weights[name] * outputs.loss_dict[name].item() for name in ("aqdl", "aqml"))
     assert outputs.loss.item() == pytest.approx(expected, rel=1e-5)
