@@ -26,6 +26,7 @@ class AussAudioConfig(PreTrainedConfig):
         batch_norm: normalise after each convolution and each linear layer. Off in VGGish; without it an encoder that
             starts from scratch gives nearly the same features for every sound.
         num_mel_bins, num_frames: size of one log-mel example, bands by 10 ms frames.
+        frozen: never train the encoder, as [49] does with AudioSet weights; `load_audio_weights` sets it.
     """
 
     model_type = "auss_audio"
@@ -38,6 +39,7 @@ class AussAudioConfig(PreTrainedConfig):
     batch_norm: bool = False
     num_mel_bins: int = 64
     num_frames: int = 96
+    frozen: bool = False
 
     def validate_stages(self):
         if len(self.stage_channels) != len(self.stage_depths):
@@ -65,6 +67,10 @@ class AussConfig(PreTrainedConfig):
         dropout: applied to attention weights and feed-forward activations.
         query_embedding: add a learned N x e term to the space projector's output. Off in the paper, where W1 A W2 has
             rank T at most.
+        audio_input: let the sound make the queries. Without it they are the learned N x e term alone (Table 3, "w/o
+            audio input"), and the sound is not heard.
+        number_projector: W_1 of Eq. 1. Without it the T examples are the queries, N = T (Table 4, first row).
+        channel_projector: W_2 of Eq. 1. Without it e must be e_0 (Table 3, "w/ audio input").
         query_position_embedding: add a learned N x e position to queries in the fusion blocks, as Mask2Former does.
         feature_strides: strides of f_1 ... f_3, attended in round robin (paper: 8, 4, 2).
         mask_stride: stride of f_4, on which masks are predicted (paper: 1).
@@ -110,6 +116,9 @@ class AussConfig(PreTrainedConfig):
     num_fusion_layers: int = 6
     dropout: float | int = 0.0
     query_embedding: bool = False
+    audio_input: bool = True
+    number_projector: bool = True
+    channel_projector: bool = True
     query_position_embedding: bool = True
     feature_strides: list[int] | tuple[int, ...] = (8, 4, 2)
     mask_stride: int = 1
@@ -147,6 +156,20 @@ class AussConfig(PreTrainedConfig):
             raise ValueError(
                 f"hidden_size must be a multiple of twice num_attention_heads, got hidden_size={self.hidden_size} "
                 f"and num_attention_heads={self.num_attention_heads}"
+            )
+
+    def validate_audio_queries(self):
+        if not self.audio_input and not self.query_embedding:
+            raise ValueError("query_embedding must be True without audio_input: the queries would all be zero")
+        if self.audio_input and not self.number_projector and self.num_queries != self.num_audio_examples:
+            raise ValueError(
+                f"num_queries must be num_audio_examples={self.num_audio_examples} without number_projector, got "
+                f"{self.num_queries}"
+            )
+        if self.audio_input and not self.channel_projector and self.hidden_size != self.audio_config.embedding_size:
+            raise ValueError(
+                f"hidden_size must be audio_config.embedding_size={self.audio_config.embedding_size} without "
+                f"channel_projector, got {self.hidden_size}"
             )
 
     def validate_confidence_schedule(self):

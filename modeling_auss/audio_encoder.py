@@ -15,6 +15,7 @@ class VGGish(nn.Module):
 
     def __init__(self, config: AussAudioConfig):
         super().__init__()
+        self.frozen = config.frozen
         layers, channels = [], 1
         for stage_channels, depth in zip(config.stage_channels, config.stage_depths, strict=True):
             for _ in range(depth):
@@ -35,6 +36,18 @@ class VGGish(nn.Module):
             layers.append(nn.ReLU())
             features = width
         self.embeddings = nn.Sequential(*layers)
+        if self.frozen:
+            self.freeze()
+
+    def freeze(self) -> None:
+        """Leaves the weights, and the batch norms' statistics, as they are from now on."""
+        self.frozen = True
+        self.eval()
+
+    def train(self, mode: bool = True) -> "VGGish":
+        if self.frozen:  # here too, since loading a checkpoint makes new parameters and then calls eval()
+            self.requires_grad_(False)
+        return super().train(mode and not self.frozen)
 
     def forward(self, input_features: torch.Tensor) -> torch.Tensor:
         """

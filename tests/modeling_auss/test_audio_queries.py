@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 
 from auss.modeling_auss.audio_queries import AudioQueryGenerator, DependencyCatcherLayer, SpaceProjector
+from auss.modeling_auss.modeling_auss import AussModel
 
 
 def randomise(module: torch.nn.Module) -> torch.nn.Module:
@@ -100,3 +102,43 @@ def test_clips_are_independent(tiny_config):
     audio, valid = torch.randn(3, 5, 8), torch.ones(3, 5, dtype=torch.bool)
     alone = torch.cat([generator(audio[i : i + 1], valid[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(generator(audio, valid), alone, rtol=0, atol=1e-5)
+
+
+def test_without_the_number_projector_the_examples_are_the_queries(make_config):
+    projector = randomise(SpaceProjector(make_config(number_projector=False, num_queries=5)))
+    audio, valid = torch.randn(2, 5, 8), torch.tensor([[True] * 5, [True, True, False, False, False]])
+    expected = audio @ projector.channel_projector.weight.T
+    expected[1, 2:] = 0
+    torch.testing.assert_close(projector(audio, valid), expected, rtol=0, atol=1e-5)
+
+
+def test_without_the_channel_projector_features_keep_their_width(make_config):
+    projector = randomise(SpaceProjector(make_config(channel_projector=False, hidden_size=8)))
+    audio, valid = torch.randn(2, 5, 8), torch.ones(2, 5, dtype=torch.bool)
+    torch.testing.assert_close(projector(audio, valid), projector.number_projector @ audio, rtol=0, atol=1e-5)
+
+
+def test_without_audio_the_queries_are_learned(make_config, make_inputs):
+    config = make_config(audio_input=False, query_embedding=True, num_audio_layers=0)
+    torch.manual_seed(0)
+    model = AussModel(config).eval()
+    names = " ".join(name for name, _ in model.named_parameters())
+    assert not any(part in names for part in ("audio_encoder", "number_projector", "channel_projector"))
+    inputs = make_inputs()
+    other = inputs | {"input_features": torch.randn(2, 2, 96, 64)}
+    queries = model(**inputs).audio_queries
+    assert torch.equal(queries[0], model.audio_query_generator.space_projector.query_embedding)
+    assert torch.equal(model(**inputs).last_hidden_state, model(**other).last_hidden_state)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        (dict(audio_input=False), "query_embedding must be True"),
+        (dict(number_projector=False), "num_queries must be num_audio_examples=5"),
+        (dict(channel_projector=False), "hidden_size must be audio_config.embedding_size=8"),
+    ],
+)
+def test_ablations_that_do_not_fit_are_refused(make_config, fields, message):
+    with pytest.raises(StrictDataclassError, match=message):
+        make_config(**fields)

@@ -1,0 +1,142 @@
+"""VGGish weights: read, converted, loaded and frozen; torchvggish's network with random weights is the oracle."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torchvggish import torchvggish
+
+from auss.configuration.configuration_auss import AussAudioConfig, AussConfig
+from auss.modeling_auss.audio_weights import convert_vggish, load_audio_weights, read_audio_weights
+from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
+
+
+@pytest.fixture(scope="module")
+def public_file(tmp_path_factory):
+    """A file like the public one: torchvggish's network, here with random weights."""
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("weights") / "vggish.pth"
+    torch.save(torchvggish._vgg(postprocess=False).state_dict(), path)
+    yield path
+    path.unlink()
+
+
+def standard_model(make_config) -> AussModel:
+    torch.manual_seed(0)
+    return AussModel(make_config(audio_config=AussAudioConfig()))
+
+
+def test_converted_file_makes_the_encoder_equal_to_torchvggish(public_file, make_config, tmp_path):
+    converted = tmp_path / "vggish.safetensors"
+    assert convert_vggish(public_file, converted) == 72_141_184
+    assert load_file(converted).keys() == torch.load(public_file, weights_only=True).keys()
+    model = standard_model(make_config)
+    load_audio_weights(model, converted)
+    reference = torchvggish._vgg(postprocess=False).eval()
+    reference.load_state_dict(torch.load(public_file, weights_only=True))
+    log_mel = torch.randn(1, 2, 96, 64) * 2 - 3
+    with torch.no_grad():
+        expected = reference(log_mel[0].unsqueeze(1))
+        torch.testing.assert_close(model.audio_encoder(log_mel)[0], expected, rtol=1e-5, atol=1e-5)
+    converted.unlink()
+
+
+def test_loaded_encoder_is_frozen_and_stays_so_when_saved(public_file, make_config, make_inputs, tmp_path):
+    model = AussForAudioVisualSegmentation(make_config(audio_config=AussAudioConfig()))
+    load_audio_weights(model, public_file)
+    model.train()
+    encoder = model.auss.audio_encoder
+    assert not encoder.training and model.auss.audio_query_generator.training
+    assert not any(weight.requires_grad for weight in encoder.parameters())
+    labels = torch.zeros(2, 3, 32, 32, dtype=torch.int64)
+    model(**make_inputs(), labels=labels).loss.backward()
+    assert all(weight.grad is None for weight in encoder.parameters())
+    # What feeds on it still learns.
+    assert model.auss.audio_query_generator.space_projector.number_projector.grad.abs().sum() > 0
+    model.save_pretrained(tmp_path)
+    again = AussForAudioVisualSegmentation.from_pretrained(tmp_path).train()
+    assert again.auss.audio_encoder.frozen and not again.auss.audio_encoder.training
+    assert not any(weight.requires_grad for weight in again.auss.audio_encoder.parameters())
+
+
+def warnings_of(caplog, make) -> list[str]:
+    caplog.clear()
+    make()
+    return [record.getMessage() for record in caplog.records if "frozen" in record.getMessage()]
+
+
+def test_freezing_random_weights_warns_and_loaded_ones_do_not(make_config, tmp_path, caplog):
+
+    small = dict(stage_channels=(2, 2, 4, 4), stage_depths=(1, 1, 1, 1), hidden_features=8, embedding_size=8)
+    frozen = make_config(audio_config=AussAudioConfig(**small, frozen=True))
+    messages = warnings_of(caplog, lambda: AussModel(frozen))
+    assert len(messages) == 1 and "load_audio_weights" in messages[0]
+    assert not warnings_of(caplog, lambda: AussModel(make_config()))
+    AussModel(frozen).save_pretrained(tmp_path)
+    assert not warnings_of(caplog, lambda: AussModel.from_pretrained(tmp_path))
+
+
+def test_frozen_batch_norm_keeps_its_statistics(make_config, make_inputs):
+    small = dict(stage_channels=(2, 2, 4, 4), stage_depths=(1, 1, 1, 1), hidden_features=8, embedding_size=8)
+    model = AussModel(make_config(audio_config=AussAudioConfig(**small, batch_norm=True, frozen=True))).train()
+    before = {name: value.clone() for name, value in model.audio_encoder.state_dict().items()}
+    model(**make_inputs())
+    for name, value in model.audio_encoder.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_postprocessing_weights_are_left_out(public_file, tmp_path):
+    weights = torch.load(public_file, weights_only=True) | {"pproc.pca_means": torch.zeros(128, 1)}
+    path = tmp_path / "with_postprocessing.pth"
+    torch.save(weights, path)
+    assert "pproc.pca_means" not in read_audio_weights(path)
+    assert len(read_audio_weights(path)) == 18
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ({"features.0.weight": torch.zeros(64, 1, 3, 3)}, "features.0.bias is missing"),
+        ({"features.0.weight": torch.zeros(32, 1, 3, 3)}, r"features.0.weight has shape \(32, 1, 3, 3\)"),
+        ([1, 2], "must be tensors by name, got list"),
+    ],
+)
+def test_other_files_are_refused(content, message, tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=message):
+        convert_vggish(path, tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["noise.pth", "noise.safetensors"])
+def test_files_that_are_no_weights_are_refused(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(b"no weights at all")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_audio_weights(path)
+
+
+def test_missing_file_and_deaf_model(make_config, public_file, tmp_path):
+    with pytest.raises(FileNotFoundError, match="audio weights"):
+        read_audio_weights(tmp_path / "none.pth")
+    deaf = AussModel(make_config(audio_input=False, query_embedding=True))
+    with pytest.raises(ValueError, match="audio_input=False"):
+        load_audio_weights(deaf, public_file)
+
+
+def test_too_many_tensors_are_refused(public_file, tmp_path):
+    path = tmp_path / "more.pth"
+    torch.save(torch.load(public_file, weights_only=True) | {"features.99.weight": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="it has no features.99.weight"):
+        convert_vggish(path, tmp_path / "out.safetensors")
+
+
+def test_presets_of_the_paper_take_the_public_weights():
+    for name in ("auss-resnet101", "auss-swin-base"):
+        audio = AussConfig.from_preset(name).audio_config
+        standard = AussAudioConfig()
+        for field in ("stage_channels", "stage_depths", "hidden_features", "embedding_size", "batch_norm"):
+            value = getattr(audio, field)
+            assert (list(value) if isinstance(value, list | tuple) else value) == (
+                list(getattr(standard, field)) if field.startswith("stage") else getattr(standard, field)
+            )
