@@ -1,0 +1,85 @@
+"""`auss presets`: the shipped networks with their parameters and floating-point operations."""
+
+import argparse
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..configuration.configuration_auss import AussConfig
+from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+
+DEFAULT_SIZE = 224
+
+
+def forward_flops(model: AussForAudioVisualSegmentation, num_frames: int, size: int) -> int:
+    """
+    Floating-point operations of a forward pass of one clip with all its sound, a multiplication and an addition
+    counting as two: convolutions, linear layers, attention, and the masks of all queries.
+
+    Args:
+        model: best on the meta device, where nothing is computed.
+        num_frames: F.
+        size: H = W of the frames, in pixels.
+    """
+    audio = model.config.audio_config
+    pixel_values = torch.empty(1, num_frames, 3, size, size, device=model.device)
+    input_features = torch.empty(
+        1, model.config.num_audio_examples, audio.num_frames, audio.num_mel_bins, device=model.device
+    )
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        outputs = model.auss(pixel_values, input_features)
+        _, mask_embeddings = model.heads(outputs.last_hidden_state)
+        torch.einsum("bne,behw->bnhw", mask_embeddings, outputs.mask_features.flatten(0, 1))
+    return counter.get_total_flops()
+
+
+def describe(name: str, size: int = DEFAULT_SIZE) -> dict[str, str | int | float]:
+    """
+    What a preset costs.
+
+    Args:
+        name: as `AussConfig.from_preset` takes it.
+        size: H = W of the frames, in pixels.
+
+    Returns:
+        `preset`, `backbone`, `parameters` with `backbone_parameters` and `audio_parameters` among them, and in
+        10^9 operations `gflops_frame`, for every further frame, and `gflops_sound`, once a clip.
+    """
+    with torch.device("meta"):
+        model = AussForAudioVisualSegmentation(AussConfig.from_preset(name)).eval()
+    backbone = model.auss.image_embedding_extractor.backbone
+    encoder = model.auss.audio_encoder
+    one, two = (forward_flops(model, num_frames, size) for num_frames in (1, 2))
+    backbone_config = model.config.backbone_config
+    return {
+        "preset": name,
+        "backbone": getattr(backbone_config, "backbone", None) or backbone_config.model_type,
+        "parameters": model.num_parameters(),
+        "backbone_parameters": sum(weight.numel() for weight in backbone.parameters()),
+        "audio_parameters": sum(weight.numel() for weight in encoder.parameters()) if encoder is not None else 0,
+        "gflops_frame": (two - one) / 1e9,
+        "gflops_sound": (2 * one - two) / 1e9,
+    }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="PRESET", help="a preset's name or a JSON file; default: all")
+    parser.add_argument("--size", type=int, default=DEFAULT_SIZE, help=f"pixels of the square frames ({DEFAULT_SIZE})")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    if arguments.size < 16:
+        raise ValueError(f"--size must be at least 16 pixels, got {arguments.size}")
+    print(f"{'preset':<20} {'parameters':>11} {'backbone':>9} {'VGGish':>8} {'GFLOP a frame':>14} {'and a clip':>11}")
+    for name in arguments.names or AussConfig.preset_names():
+        row = describe(name, arguments.size)
+        millions = [f"{row[key] / 1e6:.1f} M" for key in ("parameters", "backbone_parameters", "audio_parameters")]
+        print(
+            f"{row['preset']:<20} {millions[0]:>11} {millions[1]:>9} {millions[2]:>8} {row['gflops_frame']:>14.1f} "
+            f"{row['gflops_sound']:>11.1f}"
+        )
+    return 0
+
+
+__all__ = ["add_arguments", "describe", "forward_flops", "run"]

@@ -1,0 +1,83 @@
+"""`auss presets`: its figures against a plain count over the layers of a network that really runs."""
+
+import re
+
+import pytest
+import torch
+
+from auss.configuration.configuration_auss import AussConfig
+from auss.inference import cli
+from auss.inference.presets import describe, forward_flops
+from auss.modeling_auss.attention import Attention
+from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+
+
+def counted_flops(model, num_frames: int, size: int) -> int:
+    """Twice the multiplications of every convolution, linear layer, attention and mask, read off a forward pass."""
+    total = 0
+
+    def convolution(module, inputs, output):
+        nonlocal total
+        total += 2 * output.numel() * module.weight[0].numel()
+
+    def linear(module, inputs, output):
+        nonlocal total
+        total += 2 * output.numel() * module.in_features
+
+    def attention(module, inputs, output):
+        nonlocal total
+        queries, keys = inputs[:2]
+        total += 2 * 2 * queries.shape[0] * queries.shape[1] * keys.shape[1] * queries.shape[2]
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(convolution)
+        elif isinstance(module, torch.nn.Linear):
+            module.register_forward_hook(linear)
+        elif isinstance(module, Attention):
+            module.register_forward_hook(attention)
+    inputs = dict(pixel_values=torch.randn(1, num_frames, 3, size, size), input_features=torch.randn(1, 5, 96, 64))
+    with torch.no_grad():
+        outputs = model(**inputs, output_masks_queries_logits=True)
+    # Eq. 1's product by W_1, the masks, and those that attention is masked with: at strides 8, 4, 8.
+    config = model.config
+    total += 2 * config.num_queries * 5 * config.hidden_size
+    masks = outputs.masks_queries_logits.shape[-2] * outputs.masks_queries_logits.shape[-1]
+    attended = sum((size // stride) ** 2 for stride in (8, 4, 8))
+    return total + 2 * num_frames * config.num_queries * config.hidden_size * (masks + attended)
+
+
+@pytest.mark.parametrize("num_frames", [1, 3])
+def test_flops_are_those_of_a_plain_count(make_config, num_frames):
+    torch.manual_seed(0)
+    config = make_config()
+    with torch.device("meta"):
+        measured = forward_flops(AussForAudioVisualSegmentation(config).eval(), num_frames, 32)
+    assert measured == counted_flops(AussForAudioVisualSegmentation(config).eval(), num_frames, 32)
+
+
+def test_description_adds_up(make_config, tmp_path):
+    path = tmp_path / "tiny.json"
+    make_config().to_json_file(path, use_diff=False)
+    row = describe(str(path), size=32)
+    model = AussForAudioVisualSegmentation(make_config())
+    assert row["parameters"] == sum(weight.numel() for weight in model.parameters())
+    assert row["audio_parameters"] == sum(weight.numel() for weight in model.auss.audio_encoder.parameters())
+    three = 3 * row["gflops_frame"] + row["gflops_sound"]
+    assert three * 1e9 == pytest.approx(counted_flops(model.eval(), 3, 32))
+
+
+def test_command_lists_every_preset_or_those_asked_for(capsys):
+    assert cli.main(["presets", "auss-demo"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and re.match(r"auss-demo +4\.9 M +3\.0 M +1\.0 M ", lines[1])
+    assert cli.main(["presets", "--size", "64"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert names == AussConfig.preset_names()
+
+
+def test_bad_size_and_name_are_refused(capsys):
+    assert cli.main(["presets", "--size", "8"]) == cli.USAGE_ERROR
+    assert "--size must be at least 16" in capsys.readouterr().err
+    assert cli.main(["presets", "auss-none"]) == cli.USAGE_ERROR
+    assert "no preset is called 'auss-none'" in capsys.readouterr().err
