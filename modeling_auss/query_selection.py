@@ -13,9 +13,12 @@ def confident_rows(rows: torch.Tensor, confident: torch.Tensor) -> tuple[torch.T
 
     Returns:
         (M, n, e) with n the largest number in a frame, at least 1; (M, n) bool, False for the padding; and (M, n)
-        int64, which query stands where.
+        int64, which query stands where. A compiled or exported graph, whose shapes must not depend on the data, keeps
+        every query in its own place: n = N.
     """
-    most = rows.shape[1] if torch.compiler.is_compiling() else max(1, int(confident.sum(-1).max()))
+    if torch.compiler.is_compiling():
+        return rows, confident, torch.arange(rows.shape[1], device=rows.device).expand(confident.shape)
+    most = max(1, int(confident.sum(-1).max()))
     order = confident.to(torch.uint8).argsort(dim=-1, descending=True, stable=True)[:, :most]
     chosen = rows.gather(1, order.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))
     return chosen, confident.gather(1, order), order

@@ -16,3 +16,19 @@ def test_confident_rows_keeps_them_all_in_order(most):
     assert torch.equal(chosen[0][valid[0]], rows[0][confident[0]])
     assert torch.equal(rows.squeeze(-1).gather(1, order), chosen.squeeze(-1))
     assert not valid[1].any()
+
+
+def test_an_exported_graph_keeps_every_query_in_its_place():
+    """The eager sizes depend on the data; a graph's must not, and ONNX has no stable sort."""
+
+    class Selection(torch.nn.Module):
+        def forward(self, rows, confident):
+            return confident_rows(rows, confident)
+
+    rows, confident = torch.arange(10.0).view(2, 5, 1), torch.zeros(2, 5, dtype=torch.bool)
+    program = torch.export.export(Selection(), (rows, confident))
+    assert not [node for node in program.graph.nodes if "sort" in str(node.target)]
+    confident[0, [4, 1]] = True
+    chosen, valid, order = program.module()(rows, confident)
+    assert torch.equal(chosen, rows) and torch.equal(valid, confident)
+    assert torch.equal(order, torch.arange(5).expand(2, 5))
