@@ -71,6 +71,8 @@ class AussConfig(PreTrainedConfig):
             audio input"), and the sound is not heard.
         number_projector: W_1 of Eq. 1. Without it the T examples are the queries, N = T (Table 4, first row).
         channel_projector: W_2 of Eq. 1. Without it e must be e_0 (Table 3, "w/ audio input").
+        frame_conditioned_queries: add the features of a frame's own sound example, projected, to all its queries. Off
+            in the paper, where all frames of a clip start from the same queries.
         query_position_embedding: add a learned N x e position to queries in the fusion blocks, as Mask2Former does.
         feature_strides: strides of f_1 ... f_3, attended in round robin (paper: 8, 4, 2).
         mask_stride: stride of f_4, on which masks are predicted (paper: 1).
@@ -119,6 +121,7 @@ class AussConfig(PreTrainedConfig):
     audio_input: bool = True
     number_projector: bool = True
     channel_projector: bool = True
+    frame_conditioned_queries: bool = False
     query_position_embedding: bool = True
     feature_strides: list[int] | tuple[int, ...] = (8, 4, 2)
     mask_stride: int = 1
@@ -171,6 +174,9 @@ class AussConfig(PreTrainedConfig):
                 f"hidden_size must be audio_config.embedding_size={self.audio_config.embedding_size} without "
                 f"channel_projector, got {self.hidden_size}"
             )
+
+        if not self.audio_input and self.frame_conditioned_queries:
+            raise ValueError("frame_conditioned_queries must be False without audio_input: there is no sound to add")
 
     def validate_confidence_schedule(self):
         if self.confidence_schedule not in ("increasing", "fixed"):

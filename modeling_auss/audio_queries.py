@@ -88,4 +88,45 @@ class AudioQueryGenerator(nn.Module):
         return queries
 
 
-__all__ = ["AudioQueryGenerator", "DependencyCatcherLayer", "SpaceProjector"]
+def spread_frames(num_frames: int, valid: torch.Tensor) -> torch.Tensor:
+    """
+    The sound example that each frame is shown with, where the frames spread evenly over the sound; as many frames as
+    examples, as in AVSBench, have one each.
+
+    Args:
+        num_frames: F.
+        valid: (B, T), 1 for the examples that are sound; these come first.
+
+    Returns:
+        (B, F) int64, 0 ... T - 1.
+    """
+    centres = (torch.arange(num_frames, device=valid.device) + 0.5) / num_frames
+    return (centres * valid.sum(1, keepdim=True)).long()
+
+
+class FrameConditioner(nn.Module):
+    """Adds to the audio queries of each frame the sound of its own moment, so that masks can follow it."""
+
+    def __init__(self, config: AussConfig):
+        super().__init__()
+        self.projection = nn.Linear(config.audio_config.embedding_size, config.hidden_size, bias=False)
+
+    def forward(
+        self, frame_queries: torch.Tensor, audio_features: torch.Tensor, frame_examples: torch.Tensor
+    ) -> torch.Tensor:
+        """
+        Args:
+            frame_queries: (B, F, N, e).
+            audio_features: A_ori, (B, T, e_0), 0 for examples that a clip lacks.
+            frame_examples: (B, F) int64, the example of each frame.
+
+        Returns:
+            (B, F, N, e).
+        """
+        own = self.projection(audio_features).gather(
+            1, frame_examples.unsqueeze(-1).expand(-1, -1, frame_queries.shape[-1])
+        )
+        return frame_queries + own.unsqueeze(2)
+
+
+__all__ = ["AudioQueryGenerator", "DependencyCatcherLayer", "FrameConditioner", "SpaceProjector", "spread_frames"]

@@ -11,7 +11,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
 from .attention import Attention
 from .audio_encoder import VGGish
-from .audio_queries import AudioQueryGenerator, SpaceProjector
+from .audio_queries import AudioQueryGenerator, FrameConditioner, SpaceProjector, spread_frames
 from .fusion_decoder import FusionBlock, FusionDecoder
 from .image_embedding import ImageEmbeddingExtractor
 from .loss import AussLoss
@@ -75,6 +75,7 @@ def check_inputs(
     pixel_values: torch.Tensor,
     input_features: torch.Tensor,
     input_features_mask: torch.Tensor | None = None,
+    frame_examples: torch.Tensor | None = None,
 ) -> None:
     """Raises ValueError for shapes that do not belong together, naming the argument."""
     audio = config.audio_config
@@ -104,6 +105,11 @@ def check_inputs(
         raise ValueError(
             f"input_features_mask must be (B, T) as input_features {tuple(input_features.shape[:2])}, got "
             f"{tuple(input_features_mask.shape)}"
+        )
+    if frame_examples is not None and frame_examples.shape != pixel_values.shape[:2]:
+        raise ValueError(
+            f"frame_examples must be (B, F) as pixel_values {tuple(pixel_values.shape[:2])}, got "
+            f"{tuple(frame_examples.shape)}"
         )
 
 
@@ -136,26 +142,33 @@ class AussModel(AussPreTrainedModel):
                 "pretrained ones with load_audio_weights, or leave it False"
             )
         self.audio_query_generator = AudioQueryGenerator(config)
+        self.frame_conditioner = FrameConditioner(config) if config.frame_conditioned_queries else None
         self.image_embedding_extractor = ImageEmbeddingExtractor(config)
         self.fusion_decoder = FusionDecoder(config)
         self.post_init()
 
-    def audio_queries(
+    def audio_features(
         self, input_features: torch.Tensor, input_features_mask: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """(B, T, 96, 64) log-mel to A, (B, N, e); examples that a clip lacks, or that the mask denies, add nothing."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        (B, t, 96, 64) log-mel to A_ori, (B, T, e_0), and which examples are sound, (B, T); those that a clip lacks, or
+        that the mask denies, are 0.
+        """
         missing = self.config.num_audio_examples - input_features.shape[1]
         if input_features_mask is None:
             input_features_mask = torch.ones(input_features.shape[:2], device=input_features.device)
         if self.audio_encoder is None:
-            audio_features = input_features.new_zeros(
-                *input_features.shape[:2], self.config.audio_config.embedding_size
-            )
+            features = input_features.new_zeros(*input_features.shape[:2], self.config.audio_config.embedding_size)
         else:
-            audio_features = self.audio_encoder(input_features)
-        audio_features = nn.functional.pad(audio_features, (0, 0, 0, missing))
-        valid = nn.functional.pad(input_features_mask.to(audio_features.dtype), (0, missing))
-        return self.audio_query_generator(audio_features, valid)
+            features = self.audio_encoder(input_features)
+        valid = nn.functional.pad(input_features_mask.to(features.dtype), (0, missing))
+        return nn.functional.pad(features, (0, 0, 0, missing)) * valid.unsqueeze(-1), valid
+
+    def audio_queries(
+        self, input_features: torch.Tensor, input_features_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """(B, t, 96, 64) log-mel to A, (B, N, e); examples that a clip lacks, or that the mask denies, add nothing."""
+        return self.audio_query_generator(*self.audio_features(input_features, input_features_mask))
 
     # Untied: `last_hidden_state` has a frame axis of its own, which the recorded states lack.
     @merge_with_config_defaults
@@ -165,6 +178,7 @@ class AussModel(AussPreTrainedModel):
         pixel_values: torch.Tensor,
         input_features: torch.Tensor,
         input_features_mask: torch.Tensor | None = None,
+        frame_examples: torch.Tensor | None = None,
         **kwargs,
     ) -> AussModelOutput:
         """
@@ -172,17 +186,24 @@ class AussModel(AussPreTrainedModel):
             pixel_values: (B, F, 3, H, W) normalised frames; any F >= 1, H and W.
             input_features: (B, T, 96, 64) log-mel, T at most `config.num_audio_examples`.
             input_features_mask: (B, T), 1 for the examples that are sound and 0 for padding; all are, if None.
+            frame_examples: (B, F) int64, the example in which each frame is shown; spread evenly, if None. Read only
+                with `config.frame_conditioned_queries`.
 
         Raises:
             ValueError: shapes that do not belong together.
         """
-        check_inputs(self.config, pixel_values, input_features, input_features_mask)
+        check_inputs(self.config, pixel_values, input_features, input_features_mask, frame_examples)
         batch_size, num_frames = pixel_values.shape[:2]
-        audio_queries = self.audio_queries(input_features, input_features_mask)
+        audio_features, valid = self.audio_features(input_features, input_features_mask)
+        audio_queries = self.audio_query_generator(audio_features, valid)
         embeddings, mask_features = self.image_embedding_extractor(pixel_values.flatten(0, 1))
         # All frames of a clip start from the same queries.
-        frame_queries = audio_queries.repeat_interleave(num_frames, dim=0)
-        layer_queries = self.fusion_decoder(frame_queries, embeddings, mask_features)
+        frame_queries = audio_queries.unsqueeze(1).expand(-1, num_frames, -1, -1)
+        if self.frame_conditioner is not None:
+            if frame_examples is None:
+                frame_examples = spread_frames(num_frames, valid)
+            frame_queries = self.frame_conditioner(frame_queries, audio_features, frame_examples)
+        layer_queries = self.fusion_decoder(frame_queries.flatten(0, 1), embeddings, mask_features)
         layer_queries = tuple(queries.unflatten(0, (batch_size, num_frames)) for queries in layer_queries)
         return AussModelOutput(
             last_hidden_state=layer_queries[-1],
@@ -225,6 +246,7 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         input_features: torch.Tensor,
         input_features_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        frame_examples: torch.Tensor | None = None,
         output_masks_queries_logits: bool = False,
         **kwargs,
     ) -> AussSegmentationOutput:
@@ -235,12 +257,13 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
             input_features_mask: (B, T), 1 for the examples that are sound and 0 for padding; all are, if None.
             labels: (B, F, H, W) integers, class ids and 255 where nothing is annotated. Then the loss is computed, and
                 `logits` carry no gradient.
+            frame_examples: (B, F) int64, the sound example of each frame, as `AussModel` takes it.
             output_masks_queries_logits: also return the masks of all queries, the largest tensor of all.
 
         Raises:
             ValueError: shapes that do not belong together, labels that are not class ids.
         """
-        outputs = self.auss(pixel_values, input_features, input_features_mask, **kwargs)
+        outputs = self.auss(pixel_values, input_features, input_features_mask, frame_examples, **kwargs)
         shape = outputs.last_hidden_state.shape[:2]
         mask_features = outputs.mask_features.flatten(0, 1)
         class_logits, mask_embeddings = self.heads(outputs.last_hidden_state)

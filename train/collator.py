@@ -136,6 +136,7 @@ class AussDataCollator:
         indices = self._choose_frames(row, generator)
         has_features = row.get("input_features") is not None
         clip = decode_clip(row, indices, num_labels=self.num_labels, with_audio=not has_features)
+        clip["frame_positions"] = (torch.tensor(indices or range(len(row["frames"]))) + 0.5) / len(row["frames"])
         if has_features:
             clip["input_features"] = torch.as_tensor(np.asarray(row["input_features"], dtype=np.float32))
             mask = row.get("input_features_mask")
@@ -187,7 +188,9 @@ class AussDataCollator:
 
         Returns:
             pixel_values (B, F, 3, H, W) float32, input_features (B, T, 96, 64) float32, input_features_mask (B, T)
-            int64, labels (B, F, h, w) int64 with 255 where nothing is annotated; clip_id and category with `keep_ids`.
+            int64, frame_examples (B, F) int64, the example in which each frame is shown, frames spread evenly over
+            the sound, labels (B, F, h, w) int64 with 255 where nothing is annotated; clip_id and category with
+            `keep_ids`.
 
         Raises:
             ValueError: clips of unequal frame counts, or masks of unequal size; and what `decode_clip` raises.
@@ -216,6 +219,9 @@ class AussDataCollator:
             "pixel_values": pixel_values,
             "input_features": input_features,
             "input_features_mask": input_features_mask,
+            "frame_examples": (
+                torch.stack([clip["frame_positions"] for clip in clips]) * input_features_mask.sum(1, keepdim=True)
+            ).long(),
             "labels": torch.stack(labels),
         }
         if self.keep_ids:

@@ -4,7 +4,13 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from auss.modeling_auss.audio_queries import AudioQueryGenerator, DependencyCatcherLayer, SpaceProjector
+from auss.modeling_auss.audio_queries import (
+    AudioQueryGenerator,
+    DependencyCatcherLayer,
+    FrameConditioner,
+    SpaceProjector,
+    spread_frames,
+)
 from auss.modeling_auss.modeling_auss import AussModel
 
 
@@ -136,9 +142,32 @@ def test_without_audio_the_queries_are_learned(make_config, make_inputs):
     [
         (dict(audio_input=False), "query_embedding must be True"),
         (dict(number_projector=False), "num_queries must be num_audio_examples=5"),
+        (
+            dict(audio_input=False, query_embedding=True, frame_conditioned_queries=True),
+            "frame_conditioned_queries must be False",
+        ),
         (dict(channel_projector=False), "hidden_size must be audio_config.embedding_size=8"),
     ],
 )
 def test_ablations_that_do_not_fit_are_refused(make_config, fields, message):
     with pytest.raises(StrictDataclassError, match=message):
         make_config(**fields)
+
+
+def test_frames_spread_evenly_over_the_examples_that_are_sound():
+    valid = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0]])
+    assert spread_frames(5, valid).tolist() == [[0, 1, 2, 3, 4], [0, 0, 1, 1, 1], [0] * 5]
+    assert spread_frames(1, valid).tolist() == [[2], [1], [0]]
+    fine = spread_frames(125, valid)
+    assert fine[0].bincount().tolist() == [25] * 5 and fine.max() == 4
+
+
+def test_frame_conditioner_adds_each_frames_own_example(make_config):
+    conditioner = randomise(FrameConditioner(make_config()))
+    queries, audio = torch.randn(2, 3, 8, 16), torch.randn(2, 5, 8)
+    examples = torch.tensor([[0, 4, 4], [2, 0, 1]])
+    conditioned = conditioner(queries, audio, examples)
+    for clip in range(2):
+        for frame in range(3):
+            own = conditioner.projection(audio[clip, examples[clip, frame]])
+            torch.testing.assert_close(conditioned[clip, frame], queries[clip, frame] + own, rtol=0, atol=1e-6)

@@ -329,3 +329,29 @@ def test_torch_compile_gives_the_same(tiny_model, make_inputs, labelled):
     torch.testing.assert_close(plain.logits, compiled.logits, rtol=0, atol=1e-4)
     if labelled:
         torch.testing.assert_close(plain.loss, compiled.loss, rtol=1e-4, atol=0)
+
+
+def test_frame_conditioned_queries_hear_their_own_moment_only(make_config, make_inputs):
+    torch.manual_seed(0)
+    model = AussForAudioVisualSegmentation(make_config(frame_conditioned_queries=True)).eval()
+    inputs = make_inputs(batch=1, frames=5)
+    inputs["pixel_values"] = inputs["pixel_values"][:, :1].expand(-1, 5, -1, -1, -1)
+    with torch.no_grad():
+        queries = model(**inputs).fused_queries[0]
+        told = model(**inputs, frame_examples=torch.tensor([[3, 3, 3, 0, 4]])).fused_queries[0]
+    # The same picture, and yet another result at each second; told its second, a frame gives that second's result.
+    assert all((queries[0] - queries[other]).abs().max() > 1e-4 for other in range(1, 5))
+    torch.testing.assert_close(told, queries[[3, 3, 3, 0, 4]], rtol=0, atol=1e-5)
+
+
+def test_frames_of_a_clip_share_their_queries_unless_conditioned(tiny_model, make_inputs):
+    inputs = make_inputs(batch=1, frames=3)
+    inputs["pixel_values"] = inputs["pixel_values"][:, :1].expand(-1, 3, -1, -1, -1)
+    with torch.no_grad():
+        queries = tiny_model(**inputs, frame_examples=torch.tensor([[0, 2, 4]])).fused_queries[0]
+    torch.testing.assert_close(queries, queries[:1].expand(3, -1, -1), rtol=0, atol=1e-5)
+
+
+def test_frame_examples_of_another_shape_are_refused(tiny_model, make_inputs):
+    with pytest.raises(ValueError, match=r"frame_examples must be \(B, F\) as pixel_values \(2, 3\), got \(2, 5\)"):
+        tiny_model(**make_inputs(), frame_examples=torch.zeros(2, 5, dtype=torch.int64))

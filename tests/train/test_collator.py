@@ -17,7 +17,7 @@ from auss.train.clips import decode_clip
 from auss.train.collator import AussDataCollator, precompute_input_features, resize_labels
 from auss.train.seeded_rows import SeededRows
 
-INPUTS = {"pixel_values", "input_features", "input_features_mask", "labels"}
+INPUTS = {"pixel_values", "input_features", "input_features_mask", "frame_examples", "labels"}
 
 
 @pytest.fixture
@@ -68,6 +68,24 @@ def test_the_processor_prepares_what_it_would_alone(processor, whole_rows):
         torch.testing.assert_close(batch[name], expected[name])
     assert torch.equal(batch["labels"], torch.stack([clip["labels"] for clip in clips]))
     assert batch.keys() == INPUTS
+
+
+def test_frames_are_told_their_example_whichever_are_drawn(processor, whole_rows, train_rows):
+    every = AussDataCollator(processor)(list(whole_rows))
+    assert every["input_features_mask"].all()
+    assert every["frame_examples"].tolist() == [[0, 1, 2, 3, 4]] * len(whole_rows)
+    collator = AussDataCollator(processor, frames_per_clip=2, train=True)
+    for row in whole_rows:
+        chosen = collator._choose_frames(row, torch.Generator().manual_seed(7))
+        assert collator([{**row, "augmentation_seed": 7}])["frame_examples"].tolist() == [chosen]
+
+
+def test_frames_share_the_examples_that_a_short_sound_has(processor, whole_rows):
+    waveform = np.random.default_rng(0).normal(size=2 * 16_000).astype(np.float32)
+    row = {**whole_rows[0], "audio": {"array": waveform, "sampling_rate": 16_000}}
+    batch = AussDataCollator(processor)([row])
+    assert batch["input_features_mask"].tolist() == [[1, 1, 0, 0, 0]]
+    assert batch["frame_examples"].tolist() == [[0, 0, 1, 1, 1]]
 
 
 def test_a_training_batch_has_labels_at_the_pixels_size(processor, train_rows):
