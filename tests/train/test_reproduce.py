@@ -1,0 +1,123 @@
+"""`auss reproduce` on the tiny network: rows and seeds, the table, going on after a stop, two-stage rows."""
+
+import json
+
+import pytest
+
+from auss.inference import cli
+from auss.train import reproduce as reproduce_module
+from auss.train.arguments import DataArguments, OptimArguments, RunArguments
+from auss.train.reproduce import mean_and_deviation, reproduce
+
+from .conftest import make_ms3, make_s4
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_ms3(make_s4(tmp_path / "avsbench"), splits=("train", "val", "test"))
+
+
+@pytest.fixture
+def groups(root, tiny_preset, tmp_path):
+    def make(**options):
+        return (
+            DataArguments(data=str(root), batch_size=2, image_size=32, workers=0, **options.pop("data", {})),
+            OptimArguments(steps=1, **options.pop("optim", {})),
+            RunArguments(output=str(tmp_path / "out"), preset=tiny_preset, eval_every=0, **options),
+        )
+
+    return make
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The (output folder, seed) of every training that really ran."""
+    calls = []
+    train = reproduce_module.train
+
+    def recorded(data, optim, run):
+        calls.append((run.output, run.seed))
+        return train(data, optim, run)
+
+    monkeypatch.setattr(reproduce_module, "train", recorded)
+    return calls
+
+
+def test_table_6_trains_from_scratch_and_from_s4_with_every_seed(groups, trained, tmp_path):
+    text = reproduce(6, groups(), seeds=2)
+    out = tmp_path / "out"
+    names = [f"{name}-seed{seed}" for seed in (0, 1) for name in ("ours-ms3-scratch", "ours", "ours-ms3-pretrained")]
+    assert trained == [(str(out / "runs" / name / "model"), int(name[-1])) for name in names]
+    arguments = json.loads((out / "runs" / "ours-ms3-pretrained-seed1" / "model" / "arguments.json").read_text())
+    assert arguments["init_from"] == str(out / "runs" / "ours-seed1" / "model") and arguments["name"] == "ms3"
+    lines = text.splitlines()
+    assert lines[-2].startswith("| From scratch | 0.408 | 0.610 | 0.") and lines[-2].endswith("| 2 |")
+    assert (out / "table6.md").read_text() == text
+    record = json.loads((out / "table6.json").read_text())
+    measured = [run["M_J"] for run in record[0]["runs"]]
+    assert len(measured) == 2 and f"| {mean_and_deviation(measured)} |" in lines[-2]
+    results = json.loads(
+        (out / "runs" / "ours-ms3-scratch-seed0" / "model" / "evaluation" / "ms3-test-own.json").read_text()
+    )
+    assert measured[0] == results["M_J"]
+
+
+def test_a_stopped_table_goes_on_and_tables_share_rows(groups, trained, monkeypatch):
+    evaluate = reproduce_module.evaluate_folder
+    done = []
+
+    def stopping(*args, **kwargs):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(args)
+        return evaluate(*args, **kwargs)
+
+    monkeypatch.setattr(reproduce_module, "evaluate_folder", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(5, groups(), seeds=1)
+    assert len(trained) == 3
+    monkeypatch.setattr(reproduce_module, "evaluate_folder", evaluate)
+    text = reproduce(5, groups(), seeds=1)
+    assert len(trained) == 6  # the third was trained already and only evaluated
+    assert len(text.splitlines()) == 6 + 6
+    reproduce(2, groups(), seeds=1)
+    assert [folder.split("/")[-2] for folder, _ in trained[6:]] == ["ours-ms3-pretrained-seed0"]
+    assert reproduce(5, groups(), seeds=1) == text
+    assert len(trained) == 7
+
+
+def test_other_settings_in_the_same_folder_are_refused(groups):
+    reproduce(2, groups(), seeds=1)
+    with pytest.raises(ValueError, match="has runs with another learning_rate"):
+        reproduce(2, groups(optim={"learning_rate": 1.0}), seeds=1)
+
+
+@pytest.mark.parametrize(
+    "table, seeds, options, message",
+    [
+        (7, 1, {}, "table must be one of 2, 3, 4, 5, 6, got 7"),
+        (5, 0, {}, "seeds must be at least 1, got 0"),
+        (5, 1, {"seed": 3}, "seed: the table decides"),
+        (5, 1, {"data": {"name": "ms3"}}, "name: the table decides"),
+        (5, 1, {"resume": True}, "resume: the table decides"),
+    ],
+)
+def test_what_the_table_decides_is_refused(groups, trained, table, seeds, options, message):
+    with pytest.raises(ValueError, match=message):
+        reproduce(table, groups(**options), seeds)
+    assert not trained
+
+
+def test_mean_and_sample_deviation():
+    assert mean_and_deviation([0.6]) == "0.600"
+    assert mean_and_deviation([0.6, 0.7, 0.8]) == "0.700 ± 0.100"
+
+
+def test_command(root, tiny_preset, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = ["--table", "2", "--seeds", "1", "--data", str(root), "--preset", tiny_preset, "--steps", "1"]
+    options += ["--batch-size", "2", "--image-size", "32", "--workers", "0", "--eval-every", "0"]
+    assert cli.main(["reproduce", *options]) == 0
+    out = capsys.readouterr().out
+    assert "table 2, seed 1 of 1, row 2 of 2: Ours, pretrained on single-source" in out
+    assert "| Ours | 0.831 | 0.906 |" in out and (tmp_path / "reproduction" / "table2.md").is_file()
