@@ -73,14 +73,23 @@ class AussPreTrainedModel(PreTrainedModel):
 def check_inputs(
     config: AussConfig,
     pixel_values: torch.Tensor,
-    input_features: torch.Tensor,
+    input_features: torch.Tensor | None,
     input_features_mask: torch.Tensor | None = None,
     frame_examples: torch.Tensor | None = None,
+    frame_queries: torch.Tensor | None = None,
 ) -> None:
     """Raises ValueError for shapes that do not belong together, naming the argument."""
     audio = config.audio_config
     if pixel_values.ndim != 5 or pixel_values.shape[2] != 3:
         raise ValueError(f"pixel_values must be (B, F, 3, H, W), got {tuple(pixel_values.shape)}")
+    if (input_features is None) == (frame_queries is None):
+        got = "neither" if input_features is None else "both"
+        raise ValueError(f"either input_features or frame_queries must be given, got {got}")
+    if frame_queries is not None:
+        expected = (*pixel_values.shape[:2], config.num_queries, config.hidden_size)
+        if tuple(frame_queries.shape) != expected:
+            raise ValueError(f"frame_queries must be (B, F, N, e) = {expected}, got {tuple(frame_queries.shape)}")
+        return
     if input_features.ndim != 4 or tuple(input_features.shape[2:]) != (audio.num_frames, audio.num_mel_bins):
         raise ValueError(
             f"input_features must be (B, T, {audio.num_frames}, {audio.num_mel_bins}), got "
@@ -170,15 +179,36 @@ class AussModel(AussPreTrainedModel):
         """(B, t, 96, 64) log-mel to A, (B, N, e); examples that a clip lacks, or that the mask denies, add nothing."""
         return self.audio_query_generator(*self.audio_features(input_features, input_features_mask))
 
+    def frame_queries(
+        self,
+        num_frames: int,
+        input_features: torch.Tensor,
+        input_features_mask: torch.Tensor | None = None,
+        frame_examples: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        A, (B, N, e), and what each of `num_frames` frames starts from, (B, F, N, e), which `forward` takes in place of
+        the sound. All frames of a clip start from A, but with `config.frame_conditioned_queries`.
+        """
+        audio_features, valid = self.audio_features(input_features, input_features_mask)
+        audio_queries = self.audio_query_generator(audio_features, valid)
+        frame_queries = audio_queries.unsqueeze(1).expand(-1, num_frames, -1, -1)
+        if self.frame_conditioner is not None:
+            if frame_examples is None:
+                frame_examples = spread_frames(num_frames, valid)
+            frame_queries = self.frame_conditioner(frame_queries, audio_features, frame_examples)
+        return audio_queries, frame_queries
+
     # Untied: `last_hidden_state` has a frame axis of its own, which the recorded states lack.
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
         self,
         pixel_values: torch.Tensor,
-        input_features: torch.Tensor,
+        input_features: torch.Tensor | None = None,
         input_features_mask: torch.Tensor | None = None,
         frame_examples: torch.Tensor | None = None,
+        frame_queries: torch.Tensor | None = None,
         **kwargs,
     ) -> AussModelOutput:
         """
@@ -188,21 +218,20 @@ class AussModel(AussPreTrainedModel):
             input_features_mask: (B, T), 1 for the examples that are sound and 0 for padding; all are, if None.
             frame_examples: (B, F) int64, the example in which each frame is shown; spread evenly, if None. Read only
                 with `config.frame_conditioned_queries`.
+            frame_queries: (B, F, N, e), what the method `frame_queries` made of the sound, given instead of it: frames
+                that come in several passes need their sound encoded only once. `audio_queries` is then None.
 
         Raises:
-            ValueError: shapes that do not belong together.
+            ValueError: shapes that do not belong together, or not one of `input_features` and `frame_queries`.
         """
-        check_inputs(self.config, pixel_values, input_features, input_features_mask, frame_examples)
+        check_inputs(self.config, pixel_values, input_features, input_features_mask, frame_examples, frame_queries)
         batch_size, num_frames = pixel_values.shape[:2]
-        audio_features, valid = self.audio_features(input_features, input_features_mask)
-        audio_queries = self.audio_query_generator(audio_features, valid)
+        audio_queries = None
+        if frame_queries is None:
+            audio_queries, frame_queries = self.frame_queries(
+                num_frames, input_features, input_features_mask, frame_examples
+            )
         embeddings, mask_features = self.image_embedding_extractor(pixel_values.flatten(0, 1))
-        # All frames of a clip start from the same queries.
-        frame_queries = audio_queries.unsqueeze(1).expand(-1, num_frames, -1, -1)
-        if self.frame_conditioner is not None:
-            if frame_examples is None:
-                frame_examples = spread_frames(num_frames, valid)
-            frame_queries = self.frame_conditioner(frame_queries, audio_features, frame_examples)
         layer_queries = self.fusion_decoder(frame_queries.flatten(0, 1), embeddings, mask_features)
         layer_queries = tuple(queries.unflatten(0, (batch_size, num_frames)) for queries in layer_queries)
         return AussModelOutput(
@@ -243,11 +272,12 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
     def forward(
         self,
         pixel_values: torch.Tensor,
-        input_features: torch.Tensor,
+        input_features: torch.Tensor | None = None,
         input_features_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         frame_examples: torch.Tensor | None = None,
         output_masks_queries_logits: bool = False,
+        frame_queries: torch.Tensor | None = None,
         **kwargs,
     ) -> AussSegmentationOutput:
         """
@@ -259,11 +289,12 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
                 `logits` carry no gradient.
             frame_examples: (B, F) int64, the sound example of each frame, as `AussModel` takes it.
             output_masks_queries_logits: also return the masks of all queries, the largest tensor of all.
+            frame_queries: (B, F, N, e) in place of `input_features`, as `AussModel` takes it.
 
         Raises:
             ValueError: shapes that do not belong together, labels that are not class ids.
         """
-        outputs = self.auss(pixel_values, input_features, input_features_mask, frame_examples, **kwargs)
+        outputs = self.auss(pixel_values, input_features, input_features_mask, frame_examples, frame_queries, **kwargs)
         shape = outputs.last_hidden_state.shape[:2]
         mask_features = outputs.mask_features.flatten(0, 1)
         class_logits, mask_embeddings = self.heads(outputs.last_hidden_state)

@@ -355,3 +355,34 @@ def test_frames_of_a_clip_share_their_queries_unless_conditioned(tiny_model, mak
 def test_frame_examples_of_another_shape_are_refused(tiny_model, make_inputs):
     with pytest.raises(ValueError, match=r"frame_examples must be \(B, F\) as pixel_values \(2, 3\), got \(2, 5\)"):
         tiny_model(**make_inputs(), frame_examples=torch.zeros(2, 5, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_frame_queries_in_place_of_the_sound(make_config, make_inputs, conditioned):
+    torch.manual_seed(0)
+    model = AussForAudioVisualSegmentation(make_config(frame_conditioned_queries=conditioned)).eval()
+    inputs = make_inputs(batch=2, frames=5, examples=4)
+    with torch.no_grad():
+        expected = model(**inputs)
+        audio_queries, frame_queries = model.auss.frame_queries(5, inputs.pop("input_features"))
+        outputs = model(**inputs, frame_queries=frame_queries)
+        # The frames of both clips as clips of one frame each.
+        frames = model(
+            pixel_values=inputs["pixel_values"].flatten(0, 1)[:, None],
+            frame_queries=frame_queries.flatten(0, 1)[:, None],
+        )
+    torch.testing.assert_close(outputs.logits, expected.logits, rtol=0, atol=0)
+    torch.testing.assert_close(audio_queries, expected.audio_queries, rtol=0, atol=0)
+    torch.testing.assert_close(frames.logits.flatten(0, 1), expected.logits.flatten(0, 1), rtol=0, atol=1e-5)
+    assert outputs.audio_queries is None
+
+
+def test_either_the_sound_or_its_queries(tiny_model, make_inputs):
+    inputs = make_inputs()
+    with pytest.raises(ValueError, match="either input_features or frame_queries must be given, got both"):
+        tiny_model(**inputs, frame_queries=torch.zeros(2, 3, 8, 16))
+    del inputs["input_features"]
+    with pytest.raises(ValueError, match="must be given, got neither"):
+        tiny_model(**inputs)
+    with pytest.raises(ValueError, match=r"must be \(B, F, N, e\) = \(2, 3, 8, 16\), got \(2, 8, 16\)"):
+        tiny_model(**inputs, frame_queries=torch.zeros(2, 8, 16))
