@@ -1,5 +1,6 @@
 """From the network's output back to masks of the frames' own size (Eq. 20-21)."""
 
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,7 @@ from torch.nn.functional import interpolate
 # Numbers that are resized at once: 64 MiB of float32, however many frames a clip has and however large they are.
 MAX_RESIZED_VALUES = 2**24
 
-# The smallest float32 above one half.
-ABOVE_HALF = 0.5 + 2.0**-24
+DEFAULT_THRESHOLD = 0.5  # Eq. 20
 
 
 def _checked_sizes(target_sizes: Any, num_clips: int) -> list[tuple[int, int]]:
@@ -31,39 +31,60 @@ def _checked_sizes(target_sizes: Any, num_clips: int) -> list[tuple[int, int]]:
     return [tuple(size) for size in sizes]
 
 
-def segment_frames(logits: torch.Tensor, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+def check_threshold(threshold: Any) -> None:
+    """Raises ValueError for what is no number from 0 to 1."""
+    is_number = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
+    if not is_number or not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must be a number from 0 to 1, got {threshold!r}")
+
+
+def segment_frames(
+    logits: torch.Tensor, size: tuple[int, int], threshold: float = DEFAULT_THRESHOLD
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The labels (F, *size) int64 and the scores (F, *size) float32 of frames' logits (F, K, h, w)."""
     logits = logits.to(torch.float32)
     if tuple(logits.shape[-2:]) != size:
         logits = interpolate(logits, size=size, mode="bilinear", align_corners=False)
+    weighted = logits
+    if threshold != DEFAULT_THRESHOLD:
+        # A label's share against silence, l / (l + l_0), is over the threshold t where (1 - t) * l is over t * l_0.
+        odds = logits.new_full((logits.shape[1], 1, 1), 1 - threshold)
+        odds[0] = threshold
+        weighted = logits * odds
     # Of equal values argmax takes the first, so that a tie with label 0 is silent.
-    labels = logits.argmax(dim=1)
+    labels = weighted.argmax(dim=1)
     total = logits.sum(dim=1)
     scores = torch.where(total > 0, 1 - logits[:, 0] / total, torch.zeros_like(total)).clamp(0, 1)
     if logits.shape[1] == 2:
-        # Rounding may move a score across one half where the labels all but tie; the argmax decides.
-        scores = torch.where(labels == 1, scores.clamp(min=ABOVE_HALF), scores.clamp(max=0.5))
+        # Rounding may move a score across the threshold where the labels all but tie; the argmax decides.
+        highest_silent = torch.tensor(threshold, dtype=torch.float32, device=logits.device)
+        lowest_sounding = torch.nextafter(highest_silent, torch.ones_like(highest_silent))
+        scores = torch.where(labels == 1, scores.clamp(min=lowest_sounding), scores.clamp(max=highest_silent))
     return labels, scores
 
 
 def post_process_audio_visual_segmentation(
-    outputs: Any, target_sizes: Sequence[tuple[int, int]] | None = None
+    outputs: Any, target_sizes: Sequence[tuple[int, int]] | None = None, threshold: float = DEFAULT_THRESHOLD
 ) -> list[dict[str, torch.Tensor]]:
     """Turns the output of `AussForAudioVisualSegmentation` into masks of the wanted size.
 
     Args:
         outputs: what the model returned; its `logits` (B, F, K, h, w) in [0, 1] of any floating type, on any device.
         target_sizes: the (height, width) in pixels to resize to, one for each clip; `None` keeps (h, w).
+        threshold: how sure a label must be against silence, in [0, 1]: a pixel has the best of the labels other than
+            silent where that one's l / (l + l_silent) is over it. At 0.5 this is the argmax of Eq. 20.
 
     Returns:
         A dictionary for each clip: `segmentation` (F, height, width) int64, the label of every pixel, 0 (silent) where
         labels tie or nothing claims the pixel; `scores` (F, height, width) float32 in [0, 1], the share of the labels
-        other than silent, 0 where nothing claims the pixel. With two labels `scores > 0.5` is `segmentation == 1`.
+        other than silent, 0 where nothing claims the pixel. With two labels `scores > threshold` is
+        `segmentation == 1`.
 
     Raises:
         ValueError: `outputs` has no five-dimensional `logits`; `target_sizes` holds the wrong number of sizes, or
-            something else than pairs of positive integers.
+            something else than pairs of positive integers; `threshold` is no number from 0 to 1.
     """
+    check_threshold(threshold)
     logits = getattr(outputs, "logits", None)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 5:
         got = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(outputs).__name__
@@ -74,7 +95,7 @@ def post_process_audio_visual_segmentation(
     results = []
     for clip, (height, width) in zip(logits.detach(), sizes, strict=True):
         frames_at_once = max(1, MAX_RESIZED_VALUES // (num_labels * height * width))
-        parts = [segment_frames(frames, (height, width)) for frames in clip.split(frames_at_once)]
+        parts = [segment_frames(frames, (height, width), threshold) for frames in clip.split(frames_at_once)]
         segmentation, scores = (torch.cat(part) for part in zip(*parts, strict=True))
         results.append({"segmentation": segmentation, "scores": scores})
     return results

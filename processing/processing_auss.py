@@ -7,7 +7,7 @@ import torch
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 
-from .post_processing_auss import post_process_audio_visual_segmentation
+from .post_processing_auss import DEFAULT_THRESHOLD, post_process_audio_visual_segmentation
 from .video_frames import list_of_videos
 from .waveforms import list_of_waveforms
 
@@ -64,22 +64,27 @@ class AussProcessor(ProcessorMixin):
         return BatchFeature(data)
 
     def post_process_audio_visual_segmentation(
-        self, outputs: Any, target_sizes: Sequence[tuple[int, int]] | None = None
+        self,
+        outputs: Any,
+        target_sizes: Sequence[tuple[int, int]] | None = None,
+        threshold: float = DEFAULT_THRESHOLD,
     ) -> list[dict[str, torch.Tensor]]:
         """Turns the model's output into a dictionary for each clip: `segmentation` and `scores`, (F, height, width).
 
         Args:
             outputs: what `AussForAudioVisualSegmentation` returned.
             target_sizes: the (height, width) in pixels to resize to, one for each clip; `None` keeps the logits' size.
+            threshold: how sure a label must be against silence for a pixel to have it, in [0, 1]; with two labels the
+                score over which it sounds.
 
         Returns:
             For each clip `segmentation` int64, the label of every pixel, and `scores` float32 in [0, 1], how surely
             it is not silent.
 
         Raises:
-            ValueError: no logits in `outputs`, or not one size for each clip.
+            ValueError: no logits in `outputs`, not one size for each clip, a `threshold` that is no number in [0, 1].
         """
-        return post_process_audio_visual_segmentation(outputs, target_sizes)
+        return post_process_audio_visual_segmentation(outputs, target_sizes, threshold)
 
 
 __all__ = ["AussProcessor"]

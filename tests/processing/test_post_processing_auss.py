@@ -148,3 +148,28 @@ def test_wrong_sizes_are_refused(sizes, message):
 def test_outputs_without_logits_are_refused(outputs):
     with pytest.raises(ValueError, match="outputs must have logits of shape"):
         post_process_audio_visual_segmentation(outputs)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.5, 0.73, 1.0])
+def test_threshold_with_two_labels_is_that_of_the_score(threshold):
+    (clip, _) = post_process_audio_visual_segmentation(random_outputs(), [(13, 11)] * 2, threshold=threshold)
+    assert torch.equal(clip["scores"] > threshold, clip["segmentation"] == 1)
+    plain = post_process_audio_visual_segmentation(random_outputs(), [(13, 11)] * 2)[0]
+    torch.testing.assert_close(clip["scores"], plain["scores"], rtol=0, atol=1e-6)
+    share = clip["segmentation"].float().mean()
+    assert share == 1 if threshold == 0 else share == 0 if threshold == 1 else 0 < share < 1
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.8])
+def test_threshold_with_more_labels_is_that_of_the_best_against_silence(threshold):
+    outputs = random_outputs(num_labels=4)
+    (clip, _) = post_process_audio_visual_segmentation(outputs, threshold=threshold)
+    best, labels = outputs.logits[0, :, 1:].max(dim=1)
+    share = best / (best + outputs.logits[0, :, 0])
+    assert torch.equal(clip["segmentation"], torch.where(share > threshold, labels + 1, 0))
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan"), "0.5", True, None])
+def test_wrong_thresholds_are_refused(threshold):
+    with pytest.raises(ValueError, match="threshold must be a number from 0 to 1, got"):
+        post_process_audio_visual_segmentation(random_outputs(), threshold=threshold)
