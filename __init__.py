@@ -18,7 +18,9 @@ _PUBLIC_NAMES = {
     "AussVideoProcessor": ".processing.video_processing_auss",
     "AussProcessor": ".processing.processing_auss",
     "AussDataCollator": ".train.collator",
+    "AussTrainerMetrics": ".train.metric_modules",
     "load_avsbench": ".train.avsbench",
+    "metric_path": ".train.metric_modules",
 }
 
 __all__ = ["__version__", *_PUBLIC_NAMES]

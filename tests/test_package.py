@@ -32,7 +32,9 @@ def test_public_names_are_the_designs():
         "AussFeatureExtractor",
         "AussVideoProcessor",
         "AussDataCollator",
+        "AussTrainerMetrics",
         "load_avsbench",
+        "metric_path",
     }
     for name in auss.__all__:
         assert name in dir(auss)
@@ -88,6 +90,8 @@ def test_setup_lists_every_package_and_ships_every_preset():
     assert listed == ["auss", *(f"auss.{folder}" for folder in FOLDERS)]
     assert setup["options.package_data"]["auss.configuration"] == "presets/*.json"
     assert list((ROOT / "configuration" / "presets").glob("*.json"))
+    assert setup["options.package_data"]["auss.train"] == "metric_scripts/*.py"
+    assert list((ROOT / "train" / "metric_scripts").glob("*.py"))
 
 
 @pytest.fixture(scope="module")

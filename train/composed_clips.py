@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from .avsbench import SPLITS
 from .object_library import ObjectLibrary
 from .scenes import BACKGROUND_SCALE, LONGEST, arrange
 from .synthesised_sounds import SAMPLING_RATE
@@ -12,7 +13,6 @@ from .synthesised_sounds import SAMPLING_RATE
 SECONDS = 5
 FRAME_TIMES = tuple((second + 0.5) / SECONDS for second in range(SECONDS))  # frame k shows the middle of second k
 SUBSETS = ("s4", "ms3")
-SPLITS = ("train", "val", "test")
 OBJECT_COUNTS = {"s4": (2, 3), "ms3": (3, 4)}
 AREAS = {"s4": (0.05, 0.2), "ms3": (0.045, 0.15)}  # shares of the frame
 SOUNDING_COUNTS, SOUNDING_CHANCES = (1, 2, 3), (0.15, 0.7, 0.15)  # MS3
@@ -156,4 +156,4 @@ def compose_clip(library: ObjectLibrary, seed: int, subset: str, split: str, num
     return ComposedClip(name, first, frames, masks, waveform, notes)
 
 
-__all__ = ["FRAME_TIMES", "SECONDS", "SPLITS", "SUBSETS", "ComposedClip", "coloured_noise", "compose_clip", "fade"]
+__all__ = ["FRAME_TIMES", "SECONDS", "SUBSETS", "ComposedClip", "coloured_noise", "compose_clip", "fade"]

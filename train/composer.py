@@ -17,8 +17,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from .avsbench import SPLITS
 from .avsbench_writer import FOLDERS, NOTES_FILE, SOURCE, write_clip, write_tables
-from .composed_clips import SPLITS, SUBSETS, compose_clip
+from .composed_clips import SUBSETS, compose_clip
 from .object_library import ObjectLibrary
 
 LEAST_SIZE, LEAST_CATEGORIES = 64, 3

@@ -2,10 +2,12 @@
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.data_loader import prepare_data_loader
 from accelerate.utils import gather_object
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -18,7 +20,9 @@ from ..processing.processing_auss import AussProcessor
 from .arguments import HelpFormatter
 from .avsbench import LAYOUTS, SPLITS, load_avsbench
 from .clips import decode_clip
-from .metrics import SegmentationMetrics, SemanticMetrics
+from .collator import AussDataCollator
+from .metric_modules import MeanFScore, MeanJaccard, SemanticScores
+from .metrics import class_means, clip_means
 from .preparation import check_labels_fit, create_eval_loader
 from .seeded_rows import SeededRows
 from .swapped_sounds import SwappedSounds
@@ -40,6 +44,42 @@ def binary_labels(labels: torch.Tensor) -> torch.Tensor:
     return torch.where(labels == IGNORED_LABEL, labels, (labels > 0).to(labels.dtype))
 
 
+def score_batches(
+    network: nn.Module, processor: AussProcessor, batches: Iterable[dict], num_labels: int
+) -> list[dict]:
+    """
+    Scores this process's clips.
+
+    Returns:
+        For each clip `batch`, its batch's number; `clip_id`, `category`; `frames`, how many are annotated; `J` and `F`
+        of sounding against silent; and, of more than two labels, `classes`, the rows of `class_scores`. The last three
+        are None where no frame is annotated.
+
+    Raises:
+        ValueError: the model gives scores that are no numbers.
+    """
+    binary = {"J": MeanJaccard(keep_in_memory=True), "F": MeanFScore(keep_in_memory=True)}
+    semantic = {"classes": SemanticScores(keep_in_memory=True, num_labels=num_labels)} if num_labels > 2 else {}
+    records = []
+    for number, batch in enumerate(batches):
+        clips = predict(network, processor, batch)
+        labels = batch["labels"].cpu()
+        try:
+            for metric in binary.values():
+                metric.add_batch(predictions=[clip["scores"] for clip in clips], references=binary_labels(labels))
+            for metric in semantic.values():
+                metric.add_batch(predictions=[clip["segmentation"] for clip in clips], references=labels)
+        except ValueError as error:
+            raise ValueError(f"scoring clips {', '.join(batch['clip_id'])}: {error}") from error
+        for clip_id, category, frames in zip(batch["clip_id"], batch["category"], labels, strict=True):
+            annotated = int((frames != IGNORED_LABEL).any(dim=(1, 2)).sum())
+            records.append({"batch": number, "clip_id": clip_id, "category": category, "frames": annotated})
+    for name, metric in {**binary, **semantic}.items():
+        for record, figure in zip(records, metric.compute(per_clip=True)[metric.key], strict=True):
+            record[name] = figure
+    return records
+
+
 def evaluate(
     accelerator: Accelerator,
     model: nn.Module,
@@ -49,45 +89,47 @@ def evaluate(
     description: str = "evaluating",
 ) -> dict:
     """
-    Scores a split. Every process calls this, and all get the same results.
+    Scores a split. Every process calls this, and all get the same results, however many they are.
 
     Args:
-        accelerator: has prepared `model` and `loader`.
+        accelerator: has prepared `model`.
         model: is left in the mode, training or evaluation, in which it came.
-        loader: as `create_eval_loader` makes it.
+        loader: as `create_eval_loader` makes it. The processes share its batches among them: the accelerator must not
+            have prepared it.
         processor: brings the model's output to the labels' size.
         num_labels: more than 2 takes the AVSS protocol for M_J and M_F.
         description: stands before the progress bar.
 
     Returns:
-        What the metrics' `results()` return, and `per_clip`, a list of {"clip_id", "category", "J", "F"}, the J and F
-        of sounding against silent.
+        What `clip_means` returns or, of more labels, `class_means` and `frames`, the number of annotated ones; and
+        `per_clip`, a list of {"clip_id", "category", "J", "F"}, the J and F of sounding against silent.
+
+    Raises:
+        ValueError: no clip has an annotated frame, or the model gives scores that are no numbers.
     """
-    metrics, semantic = SegmentationMetrics(), SemanticMetrics(num_labels)
+    # `accelerator.prepare` would repeat clips so that every process has equally many. Since here they may differ, the
+    # network runs without the wrapper in which the processes wait for each other.
+    loader = prepare_data_loader(loader, accelerator.device, put_on_device=True, even_batches=False)
+    network = accelerator.unwrap_model(model)
     was_training = model.training
     model.eval()
     bar = tqdm(loader, description, unit="batch", leave=False, disable=not accelerator.is_main_process)
-    for batch in bar:
-        clips = predict(model, processor, batch)
-        for index, clip in enumerate(clips):
-            labels = binary_labels(batch["labels"][index])
-            metrics.add(batch["clip_id"][index], batch["category"][index], clip["scores"], labels)
-        if num_labels > 2:
-            predictions = torch.stack([clip["segmentation"] for clip in clips])
-            for pair in zip(*accelerator.gather_for_metrics((predictions, batch["labels"])), strict=True):
-                semantic.add(*pair)
+    records = gather_object(score_batches(network, processor, bar, num_labels))
     model.train(was_training)
-    # The last batch may repeat clips so that every process has one; merging counts each clip once.
-    merged = SegmentationMetrics()
-    merged.merge(gather_object(metrics.per_clip))
-    results = semantic.results() if num_labels > 2 else merged.results()
-    return {**results, "per_clip": merged.per_clip}
+    # Process p of P had the batches p, p + P, ...: sorted like this the clips stand in the data set's order.
+    records = sorted((record for record in records if record["frames"]), key=lambda record: record["batch"])
+    per_clip = [{name: record[name] for name in ("clip_id", "category", "J", "F")} for record in records]
+    if num_labels == 2:
+        return {**clip_means(per_clip), "per_clip": per_clip}
+    means = class_means([record["classes"] for record in records])
+    classes = means.pop("classes")
+    return {**means, "frames": sum(record["frames"] for record in records), "classes": classes, "per_clip": per_clip}
 
 
 def draw_clips(
     model: nn.Module,
     processor: AussProcessor,
-    collator,
+    collator: AussDataCollator,
     rows: Dataset,
     records: list[dict],
     path: Path,
@@ -129,7 +171,8 @@ def results_table(results: dict) -> list[tuple[str, int, float, float]]:
         (name, values["clips"], values["M_J"], values["M_F"]) for name, values in results.get("categories", {}).items()
     ]
     rows += [
-        (str(name), values["frames"], values["J"], values["F"]) for name, values in results.get("classes", {}).items()
+        (values.get("name", str(index)), values["frames"], values["J"], values["F"])
+        for index, values in results.get("classes", {}).items()
     ]
     return [*rows, ("all", results.get("clips", results.get("frames")), results["M_J"], results["M_F"])]
 
@@ -152,6 +195,50 @@ def format_markdown(results: dict, title: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def save_results(
+    results: dict,
+    origin: dict[str, str],
+    model: nn.Module,
+    processor: AussProcessor,
+    collator: AussDataCollator,
+    rows: Dataset,
+    files: dict[str, Path],
+) -> None:
+    """
+    Writes the files of `result_files`.
+
+    Args:
+        results: what `evaluate` returned.
+        origin: "model", "data", "name", "split" and "sound", for the title and the JSON file.
+        model, processor, collator, rows: as `draw_clips` takes them.
+    """
+    files["json"].parent.mkdir(parents=True, exist_ok=True)
+    files["json"].write_text(json.dumps({**origin, **results}, indent=2) + "\n", encoding="utf-8")
+    title = "{name} {split}, sound {sound}: {model}".format(**origin)
+    files["markdown"].write_text(format_markdown(results, title), encoding="utf-8")
+    ranked = sorted(results["per_clip"], key=lambda record: record["J"], reverse=True)
+    draw_clips(model, processor, collator, rows, ranked[:SHEET_CLIPS], files["best"])
+    draw_clips(model, processor, collator, rows, ranked[::-1][:SHEET_CLIPS], files["worst"])
+
+
+def result_files(folder: Path, stem: str, overwrite: bool) -> dict[str, Path]:
+    """
+    The files that an evaluation writes, by kind.
+
+    Raises:
+        ValueError: some are there already, and not `overwrite`.
+    """
+    endings = {"json": ".json", "markdown": ".md", "best": "-best.png", "worst": "-worst.png"}
+    files = {kind: folder / f"{stem}{ending}" for kind, ending in endings.items()}
+    existing = [path.name for path in files.values() if path.exists()]
+    if existing and not overwrite:
+        raise ValueError(
+            f"output {str(folder)!r} has {', '.join(existing)} of an earlier evaluation: pass --overwrite to replace "
+            "it, or another --output"
+        )
+    return files
+
+
 def evaluate_folder(
     model_folder: str,
     data: str,
@@ -161,10 +248,11 @@ def evaluate_folder(
     output: str | None = None,
     batch_size: int = 4,
     workers: int | None = None,
+    overwrite: bool = False,
 ) -> dict:
     """
     Evaluates a trained model and saves, under `output`, `{name}-{split}-{sound}.json`, the table as `.md`, and contact
-    sheets of the best and the worst clips as `-best.png` and `-worst.png`. An earlier evaluation's are replaced.
+    sheets of the best and the worst clips as `-best.png` and `-worst.png`.
 
     Args:
         model_folder: what `auss train` wrote, model and processor.
@@ -173,47 +261,38 @@ def evaluate_folder(
         output: a folder; default `evaluation` in the model's.
         batch_size: clips at once.
         workers: processes that decode clips; None decides by the machine, as `worker_count` does.
+        overwrite: replace the files of an earlier evaluation.
 
     Returns:
-        What `evaluate` returns, and `files`, the paths written: "json", "markdown", "best", "worst".
+        What `evaluate` returns, with the `name` of each class, and `files`, the paths written: "json", "markdown",
+        "best", "worst".
 
     Raises:
-        ValueError: an unknown `sound`, or a model of another number of labels than the data.
+        ValueError: an unknown `sound`, a model of another number of labels than the data, or files that are there
+            already and `overwrite` is not given.
         FileNotFoundError, ValueError: as `load_trained` and `load_avsbench`.
     """
     if sound not in SOUNDS:
         raise ValueError(f"sound must be one of {', '.join(SOUNDS)}, got {sound!r}")
+    folder = Path(output) if output else Path(model_folder) / "evaluation"
+    files = result_files(folder, f"{name}-{split}-{sound}", overwrite)
     model, processor = load_trained(model_folder)
     dataset = load_avsbench(data, name, split)
     check_labels_fit(model, name, data, str(model_folder))
-    num_labels = model.config.num_labels
+    config = model.config
     rows = SeededRows(dataset)
     if sound == "swapped":
         rows = SwappedSounds(rows, dataset)
-    loader = create_eval_loader(rows, processor, num_labels, batch_size, workers, muted=sound == "muted")
-    collator = loader.collate_fn
+    loader = create_eval_loader(rows, processor, config.num_labels, batch_size, workers, muted=sound == "muted")
     accelerator = Accelerator()
-    model, loader = accelerator.prepare(model, loader)
-    results = evaluate(accelerator, model, loader, processor, num_labels, f"{name} {split}, sound {sound}")
-    folder = Path(output) if output else Path(model_folder) / "evaluation"
-    stem = f"{name}-{split}-{sound}"
-    files = {
-        "json": f"{stem}.json",
-        "markdown": f"{stem}.md",
-        "best": f"{stem}-best.png",
-        "worst": f"{stem}-worst.png",
-    }
-    files = {kind: folder / file for kind, file in files.items()}
+    model = accelerator.prepare(model)
+    results = evaluate(accelerator, model, loader, processor, config.num_labels, f"{name} {split}, sound {sound}")
+    for index, values in results.get("classes", {}).items():
+        values["name"] = config.id2label[index]
     if accelerator.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
         origin = {"model": str(model_folder), "data": str(data), "name": name, "split": split, "sound": sound}
-        files["json"].write_text(json.dumps({**origin, **results}, indent=2) + "\n", encoding="utf-8")
-        title = f"{name} {split}, sound {sound}: {model_folder}"
-        files["markdown"].write_text(format_markdown(results, title), encoding="utf-8")
-        ranked = sorted(results["per_clip"], key=lambda record: record["J"], reverse=True)
         network = accelerator.unwrap_model(model).eval()
-        draw_clips(network, processor, collator, rows, ranked[:SHEET_CLIPS], files["best"])
-        draw_clips(network, processor, collator, rows, ranked[::-1][:SHEET_CLIPS], files["worst"])
+        save_results(results, origin, network, processor, loader.collate_fn, rows, files)
     accelerator.wait_for_everyone()
     return {**results, "files": {kind: str(path) for kind, path in files.items()}}
 
@@ -227,6 +306,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sound", choices=SOUNDS, default="own", help="each clip's own, silence, or that of another category's clip"
     )
     parser.add_argument("--output", help="folder for the results; default MODEL/evaluation")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier result of this split and sound")
     parser.add_argument("--batch-size", type=int, default=4, help="clips at once")
     parser.add_argument("--workers", type=int, help="processes that decode clips; default by the machine")
     parser.formatter_class = HelpFormatter
@@ -242,6 +322,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.output,
         arguments.batch_size,
         arguments.workers,
+        arguments.overwrite,
     )
     if PartialState().is_main_process:
         print(format_text(results))

@@ -1,8 +1,12 @@
-"""M_J and M_F by the AVSBench protocol (Zhou et al. 2022), for two labels and for the semantic subset."""
+"""The formulas of the AVSBench protocol (Zhou et al. 2022): J and F of a clip, of a class, and their means.
+
+`metric_modules.py` gathers them clip by clip, as metrics of the `evaluate` library.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,15 +19,17 @@ BETA_SQUARED = 0.3
 ROUNDING = 1e-6
 
 
-def _as_array(values: np.ndarray | torch.Tensor) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+def as_array(values: np.ndarray | torch.Tensor | Sequence) -> np.ndarray:
+    """The values as a NumPy array, those of bfloat16, which NumPy lacks, as float32."""
+    if not isinstance(values, torch.Tensor):
+        return np.asarray(values)
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def _check_clip(scores, masks) -> tuple[np.ndarray, np.ndarray]:
     """Scores as float32 or float64 and masks as bool, both (F, H, W); ValueError where they are anything else."""
-    if isinstance(scores, torch.Tensor) and scores.dtype == torch.bfloat16:
-        scores = scores.float()  # NumPy has no bfloat16
-    scores, masks = _as_array(scores), _as_array(masks)
+    scores, masks = as_array(scores), as_array(masks)
     if scores.ndim != 3 or scores.shape[0] == 0:
         raise ValueError(f"scores must be (F, H, W) with F >= 1, got shape {scores.shape}")
     if masks.shape != scores.shape:
@@ -121,151 +127,129 @@ def f_score(scores: np.ndarray | torch.Tensor, masks: np.ndarray | torch.Tensor)
     return float(values.mean(axis=0).max())
 
 
-class SegmentationMetrics:
-    """Gathers J and F clip by clip; M_J and M_F are their means over clips, overall and per category.
+def annotated_frames(
+    scores: np.ndarray | torch.Tensor, masks: np.ndarray | torch.Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """The frames of a clip that are annotated, as `jaccard` and `f_score` take them.
 
-    `per_clip` holds one record a clip, {"clip_id", "category", "J", "F"}, in the order of their coming: to rank clips,
-    to save, or to send to another process, which takes it in by `merge`.
+    Args:
+        scores: (F, H, W) floats.
+        masks: (F, H, W), boolean, or labels of 0 and 1 with 255 throughout a frame that is not annotated.
+
+    Returns:
+        Scores and masks, (A, H, W) each, of the A annotated frames; A may be 0.
+
+    Raises:
+        ValueError: shapes differ or are of another kind.
     """
-
-    def __init__(self):
-        self._records: dict[tuple[str, str], dict] = {}
-
-    @property
-    def per_clip(self) -> list[dict]:
-        return list(self._records.values())
-
-    def add(
-        self, clip_id: str, category: str, scores: np.ndarray | torch.Tensor, masks: np.ndarray | torch.Tensor
-    ) -> dict | None:
-        """Scores a clip and keeps the record; a clip that comes again replaces its earlier record.
-
-        Args:
-            clip_id, category: what the record is filed under; category "" belongs to no category.
-            scores: (F, H, W) floats in [0, 1].
-            masks: (F, H, W), boolean, or labels of 0 and 1 with 255 throughout a frame that is not annotated.
-                Such frames are not scored.
-
-        Returns:
-            The record, or None where no frame is annotated: then nothing is kept.
-        """
-        scores, masks = _as_array(scores), _as_array(masks)
-        if scores.shape != masks.shape or masks.ndim != 3:
-            raise ValueError(
-                f"scores and masks of clip {clip_id!r} must both be (F, H, W), got {scores.shape} and {masks.shape}"
-            )
-        annotated = (masks != IGNORED_LABEL).any(axis=(1, 2)) if masks.dtype != bool else np.ones(len(masks), bool)
-        if not annotated.any():
-            return None
-        scores, masks = scores[annotated], masks[annotated]
-        try:
-            values = {"J": jaccard(scores, masks), "F": f_score(scores, masks)}
-        except ValueError as error:
-            raise ValueError(f"clip {clip_id!r}: {error}") from error
-        record = {"clip_id": str(clip_id), "category": str(category), **values}
-        self.merge([record])
-        return record
-
-    def merge(self, records: list[dict]) -> None:
-        """Takes in another accumulator's `per_clip`. A clip both have counts once, as padding processes may repeat."""
-        for record in records:
-            self._records[record["category"], record["clip_id"]] = record
-
-    @staticmethod
-    def _means(records: list[dict]) -> dict:
-        # fsum: the same to the last bit in whatever order processes bring their clips.
-        return {
-            "M_J": math.fsum(record["J"] for record in records) / len(records),
-            "M_F": math.fsum(record["F"] for record in records) / len(records),
-            "clips": len(records),
-        }
-
-    def results(self) -> dict:
-        """{"M_J", "M_F", "clips", "categories": {category: {"M_J", "M_F", "clips"}}}, categories sorted by name.
-
-        Raises:
-            ValueError: no clip was scored.
-        """
-        if not self._records:
-            raise ValueError("no clip with an annotated frame was added, so there are no results")
-        by_category: dict[str, list[dict]] = {}
-        for record in self._records.values():
-            if record["category"]:
-                by_category.setdefault(record["category"], []).append(record)
-        categories = {category: self._means(by_category[category]) for category in sorted(by_category)}
-        return {**self._means(self.per_clip), "categories": categories}
+    scores, masks = as_array(scores), as_array(masks)
+    if scores.shape != masks.shape or masks.ndim != 3:
+        raise ValueError(f"scores and masks must both be (F, H, W), got {scores.shape} and {masks.shape}")
+    annotated = (masks != IGNORED_LABEL).any(axis=(1, 2)) if masks.dtype != bool else np.ones(len(masks), bool)
+    return scores[annotated], masks[annotated]
 
 
-class SemanticMetrics:
-    """The AVSS protocol: IoU and F of each class, over the frames in which it occurs in prediction or label."""
+def clip_means(records: Sequence[dict]) -> dict:
+    """M_J and M_F: the means over clips.
 
-    def __init__(self, num_labels: int):
-        self.num_labels = num_labels
-        self.frames = 0
-        self._iou = np.zeros(num_labels)
-        self._f = np.zeros(num_labels)
-        self._occurrences = np.zeros(num_labels, dtype=np.int64)
+    Args:
+        records: a dict for each clip, with `J`, `F` and `category`; category "" belongs to no category.
 
-    def _pixel_counts(self, classes: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """(F, K): pixels of each class among the chosen ones."""
-        offsets = np.arange(len(classes))[:, None, None] * self.num_labels
-        counts = np.bincount((classes + offsets)[chosen], minlength=len(classes) * self.num_labels)
-        return counts.reshape(len(classes), self.num_labels).astype(np.float64)
+    Returns:
+        {"M_J", "M_F", "clips", "categories": {category: {"M_J", "M_F", "clips"}}}, categories sorted by name.
 
-    def add(self, predictions: np.ndarray | torch.Tensor, labels: np.ndarray | torch.Tensor) -> None:
-        """Counts the annotated frames of a clip.
+    Raises:
+        ValueError: no record.
+    """
+    if not records:
+        raise ValueError("no clip has an annotated frame, so there are no results")
 
-        Args:
-            predictions: (F, H, W) integers, class ids in 0..num_labels-1.
-            labels: (F, H, W) integers, class ids or 255: such a pixel, and a frame of nothing else, is not scored.
+    def means(chosen: Sequence[dict]) -> dict:
+        return {f"M_{kind}": mean([record[kind] for record in chosen]) for kind in ("J", "F")} | {"clips": len(chosen)}
 
-        Raises:
-            ValueError: shapes differ or a class id is out of range.
-        """
-        predictions, labels = _as_array(predictions).astype(np.int64), _as_array(labels).astype(np.int64)
-        if predictions.ndim != 3 or predictions.shape != labels.shape:
-            raise ValueError(
-                f"predictions and labels must both be (F, H, W), got {predictions.shape} and {labels.shape}"
-            )
-        annotated = (labels != IGNORED_LABEL).any(axis=(1, 2))
-        predictions, labels = predictions[annotated], labels[annotated]
-        known = labels != IGNORED_LABEL
-        for name, values in (("predictions", predictions), ("labels", labels[known])):
-            if values.size and not (values.min() >= 0 and values.max() < self.num_labels):
-                raise ValueError(
-                    f"{name} must hold class ids 0 to {self.num_labels - 1}, got {values.min()} to {values.max()}"
-                )
-        intersection = self._pixel_counts(predictions, known & (predictions == labels))
-        predicted = self._pixel_counts(predictions, known)
-        labelled = self._pixel_counts(np.where(known, labels, 0), known)
-        union = predicted + labelled - intersection
-        self._iou += (intersection / np.maximum(union, 1)).sum(axis=0)
-        # 1.3 p r / (0.3 p + r) with p = i / predicted and r = i / labelled is 1.3 i / (0.3 labelled + predicted), and
-        # 0 where it would be NaN: without an intersection.
-        weighted = BETA_SQUARED * labelled + predicted
-        self._f += ((1 + BETA_SQUARED) * intersection / np.where(weighted > 0, weighted, 1)).sum(axis=0)
-        self._occurrences += (union > 0).sum(axis=0)
-        self.frames += int(annotated.sum())
-
-    def results(self) -> dict:
-        """{"M_J", "M_F", "frames", "classes": {id: {"J", "F", "frames"}}} over the classes that occur.
-
-        Raises:
-            ValueError: no annotated frame was added.
-        """
-        occurring = np.flatnonzero(self._occurrences)
-        if len(occurring) == 0:
-            raise ValueError("no annotated frame was added, so there are no results")
-        classes = {
-            int(index): {
-                "J": float(self._iou[index] / self._occurrences[index]),
-                "F": float(self._f[index] / self._occurrences[index]),
-                "frames": int(self._occurrences[index]),
-            }
-            for index in occurring
-        }
-        means = {f"M_{kind}": float(np.mean([values[kind] for values in classes.values()])) for kind in ("J", "F")}
-        return {**means, "frames": self.frames, "classes": classes}
+    by_category: dict[str, list[dict]] = {}
+    for record in records:
+        if record["category"]:
+            by_category.setdefault(record["category"], []).append(record)
+    return {**means(records), "categories": {name: means(by_category[name]) for name in sorted(by_category)}}
 
 
-__all__ = ["SegmentationMetrics", "SemanticMetrics", "f_score", "jaccard"]
+def mean(values: Sequence[float]) -> float:
+    """The mean, the same to the last bit in whatever order the values come."""
+    return math.fsum(values) / len(values)
+
+
+def _pixel_counts(classes: np.ndarray, chosen: np.ndarray, num_labels: int) -> np.ndarray:
+    """(F, K): pixels of each class among the chosen ones."""
+    offsets = np.arange(len(classes))[:, None, None] * num_labels
+    counts = np.bincount((classes + offsets)[chosen], minlength=len(classes) * num_labels)
+    return counts.reshape(len(classes), num_labels).astype(np.float64)
+
+
+def class_scores(
+    predictions: np.ndarray | torch.Tensor, labels: np.ndarray | torch.Tensor, num_labels: int
+) -> tuple[np.ndarray, int]:
+    """What one clip adds to the AVSS protocol: IoU and F (beta squared 0.3) of each class, summed over the frames in
+    which it occurs in prediction or label.
+
+    Args:
+        predictions: (F, H, W) integers, class ids in 0..num_labels-1.
+        labels: (F, H, W) integers, class ids or 255: such a pixel, and a frame of nothing else, is not scored.
+        num_labels: K.
+
+    Returns:
+        A row (class id, sum of IoU, sum of F, frames) for each class that occurs, (classes, 4) float64; and the
+        number of annotated frames.
+
+    Raises:
+        ValueError: shapes differ or a class id is out of range.
+    """
+    predictions, labels = as_array(predictions).astype(np.int64), as_array(labels).astype(np.int64)
+    if predictions.ndim != 3 or predictions.shape != labels.shape:
+        raise ValueError(f"predictions and labels must both be (F, H, W), got {predictions.shape} and {labels.shape}")
+    annotated = (labels != IGNORED_LABEL).any(axis=(1, 2))
+    predictions, labels = predictions[annotated], labels[annotated]
+    known = labels != IGNORED_LABEL
+    for name, values in (("predictions", predictions), ("labels", labels[known])):
+        if values.size and not (values.min() >= 0 and values.max() < num_labels):
+            raise ValueError(f"{name} must hold class ids 0 to {num_labels - 1}, got {values.min()} to {values.max()}")
+    intersection = _pixel_counts(predictions, known & (predictions == labels), num_labels)
+    predicted = _pixel_counts(predictions, known, num_labels)
+    labelled = _pixel_counts(np.where(known, labels, 0), known, num_labels)
+    union = predicted + labelled - intersection
+    iou = intersection / np.maximum(union, 1)
+    # 1.3 p r / (0.3 p + r) with p = i / predicted and r = i / labelled is 1.3 i / (0.3 labelled + predicted), and
+    # 0 where it would be NaN: without an intersection.
+    weighted = BETA_SQUARED * labelled + predicted
+    f = (1 + BETA_SQUARED) * intersection / np.where(weighted > 0, weighted, 1)
+    rows = np.stack([np.arange(num_labels), iou.sum(axis=0), f.sum(axis=0), (union > 0).sum(axis=0)], axis=1)
+    return rows[rows[:, 3] > 0], int(annotated.sum())
+
+
+def class_means(clips: Sequence[Sequence[Sequence[float]]]) -> dict:
+    """M_J and M_F of the AVSS protocol: the means over the classes that occur.
+
+    Args:
+        clips: the rows of `class_scores` of each clip.
+
+    Returns:
+        {"M_J", "M_F", "classes": {id: {"J", "F", "frames"}}}, ids ascending.
+
+    Raises:
+        ValueError: no class occurs in any clip.
+    """
+    sums: dict[int, np.ndarray] = {}
+    for rows in clips:
+        for index, *values in rows:
+            sums[int(index)] = sums.get(int(index), 0.0) + np.asarray(values)
+    if not sums:
+        raise ValueError("no clip has an annotated frame, so there are no results")
+    classes = {
+        index: {"J": float(iou / frames), "F": float(f / frames), "frames": int(frames)}
+        for index, (iou, f, frames) in sorted(sums.items())
+    }
+    means = {f"M_{kind}": float(np.mean([values[kind] for values in classes.values()])) for kind in ("J", "F")}
+    return {**means, "classes": classes}
+
+
+__all__ = ["annotated_frames", "as_array", "class_means", "class_scores", "clip_means", "f_score", "jaccard", "mean"]

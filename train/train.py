@@ -42,7 +42,7 @@ CURVES_FILE = "curves.png"
 
 @dataclass
 class Training:
-    """Everything a run holds, prepared by the accelerator."""
+    """Everything a run holds, prepared by the accelerator but for `eval_loader`, which `evaluate` shares out."""
 
     accelerator: Accelerator
     model: nn.Module
@@ -224,7 +224,9 @@ def create_validation_loader(
     rows = load_rows(data, processor, "val")
     if run.eval_clips is not None and run.eval_clips < len(rows):
         rows = Subset(rows, [index * len(rows) // run.eval_clips for index in range(run.eval_clips)])
-    return create_eval_loader(rows, processor, num_labels, data.batch_size, data.workers)
+    # In each process as many clips as in training, where batch_size counts those of all processes.
+    batch_size = max(1, data.batch_size // PartialState().num_processes)
+    return create_eval_loader(rows, processor, num_labels, batch_size, data.workers)
 
 
 def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Training:
@@ -252,8 +254,6 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Trai
         prepare_output(data, optim, run)
     accelerator.wait_for_everyone()
     model, optimizer, scheduler, train_loader = accelerator.prepare(model, optimizer, scheduler, train_loader)
-    if eval_loader is not None:
-        eval_loader = accelerator.prepare(eval_loader)
     training = Training(
         accelerator, model, processor, optimizer, scheduler, rows, train_loader, eval_loader, data, optim, run
     )

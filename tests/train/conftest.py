@@ -20,6 +20,20 @@ def datasets_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets-cache")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def evaluate_cache(tmp_path_factory):
+    """Keeps what `evaluate` writes out of the user's cache. For the whole session: Python finds its copies of metric
+    scripts only in the first folder."""
+    import evaluate
+
+    cache = tmp_path_factory.mktemp("evaluate")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate.config, "HF_MODULES_CACHE", str(cache / "modules"))
+        patch.setattr(evaluate.config, "HF_METRICS_CACHE", str(cache / "metrics"))
+        patch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", True)
+        yield cache
+
+
 def save_picture(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)

@@ -9,7 +9,7 @@ from PIL import Image
 from auss.inference.trained_model import load_trained
 from auss.train.avsbench import load_avsbench
 from auss.train.evaluate import binary_labels, evaluate, evaluate_folder, format_markdown, format_text
-from auss.train.metrics import SemanticMetrics, f_score, jaccard
+from auss.train.metrics import class_means, class_scores, f_score, jaccard
 from auss.train.preparation import create_eval_loader, create_processor
 from auss.train.seeded_rows import SeededRows
 
@@ -36,7 +36,7 @@ def test_results_are_the_means_over_clips_of_plain_inference(s4_root, trained_fo
     model, processor = load_trained(str(trained_folder))
     rows = SeededRows(load_avsbench(s4_root, "s4", "test"))
     accelerator = Accelerator()
-    loader = accelerator.prepare(create_eval_loader(rows, processor, 2, batch_size, 0))
+    loader = create_eval_loader(rows, processor, 2, batch_size, 0)
     results = evaluate(accelerator, model.train(), loader, processor)
     assert model.training  # as it came
     expected = expected_scores(model.eval(), processor, list(rows))
@@ -59,19 +59,19 @@ class TellingModel(torch.nn.Module):
 
 
 def test_avss_is_scored_by_class(avss_root, tiny_config):
-    """Against `SemanticMetrics` over all clips, which differ in length."""
+    """Against the formulas over all clips, which differ in length."""
     dataset = load_avsbench(avss_root, "avss", "train")
     processor = create_processor(tiny_config, 32)
     accelerator, model = Accelerator(), TellingModel(71)
-    loader = accelerator.prepare(create_eval_loader(SeededRows(dataset), processor, 71, 2, 0))
+    loader = create_eval_loader(SeededRows(dataset), processor, 71, 2, 0)
     results = evaluate(accelerator, model, loader, processor, num_labels=71)
-    expected = SemanticMetrics(71)
+    clips = []
     for batch in loader:
         output = processor.post_process_audio_visual_segmentation(model(batch["pixel_values"]), [(16, 24)])[0]
-        expected.add(output["segmentation"], batch["labels"][0])
-    assert {key: results[key] for key in ("M_J", "M_F", "classes")} == {
-        key: expected.results()[key] for key in ("M_J", "M_F", "classes")
-    }
+        clips.append(class_scores(output["segmentation"], batch["labels"][0], 71))
+    expected = class_means([rows for rows, _ in clips])
+    assert {key: results[key] for key in ("M_J", "M_F", "classes")} == expected
+    assert results["frames"] == sum(frames for _, frames in clips) == 1 + 5 + 10
     assert len(results["per_clip"]) == 3
     assert "71" not in results["classes"] and set(results["classes"]) >= {0, 1, 70}
 

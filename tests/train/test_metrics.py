@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from auss.train.metrics import (
-    SegmentationMetrics,
-    SemanticMetrics,
     _thresholds,
     _thresholds_passed,
+    annotated_frames,
+    class_means,
+    class_scores,
+    clip_means,
     f_score,
     jaccard,
 )
@@ -168,59 +170,36 @@ def test_bad_input_is_named(metric, scores, masks, message):
 
 
 def test_means_over_clips_and_categories():
-    metrics = SegmentationMetrics()
-    expected = {}
-    for index, category in enumerate(["dog", "bell", "dog", ""]):
-        scores, masks = random_clip(index)
-        record = metrics.add(f"clip {index}", category, scores, masks)
-        expected[index] = (jaccard(scores, masks), f_score(scores, masks))
-        assert (record["J"], record["F"]) == expected[index]
-    results = metrics.results()
-    assert results["M_J"] == pytest.approx(np.mean([j for j, _ in expected.values()]))
-    assert results["M_F"] == pytest.approx(np.mean([f for _, f in expected.values()]))
+    j, f = [0.1, 0.2, 0.4, 0.8], [0.3, 0.5, 0.7, 0.9]
+    categories = ["dog", "bell", "dog", ""]
+    records = [{"category": c, "J": one, "F": other} for c, one, other in zip(categories, j, f, strict=True)]
+    results = clip_means(records)
+    assert (results["M_J"], results["M_F"]) == pytest.approx((np.mean(j), np.mean(f)))
     assert results["clips"] == 4 and list(results["categories"]) == ["bell", "dog"]
-    assert results["categories"]["dog"]["M_J"] == pytest.approx((expected[0][0] + expected[2][0]) / 2)
-    assert results["categories"]["dog"]["clips"] == 2
+    assert results["categories"]["dog"] == {"M_J": pytest.approx(0.25), "M_F": pytest.approx(0.5), "clips": 2}
     assert json.loads(json.dumps(results)) == results
-    assert [record["clip_id"] for record in metrics.per_clip] == [f"clip {index}" for index in range(4)]
+    with pytest.raises(ValueError, match="no clip has an annotated frame"):
+        clip_means([])
 
 
-def test_frames_without_annotation_are_not_scored():
+def test_means_do_not_depend_on_the_order_of_clips():
+    records = [{"category": "", "J": value, "F": value} for value in np.random.default_rng(0).random(100).tolist()]
+    assert clip_means(records) == clip_means(records[::-1]) == clip_means(records[50:] + records[:50])
+
+
+def test_frames_without_annotation_are_left_out():
     scores, masks = random_clip(7)
     labels = torch.from_numpy(masks).long()
     labels[1:] = 255
-    metrics = SegmentationMetrics()
-    record = metrics.add("a", "dog", scores, labels)
-    assert record["J"] == jaccard(scores[:1], masks[:1]) and record["F"] == f_score(scores[:1], masks[:1])
-
-
-def test_a_clip_without_annotation_is_not_counted():
-    metrics = SegmentationMetrics()
-    assert metrics.add("a", "dog", np.zeros((2, 3, 3)), np.full((2, 3, 3), 255)) is None
-    with pytest.raises(ValueError, match="no clip with an annotated frame was added"):
-        metrics.results()
-
-
-def test_a_partly_annotated_frame_is_refused_by_clip():
-    labels = np.zeros((1, 2, 2), dtype=np.int64)
-    labels[0, 0, 0] = 255
-    with pytest.raises(ValueError, match="clip 'a': masks must be boolean or hold 0 and 1"):
-        SegmentationMetrics().add("a", "", np.zeros((1, 2, 2)), labels)
-    with pytest.raises(ValueError, match=r"clip 'a' must both be \(F, H, W\)"):
-        SegmentationMetrics().add("a", "", np.zeros((1, 2, 2)), labels[0])
-
-
-def test_merging_counts_a_repeated_clip_once():
-    whole, parts = SegmentationMetrics(), [SegmentationMetrics(), SegmentationMetrics()]
-    for index in range(3):
-        clip = random_clip(index)
-        whole.add(str(index), "dog", *clip)
-        parts[index % 2].add(str(index), "dog", *clip)
-    parts[1].add("0", "dog", *random_clip(0))  # padding of the last batch
-    parts[0].merge(parts[1].per_clip)
-    assert parts[0].results() == whole.results()  # to the last bit, though the clips come in another order
-    parts[0].merge([{**whole.per_clip[0], "category": "bell"}])  # the same name under another category is another clip
-    assert parts[0].results()["clips"] == 4
+    kept_scores, kept_masks = annotated_frames(torch.from_numpy(scores).bfloat16(), labels)
+    np.testing.assert_array_equal(kept_masks, masks[:1])
+    np.testing.assert_allclose(kept_scores, scores[:1], atol=0.01)
+    assert all(len(part) == 0 for part in annotated_frames(scores, np.full(masks.shape, 255)))
+    assert all(len(part) == 4 for part in annotated_frames(scores, masks))
+    with pytest.raises(
+        ValueError, match=r"scores and masks must both be \(F, H, W\), got \(4, 17, 13\) and \(17, 13\)"
+    ):
+        annotated_frames(scores, masks[0])
 
 
 def plain_semantic(predictions, labels, num_labels):
@@ -245,30 +224,32 @@ def plain_semantic(predictions, labels, num_labels):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_semantic_metrics_equal_the_plain_loop(seed):
+def test_class_means_equal_the_plain_loop(seed):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, (6, 7, 8)) * (rng.random((6, 7, 8)) < 0.5)
     predictions = np.where(rng.random(labels.shape) < 0.6, labels, rng.integers(0, 7, labels.shape))
     predictions[0] = 6  # a class that no label has
     labels[1, :3] = 255
     labels[2] = 255
-    metrics = SemanticMetrics(9)
-    metrics.add(predictions[:3], torch.from_numpy(labels[:3]))
-    metrics.add(predictions[3:], labels[3:])
-    results = metrics.results()
+    clips = [
+        class_scores(predictions[:3], torch.from_numpy(labels[:3]), 9),
+        class_scores(predictions[3:], labels[3:], 9),
+    ]
+    results = class_means([rows.tolist() for rows, _ in clips])
     kept = np.arange(6) != 2
     m_j, m_f = plain_semantic(predictions[kept], labels[kept], 9)
     assert results["M_J"] == pytest.approx(m_j, abs=1e-9) and results["M_F"] == pytest.approx(m_f, abs=1e-9)
-    assert results["frames"] == 5 and results["classes"][6]["J"] == 0.0 and 8 not in results["classes"]
+    assert sum(frames for _, frames in clips) == 5
+    assert results["classes"][6]["J"] == 0.0 and 8 not in results["classes"]
+    assert list(results["classes"]) == sorted(results["classes"])
 
 
-def test_semantic_metrics_check_their_input():
-    metrics = SemanticMetrics(3)
-    with pytest.raises(ValueError, match="no annotated frame was added"):
-        metrics.results()
+def test_class_scores_check_their_input():
+    with pytest.raises(ValueError, match="no clip has an annotated frame"):
+        class_means([])
     with pytest.raises(ValueError, match=r"must both be \(F, H, W\)"):
-        metrics.add(np.zeros((2, 2)), np.zeros((2, 2)))
+        class_scores(np.zeros((2, 2)), np.zeros((2, 2)), 3)
     with pytest.raises(ValueError, match="labels must hold class ids 0 to 2, got 0 to 3"):
-        metrics.add(np.zeros((1, 2, 2)), np.array([[[0, 1], [2, 3]]]))
+        class_scores(np.zeros((1, 2, 2)), np.array([[[0, 1], [2, 3]]]), 3)
     with pytest.raises(ValueError, match="predictions must hold class ids 0 to 2"):
-        metrics.add(np.full((1, 2, 2), -1), np.zeros((1, 2, 2)))
+        class_scores(np.full((1, 2, 2), -1), np.zeros((1, 2, 2)), 3)

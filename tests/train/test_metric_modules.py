@@ -1,0 +1,223 @@
+"""The metrics as `evaluate` modules: as they are loaded, fed, and shared by processes, and in a Trainer."""
+
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+
+import evaluate
+import numpy as np
+import pytest
+import torch
+from transformers import EvalPrediction
+
+import auss
+from auss.processing.post_processing_auss import post_process_audio_visual_segmentation
+from auss.train.metric_modules import AussTrainerMetrics, MeanFScore, MeanJaccard, SemanticScores, metric_path
+from auss.train.metrics import class_means, class_scores, f_score, jaccard
+
+# Clips of all lengths and sizes: (F, H, W).
+SHAPES = [(5, 8, 6), (1, 3, 3), (10, 4, 9), (5, 8, 6), (2, 30, 20)]
+
+
+def make_clips(shapes=SHAPES):
+    generator = np.random.default_rng(0)
+    return [(generator.random(shape, dtype=np.float32), generator.random(shape) < 0.3) for shape in shapes]
+
+
+def make_labelled_clips(num_labels=4, shapes=SHAPES):
+    generator = np.random.default_rng(1)
+    return [(generator.integers(0, num_labels, shape), generator.integers(0, num_labels, shape)) for shape in shapes]
+
+
+@pytest.mark.parametrize("name, formula", [("m_j", jaccard), ("m_f", f_score)])
+def test_a_loaded_metric_is_the_mean_over_clips_of_the_formula(name, formula):
+    clips = make_clips()
+    scores, masks = zip(*clips, strict=True)
+    expected = {name: pytest.approx(np.mean([formula(*clip) for clip in clips]), abs=1e-9)}
+    metric = evaluate.load(auss.metric_path(name))
+    assert isinstance(metric, evaluate.Metric)
+    assert metric.compute(predictions=scores, references=masks) == expected
+    for clip_scores, clip_masks in clips:
+        metric.add(prediction=torch.from_numpy(clip_scores), reference=clip_masks.astype(int).tolist())
+    assert len(metric) == len(clips)
+    assert metric.compute() == expected
+    metric.add_batch(predictions=scores[:2], references=masks[:2])
+    metric.add_batch(predictions=torch.from_numpy(np.stack(scores[3:4])), references=np.stack(masks[3:4]))
+    metric.add(prediction=scores[2], reference=masks[2])
+    assert metric.compute(predictions=scores[4:], references=masks[4:]) == expected
+
+
+def test_the_class_wise_metric_is_that_of_the_formulas():
+    clips = make_labelled_clips()
+    expected = class_means([class_scores(*clip, 4)[0] for clip in clips])
+    metric = evaluate.load(metric_path("avss"), num_labels=4)
+    for prediction, reference in clips:
+        metric.add(prediction=prediction, reference=torch.from_numpy(reference))
+    result = metric.compute()
+    assert result == {"m_j": expected["M_J"], "m_f": expected["M_F"], "classes": expected["classes"]}
+    with pytest.raises(ValueError, match="predictions must hold class ids 0 to 3, got 4 to 4"):
+        metric.add(prediction=np.full((1, 2, 2), 4), reference=np.zeros((1, 2, 2)))
+
+
+def test_metrics_are_combined():
+    scores, masks = zip(*make_clips(), strict=True)
+    both = evaluate.combine([metric_path("m_j"), metric_path("m_f")])
+    both.add(prediction=scores[0], reference=masks[0])
+    both.add_batch(predictions=scores[1:], references=masks[1:])
+    result = both.compute()
+    assert result == {
+        "m_j": pytest.approx(np.mean([jaccard(*clip) for clip in zip(scores, masks, strict=True)])),
+        "m_f": pytest.approx(np.mean([f_score(*clip) for clip in zip(scores, masks, strict=True)])),
+    }
+
+
+def test_frames_and_clips_without_annotation_are_not_scored():
+    (scores, masks), (other_scores, other_masks) = make_clips()[:2]
+    labels = torch.from_numpy(masks).long()
+    labels[2:] = 255
+    metric = MeanJaccard(keep_in_memory=True)
+    metric.add(prediction=scores, reference=labels)
+    metric.add(prediction=other_scores, reference=np.full(other_masks.shape, 255))
+    assert metric.compute(per_clip=True) == {"m_j": [jaccard(scores[:2], masks[:2]), None]}
+    metric.add_batch(predictions=[scores, other_scores], references=[labels, np.full(other_masks.shape, 255)])
+    assert metric.compute() == {"m_j": jaccard(scores[:2], masks[:2])}
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_without_an_annotated_clip_there_is_no_result_and_the_metric_goes_on(in_memory, tmp_path):
+    metric = MeanFScore(keep_in_memory=in_memory, cache_dir=str(tmp_path))
+    for clips in (0, 1):
+        metric.add_batch(predictions=[np.zeros((1, 2, 2))] * clips, references=[np.full((1, 2, 2), 255)] * clips)
+        with pytest.raises(ValueError, match="no clip with an annotated frame was added, so there is no m_f"):
+            metric.compute()
+    with pytest.raises(ValueError, match="so there is no m_f"):
+        metric.compute()
+    metric.add(prediction=np.ones((1, 2, 2)), reference=np.ones((1, 2, 2)))
+    assert metric.compute() == {"m_f": pytest.approx(1.0)}
+    assert not list(tmp_path.rglob("*.arrow"))
+
+
+def test_bad_input_is_named_and_the_batch_left_out():
+    (scores, masks), (other_scores, _) = make_clips()[:2]
+    metric = MeanJaccard(keep_in_memory=True)
+    bad = [
+        (dict(predictions=[scores, scores], references=[masks]), "must hold equally many clips, got 2 and 1"),
+        (dict(predictions=[scores, other_scores], references=[masks, masks]), r"clip 1 of 2: .* must both be \(F, H"),
+        (dict(predictions=[scores + 1], references=[masks]), r"clip 0 of 1: scores must lie in \[0, 1\]"),
+        (dict(predictions=[scores], references=[masks * 7]), "clip 0 of 1: masks must be boolean or hold 0 and 1"),
+        (dict(predictions=[None], references=[None]), r"must both be \(F, H, W\)"),
+        (dict(predictions=[scores], references=[masks], weights=[1]), "m_j takes predictions and references, got we"),
+    ]
+    for arguments, message in bad:
+        with pytest.raises(ValueError, match=message):
+            metric.add_batch(**arguments)
+    assert len(metric) == 0
+    with pytest.raises(ValueError, match="m_j takes predictions and references, got weights"):
+        metric.add(prediction=scores, reference=masks, weights=1)
+    with pytest.raises(ValueError, match="name must be one of avss, m_f, m_j, got 'miou'"):
+        metric_path("miou")
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("metric_class", [MeanJaccard, MeanFScore, SemanticScores])
+def test_the_maps_are_not_kept(metric_class, in_memory, tmp_path):
+    """Forty clips of 3 MB each leave a few kilobytes, in memory as on the disk."""
+    metric = metric_class(cache_dir=str(tmp_path), keep_in_memory=in_memory)
+    prediction = np.zeros((5, 400, 400), dtype=np.float32)
+    reference = prediction.astype(np.uint8)
+    tracemalloc.start()
+    for _ in range(40):
+        metric.add(prediction=prediction, reference=reference)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(metric) == 40
+    assert held < 1_000_000
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.arrow")) < 100_000
+    if in_memory:
+        assert metric.buf_writer.getvalue().size < 100_000
+
+
+PROCESS = """
+import json, sys
+import evaluate, numpy as np
+from auss.train.metric_modules import metric_path
+
+process, cache = int(sys.argv[1]), sys.argv[2]
+clips = np.load(sys.argv[3])
+results = {}
+for name in ("m_j", "m_f", "avss"):
+    shared = dict(num_process=2, process_id=process, cache_dir=cache, experiment_id="run")
+    metric = evaluate.load(metric_path(name), **shared)
+    for index in range(process, int(sys.argv[4]), 2):
+        kind = "label" if name == "avss" else "mask"
+        metric.add(
+            prediction=clips[f"{'class' if name == 'avss' else 'score'}{index}"], reference=clips[f"{kind}{index}"]
+        )
+    results[name] = metric.compute()
+print(json.dumps(results))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [5, 1])
+def test_two_processes_share_the_clips(tmp_path, count):
+    """Five clips, so that one process has more; and one, so that one process has none."""
+    clips, labelled = make_clips()[:count], make_labelled_clips(4)[:count]
+    arrays = {f"score{i}": clip[0] for i, clip in enumerate(clips)} | {f"mask{i}": c[1] for i, c in enumerate(clips)}
+    arrays |= {f"class{i}": clip[0] for i, clip in enumerate(labelled)}
+    arrays |= {f"label{i}": clip[1] for i, clip in enumerate(labelled)}
+    np.savez(tmp_path / "clips.npz", **arrays)
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(number), str(tmp_path), str(tmp_path / "clips.npz"), str(count)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in (0, 1)
+    ]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    first, second = (json.loads(output.strip().splitlines()[-1]) for output, _ in outputs)
+    assert second == {"m_j": None, "m_f": None, "avss": None}
+    assert first["m_j"]["m_j"] == pytest.approx(np.mean([jaccard(*clip) for clip in clips]), abs=1e-9)
+    assert first["m_f"]["m_f"] == pytest.approx(np.mean([f_score(*clip) for clip in clips]), abs=1e-9)
+    expected = class_means([class_scores(*clip, 71)[0] for clip in labelled])
+    assert first["avss"]["m_j"] == pytest.approx(expected["M_J"], abs=1e-9)
+    assert first["avss"]["m_f"] == pytest.approx(expected["M_F"], abs=1e-9)
+
+
+def test_trainer_metrics_score_each_batch_when_it_comes():
+    """Against the formulas on the post-processed output, and again after a first evaluation."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.rand(3, 2, 2, 8, 8, generator=generator)
+    labels = (torch.rand(3, 2, 12, 10, generator=generator) < 0.4).long()
+    labels[1, 1] = 255
+    labels[2, 1] = -100  # as Trainer pads
+    outputs = type("Outputs", (), {"logits": logits})()
+    clips = post_process_audio_visual_segmentation(outputs, [(12, 10)] * 3)
+    frames = [2, 1, 1]
+    pairs = [(clip["scores"][:n], mask[:n].bool()) for clip, mask, n in zip(clips, labels, frames, strict=True)]
+    expected = {
+        "m_j": pytest.approx(np.mean([jaccard(*pair) for pair in pairs])),
+        "m_f": pytest.approx(np.mean([f_score(*pair) for pair in pairs])),
+    }
+    compute_metrics = AussTrainerMetrics()
+    for _ in range(2):
+        assert compute_metrics(EvalPrediction(logits[:2], labels[:2]), compute_result=False) == {}
+        assert compute_metrics(EvalPrediction(logits[2:].numpy(), labels[2:].numpy()), compute_result=True) == expected
+    assert compute_metrics(EvalPrediction(logits.numpy(), labels.numpy())) == expected  # all at once, by default
+
+
+def test_trainer_metrics_of_many_classes():
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.rand(2, 3, 5, 4, 4, generator=generator), torch.randint(5, (2, 3, 4, 4))
+    expected = class_means(
+        [class_scores(clip.argmax(1), label, 5)[0] for clip, label in zip(logits, labels, strict=True)]
+    )
+    result = AussTrainerMetrics(num_labels=5)(EvalPrediction(logits, labels), compute_result=True)
+    assert result == {"m_j": expected["M_J"], "m_f": expected["M_F"]}
