@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.data_loader import prepare_data_loader
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast, gather_object
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -108,9 +108,13 @@ def evaluate(
         ValueError: no clip has an annotated frame, or the model gives scores that are no numbers.
     """
     # `accelerator.prepare` would repeat clips so that every process has equally many. Since here they may differ, the
-    # network runs without the wrapper in which the processes wait for each other.
+    # network runs without the wrapper in which the processes wait for each other, and which before each forward gives
+    # all of them the first one's running statistics.
     loader = prepare_data_loader(loader, accelerator.device, put_on_device=True, even_batches=False)
     network = accelerator.unwrap_model(model)
+    with torch.no_grad():
+        for buffer in network.buffers():
+            buffer.copy_(broadcast(buffer))
     was_training = model.training
     model.eval()
     bar = tqdm(loader, description, unit="batch", leave=False, disable=not accelerator.is_main_process)

@@ -1,6 +1,9 @@
 """Tiny data sets in AVSBench's layout: 24 x 16 pictures and one second of sound or five."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -92,20 +95,21 @@ def make_ms3(root: Path, splits=("train",), clips: int = 2) -> Path:
     return root
 
 
-def make_avss(root: Path, split: str = "train") -> Path:
+def make_avss(root: Path, splits=("train",)) -> Path:
     """One clip of each of the three kinds; class 1 (128, 0, 0) in the square, class 70 in the lowest row."""
     lines = ["vid,uid,s_min,s_sec,a_obj,split,label"]
-    for label, count in (("v1s", 5), ("v1m", 5), ("v2", 10)):
-        uid = f"{label}_clip"
-        for k in range(count):
-            save_picture(root / label / uid / "frames" / f"{k}.jpg", frame_pixels(0, k))
-            if k == 0 or (label, split) != ("v1s", "train"):
-                colours = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
-                colours[mask_pixels(k) > 0] = (128, 0, 0)
-                colours[-1] = (32, 128, 128)
-                save_picture(root / label / uid / "labels_rgb" / f"{k}.png", colours)
-        save_sound(root / label / uid / "audio.wav")
-        lines.append(f"x,{uid},0,1,guitar,{split},{label}")
+    for split in splits:
+        for label, count in (("v1s", 5), ("v1m", 5), ("v2", 10)):
+            uid = f"{label}_{split}"
+            for k in range(count):
+                save_picture(root / label / uid / "frames" / f"{k}.jpg", frame_pixels(0, k))
+                if k == 0 or (label, split) != ("v1s", "train"):
+                    colours = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
+                    colours[mask_pixels(k) > 0] = (128, 0, 0)
+                    colours[-1] = (32, 128, 128)
+                    save_picture(root / label / uid / "labels_rgb" / f"{k}.png", colours)
+            save_sound(root / label / uid / "audio.wav")
+            lines.append(f"x,{uid},0,1,guitar,{split},{label}")
     (root / "metadata.csv").write_text("\n".join(lines) + "\n")
     names = {"background": 0, **{f"class {index}": index for index in range(1, 71)}}
     (root / "label2idx.json").write_text(json.dumps(names))
@@ -125,6 +129,33 @@ def ms3_root(tmp_path):
 @pytest.fixture
 def avss_root(tmp_path):
     return make_avss(tmp_path / "avsbench")
+
+
+@pytest.fixture
+def odd_root(tmp_path):
+    """Makes a data set of any of the three names, of an odd number of clips in each split."""
+
+    def make(name: str) -> Path:
+        root, splits = tmp_path / name, ("train", "val")
+        if name == "avss":
+            return make_avss(root, splits)
+        return {"s4": make_s4, "ms3": make_ms3}[name](root, splits, clips=3)
+
+    return make
+
+
+@pytest.fixture
+def in_two_processes():
+    """Runs `python -m auss ...` as two processes of a distributed run, and gives what it prints."""
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "auss", *arguments]
+        environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture

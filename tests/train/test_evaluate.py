@@ -7,7 +7,9 @@ from accelerate import Accelerator
 from PIL import Image
 
 from auss.inference.trained_model import load_trained
+from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from auss.train.avsbench import load_avsbench
+from auss.train.avss_palette import read_class_names
 from auss.train.evaluate import binary_labels, evaluate, evaluate_folder, format_markdown, format_text
 from auss.train.metrics import class_means, class_scores, f_score, jaccard
 from auss.train.preparation import create_eval_loader, create_processor
@@ -121,6 +123,30 @@ def test_swapped_sound_reaches_the_model(s4_root, trained_folder, monkeypatch):
     assert not torch.equal(seen["own"]["input_features"], seen["swapped"]["input_features"])
 
 
+def test_an_earlier_result_is_replaced_only_when_asked(s4_root, trained_folder, tmp_path):
+    arguments = (str(trained_folder), str(s4_root))
+    evaluate_folder(*arguments, workers=0)
+    mine = trained_folder / "evaluation" / "s4-test-own.md"
+    mine.write_text("mine")
+    with pytest.raises(ValueError, match="has s4-test-own.json, s4-test-own.md, .* pass --overwrite to replace it"):
+        evaluate_folder(*arguments, workers=0)
+    assert mine.read_text() == "mine"
+    evaluate_folder(*arguments, split="val", workers=0)  # another result stands beside it
+    evaluate_folder(*arguments, output=str(tmp_path / "elsewhere"), workers=0)
+    evaluate_folder(*arguments, workers=0, overwrite=True)
+    assert "| all | 2 |" in mine.read_text()
+
+
+def test_a_clip_that_cannot_be_scored_is_named(s4_root, trained_folder, monkeypatch):
+    from auss.train import evaluate as evaluate_module
+
+    model, processor = load_trained(str(trained_folder))
+    monkeypatch.setattr(evaluate_module, "predict", lambda *_: [{"scores": torch.full((5, 16, 24), torch.nan)}])
+    loader = create_eval_loader(SeededRows(load_avsbench(s4_root, "s4", "test")), processor, 2, 1, 0)
+    with pytest.raises(ValueError, match=r"scoring clips test_0: clip 0 of 1: scores must lie in \[0, 1\]"):
+        evaluate(Accelerator(), model, loader, processor)
+
+
 def test_errors_name_the_argument(s4_root, ms3_root, trained_folder, tmp_path):
     with pytest.raises(ValueError, match="sound must be one of own, muted, swapped, got 'loud'"):
         evaluate_folder(str(trained_folder), str(s4_root), sound="loud")
@@ -153,6 +179,9 @@ def test_tables_list_the_categories_and_end_with_the_whole():
     ]
     semantic = {"M_J": 0.1, "M_F": 0.2, "frames": 9, "classes": {4: {"J": 0.3, "F": 0.4, "frames": 9}}}
     assert format_text(semantic).splitlines()[1] == "4         9   0.300   0.400"
+    semantic["classes"][4]["name"] = "bell"
+    assert format_text(semantic).splitlines()[1] == "bell       9   0.300   0.400"
+    assert "| bell | 9 | 0.300 | 0.400 |" in format_markdown(semantic, "title")
 
 
 def test_the_command_prints_the_table_and_the_files(s4_root, trained_folder, tmp_path, capsys):
@@ -166,3 +195,35 @@ def test_the_command_prints_the_table_and_the_files(s4_root, trained_folder, tmp
     assert run(parser.parse_args([*options, "--output", str(tmp_path / "results")])) == 0
     printed = capsys.readouterr().out
     assert "M_J" in printed and "\nall " in printed and str(tmp_path / "results" / "s4-val-own.json") in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["s4", "ms3", "avss"])
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_two_processes_evaluate_as_one(odd_root, in_two_processes, make_config, tmp_path, name, batch_size):
+    """Three clips; those of s4, in batches of one, have pictures of unequal size, those of avss unequal lengths."""
+    root = odd_root(name)
+    if (name, batch_size) == ("s4", 1):
+        for path in root.rglob("val/*/val_1/*.png"):
+            with Image.open(path) as picture:
+                picture.resize((40, 30), Image.Resampling.NEAREST).save(path)
+    names = read_class_names(root) if name == "avss" else ["silent", "sounding"]
+    torch.manual_seed(0)
+    model = AussForAudioVisualSegmentation(make_config(id2label=dict(enumerate(names)), num_audio_examples=10))
+    folder = tmp_path / "model"
+    model.save_pretrained(folder)
+    create_processor(model.config, 32).save_pretrained(folder)
+    alone = evaluate_folder(
+        str(folder), str(root), name, "val", output=str(tmp_path / "alone"), batch_size=batch_size, workers=0
+    )
+    options = ["--model", str(folder), "--data", str(root), "--name", name, "--split", "val", "--workers", "0"]
+    options += ["--batch-size", str(batch_size), "--output", str(tmp_path / "together")]
+    assert in_two_processes("evaluate", *options).count(f"{name}-val-own.json") == 1
+    together = json.loads((tmp_path / "together" / f"{name}-val-own.json").read_text())
+    assert [record["clip_id"] for record in together["per_clip"]] == [one["clip_id"] for one in alone["per_clip"]]
+    assert len(together["per_clip"]) == 3
+    assert (together["M_J"], together["M_F"]) == pytest.approx((alone["M_J"], alone["M_F"]), abs=1e-6)
+    if name == "avss":
+        assert together["frames"] == alone["frames"] == 20
+        assert together["classes"]["1"]["J"] == pytest.approx(alone["classes"][1]["J"], abs=1e-6)
+        assert together["classes"]["1"]["name"] == "class 1"
