@@ -1,0 +1,145 @@
+"""Time and peak memory of the exact shortcuts of docs/design.md beside the plain routes that they equal.
+
+    python benchmarks/benchmark_shortcuts.py [--frames 5] [--queries 300] [--size 224] [--repeats 5]
+
+Each measurement is a process of its own, so that peak memory is its own too. Prints a Markdown table.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import torch
+from torch import nn
+
+HIDDEN_SIZE = 256
+NUM_LABELS = 2
+
+
+def random_case(frames: int, queries: int, size: int) -> dict[str, torch.Tensor]:
+    """Tensors of the sizes that the paper's network has at mask stride 1; few queries have a class, as if trained."""
+    generator = torch.Generator().manual_seed(0)
+    class_logits = torch.randn(frames, queries, NUM_LABELS + 1, generator=generator)
+    class_logits[:, 8:, -1] += 20
+    return {
+        "class_logits": class_logits,
+        "embeddings": torch.randn(frames, queries, HIDDEN_SIZE, generator=generator) / HIDDEN_SIZE**0.5,
+        "features": torch.randn(frames, HIDDEN_SIZE, size, size, generator=generator),
+    }
+
+
+def all_masks(case: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.einsum("bne,behw->bnhw", case["embeddings"], case["features"])
+
+
+def attention_masks_plain(case, size):
+    """Masks at f_4's size, then resized to the attended map's; strides 8, 4, 2."""
+    from auss.modeling_auss.fusion_decoder import blocked_positions
+
+    masks = all_masks(case)
+    return [
+        blocked_positions(nn.functional.interpolate(masks, scale_factor=1 / stride, mode="bilinear"), 0.5).sum()
+        for stride in (8, 4, 2)
+    ]
+
+
+def attention_masks_shortcut(case, size):
+    """The mask features resized, then the masks."""
+    from auss.modeling_auss.fusion_decoder import blocked_positions
+    from auss.modeling_auss.image_embedding import resize
+
+    blocked = []
+    for stride in (8, 4, 2):
+        features = resize(case["features"], (size // stride, size // stride))
+        blocked.append(blocked_positions(all_masks(case | {"features": features}), 0.5).sum())
+    return blocked
+
+
+def inference_plain(case, size):
+    """Eq. 20-21 over all N masks."""
+    probs = case["class_logits"].softmax(-1)
+    confidence, classes = probs[..., :NUM_LABELS].max(-1)
+    takes_part = probs.argmax(-1) != NUM_LABELS
+    scores = all_masks(case).sigmoid() * (confidence * takes_part)[..., None, None]
+    best = scores.new_zeros(len(scores), NUM_LABELS, size, size)
+    return [best.scatter_reduce(1, classes[..., None, None].expand_as(scores), scores, reduce="amax").sum()]
+
+
+def inference_shortcut(case, size):
+    """Eq. 20-21 over the masks of queries that are not "no object"."""
+    from auss.modeling_auss.semantic_inference import semantic_scores
+
+    return [semantic_scores(case["class_logits"], case["embeddings"], case["features"]).sum()]
+
+
+def matched_masks(case, plain: bool) -> torch.Tensor:
+    """Dice's masks with gradient: all N and then two a frame, or only those two."""
+    embeddings = case["embeddings"].clone().requires_grad_()
+    features = case["features"].clone().requires_grad_()
+    if plain:
+        masks = all_masks({"embeddings": embeddings, "features": features})[:, :NUM_LABELS]
+    else:
+        masks = all_masks({"embeddings": embeddings[:, :NUM_LABELS], "features": features})
+    masks.sigmoid().sum().backward()
+    return embeddings.grad.sum()
+
+
+ROUTES = {
+    ("attention masks of three levels", "plain"): attention_masks_plain,
+    ("attention masks of three levels", "shortcut"): attention_masks_shortcut,
+    ("inference, 8 queries with a class", "plain"): inference_plain,
+    ("inference, 8 queries with a class", "shortcut"): inference_shortcut,
+    ("masks of dice, forward and backward", "plain"): lambda case, size: [matched_masks(case, True)],
+    ("masks of dice, forward and backward", "shortcut"): lambda case, size: [matched_masks(case, False)],
+}
+
+
+def measure(index: int, frames: int, queries: int, size: int, repeats: int) -> dict[str, float | list[float]]:
+    """Median seconds, the GB that the route adds to its inputs at its peak, and checksums of what it gave."""
+    route = list(ROUTES.values())[index]
+    case = random_case(frames, queries, size)
+    with torch.set_grad_enabled("dice" in list(ROUTES)[index][0]):
+        small = {name: value[:1, :, :16, :16] if name == "features" else value[:1] for name, value in case.items()}
+        route(small, 16)  # imports, and the libraries' first-call work
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        seconds = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            values = route(case, size)
+            seconds.append(time.perf_counter() - began)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return {
+        "seconds": statistics.median(seconds),
+        "gigabytes": peak * 1024 / 1e9,
+        "values": [float(value) for value in values],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=5)
+    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--route", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    sizes = (arguments.frames, arguments.queries, arguments.size, arguments.repeats)
+    if arguments.route is not None:
+        print(json.dumps(measure(arguments.route, *sizes)))
+        return
+    options = [
+        f"--{name}={value}" for name, value in zip(("frames", "queries", "size", "repeats"), sizes, strict=True)
+    ]
+    print("| work | route | seconds | peak GB |\n| --- | --- | ---: | ---: |")
+    for index, (work, route) in enumerate(ROUTES):
+        command = [sys.executable, __file__, *options, f"--route={index}"]
+        result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        print(f"| {work} | {route} | {result['seconds']:.3f} | {result['gigabytes']:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
