@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tracemalloc
+from pathlib import Path
 
 import evaluate
 import numpy as np
@@ -14,6 +16,8 @@ from transformers import EvalPrediction
 
 import auss
 from auss.processing.post_processing_auss import post_process_audio_visual_segmentation
+from auss.train.avsbench import load_avsbench
+from auss.train.evaluate import evaluate_folder
 from auss.train.metric_modules import AussTrainerMetrics, MeanFScore, MeanJaccard, SemanticScores, metric_path
 from auss.train.metrics import class_means, class_scores, f_score, jaccard
 
@@ -221,3 +225,24 @@ def test_trainer_metrics_of_many_classes():
     )
     result = AussTrainerMetrics(num_labels=5)(EvalPrediction(logits, labels), compute_result=True)
     assert result == {"m_j": expected["M_J"], "m_f": expected["M_F"]}
+
+
+def test_the_examples_of_the_documentation_run(s4_root, trained_folder, tmp_path, monkeypatch):
+    """The first gives what `auss evaluate` does, the second the same for masks at the network's size."""
+    monkeypatch.chdir(tmp_path)
+    text = (Path(auss.__file__).parent / "docs" / "metrics.md").read_text(encoding="utf-8")
+    text = text.replace('"runs/s4"', repr(str(trained_folder))).replace('"DATA"', repr(str(s4_root)))
+    first, second = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names = {}
+    exec(first, names)
+    expected = evaluate_folder(str(trained_folder), str(s4_root), workers=0)
+    assert names["results"] == {"m_j": pytest.approx(expected["M_J"]), "m_f": pytest.approx(expected["M_F"])}
+    exec(second, names)
+    assert {"eval_loss", "eval_m_j", "eval_m_f"} <= names["results"].keys()
+    metric = MeanJaccard(keep_in_memory=True)
+    for row in load_avsbench(s4_root, "s4", "val"):
+        inputs = names["trainer"].data_collator([row])
+        with torch.no_grad():
+            clips = names["processor"].post_process_audio_visual_segmentation(names["model"](**inputs), [(32, 32)])
+        metric.add(prediction=clips[0]["scores"], reference=inputs["labels"][0])
+    assert names["results"]["eval_m_j"] == pytest.approx(metric.compute()["m_j"])
