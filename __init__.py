@@ -46,8 +46,10 @@ def _register() -> None:
 
     config_class = __getattr__("AussConfig")
     transformers.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+    # Of the two `AutoModel` takes the one that the checkpoint's `architectures` names.
+    models = (__getattr__("AussModel"), __getattr__("AussForAudioVisualSegmentation"))
+    transformers.AutoModel.register(config_class, models, exist_ok=True)
     for auto_name, name in (
-        ("AutoModel", "AussModel"),
         ("AutoFeatureExtractor", "AussFeatureExtractor"),
         ("AutoVideoProcessor", "AussVideoProcessor"),
         ("AutoProcessor", "AussProcessor"),

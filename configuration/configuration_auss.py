@@ -106,6 +106,16 @@ class AussConfig(PreTrainedConfig):
         "audio_config": AussAudioConfig,
     }
     attribute_map = {"num_hidden_layers": "num_fusion_layers"}
+    # Of all outputs Trainer gathers the logits alone for evaluation.
+    keys_to_ignore_at_inference = [
+        "loss_dict",
+        "class_queries_logits",
+        "masks_queries_logits",
+        "audio_queries",
+        "fused_queries",
+        "hidden_states",
+        "attentions",
+    ]
 
     backbone_config: dict | PreTrainedConfig | None = None
     audio_config: dict | AussAudioConfig | None = None
@@ -145,6 +155,8 @@ class AussConfig(PreTrainedConfig):
         if self.id2label is None and "num_labels" not in kwargs:
             self.id2label = {0: "silent", 1: "sounding"}
             self.label2id = {"silent": 0, "sounding": 1}
+        # AutoModel goes through them to choose between the model with heads and the one without.
+        self.architectures = self.architectures or []
         super().__post_init__(**kwargs)
 
     def validate_strides(self):
@@ -193,6 +205,14 @@ class AussConfig(PreTrainedConfig):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 2 <= self.num_labels <= IGNORED_LABEL:
             raise ValueError(f"num_labels must be 2 to 255, of which 0 is silent, got {self.num_labels}")
+
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs):
+        """As Transformers does; but an installed auss forgets where the file says that code to load it with lies."""
+        if not cls.__module__.startswith("transformers_modules."):
+            # `pipeline` would ask for leave to run the code of `custom_pipelines`, although the task is registered.
+            config_dict = {key: config_dict[key] for key in config_dict if key not in ("auto_map", "custom_pipelines")}
+        return super().from_dict(config_dict, **kwargs)
 
     @classmethod
     def preset_names(cls) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils.generic import is_flash_attention_requested
 
 from ..configuration.configuration_auss import AussConfig
 
@@ -63,13 +64,14 @@ class Attention(nn.Module):
             projection(states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
             for projection, states in ((self.q_proj, queries), (self.k_proj, keys), (self.v_proj, values))
         )  # (B, heads, N or S, head_dim)
-        attention_mask = None
+        implementation, attention_mask = self.config._attn_implementation, None
         if blocked is not None:
+            if is_flash_attention_requested(requested_attention_implementation=implementation):
+                # Flash kernels know padding, but no mask for each query, and would leave it out.
+                implementation = "sdpa"
             attention_mask = torch.zeros(blocked.shape, dtype=query.dtype, device=query.device)
             attention_mask = attention_mask.masked_fill(blocked, torch.finfo(query.dtype).min).unsqueeze(1)
-        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
+        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         output, weights = attend(
             self,
             query,

@@ -4,9 +4,12 @@ import math
 
 import torch
 from torch import nn
-from transformers import AutoBackbone
+from transformers import AutoBackbone, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
 from ..configuration.configuration_auss import AussConfig
+
+logger = logging.get_logger(__name__)
 
 
 def resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -43,6 +46,32 @@ class UpsamplingStep(nn.Module):
         return maps + nn.functional.gelu(self.norm(self.refine(maps)))
 
 
+def usable_attention(backbone: PreTrainedModel, requested: str) -> str:
+    """`requested`, if `backbone` supports that attention implementation, or else the one that it has."""
+    try:
+        return backbone.get_correct_attn_implementation(requested, is_init_check=True)
+    except (ValueError, ImportError) as error:
+        # Without sdpa there is no attention to speak of: a ResNet or ConvNeXt.
+        if backbone._supports_sdpa:
+            logger.warning_once(f"The backbone keeps {backbone.config._attn_implementation} attention: {error}")
+        return backbone.config._attn_implementation
+
+
+def build_backbone(config: PreTrainedConfig) -> PreTrainedModel:
+    """
+    Any `AutoBackbone`, with the attention implementation that `config` asks for if it supports that one.
+
+    Transformers writes the implementation asked of a model into the configurations of its parts too, and a backbone
+    that does not support it would refuse to be built.
+    """
+    requested = config._attn_implementation
+    config._attn_implementation = None
+    backbone = AutoBackbone.from_config(config)
+    if requested is not None:
+        config._attn_implementation = usable_attention(backbone, requested)
+    return backbone
+
+
 class ImageEmbeddingExtractor(nn.Module):
     """
     Any `AutoBackbone`, whose last map is f_ori, and a pyramid upsampled from it.
@@ -54,7 +83,7 @@ class ImageEmbeddingExtractor(nn.Module):
     def __init__(self, config: AussConfig):
         super().__init__()
         self.strides = (*config.feature_strides, config.mask_stride)
-        self.backbone = AutoBackbone.from_config(config.backbone_config)
+        self.backbone = build_backbone(config.backbone_config)
         *lateral_channels, top_channels = self.backbone.channels
         self.top_projection = projection(top_channels, config.hidden_size)
         self.lateral_projections = nn.ModuleList(

@@ -2,72 +2,23 @@
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
-from transformers import initialization as init
-from transformers.utils import logging
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs, logging
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
-from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
-from .attention import Attention
 from .audio_encoder import VGGish
-from .audio_queries import AudioQueryGenerator, FrameConditioner, SpaceProjector, spread_frames
-from .fusion_decoder import FusionBlock, FusionDecoder
+from .audio_queries import AudioQueryGenerator, FrameConditioner, spread_frames
+from .fusion_decoder import FusionDecoder
 from .image_embedding import ImageEmbeddingExtractor
 from .loss import AussLoss
 from .outputs import AussModelOutput, AussSegmentationOutput
+from .pretrained_model import AussPreTrainedModel
 from .query_losses import confidence_threshold
 from .semantic_inference import semantic_scores
 
 logger = logging.get_logger(__name__)
-
-
-class AussPreTrainedModel(PreTrainedModel):
-    """Weight initialisation, loading and saving."""
-
-    config: AussConfig
-    config_class = AussConfig
-    base_model_prefix = "auss"
-    main_input_name = "pixel_values"
-    input_modalities = ("video", "audio")
-    supports_gradient_checkpointing = True
-    _no_split_modules = ["FusionBlock", "DependencyCatcherLayer"]
-    _supports_sdpa = True
-    _supports_attention_backend = True
-    _can_record_outputs = {
-        "hidden_states": FusionBlock,
-        "attentions": OutputRecorder(Attention, index=1, layer_name="masked_attention"),
-    }
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module):
-        """Xavier for projections as in [5], He for the convolutions of a VGGish trained from scratch."""
-        if isinstance(module, nn.Linear):
-            init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                init.zeros_(module.bias)
-        elif isinstance(module, nn.Conv2d):
-            init.kaiming_normal_(module.weight, nonlinearity="relu")
-            if module.bias is not None:
-                init.zeros_(module.bias)
-        elif isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d)):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-                init.zeros_(module.running_mean)
-                init.ones_(module.running_var)
-                init.zeros_(module.num_batches_tracked)
-        elif isinstance(module, SpaceProjector):
-            if module.number_projector is not None:
-                init.normal_(module.number_projector, std=module.number_projector.shape[1] ** -0.5)
-            if module.query_embedding is not None:
-                init.normal_(module.query_embedding, std=self.config.initializer_range)
-        elif isinstance(module, FusionDecoder):
-            # The product of Eq. 12 sums e terms of unit scale: mask logits shall start near 0, not near sqrt(e).
-            init.xavier_uniform_(module.mask_head.weight, gain=module.mask_head.in_features**-0.5)
-            init.normal_(module.level_embedding)
-            if module.query_position_embedding is not None:
-                init.normal_(module.query_position_embedding)
 
 
 def check_inputs(
@@ -156,6 +107,13 @@ class AussModel(AussPreTrainedModel):
         self.fusion_decoder = FusionDecoder(config)
         self.post_init()
 
+    def get_input_embeddings(self) -> nn.Module | None:
+        """W_2 of Eq. 1, where features become queries: what a token embedding is to a language model."""
+        return self.audio_query_generator.space_projector.channel_projector
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.audio_query_generator.space_projector.channel_projector = value
+
     def audio_features(
         self, input_features: torch.Tensor, input_features_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -209,7 +167,7 @@ class AussModel(AussPreTrainedModel):
         input_features_mask: torch.Tensor | None = None,
         frame_examples: torch.Tensor | None = None,
         frame_queries: torch.Tensor | None = None,
-        **kwargs,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> AussModelOutput:
         """
         Args:
@@ -278,7 +236,7 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         frame_examples: torch.Tensor | None = None,
         output_masks_queries_logits: bool = False,
         frame_queries: torch.Tensor | None = None,
-        **kwargs,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> AussSegmentationOutput:
         """
         Args:
@@ -329,4 +287,4 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         )
 
 
-__all__ = ["AussForAudioVisualSegmentation", "AussModel", "AussPreTrainedModel"]
+__all__ = ["AussForAudioVisualSegmentation", "AussModel"]

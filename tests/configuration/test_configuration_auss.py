@@ -7,6 +7,7 @@ import pytest
 from transformers import AutoConfig, ResNetConfig, SwinConfig
 
 from auss.configuration.configuration_auss import PRESETS_FOLDER, AussAudioConfig, AussConfig
+from auss.modeling_auss.outputs import AussSegmentationOutput
 
 # What Transformers' backbone configurations take beside their declared fields.
 BACKBONE_KEYS = {"out_features", "out_indices", "use_pretrained_backbone"}
@@ -200,3 +201,8 @@ def test_auto_config_knows_the_type(tmp_path):
     AussConfig(num_queries=7).save_pretrained(tmp_path)
     loaded = AutoConfig.from_pretrained(tmp_path)
     assert isinstance(loaded, AussConfig) and loaded.num_queries == 7
+
+
+def test_trainer_gathers_the_logits_alone(make_config):
+    fields = AussSegmentationOutput.__dataclass_fields__.keys()
+    assert fields - set(make_config().keys_to_ignore_at_inference) == {"loss", "logits"}

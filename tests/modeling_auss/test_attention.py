@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from auss.modeling_auss.attention import Attention, FeedForward
+from auss.modeling_auss.attention import Attention, FeedForward, eager_attention_forward
 
 IMPLEMENTATIONS = ("eager", "sdpa")
 
@@ -120,3 +121,22 @@ def test_feed_forward_is_two_layers_with_a_relu(make_config):
     assert hidden.shape[-1] == 24
     expected = hidden @ feed_forward.contract.weight.T + feed_forward.contract.bias
     torch.testing.assert_close(feed_forward(states), expected, rtol=0, atol=1e-5)
+
+
+def test_flash_kernels_get_no_mask_they_would_leave_out(make_config, monkeypatch):
+    called_with = []
+
+    def flash(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+        called_with.append(attention_mask)
+        return eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout)
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._local_mapping, "flash_attention_2", flash)
+    attention = make_attention(make_config, "flash_attention_2")
+    queries = torch.randn(2, 4, 16)
+    blocked = torch.rand(2, 4, 4) > 0.5
+    blocked[..., 0] = False
+    for mask in (None, blocked):
+        output, _ = attention(queries, queries, queries, mask)
+        expected = literal_attention(attention, queries, queries, queries, mask)
+        torch.testing.assert_close(output, expected, rtol=0, atol=1e-5)
+    assert called_with == [None]

@@ -1,0 +1,86 @@
+"""What both models share: how weights start, and which attention implementations there are."""
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils.output_capturing import OutputRecorder
+
+from ..configuration.configuration_auss import AussConfig
+from ..hub.repository import RepositoryMixin
+from .attention import Attention
+from .audio_queries import SpaceProjector
+from .fusion_decoder import FusionBlock, FusionDecoder
+from .image_embedding import usable_attention
+
+
+class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
+    """Weight initialisation, loading and saving, and the choice of an attention implementation."""
+
+    config: AussConfig
+    config_class = AussConfig
+    base_model_prefix = "auss"
+    main_input_name = "pixel_values"
+    input_modalities = ("video", "audio")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["FusionBlock", "DependencyCatcherLayer"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+    _can_record_outputs = {
+        "hidden_states": FusionBlock,
+        "attentions": OutputRecorder(Attention, index=1, layer_name="masked_attention"),
+    }
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        """Xavier for projections as in [5], He for the convolutions of a VGGish trained from scratch."""
+        if isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d)):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                init.zeros_(module.running_mean)
+                init.ones_(module.running_var)
+                init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, SpaceProjector):
+            if module.number_projector is not None:
+                init.normal_(module.number_projector, std=module.number_projector.shape[1] ** -0.5)
+            if module.query_embedding is not None:
+                init.normal_(module.query_embedding, std=self.config.initializer_range)
+        elif isinstance(module, FusionDecoder):
+            # The product of Eq. 12 sums e terms of unit scale: mask logits shall start near 0, not near sqrt(e).
+            init.xavier_uniform_(module.mask_head.weight, gain=module.mask_head.in_features**-0.5)
+            init.normal_(module.level_embedding)
+            if module.query_position_embedding is not None:
+                init.normal_(module.query_position_embedding)
+
+    def set_attn_implementation(self, attn_implementation: str | dict, allow_all_kernels: bool = False) -> None:
+        """
+        As in Transformers, but that a plain string reaches only parts that support it: a ResNet refuses even "sdpa".
+
+        Args:
+            attn_implementation: `"eager"`, `"sdpa"`, `"flash_attention_2"` or another flash kernel; or a dict of them,
+                `""` for this model's own attention, `"backbone_config"` for the backbone's. Under flash kernels masked
+                attention (Eq. 8) stays on sdpa, since they take no mask for each query.
+            allow_all_kernels: also those of unverified repositories.
+
+        Raises:
+            ValueError: an unknown or, here, impossible implementation.
+            ImportError: a flash kernel that is not installed.
+        """
+        if isinstance(attn_implementation, str):
+            backbone = self.base_model.image_embedding_extractor.backbone
+            attn_implementation = dict.fromkeys(("", *self.config.sub_configs), attn_implementation)
+            attn_implementation["backbone_config"] = usable_attention(backbone, attn_implementation[""])
+        super().set_attn_implementation(attn_implementation, allow_all_kernels)
+
+
+__all__ = ["AussPreTrainedModel"]
