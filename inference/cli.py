@@ -17,6 +17,7 @@ COMMANDS = {
     "train": ("train.train", "train a model"),
     "evaluate": ("train.evaluate", "score a model by the AVSBench protocol"),
     "reproduce": ("train.reproduce", "train and test the rows of a table of the paper"),
+    "figures": ("train.figures", "draw what a model segments, and its queries by t-SNE"),
     "presets": ("inference.presets", "list the shipped networks and what they cost"),
     "convert-vggish": ("train.convert_vggish", "turn the public VGGish weights into safetensors"),
     "demo": ("inference.demo", "make a data set, train on it, evaluate, and segment a video"),
