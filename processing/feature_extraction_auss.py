@@ -9,11 +9,12 @@ from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.utils import PaddingStrategy, TensorType
 
+from ..hub.repository import PartRepositoryMixin
 from .log_mel import LOG_OFFSET, NUM_EXAMPLE_FRAMES, NUM_MEL_BINS, SAMPLING_RATE, log_mel_examples
 from .waveforms import list_of_waveforms, resample, sampling_rates, to_mono
 
 
-class AussFeatureExtractor(SequenceFeatureExtractor):
+class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
     """Turns waveforms into log-mel examples of 0.96 s: 16 kHz mono, 96 frames of 10 ms by 64 mel bands.
 
     Args:

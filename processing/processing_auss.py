@@ -7,12 +7,13 @@ import torch
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 
+from ..hub.repository import RepositoryMixin
 from .post_processing_auss import DEFAULT_THRESHOLD, post_process_audio_visual_segmentation
 from .video_frames import list_of_videos
 from .waveforms import list_of_waveforms
 
 
-class AussProcessor(ProcessorMixin):
+class AussProcessor(RepositoryMixin, ProcessorMixin):
     """Joins an `AussFeatureExtractor` for the sound and an `AussVideoProcessor` for the frames.
 
     Args:

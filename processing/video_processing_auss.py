@@ -14,12 +14,13 @@ from transformers.processing_utils import Unpack, VideosKwargs
 from transformers.utils import TensorType, logging
 from transformers.video_processing_utils import BaseVideoProcessor
 
+from ..hub.repository import PartRepositoryMixin
 from .video_frames import clip_to_tensor, list_of_videos
 
 logger = logging.get_logger(__name__)
 
 
-class AussVideoProcessor(BaseVideoProcessor):
+class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
     """Resizes, rescales and normalises frames.
 
     The constructor takes what every video processor of Transformers takes. The defaults here: 224 x 224 pixels, by

@@ -1,0 +1,218 @@
+"""Saving and pushing whole repositories: what the models, the processors and the pipeline inherit.
+
+Transformers' own way, `register_for_auto_class`, copies a class's file as it is, which fails for files that import
+across folders, and adds neither the pipeline nor a card.
+"""
+
+import filecmp
+import json
+import os
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from huggingface_hub import CommitInfo, HfApi
+from huggingface_hub.errors import RemoteEntryNotFoundError
+
+from .flat_code import write_code
+from .model_card import CARD_FILE, TASK, is_untouched, write_card
+
+# Which class of which code file answers each Auto class, as the `auto_map` of a saved configuration says it.
+CONFIG_CLASS = {"AutoConfig": "configuration_auss.AussConfig"}
+MODELING_FILE = "modeling_auss"
+PROCESSOR_CLASSES = {
+    "AutoProcessor": "processing_auss.AussProcessor",
+    "AutoFeatureExtractor": "feature_extraction_auss.AussFeatureExtractor",
+    "AutoVideoProcessor": "video_processing_auss.AussVideoProcessor",
+}
+# How `pipeline` finds the task in config.json. `pt` must be a name that Transformers itself has.
+CUSTOM_PIPELINES = {
+    TASK: {"impl": "pipeline.AudioVisualSegmentationPipeline", "pt": ["AutoModel"], "type": "multimodal"}
+}
+MODEL_FILE = "config.json"
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
+# Arguments of `save_pretrained` that only say how to push.
+PUSH_ARGUMENTS = (
+    "repo_id",
+    "commit_message",
+    "commit_description",
+    "private",
+    "token",
+    "revision",
+    "create_pr",
+    "tags",
+)
+
+
+def is_first_process() -> bool:
+    distributed = torch.distributed
+    return not (distributed.is_available() and distributed.is_initialized() and distributed.get_rank() > 0)
+
+
+def model_of(saved: object) -> object:
+    """A pipeline's model; anything else itself."""
+    return getattr(saved, "model", saved)
+
+
+def model_class(saved: object) -> str | None:
+    """The class to load a saved model with, "file.Class": its own, or the first of its bases that auss defines.
+
+    None for processors.
+    """
+    for cls in type(model_of(saved)).__mro__:
+        if cls.__module__.rpartition(".")[2] == MODELING_FILE:
+            return f"{MODELING_FILE}.{cls.__name__}"
+    return None
+
+
+def edit_json(file: Path, values: dict[str, Any], parts: tuple[str, ...] = ()) -> None:
+    """Sets top-level values in a JSON file, and in those of its top-level dictionaries that `parts` names."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    for part in (content, *(content[name] for name in parts if name in content)):
+        part.update(values)
+    file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_auto_map(folder: Path, saved: object) -> None:
+    """Says in the configurations in `folder` which code files to load them with; `saved` is what was saved there."""
+    model = model_class(saved)
+    if model and (folder / MODEL_FILE).is_file():
+        auto_map = {**CONFIG_CLASS, "AutoModel": model, **PROCESSOR_CLASSES}
+        edit_json(folder / MODEL_FILE, {"auto_map": auto_map, "custom_pipelines": CUSTOM_PIPELINES})
+    for name in PROCESSOR_FILES:
+        if (folder / name).is_file():
+            edit_json(folder / name, {"auto_map": PROCESSOR_CLASSES}, parts=("feature_extractor", "video_processor"))
+
+
+def origin(saved: object, folder: Path) -> Path | None:
+    """The folder that a saved model was loaded from, if its weights there are still those now in `folder`.
+
+    What was measured of the weights there is true of these too; after more training it would not be.
+    """
+    name = getattr(model_of(saved), "name_or_path", "")
+    weights = sorted(path.name for path in folder.glob("*.safetensors"))
+    if not name or not weights or not Path(name).is_dir():
+        return None
+    source = Path(name)
+    same, _, _ = filecmp.cmpfiles(source, folder, weights, shallow=False)
+    return source if sorted(same) == weights else None
+
+
+def remote_card(api: HfApi, repo_id: str, token: bool | str | None, revision: str | None) -> str | None:
+    """The text of the repository's model card, None if it has none."""
+    try:
+        return Path(api.hf_hub_download(repo_id, CARD_FILE, token=token, revision=revision)).read_text(
+            encoding="utf-8"
+        )
+    except RemoteEntryNotFoundError:
+        return None
+
+
+def choose_card(folder: Path, saved: object, repo_id: str, remote: str | None, tags: list[str] | None) -> None:
+    """Leaves in `folder`, about to be pushed, the card to push: none where the repository's own shall stay."""
+    card = folder / CARD_FILE
+    if not card.is_file():  # an adapter's
+        return
+    if remote is not None and not (model_class(saved) and is_untouched(remote)):
+        card.unlink()
+        return
+    source = origin(saved, folder)
+    if source is not None and (source / CARD_FILE).is_file():
+        shutil.copyfile(source / CARD_FILE, card)
+    tags = [*(getattr(model_of(saved), "model_tags", None) or ()), *(tags or ())]
+    write_card(folder, repo_id, tags, source)
+
+
+def write_repository(folder: Path, saved: object) -> None:
+    """Completes what Transformers saved of a model or of processors in `folder`; of an adapter, nothing."""
+    if not any((folder / name).is_file() for name in (MODEL_FILE, *PROCESSOR_FILES)):
+        return
+    write_code(folder)
+    write_auto_map(folder, saved)
+    # Processors know nothing of a model that lies beside them: where there is a card, they leave it.
+    if model_class(saved) or not (folder / CARD_FILE).exists():
+        write_card(folder, results=origin(saved, folder))
+
+
+class RepositoryMixin:
+    """Makes `save_pretrained` and `push_to_hub` write what loads without auss: code, `auto_map` and a model card."""
+
+    @classmethod
+    def register_for_auto_class(cls, *args, **kwargs) -> None:
+        """Does nothing: the code is saved in any case, and Transformers' own way of it would fail."""
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *, push_to_hub: bool = False, **kwargs):
+        """Saves to a folder as Transformers does, and beside it the code files and a model card.
+
+        Args:
+            save_directory: the folder, made if missing. A README.md that somebody wrote or edited stays as it is.
+            push_to_hub: also do `push_to_hub`, to the repository `repo_id` or else one of the folder's name.
+            kwargs: further arguments of Transformers' `save_pretrained` and of `push_to_hub`.
+        """
+        push_arguments = {name: kwargs.pop(name) for name in PUSH_ARGUMENTS if name in kwargs}
+        folder = Path(save_directory)
+        saved = self._save_itself(folder, **kwargs)
+        if kwargs.get("is_main_process", True) and is_first_process():
+            write_repository(folder, self)
+            if push_to_hub:
+                self.push_to_hub(push_arguments.pop("repo_id", folder.resolve().name), **push_arguments)
+        return saved
+
+    def _save_itself(self, folder: Path, **kwargs):
+        """What Transformers does; a pipeline's own does too little."""
+        return super().save_pretrained(folder, **kwargs)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str | None = None,
+        commit_description: str | None = None,
+        private: bool | None = None,
+        token: bool | str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        max_shard_size: int | str | None = "50GB",
+        tags: list[str] | None = None,
+    ) -> CommitInfo:
+        """Uploads what `save_pretrained` writes to a repository on the Hub, made if missing, in one commit.
+
+        The arguments are Transformers'. The model card is renewed unless somebody has edited it there. A card that
+        somebody wrote in the folder that the model was loaded from comes along, if the Hub has none.
+
+        Raises:
+            huggingface_hub.errors.HfHubHTTPError: the Hub refuses, for example without a token that may write.
+        """
+        api = HfApi(library_name="auss")
+        repo_id = api.create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
+        if revision is not None and not create_pr and not revision.startswith("refs/pr"):
+            api.create_branch(repo_id, branch=revision, token=token, exist_ok=True)
+        with TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            self.save_pretrained(folder, max_shard_size=max_shard_size)
+            choose_card(folder, self, repo_id, remote_card(api, repo_id, token, revision), tags)
+            return api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=commit_message or f"Upload {type(self).__name__}",
+                commit_description=commit_description,
+                token=token,
+                revision=revision,
+                create_pr=create_pr,
+            )
+
+
+class PartRepositoryMixin(RepositoryMixin):
+    """The same for the parts of a processor, which keep every key of their file."""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], *args, **kwargs):
+        """As Transformers does, but for `auto_map`: it belongs to the file, and is written anew with each."""
+        return super().from_dict(
+            {name: value for name, value in values.items() if name != "auto_map"}, *args, **kwargs
+        )
+
+
+__all__ = ["CUSTOM_PIPELINES", "PROCESSOR_CLASSES", "PartRepositoryMixin", "RepositoryMixin", "write_repository"]

@@ -1,0 +1,243 @@
+"""A Hub on this machine, and an environment of somebody who has not installed auss."""
+
+import base64
+import hashlib
+import json
+import os
+import subprocess
+import sysconfig
+import threading
+import venv
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+
+from auss.inference.pipeline import TASK, AudioVisualSegmentationPipeline
+from auss.processing.feature_extraction_auss import AussFeatureExtractor
+from auss.processing.processing_auss import AussProcessor
+from auss.processing.video_processing_auss import AussVideoProcessor
+
+TOKEN = "hf_stand_in"
+
+
+class StandInHub:
+    """Repositories in memory: for each its commits, oldest first, each a dict of file name -> contents."""
+
+    def __init__(self):
+        self.repositories: dict[str, list[dict[str, bytes]]] = {}
+        self.large_files: dict[str, bytes] = {}
+        self.requests: list[str] = []  # "METHOD path"
+        self.url = ""
+
+    def files(self, repo_id: str, revision: str = "main") -> dict[str, bytes]:
+        commits = self.repositories[repo_id]
+        return commits[-1 if revision == "main" else int(revision, 16)]
+
+    def commit_hash(self, repo_id: str, revision: str = "main") -> str:
+        return f"{len(self.repositories[repo_id]) - 1:040x}" if revision == "main" else revision
+
+    def info(self, repo_id: str, revision: str = "main") -> dict:
+        files = self.files(repo_id, revision)
+        card = ModelCard(files["README.md"].decode()).data if "README.md" in files else None
+        return {
+            "id": repo_id,
+            "sha": self.commit_hash(repo_id, revision),
+            "siblings": [{"rfilename": name} for name in files],
+            "tags": card.tags if card else [],
+            "pipeline_tag": card.pipeline_tag if card else None,
+            "library_name": card.library_name if card else None,
+        }
+
+    def preupload(self, payload: dict) -> dict:
+        """Weights go the way of large files, as the .gitattributes of the real Hub say."""
+        modes = {True: "lfs", False: "regular"}
+        return {
+            "files": [
+                {
+                    "path": file["path"],
+                    "uploadMode": modes[file["path"].endswith(".safetensors")],
+                    "shouldIgnore": False,
+                    "oid": None,
+                }
+                for file in payload["files"]
+            ]
+        }
+
+    def batch(self, payload: dict) -> dict:
+        objects = []
+        for wanted in payload["objects"]:
+            action = {"upload": {"href": f"{self.url}/large-files/{wanted['oid']}"}}
+            objects.append({**wanted, **({} if wanted["oid"] in self.large_files else {"actions": action})})
+        return {"transfer": "basic", "objects": objects}
+
+    def commit(self, repo_id: str, lines: list[dict]) -> dict:
+        files = dict(self.files(repo_id))
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.large_files[value["oid"]]
+                assert len(files[value["path"]]) == value["size"]
+            else:
+                assert line["key"] == "header", line
+        self.repositories[repo_id].append(files)
+        oid = self.commit_hash(repo_id)
+        return {"success": True, "commitOid": oid, "commitUrl": f"{self.url}/{repo_id}/commit/{oid}"}
+
+
+class StandInHandler(BaseHTTPRequestHandler):
+    """What of the Hub's HTTP interface pushing and loading need; see huggingface_hub's hf_api.py."""
+
+    hub: StandInHub
+    protocol_version = "HTTP/1.1"
+    log_message = staticmethod(lambda *_: None)
+
+    def answer(self, content: dict | bytes = b"", status: int = 200, **headers: str) -> None:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def body(self) -> bytes:
+        """The request's, whole or in chunks."""
+        if "Content-Length" in self.headers:
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        chunks = []
+        while size := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
+
+    def parts(self) -> list[str]:
+        path = unquote(urlparse(self.path).path)
+        self.hub.requests.append(f"{self.command} {path}")
+        return path.strip("/").split("/")
+
+    def do_POST(self):
+        parts, body, hub = self.parts(), self.body(), self.hub
+        if parts == ["api", "validate-yaml"]:
+            return self.answer({"errors": [], "warnings": []})
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self.answer(status=401)
+        if parts == ["api", "repos", "create"]:
+            asked = json.loads(body)
+            repo_id = f"{asked['organization']}/{asked['name']}"
+            is_new = hub.repositories.setdefault(repo_id, [{}]) == [{}]
+            return self.answer({"url": f"{hub.url}/{repo_id}"}, status=200 if is_new else 409)
+        if parts[2:] == ["info", "lfs", "objects", "batch"]:
+            return self.answer(hub.batch(json.loads(body)))
+        repo_id, action = "/".join(parts[2:4]), parts[4]
+        if action == "preupload":
+            return self.answer(hub.preupload(json.loads(body)))
+        assert action == "commit", self.path
+        return self.answer(hub.commit(repo_id, [json.loads(line) for line in body.splitlines()]))
+
+    def do_PUT(self):
+        kind, digest = self.parts()
+        body = self.body()
+        assert kind == "large-files" and hashlib.sha256(body).hexdigest() == digest
+        self.hub.large_files[digest] = body
+        self.answer()
+
+    def do_GET(self):
+        parts, hub = self.parts(), self.hub
+        is_interface = parts[:2] == ["api", "models"]
+        repo_id, *rest = ["/".join(parts[2:4]), *parts[4:]] if is_interface else ["/".join(parts[:2]), *parts[2:]]
+        if repo_id not in hub.repositories:
+            return self.answer(status=404, X_Error_Code="RepoNotFound")
+        if is_interface and rest[:1] in ([], ["revision"]):
+            return self.answer(hub.info(repo_id, *rest[1:]))
+        if is_interface or rest[0] != "resolve":
+            return self.answer(status=404, X_Error_Code="EntryNotFound")
+        revision, name = rest[1], "/".join(rest[2:])
+        commit = {"X_Repo_Commit": hub.commit_hash(repo_id, revision)}
+        content = hub.files(repo_id, revision).get(name)
+        if content is None:
+            return self.answer(status=404, X_Error_Code="EntryNotFound", **commit)
+        return self.answer(content, ETag=f'"{hashlib.sha256(content).hexdigest()}"', **commit)
+
+    do_HEAD = do_GET
+
+
+@pytest.fixture
+def hub():
+    """A `StandInHub` that listens on this machine; writing needs the token `TOKEN`."""
+    hub = StandInHub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (StandInHandler,), {"hub": hub}))
+    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield hub
+    server.shutdown()
+    server.server_close()
+
+
+class Stranger:
+    """An environment with all that auss needs, but without auss."""
+
+    def __init__(self, folder: Path):
+        venv.create(folder / "venv", with_pip=False)
+        self.python = folder / "venv" / "bin" / "python"
+        # Links to what is installed here. Not the folder that it is installed in: auss may be in there too, or be
+        # found through a .pth file, which Python follows in its own folder.
+        installed = Path(sysconfig.get_path("purelib"))
+        links = folder / "dependencies"
+        links.mkdir()
+        for path in installed.iterdir():
+            if "auss" not in path.name.lower() and path.suffix != ".pth":
+                (links / path.name).symlink_to(path)
+        (site_packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
+        (site_packages / "dependencies.pth").write_text(f"{links}\n")
+
+    def run(self, program: str, folder: Path, **environment: str) -> str:
+        """What the program prints; its caches are in `folder`, which is its working directory too."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHONPATH", "HF_"))}
+        threads = str(torch.get_num_threads())  # or sums would be rounded in another order
+        done = subprocess.run(
+            [str(self.python), "-c", program],
+            env={**inherited, "OMP_NUM_THREADS": threads, "HF_HOME": str(folder / "cache"), **environment},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory):
+    return Stranger(tmp_path_factory.mktemp("stranger"))
+
+
+@pytest.fixture
+def processor():
+    return AussProcessor(
+        feature_extractor=AussFeatureExtractor(),
+        video_processor=AussVideoProcessor(size={"height": 32, "width": 32}),
+    )
+
+
+@pytest.fixture
+def segmenter(tiny_model, processor):
+    return AudioVisualSegmentationPipeline(model=tiny_model, processor=processor, task=TASK, device=-1)
+
+
+@pytest.fixture
+def clip():
+    """Frames and sound of two seconds, as the pipeline takes them."""
+    random = np.random.default_rng(0)
+    return {
+        "frames": random.integers(0, 255, (4, 24, 32, 3), dtype=np.uint8),
+        "audio": random.normal(0, 0.1, 32_000).astype(np.float32),
+        "sampling_rate": 16_000,
+    }

@@ -1,0 +1,95 @@
+"""The code files of a repository: everything that is needed, all in one folder, nothing else changed."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import auss
+from auss.hub import flat_code
+from auss.hub.flat_code import code_files, flatten, relative_imports, write_code
+from auss.hub.model_card import REQUIREMENTS, TIMM_REQUIREMENT
+
+ROOT = Path(auss.__file__).parent
+# The distribution that has a module, where their names differ.
+DISTRIBUTIONS = {"PIL": "pillow"}
+# These come with transformers.
+WITH_TRANSFORMERS = {"huggingface_hub", "safetensors", "tqdm"}
+
+
+def imported_modules(file):
+    """The modules of other packages that a file imports, also within functions."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.partition(".")[0]
+
+
+def test_models_processors_and_pipeline_are_there_and_the_command_line_is_not():
+    files = code_files()
+    assert {"configuration_auss.py", "modeling_auss.py", "processing_auss.py", "pipeline.py"} <= files.keys()
+    assert {"feature_extraction_auss.py", "video_processing_auss.py", "repository.py"} <= files.keys()
+    assert not {"cli.py", "drawing.py", "train.py", "__init__.py"} & files.keys()
+    assert all(files[name].name == name and files[name].is_relative_to(ROOT.resolve()) for name in files)
+
+
+def test_every_import_of_a_flat_file_lies_beside_it(tmp_path):
+    write_code(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(code_files())
+    for path in tmp_path.iterdir():
+        assert {found.parent for found in relative_imports(path)} <= {tmp_path}
+        # The loader of Transformers looks for imports by this expression and takes what it finds for a file's name.
+        names = re.findall(r"^\s*from\s+\.(\S+)\s+import", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert set(names) == {found.stem for found in relative_imports(path)}
+
+
+def test_flat_code_is_flattened_to_itself_and_finds_itself_whole(tmp_path, monkeypatch):
+    write_code(tmp_path / ".")
+    monkeypatch.setattr(flat_code, "__file__", str(tmp_path / "flat_code.py"))
+    again = code_files.__wrapped__()
+    assert list(again) == list(code_files())
+    assert all(path.parent == tmp_path.resolve() for path in again.values())
+    assert all(
+        flatten(path.read_text(encoding="utf-8")) == path.read_text(encoding="utf-8") for path in again.values()
+    )
+
+
+def test_only_imports_across_folders_are_rewritten():
+    source = '"""from ..a.b, as text"""\nfrom ..a.b import C\nfrom .d import E\nimport numpy\n\n\ndef f():\n'
+    source += "    from ..g.h import (\n        I,\n    )\n"
+    flat = '"""from ..a.b, as text"""\nfrom .b import C\nfrom .d import E\nimport numpy\n\n\ndef f():\n'
+    assert flatten(source) == flat + "    from .h import (\n        I,\n    )\n"
+    for name, file in code_files().items():
+        before, after = file.read_text(encoding="utf-8").splitlines(), flatten(file.read_text(encoding="utf-8"))
+        changed = [new for old, new in zip(before, after.splitlines(), strict=True) if old != new]
+        assert all(re.fullmatch(r"\s*from \.\w+ import .*", line) for line in changed), name
+
+
+def test_the_card_requires_what_the_code_imports_as_auss_does():
+    imported = {module for file in code_files().values() for module in imported_modules(file)}
+    others = imported - sys.stdlib_module_names - WITH_TRANSFORMERS
+    required = {re.match(r"[\w-]+", requirement).group(): requirement for requirement in REQUIREMENTS}
+    # Transformers' video processors need torchvision, whether or not a file of ours names it.
+    assert {DISTRIBUTIONS.get(module, module) for module in others} | {"torchvision"} == required.keys()
+    setup = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    for requirement in (*REQUIREMENTS, TIMM_REQUIREMENT):
+        assert re.search(rf"^    {re.escape(requirement)}(;.*)?$", setup, flags=re.MULTILINE), requirement
+
+
+@pytest.mark.parametrize("line", ["from . import beside", "from .nowhere import X", "from .. import __version__"])
+def test_what_no_flat_folder_can_have_is_refused(tmp_path, line):
+    (tmp_path / "file.py").write_text(f"import os\n{line}\n")
+    with pytest.raises(ValueError, match=f"file.py, line 2: a model repository takes files .* got `{line}`"):
+        relative_imports(tmp_path / "file.py")
+
+
+def test_files_of_one_name_are_refused(tmp_path, monkeypatch):
+    for folder, source in (("hub", "from ..a.x import X\nfrom ..b.x import Y\n"), ("a", ""), ("b", "")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / ("x.py" if source == "" else "flat_code.py")).write_text(source)
+    monkeypatch.setattr(flat_code, "__file__", str(tmp_path / "hub" / "flat_code.py"))
+    with pytest.raises(ValueError, match=r"one folder, but .*x\.py and .*x\.py have the same name"):
+        code_files.__wrapped__()

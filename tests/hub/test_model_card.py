@@ -1,0 +1,117 @@
+"""The model card: what it says, what it keeps to itself, and whose it is."""
+
+import json
+
+import pytest
+from huggingface_hub import ModelCard
+
+from auss.hub.model_card import CARD_FILE, is_untouched, requirements, write_card
+
+ARGUMENTS = {"data": "/home/me/secret", "name": "s4", "steps": 400, "batch_size": 16, "image_size": 112}
+HISTORY = [{"step": 1, "losses": {}}, {"step": 400, "validation_M_J": 0.5, "validation_M_F": 0.625}]
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_config):
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    tiny_config.architectures = ["AussForAudioVisualSegmentation"]
+    tiny_config.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def trained(folder):
+    (folder / "arguments.json").write_text(json.dumps({**ARGUMENTS, "preset": "auss-demo"}))
+    (folder / "history.json").write_text(json.dumps(HISTORY))
+    return folder
+
+
+def evaluate(folder, sound="own", jaccard=0.72725, **values):
+    (folder / "evaluation").mkdir(exist_ok=True)
+    result = {"data": "/home/me/secret", "name": "s4", "split": "test", "sound": sound, "M_J": jaccard, "M_F": 0.85}
+    (folder / "evaluation" / f"s4-test-{sound}.json").write_text(json.dumps({**result, **values}))
+
+
+def read(folder):
+    return (folder / CARD_FILE).read_text(encoding="utf-8")
+
+
+def test_a_card_without_known_figures(folder):
+    write_card(folder)
+    card = ModelCard(read(folder))
+    assert card.data.pipeline_tag == "audio-visual-segmentation" and card.data.library_name == "transformers"
+    assert card.data.license == "apache-2.0" and {"audio-visual-segmentation", "auss"} <= set(card.data.tags)
+    assert card.data.eval_results is None and "Results" not in card.text and "trained on" not in card.text
+    assert 'pipeline("audio-visual-segmentation", model="my-model", trust_remote_code=True)' in card.text
+    assert "| labels | silent, sounding |" in card.text and "| backbone | resnet |" in card.text
+
+
+def test_a_trained_models_card_tells_the_validation_until_it_is_evaluated(trained):
+    write_card(trained)
+    (jaccard, f_score) = ModelCard(read(trained)).data.eval_results
+    assert (jaccard.metric_type, jaccard.metric_value, jaccard.dataset_split) == ("M_J", 0.5, "val")
+    assert (f_score.metric_type, f_score.metric_value) == ("M_F", 0.625)
+    assert "| steps | 400 of 16 clips |" in read(trained) and "| preset | auss-demo |" in read(trained)
+
+    evaluate(trained)
+    evaluate(trained, "swapped", 0.09)
+    write_card(trained, "someone/else", tags=["mine"])
+    card = ModelCard(read(trained))
+    assert [result.metric_value for result in card.data.eval_results] == [0.7272, 0.85]
+    assert {result.dataset_split for result in card.data.eval_results} == {"test"} and "mine" in card.data.tags
+    assert "| test | own | 0.727 | 0.850 |" in card.text and "| test | swapped | 0.090 | 0.850 |" in card.text
+    assert 'model="someone/else"' in card.text and card.data.model_name == "else"
+
+
+def test_the_data_are_named_and_their_place_is_not(trained, tmp_path):
+    evaluate(trained)
+    write_card(trained)
+    assert "data in the layout of AVSBench S4" in read(trained) and "secret" not in read(trained)
+    (tmp_path / "annotations.json").write_text("{}")
+    (trained / "arguments.json").write_text(json.dumps({**ARGUMENTS, "data": str(tmp_path), "name": "ms3"}))
+    write_card(trained)
+    assert "| trained on | clips composed by `auss compose`, in the layout of AVSBench MS3 |" in read(trained)
+
+
+def test_figures_may_lie_elsewhere(trained, tmp_path):
+    (trained / "arguments.json").rename(tmp_path / "arguments.json")
+    (trained / "history.json").rename(tmp_path / "history.json")
+    write_card(trained, results=tmp_path)
+    assert "| data in the layout of AVSBench S4 | val | own | 0.500 | 0.625 |" in read(trained)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"name": "s4"}'])
+def test_other_files_of_these_names_are_passed_over(folder, content):
+    (folder / "arguments.json").write_text(content)
+    (folder / "history.json").write_text("{")
+    (folder / "evaluation").mkdir()
+    (folder / "evaluation" / "mine.json").write_text(content)
+    write_card(folder)
+    assert "Results" not in read(folder) and "trained on" not in read(folder)
+
+
+def test_an_edited_card_stays_as_it_is(trained):
+    write_card(trained)
+    assert is_untouched(read(trained))
+    for edited in ("# My own\n", read(trained).replace("Apache 2.0", "MIT"), read(trained) + "More.\n", ""):
+        (trained / CARD_FILE).write_text(edited, encoding="utf-8")
+        write_card(trained, "another/name")
+        assert read(trained) == edited and not is_untouched(edited)
+
+
+def test_the_example_fits_what_is_there(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["AussModel"]}))
+    write_card(folder)
+    assert 'AutoModel.from_pretrained("my-model", trust_remote_code=True)' in read(folder)
+    (folder / "config.json").unlink()
+    write_card(folder)
+    card = ModelCard(read(folder))
+    assert 'AutoProcessor.from_pretrained("my-model", trust_remote_code=True)' in card.text
+    assert card.data.pipeline_tag is None and "## Model" not in card.text
+
+
+def test_timm_is_required_where_the_backbone_is_of_timm():
+    assert not any(package.startswith("timm") for package in requirements({"backbone_config": {"model_type": "swin"}}))
+    assert requirements({"backbone_config": {"model_type": "timm_backbone"}})[-1].startswith("timm>=")

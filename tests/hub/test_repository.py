@@ -1,0 +1,254 @@
+"""What is saved and pushed is whole, and costs those who have auss no question."""
+
+import json
+import pickle
+import socket
+
+import pytest
+import torch
+import transformers
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoProcessor, AutoVideoProcessor
+
+import auss
+from auss.hub import repository
+from auss.hub.flat_code import code_files
+from auss.hub.model_card import CARD_FILE, is_untouched
+
+TASK = "audio-visual-segmentation"
+HEADS = "modeling_auss.AussForAudioVisualSegmentation"
+
+
+class OwnModel(auss.AussForAudioVisualSegmentation):
+    """A user's, in a file of the user's own."""
+
+
+@pytest.fixture(autouse=True)
+def no_questions(monkeypatch):
+    """Transformers asks at the keyboard whether code may be run."""
+
+    def refuse(question):
+        raise AssertionError(f"asked: {question}")
+
+    monkeypatch.setattr("builtins.input", refuse)
+
+
+def read_json(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def save_figures(folder, data="/nowhere"):
+    """As if `auss train` had run."""
+    arguments = {"data": data, "name": "s4", "steps": 1, "batch_size": 1, "image_size": 32}
+    (folder / "arguments.json").write_text(json.dumps(arguments))
+    (folder / "history.json").write_text(json.dumps([{"step": 1, "validation_M_J": 0.5, "validation_M_F": 0.75}]))
+
+
+def test_a_pipeline_saves_model_processor_code_and_card(segmenter, tmp_path):
+    segmenter.save_pretrained(tmp_path)
+    saved = {path.name for path in tmp_path.iterdir()}
+    assert saved == {"config.json", "model.safetensors", "processor_config.json", CARD_FILE, *code_files()}
+    config, processor = read_json(tmp_path / "config.json"), read_json(tmp_path / "processor_config.json")
+    assert config["auto_map"]["AutoConfig"] == "configuration_auss.AussConfig"
+    assert config["auto_map"]["AutoModel"] == HEADS
+    assert config["custom_pipelines"][TASK]["impl"] == "pipeline.AudioVisualSegmentationPipeline"
+    for name, part in (("AutoProcessor", processor), ("AutoFeatureExtractor", processor["feature_extractor"])):
+        assert part["auto_map"][name] == config["auto_map"][name]
+    assert processor["video_processor"]["auto_map"]["AutoVideoProcessor"] == config["auto_map"]["AutoVideoProcessor"]
+
+
+def test_every_class_that_is_named_is_in_its_file():
+    references = [*repository.CONFIG_CLASS.values(), *repository.PROCESSOR_CLASSES.values(), HEADS]
+    references += [pipeline["impl"] for pipeline in repository.CUSTOM_PIPELINES.values()]
+    for reference in references:
+        file, name = reference.split(".")
+        assert f"\nclass {name}(" in code_files()[f"{file}.py"].read_text(encoding="utf-8")
+    for pipeline in repository.CUSTOM_PIPELINES.values():
+        assert all(hasattr(transformers, name) for name in pipeline["pt"])
+
+
+def test_auto_model_names_the_class_that_was_saved(tiny_model, tiny_config, tmp_path):
+    tiny_model.auss.save_pretrained(tmp_path / "base")
+    assert read_json(tmp_path / "base" / "config.json")["auto_map"]["AutoModel"] == "modeling_auss.AussModel"
+    auss.AussForAudioVisualSegmentation.from_pretrained(tmp_path / "base").save_pretrained(tmp_path / "heads")
+    assert read_json(tmp_path / "heads" / "config.json")["auto_map"]["AutoModel"] == HEADS
+    OwnModel(tiny_config).save_pretrained(tmp_path / "own")
+    assert read_json(tmp_path / "own" / "config.json")["auto_map"]["AutoModel"] == HEADS
+
+
+@pytest.mark.parametrize("trust_remote_code", [None, False, True])
+def test_installed_classes_load_it_without_being_asked(segmenter, clip, tmp_path, trust_remote_code):
+    segmenter.save_pretrained(tmp_path)
+    for auto_class, expected in (
+        (AutoConfig, auss.AussConfig),
+        (AutoModel, transformers.PreTrainedModel),
+        (AutoProcessor, auss.AussProcessor),
+        (AutoFeatureExtractor, auss.AussFeatureExtractor),
+        (AutoVideoProcessor, auss.AussVideoProcessor),
+    ):
+        loaded = auto_class.from_pretrained(tmp_path, trust_remote_code=trust_remote_code)
+        assert isinstance(loaded, expected) and type(loaded).__module__.startswith("auss.")
+    loaded = transformers.pipeline(TASK, model=str(tmp_path), trust_remote_code=trust_remote_code, device=-1)
+    assert type(loaded) is type(segmenter) and type(loaded.model) is type(segmenter.model)
+    for frame, expected in zip(loaded(clip), segmenter(clip), strict=True):
+        assert frame[0]["score"] == expected[0]["score"] and frame[0]["mask"] == expected[0]["mask"]
+
+
+def test_what_was_loaded_is_saved_alike(segmenter, tmp_path):
+    segmenter.save_pretrained(tmp_path / "first")
+    for before, after in (("first", "second"), ("second", "third")):
+        again = transformers.pipeline(TASK, model=str(tmp_path / before), device=-1)
+        assert not hasattr(again.model.config, "custom_pipelines") and not hasattr(again.model.config, "auto_map")
+        assert again.processor.to_dict() == segmenter.processor.to_dict()
+        again.save_pretrained(tmp_path / after)
+    # The second, because loading sets `dtype` where the first has none.
+    for path in (tmp_path / "second").iterdir():
+        if path.name != CARD_FILE:
+            assert path.read_bytes() == (tmp_path / "third" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("part", ["feature_extractor", "video_processor"])
+def test_a_part_saved_alone_is_whole_too(processor, tmp_path, part):
+    getattr(processor, part).save_pretrained(tmp_path)
+    (file,) = tmp_path.glob("*.json")
+    assert read_json(file)["auto_map"] == repository.PROCESSOR_CLASSES
+    assert {path.name for path in tmp_path.iterdir()} == {file.name, CARD_FILE, *code_files()}
+    loaded = type(getattr(processor, part)).from_pretrained(tmp_path)
+    assert loaded.to_dict() == getattr(processor, part).to_dict()
+
+
+def test_transformers_own_registration_changes_nothing(tiny_model, processor, tmp_path):
+    for saved in (tiny_model, processor, processor.feature_extractor, processor.video_processor):
+        type(saved).register_for_auto_class()
+        assert type(saved)._auto_class is None
+        saved.save_pretrained(tmp_path / type(saved).__name__)
+        assert (tmp_path / type(saved).__name__ / "modeling_auss.py").is_file()
+
+
+def test_models_and_configurations_can_be_pickled_after_loading(segmenter, tmp_path):
+    segmenter.save_pretrained(tmp_path)
+    model = AutoModel.from_pretrained(tmp_path)
+    copy = pickle.loads(pickle.dumps(model))
+    assert type(copy) is type(model) and copy.config.to_dict() == model.config.to_dict()
+
+
+def test_shards_and_other_processes(tiny_model, tmp_path):
+    tiny_model.save_pretrained(tmp_path / "shards", max_shard_size="20KB")
+    assert len(list((tmp_path / "shards").glob("model-*.safetensors"))) > 1
+    loaded = auss.AussForAudioVisualSegmentation.from_pretrained(tmp_path / "shards")
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), tiny_model.parameters(), strict=True))
+    tiny_model.save_pretrained(tmp_path / "other", is_main_process=False)
+    assert not list((tmp_path / "other").glob("*.py"))
+
+
+def test_nothing_is_added_to_what_is_no_model(tmp_path, tiny_model):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    repository.write_repository(tmp_path, tiny_model)
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter_config.json"]
+
+
+def test_a_written_card_stays_and_an_own_one_is_renewed(tiny_model, processor, tmp_path):
+    tiny_model.save_pretrained(tmp_path / "own")
+    save_figures(tmp_path / "own")
+    processor.save_pretrained(tmp_path / "own")
+    assert "M_J" not in (tmp_path / "own" / CARD_FILE).read_text()  # a processor knows nothing of the figures
+    tiny_model.save_pretrained(tmp_path / "own")
+    assert "| 0.500 | 0.750 |" in (tmp_path / "own" / CARD_FILE).read_text()
+    (tmp_path / "own" / CARD_FILE).write_text("# Mine\n")
+    tiny_model.save_pretrained(tmp_path / "own")
+    processor.save_pretrained(tmp_path / "own")
+    assert (tmp_path / "own" / CARD_FILE).read_text() == "# Mine\n"
+
+
+def test_figures_come_along_with_the_weights_they_were_measured_with(tiny_model, tmp_path):
+    tiny_model.save_pretrained(tmp_path / "run")
+    save_figures(tmp_path / "run")
+    model = auss.AussForAudioVisualSegmentation.from_pretrained(tmp_path / "run")
+    model.save_pretrained(tmp_path / "same")
+    assert "| 0.500 | 0.750 |" in (tmp_path / "same" / CARD_FILE).read_text()
+    with torch.no_grad():
+        model.class_head.bias += 1
+    model.save_pretrained(tmp_path / "trained-on")
+    assert "M_J" not in (tmp_path / "trained-on" / CARD_FILE).read_text()
+
+
+@pytest.fixture
+def at_hub(hub, monkeypatch, tmp_path):
+    """Makes huggingface_hub take the stand-in for the Hub."""
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    resolve = socket.getaddrinfo
+
+    def resolve_here(host, *args, **kwargs):
+        assert host == "127.0.0.1", f"{host} was asked, not the stand-in"
+        return resolve(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_here)
+    return hub
+
+
+def test_push(at_hub, segmenter, tmp_path):
+    """Each kind in one commit, weights as a large file, and the same as is saved."""
+    segmenter.save_pretrained(tmp_path / "saved")
+    segmenter.push_to_hub("someone/auss-test", token="hf_stand_in", commit_message="First")
+    pushed = at_hub.files("someone/auss-test")
+    assert len(at_hub.repositories["someone/auss-test"]) == 2  # the empty one that the Hub makes, and this
+    assert {name for name in pushed if name != CARD_FILE} == {
+        path.name for path in (tmp_path / "saved").iterdir() if path.name != CARD_FILE
+    }
+    for name in pushed.keys() - {CARD_FILE}:
+        assert pushed[name] == (tmp_path / "saved" / name).read_bytes()
+    assert list(at_hub.large_files.values()) == [pushed["model.safetensors"]]
+    assert 'model="someone/auss-test"' in pushed[CARD_FILE].decode()
+
+
+def test_push_in_parts_whatever_comes_first(at_hub, tiny_model, processor):
+    for first, second in ((tiny_model, processor), (processor, tiny_model)):
+        repo_id = f"someone/{type(first).__name__}"
+        for saved in (first, second):
+            saved.push_to_hub(repo_id, token="hf_stand_in", tags=["first"])
+        pushed = at_hub.files(repo_id)
+        assert pushed.keys() == {"config.json", "model.safetensors", "processor_config.json", *code_files(), CARD_FILE}
+        assert "pipeline(" in pushed[CARD_FILE].decode() and "- first" in pushed[CARD_FILE].decode()
+
+
+def test_push_leaves_somebodys_card_and_brings_ones_own(at_hub, tiny_model, tmp_path):
+    tiny_model.save_pretrained(tmp_path / "run")
+    (tmp_path / "run" / CARD_FILE).write_text("---\nlicense: mit\n---\n# Mine\n")
+    model = AutoModel.from_pretrained(tmp_path / "run")
+    model.push_to_hub("someone/one", token="hf_stand_in")
+    assert at_hub.files("someone/one")[CARD_FILE].decode().endswith("# Mine\n")
+    tiny_model.push_to_hub("someone/one", token="hf_stand_in")
+    assert at_hub.files("someone/one")[CARD_FILE].decode().endswith("# Mine\n")
+
+
+def test_save_and_push_at_once(at_hub, segmenter, tiny_model, tmp_path):
+    segmenter.save_pretrained(tmp_path / "a", push_to_hub=True, repo_id="someone/a", token="hf_stand_in")
+    tiny_model.save_pretrained(tmp_path / "b", push_to_hub=True, repo_id="someone/b", token="hf_stand_in")
+    assert "processor_config.json" in at_hub.files("someone/a")
+    assert "model.safetensors" in at_hub.files("someone/b")
+    assert is_untouched((tmp_path / "a" / CARD_FILE).read_text())
+
+
+def test_push_that_is_refused_says_so(at_hub, tiny_model):
+    with pytest.raises(HfHubHTTPError, match="401"):
+        tiny_model.push_to_hub("someone/one", token="hf_wrong")
+    assert at_hub.repositories == {}
+
+
+def test_push_that_cannot_see_whether_there_is_a_card_stops(at_hub, tiny_model, monkeypatch):
+    """Or somebody's card would be overwritten."""
+    tiny_model.push_to_hub("someone/one", token="hf_stand_in")
+
+    def unreachable(*args, **kwargs):
+        raise LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr(HfApi, "hf_hub_download", unreachable)
+    with pytest.raises(LocalEntryNotFoundError):
+        tiny_model.push_to_hub("someone/one", token="hf_stand_in")
+    assert len(at_hub.repositories["someone/one"]) == 2
