@@ -19,6 +19,7 @@ _PUBLIC_NAMES = {
     "AussProcessor": ".processing.processing_auss",
     "AussDataCollator": ".train.collator",
     "AussTrainerMetrics": ".train.metric_modules",
+    "AussConfidenceCallback": ".train.trainer_callback",
     "load_avsbench": ".train.avsbench",
     "metric_path": ".train.metric_modules",
 }

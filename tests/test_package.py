@@ -33,6 +33,7 @@ def test_public_names_are_the_designs():
         "AussVideoProcessor",
         "AussDataCollator",
         "AussTrainerMetrics",
+        "AussConfidenceCallback",
         "load_avsbench",
         "metric_path",
     }
