@@ -1,22 +1,21 @@
-"""From windows of sound with their frames to masks, a few frames at a time: for the command and the pipeline."""
+"""From a clip's frames and sound to masks, a few frames at a time: for the command and the pipeline."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ..processing.post_processing_auss import DEFAULT_THRESHOLD
 from ..processing.processing_auss import AussProcessor
-from ..processing.waveforms import sampling_rates, to_mono
-from .video_reader import Window
-
-# Below one step of 16-bit sound nothing can be heard, and so nothing sounds: the network need not be asked.
-INAUDIBLE_PEAK = 2.0**-15
+from ..processing.video_frames import clip_to_tensor
+from .array_clip import ArrayClip, ArrayFrame
+from .parameters import DEFAULT_BATCH_SIZE, DEFAULT_FPS
+from .sound_windows import SoundWindows, View
+from .video_reader import TimedFrame, VideoReader
 
 
 @dataclass(frozen=True)
@@ -27,112 +26,127 @@ class FrameMask:
     time: float  # seconds from the first frame
     segmentation: np.ndarray  # (H, W) uint8 class ids, 0 where nothing sounds
     scores: np.ndarray  # (H, W) float32 in [0, 1], how surely something sounds
+    queries: dict[str, torch.Tensor] | None = None  # as `predict` gives them
 
 
 @dataclass(frozen=True)
-class ArrayFrame:
-    """A frame that is in memory already; has what `clip_batches` needs of a `TimedFrame`."""
+class ClipBatch:
+    """A few frames, prepared for the network."""
 
-    index: int
-    time: float
-    picture: np.ndarray  # (H, W, 3) uint8
-
-
-def window_seconds(model: AussForAudioVisualSegmentation) -> float:
-    """The length of sound that the network takes at once: an example of 0.96 s for every second."""
-    return float(model.config.num_audio_examples)
+    frames: list[TimedFrame | ArrayFrame]
+    views: list[list[View]]  # for each frame, the windows of sound that it is seen with
+    size: tuple[int, int]  # (height, width) of the pictures
+    pixel_values: torch.Tensor | None  # (F, 3, H, W) float32; None where all windows are silent
+    frames_per_pass: int
 
 
-def clip_batches(windows: Iterable[Window], processor: AussProcessor, batch_size: int) -> Iterator[dict[str, Any]]:
-    """Prepares the windows' frames for the network, at most `batch_size` at once, in order.
-
-    Yields:
-        Dicts with `indices` and `times` (lists, an entry a frame), `size` (height, width) of the pictures, and
-        `inputs`: the network's arguments for a batch of one clip, or None where the window is silent.
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    for window in windows:
-        waveform = window.waveform.mean(axis=0)
-        audible = np.abs(waveform).max() >= INAUDIBLE_PEAK
-        features = {}
-        if audible:
-            features = dict(processor(audio=waveform, sampling_rate=window.sampling_rate, return_tensors="pt"))
-        frames = iter(window.frames)
-        while chunk := list(itertools.islice(frames, batch_size)):
-            pictures = [frame.picture for frame in chunk]
-            inputs = {**processor(videos=pictures, return_tensors="pt"), **features} if audible else None
-            yield {
-                "indices": [frame.index for frame in chunk],
-                "times": [frame.time for frame in chunk],
-                "size": pictures[0].shape[:2],
-                "inputs": inputs,
-            }
-
-
-@torch.inference_mode()
-def predict(model: AussForAudioVisualSegmentation, batch: dict[str, Any]) -> torch.Tensor | None:
-    """The network's scores (F, K, h, w) for a batch of `clip_batches`; None where it is silent."""
-    if batch["inputs"] is None:
-        return None
-    inputs = {
-        name: value.to(model.device, model.dtype if value.is_floating_point() else None)
-        for name, value in batch["inputs"].items()
-    }
-    return model(**inputs).logits[0]
-
-
-def frame_masks(processor: AussProcessor, batch: dict[str, Any], logits: torch.Tensor | None) -> Iterator[FrameMask]:
-    """The masks of a batch at its pictures' own size, one by one, so that only one is large."""
-    height, width = batch["size"]
-    for position, (index, time) in enumerate(zip(batch["indices"], batch["times"], strict=True)):
-        if logits is None:
-            yield FrameMask(index, time, np.zeros((height, width), np.uint8), np.zeros((height, width), np.float32))
-            continue
-        output = SimpleNamespace(logits=logits[None, position : position + 1])
-        clip = processor.post_process_audio_visual_segmentation(output, target_sizes=[(height, width)])[0]
-        segmentation = clip["segmentation"][0].to(torch.uint8).cpu().numpy()
-        yield FrameMask(index, time, segmentation, clip["scores"][0].float().cpu().numpy())
-
-
-def array_windows(
-    frames: Sequence[Any] | np.ndarray,
-    audio: np.ndarray,
-    sampling_rate: int,
-    timestamps: Sequence[float] | None = None,
-    seconds: float = 5.0,
-) -> Iterator[Window]:
-    """Cuts frames and sound that are in memory into windows, as `VideoReader.windows` cuts a file.
+def clip_batches(
+    clip: VideoReader | ArrayClip,
+    processor: AussProcessor,
+    window: float,
+    stride: float,
+    fps: float | None = DEFAULT_FPS,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+) -> Iterator[ClipBatch]:
+    """Prepares a clip's frames for the network, `batch_size` at once, in order.
 
     Args:
-        frames: pictures, each a PIL image or (H, W, 3) uint8, in the order of their times.
-        audio: one waveform, as `AussFeatureExtractor` takes it.
-        sampling_rate: of `audio`, in Hz.
-        timestamps: the frames' times in seconds; by default they are spread evenly over the sound, the first at 0.
-        seconds: length of a window.
+        clip: what to read.
+        processor: the one the model was trained with.
+        window, stride: as `SoundWindows` takes them.
+        fps: frames per second, `None` for all; those of an `ArrayClip` are always taken all.
+        batch_size: frames that the network sees at once.
 
     Raises:
-        ValueError: without frames, sound or a rate, or with times that do not fit the frames.
+        ValueError: for frames of unequal size; and what `clip` and `processor` refuse.
     """
-    waveform = to_mono(audio).astype(np.float32)[None]
-    (sampling_rate,) = sampling_rates(sampling_rate, 1)
-    if len(frames) == 0:
-        raise ValueError("frames must hold at least one picture, got none")
-    duration = waveform.shape[1] / sampling_rate
-    times = [index * duration / len(frames) for index in range(len(frames))] if timestamps is None else timestamps
-    if len(times) != len(frames) or list(times) != sorted(times) or times[0] < 0:
-        raise ValueError(
-            f"timestamps must be a time in seconds for each of the {len(frames)} frames, from 0 on and in order, got "
-            f"{len(times)}: {list(times)[:5]}"
+    sound = SoundWindows(clip, processor, window, stride)
+    frames, first_size = clip.frames(fps), None
+    while chunk := [(frame, sound.around(frame.time)) for frame in itertools.islice(frames, batch_size)]:
+        pictures = clip_to_tensor([frame.picture for frame, _ in chunk], "frames")
+        size = tuple(pictures.shape[-2:])
+        first_size = first_size or size
+        if size != first_size:
+            raise ValueError(f"frames must be of equal size (height, width), got {first_size} and {size}")
+        audible = any(view.window.audible for _, views in chunk for view in views)
+        yield ClipBatch(
+            frames=[frame for frame, _ in chunk],
+            views=[views for _, views in chunk],
+            size=size,
+            pixel_values=processor(videos=pictures, return_tensors="pt")["pixel_values"][0] if audible else None,
+            frames_per_pass=batch_size,
         )
-    pictures = (np.asarray(frame.convert("RGB") if isinstance(frame, Image.Image) else frame) for frame in frames)
-    timed = map(ArrayFrame, itertools.count(), map(float, times), pictures)
-    for index, group in itertools.groupby(timed, key=lambda frame: int(frame.time / seconds + 1e-6)):
-        start, end = index * seconds, (index + 1) * seconds
-        piece = waveform[:, round(start * sampling_rate) : round(end * sampling_rate)]
-        if piece.shape[1] == 0:  # the sound ended before
-            piece = np.zeros((1, 1), np.float32)
-        yield Window(index, start, end, piece, int(sampling_rate), group)
 
 
-__all__ = ["FrameMask", "array_windows", "clip_batches", "frame_masks", "predict", "window_seconds"]
+@torch.no_grad()
+def predict(
+    model: AussForAudioVisualSegmentation, batch: ClipBatch, return_queries: bool = False
+) -> dict[str, torch.Tensor | list | None]:
+    """Shows the network the frames of a batch, each with every audible window of sound that it is seen with.
+
+    Args:
+        model: in evaluation mode.
+        batch: of `clip_batches`.
+        return_queries: also give the queries that the masks were made of.
+
+    Returns:
+        `logits`: (F, K, h, w) float32, the mean of what the windows give, by their weights, a silent window giving 1
+        for label 0 and 0 for the others; None where all are silent. `queries`, on request: for each frame a dict of
+        `audio_queries` (N, e), `fused_queries` (N, e) and `class_scores` (N, K + 1), probabilities of the labels and
+        of "no object", in the audible window with the greatest weight for the frame; None for a frame without one.
+    """
+    audible = [(position, view) for position, views in enumerate(batch.views) for view in views if view.window.audible]
+    heaviest = [max((v.weight for v in views if v.window.audible), default=0.0) for views in batch.views]
+    logits, queries = None, [None] * len(batch.views)
+    for start in range(0, len(audible), batch.frames_per_pass):
+        seen = audible[start : start + batch.frames_per_pass]
+        audio_queries = [view.window.queries(model, batch.frames[position].time) for position, view in seen]
+        # Each frame is a clip of one, so that a pass may take frames of different windows.
+        pixel_values = batch.pixel_values[[position for position, _ in seen]].to(model.device, model.dtype)
+        output = model(pixel_values=pixel_values[:, None], frame_queries=torch.stack(audio_queries)[:, None])
+        found = output.logits[:, 0].float()
+        if logits is None:
+            logits = found.new_zeros(len(batch.views), *found.shape[1:])
+        for row, (position, view) in enumerate(seen):
+            logits[position] += view.weight * found[row]
+            if return_queries and queries[position] is None and view.weight == heaviest[position]:
+                queries[position] = {
+                    "audio_queries": audio_queries[row].float(),
+                    # A copy, or whoever keeps it keeps those of the whole pass.
+                    "fused_queries": output.fused_queries[row, 0].to(torch.float32, copy=True),
+                    "class_scores": output.class_queries_logits[row, 0].float().softmax(-1),
+                }
+    if logits is not None:
+        silent = [sum(view.weight for view in views if not view.window.audible) for views in batch.views]
+        logits[:, 0] += logits.new_tensor(silent)[:, None, None]
+    return {"logits": logits, "queries": queries if return_queries else None}
+
+
+def frame_masks(
+    processor: AussProcessor,
+    batch: ClipBatch,
+    logits: torch.Tensor | None,
+    queries: list[dict[str, torch.Tensor] | None] | None = None,
+    threshold: float = DEFAULT_THRESHOLD,
+) -> Iterator[FrameMask]:
+    """The masks of a batch at its pictures' own size, one by one, so that only one is large.
+
+    Args:
+        processor: whose `post_process_audio_visual_segmentation` makes them.
+        batch: of `clip_batches`.
+        logits, queries: as `predict` gives them.
+        threshold: as the processor takes it.
+    """
+    for position, frame in enumerate(batch.frames):
+        of_frame = queries[position] if queries is not None else None
+        if logits is None:
+            segmentation, scores = np.zeros(batch.size, np.uint8), np.zeros(batch.size, np.float32)
+        else:
+            output = SimpleNamespace(logits=logits[None, position : position + 1])
+            (clip,) = processor.post_process_audio_visual_segmentation(output, [batch.size], threshold)
+            segmentation = clip["segmentation"][0].to(torch.uint8).cpu().numpy()
+            scores = clip["scores"][0].float().cpu().numpy()
+        yield FrameMask(frame.index, frame.time, segmentation, scores, of_frame)
+
+
+__all__ = ["ClipBatch", "FrameMask", "clip_batches", "frame_masks", "predict"]

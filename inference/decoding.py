@@ -1,7 +1,7 @@
 """Opening media files with PyAV and decoding a stream packet by packet, keeping account of what was damaged."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,20 @@ from av.stream import Disposition
 
 logger = logging.getLogger(__name__)
 
+URL_SCHEMES = ("http://", "https://")
+URL_TIMEOUT_SECONDS = 30.0  # a server that sends nothing for so long has been lost
+
 
 class DamagedVideoError(ValueError):
-    """A video that could not be read whole. It is raised after everything readable was handed out."""
+    """A video that could not be read whole. It is raised after everything readable was handed out.
+
+    Attributes:
+        frames: the results until there, where they were gathered in a list and so not handed out yet; else empty.
+    """
+
+    def __init__(self, message: str, frames: Sequence = ()):
+        super().__init__(message)
+        self.frames = list(frames)
 
 
 @dataclass
@@ -35,23 +46,55 @@ class Damage:
         return phrases
 
 
-def open_media(path: str | Path) -> av.container.InputContainer:
-    """Opens a local media file for reading.
+def is_url(video: str | Path) -> bool:
+    """Whether a video is to be fetched; what is neither an http nor an https URL is taken for a file."""
+    return isinstance(video, str) and video.lower().startswith(URL_SCHEMES)
+
+
+def check_file(path: Path) -> None:
+    """Whether there is a file with something in it.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        ValueError: if FFmpeg does not recognise it, as with a text file or an mp4 cut off before its index.
+        FileNotFoundError, IsADirectoryError, ValueError: nothing is there; a directory; an empty file, or no file.
     """
-    path = Path(path)
-    if not path.is_file():
+    if path.is_dir():
+        raise IsADirectoryError(f"video must be a file or an http(s) URL, got the directory {path}")
+    if not path.exists():
         raise FileNotFoundError(f"video: no such file: {path}")
+    if not path.is_file():
+        raise ValueError(f"video {path} is no regular file: it must be one that can be read more than once")
+    if path.stat().st_size == 0:
+        raise ValueError(f"video {path} is empty: it has 0 bytes")
+
+
+def reason(error: av.FFmpegError) -> str:
+    """FFmpeg's words for an error, but for the one that it makes of a timeout."""
+    if isinstance(error, av.error.ExitError):
+        return f"nothing came for {URL_TIMEOUT_SECONDS:g} s"
+    return str(error.strerror)
+
+
+def open_media(video: str | Path) -> av.container.InputContainer:
+    """Opens a media file for reading, local or behind an http(s) URL.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: where there is no such file.
+        ValueError: if FFmpeg does not recognise it, as with a text file or an mp4 cut off before its index; for an
+            empty file; where a server does not answer, or not with the file.
+    """
+    url = is_url(video)
+    if not url:
+        check_file(Path(video))
+    timeout = (URL_TIMEOUT_SECONDS, URL_TIMEOUT_SECONDS) if url else None
     try:
-        return av.open(str(path), metadata_errors="ignore")
-    except av.FFmpegError as error:
+        return av.open(str(video), metadata_errors="ignore", timeout=timeout)
+    except av.InvalidDataError as error:
         raise ValueError(
-            f"video {path} cannot be opened ({error.strerror}): it is no media file, or its index is missing because "
+            f"video {video} cannot be opened ({error.strerror}): it is no media file, or its index is missing because "
             "it was cut off. A complete mp4, webm or mkv file is needed"
         ) from error
+    except av.FFmpegError as error:
+        raise ValueError(f"video {video} cannot be opened: {reason(error)}") from error
 
 
 def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
@@ -88,7 +131,7 @@ def packets(
     try:
         yield from container.demux(*([] if stream is None else [stream]))
     except av.FFmpegError as error:
-        damage.broken_off = str(error.strerror)
+        damage.broken_off = reason(error)
 
 
 def decoded_frames(container: av.container.InputContainer, stream: av.stream.Stream, damage: Damage) -> Iterator:
@@ -117,6 +160,7 @@ __all__ = [
     "Damage",
     "DamagedVideoError",
     "decoded_frames",
+    "is_url",
     "open_media",
     "packets",
     "picture_stream",

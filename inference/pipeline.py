@@ -1,44 +1,84 @@
-"""`pipeline("audio-visual-segmentation")`: the masks of what sounds, from a video file or from frames and sound."""
+"""`pipeline("audio-visual-segmentation")`: the masks of what sounds, from a video or from frames and sound."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import ChunkPipeline
+from transformers.pipelines.pt_utils import PipelineIterator
+from transformers.utils import logging
 
+from ..hub.model_card import TASK
+from ..hub.repository import RepositoryMixin
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
-from .clip_batches import FrameMask, array_windows, clip_batches, frame_masks, predict, window_seconds
-from .segment import DEFAULT_BATCH_SIZE, DEFAULT_FPS
+from ..processing.post_processing_auss import DEFAULT_THRESHOLD
+from .array_clip import ArrayClip
+from .clip_batches import ClipBatch, FrameMask, clip_batches, frame_masks, predict
+from .decoding import DamagedVideoError
+from .parameters import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_FPS,
+    check_batch_size,
+    check_flag,
+    check_fps,
+    check_threshold,
+    window_and_stride,
+)
+from .sound_windows import window_seconds
 from .video_reader import VideoReader
 
-TASK = "audio-visual-segmentation"
+logger = logging.get_logger(__name__)
+
+PARAMETERS = ("fps", "window", "stride", "threshold", "return_queries", "stream")
+CLIP_KEYS = ("frames", "audio", "sampling_rate")  # and, if wished, timestamps
 
 
-class AudioVisualSegmentationPipeline(ChunkPipeline):
+def open_clip(inputs: str | Path | dict[str, Any]) -> VideoReader | ArrayClip:
+    """A video or a dict of frames and sound, ready to be read."""
+    if isinstance(inputs, str | Path):
+        return VideoReader(inputs)
+    if not isinstance(inputs, dict):
+        raise ValueError(
+            f"inputs must be a video's path or URL, or a dict of frames and audio, got {type(inputs).__name__}"
+        )
+    missing = [key for key in CLIP_KEYS if inputs.get(key) is None]
+    unknown = sorted(map(str, inputs.keys() - {*CLIP_KEYS, "timestamps"}))
+    if missing or unknown:
+        raise ValueError(
+            f"a dict of inputs needs {', '.join(CLIP_KEYS)} and may have timestamps, got none for {missing} and "
+            f"unknown {unknown}"
+        )
+    return ArrayClip(**inputs)
+
+
+class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
     """Finds, frame by frame, what makes the sound.
 
     ```python
     segmenter = pipeline("audio-visual-segmentation", model="path/to/model")
-    for frame in segmenter("street.mp4", fps=5):
+    for frame in segmenter("street.mp4", fps=5, stream=True):
         for segment in frame:
             print(segment["timestamp"], segment["label"], segment["score"], segment["mask"].size)
     ```
 
-    Input: the path of a video, or a dict of `frames` (PIL images or (F, H, W, 3) uint8), `audio` (samples,) or
-    (channels, samples), `sampling_rate` in Hz, and optionally `timestamps`, the frames' times in seconds (by default
-    they are spread evenly over the sound); or a list of such inputs.
-
     Parameters, when making or when calling the pipeline:
-        fps: masks per second of a video file (5), `None` for every frame. Frames of a dict all get masks.
-        frames_per_pass: frames that the network sees at once (8).
-
-    Output: a list with an entry for each frame, itself a list of segments: dicts of `timestamp` (seconds from the
-    first frame), `label`, `score` (mean over the mask, 0 without one) and `mask`, a PIL image of mode L that is 255 in
-    the segment. A model of two labels gives each frame exactly one segment, "sounding", whose mask is empty where
-    nothing sounds; a model of more labels gives one for each label present.
+        fps (`float`, *optional*, defaults to 5): masks per second of a video, `None` for every frame. Frames of a dict
+            all get masks.
+        window (`float`, *optional*): seconds of sound that a frame is seen with, at most what the model takes, which
+            is the default. A model trained on windows of 5 s makes little of one second.
+        stride (`float`, *optional*): seconds from the start of one window to that of the next, at most `window`, which
+            is the default. Where windows overlap, a frame gets the mean of what the network makes of it with each,
+            the more of a window's the nearer its middle the frame is.
+        threshold (`float`, *optional*, defaults to 0.5): the score over which a pixel sounds, in [0, 1]. With more
+            labels a pixel has the best of them where that one's share against silence is over the threshold.
+        batch_size (`int`, *optional*, defaults to 8): frames that the network sees at once, of one input.
+        return_queries (`bool`, *optional*, defaults to `False`): also return what the masks were made of.
+        stream (`bool`, *optional*, defaults to `False`): return an iterator of a video's frames instead of a list. It
+            takes no more memory for an hour than for ten seconds; a list grows by its masks.
     """
 
     _load_processor = True
@@ -47,57 +87,136 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
     _load_feature_extractor = False
     _load_tokenizer = False
 
+    def __init__(self, *args: Any, batch_size: int | None = None, **kwargs: Any):
+        batch_size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
+        check_batch_size(batch_size)
+        super().__init__(*args, batch_size=batch_size, **kwargs)
+
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        """Segments one input or several.
+
+        Args:
+            inputs: the path or the http(s) URL of a video; or a dict of `frames` (a list of PIL images or an array
+                (F, H, W, 3) uint8), `audio` (samples,) or (channels, samples), `sampling_rate` in Hz, and optionally
+                `timestamps`, the frames' times in seconds (by default they are spread evenly over the sound). Or a
+                list of such inputs, a generator or a `torch.utils.data.Dataset`.
+            kwargs: the parameters of the class, for this call.
+
+        Returns:
+            For one input a list with an entry for each frame, or an iterator of these with `stream`; for a list of
+            inputs a list of that, for a generator or a data set an iterator. A frame's entry is a list of segments,
+            dicts of `timestamp` (`float`, seconds from the first frame), `label` (`str`), `score` (`float`, the mean
+            of the pixels' scores over the mask, 0 without one) and `mask` (a PIL image of mode L, of the upright
+            picture's size, 255 in the segment and 0 elsewhere). A model of two labels gives each frame exactly one
+            segment, "sounding", whose mask is empty where nothing sounds; a model of more labels gives one for each
+            label present. With `return_queries` each segment also has its frame's `audio_queries` (N, e),
+            `fused_queries` (N, e) and `class_scores` (N, K + 1), the probabilities of the labels and of "no object",
+            as float32 tensors; of overlapping windows, those of the one whose middle is nearest; `None` where the
+            sound is silent, since the network is then not asked.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError: there is no such video.
+            ValueError: a parameter out of its range; no video, only sound, frames and sound that do not fit.
+            DamagedVideoError: a video could not be read to its end. It is raised after the last frame that could; a
+                list of those is then in the error's `frames`.
+        """
+        return super().__call__(inputs, **kwargs)
+
+    def _save_itself(self, folder: Path, **kwargs: Any) -> None:
+        self.processor.save_pretrained(folder)
+        self.model.save_pretrained(folder, **kwargs)
+
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
-        unknown = kwargs.keys() - {"fps", "frames_per_pass"}
+        unknown = kwargs.keys() - set(PARAMETERS)
         if unknown:
-            raise ValueError(f"{TASK} takes fps and frames_per_pass, got {', '.join(sorted(unknown))}")
-        return kwargs, {}, {}
+            raise ValueError(f"{TASK} takes {', '.join(PARAMETERS)} and batch_size, got {', '.join(sorted(unknown))}")
+        if "fps" in kwargs:
+            check_fps(kwargs["fps"])
+        if "threshold" in kwargs:
+            check_threshold(kwargs["threshold"])
+        for name in ("return_queries", "stream"):
+            if name in kwargs:
+                check_flag(name, kwargs[name])
+        window_and_stride(window_seconds(self.model), kwargs.get("window"), kwargs.get("stride"))
+
+        def chosen(*names: str) -> dict[str, Any]:
+            return {name: kwargs[name] for name in names if name in kwargs}
+
+        return chosen("fps", "window", "stride"), chosen("return_queries"), chosen("threshold", "stream")
+
+    def get_iterator(
+        self,
+        inputs: Iterable,
+        num_workers: int,
+        batch_size: int,
+        preprocess_params: dict,
+        forward_params: dict,
+        postprocess_params: dict,
+    ) -> PipelineIterator:
+        """One result after the other. Inputs differ in length and are no batch; the frames of each are batched."""
+        check_batch_size(batch_size)
+        if num_workers:
+            logger.warning_once(f"{TASK} reads videos while it goes along: num_workers={num_workers} has no effect")
+        if isinstance(inputs, Dataset):
+            inputs = DataLoader(inputs, batch_size=None, collate_fn=lambda item: item)
+        params = {
+            "preprocess_params": {**preprocess_params, "batch_size": batch_size},
+            "forward_params": forward_params,
+            "postprocess_params": postprocess_params,
+        }
+        return PipelineIterator(inputs, self.run_single, params)
+
+    def run_single(
+        self, inputs: Any, preprocess_params: dict, forward_params: dict, postprocess_params: dict
+    ) -> list | Iterator:
+        params = dict(postprocess_params)
+        stream = params.pop("stream", False)
+        batches = self.preprocess(inputs, **preprocess_params)
+        # Each frame is handed out before the next batch is read: nothing is gathered here.
+        frames = (
+            frame for batch in batches for frame in self.postprocess(self.forward(batch, **forward_params), **params)
+        )
+        if stream:
+            return frames
+        found = []
+        try:
+            for frame in frames:
+                found.append(frame)
+        except DamagedVideoError as error:
+            message = f"{error}. The {len(found)} frames that could be segmented are in this error's `frames`"
+            raise DamagedVideoError(message, found) from error
+        return found
 
     def preprocess(
         self,
         inputs: str | Path | dict[str, Any],
         fps: float | None = DEFAULT_FPS,
-        frames_per_pass: int = DEFAULT_BATCH_SIZE,
-    ) -> Iterator[dict[str, Any]]:
-        seconds = window_seconds(self.model)
-        reader = None
-        if isinstance(inputs, dict):
-            missing = {"frames", "audio", "sampling_rate"} - inputs.keys()
-            if missing:
-                raise ValueError(f"a dict needs frames, audio and sampling_rate, got none for {sorted(missing)}")
-            windows = array_windows(**inputs, seconds=seconds)
-        elif isinstance(inputs, str | Path):
-            reader = VideoReader(inputs)
-            windows = reader.windows(seconds, fps)
-        else:
-            raise ValueError(
-                f"inputs must be a video's path or a dict of frames and audio, got {type(inputs).__name__}"
-            )
-        # Transformers gathers the pieces of an input until one is marked as the last.
-        piece = None
-        for following in clip_batches(windows, self.processor, frames_per_pass):
-            if piece is not None:
-                yield {**piece, "is_last": False}
-            piece = following
-        if reader is not None:
-            reader.check()
-        yield {**piece, "is_last": True}
+        window: float | None = None,
+        stride: float | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> Iterator[ClipBatch]:
+        window, stride = window_and_stride(window_seconds(self.model), window, stride)
+        return self._batches(open_clip(inputs), window, stride, fps, batch_size)
 
-    def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
-        logits = predict(self.model, model_inputs)
-        kept = {name: value for name, value in model_inputs.items() if name != "inputs"}
-        return {**kept, "logits": logits}
+    def _batches(self, clip: VideoReader | ArrayClip, *settings: Any) -> Iterator[ClipBatch]:
+        yield from clip_batches(clip, self.processor, *settings)
+        clip.check()
 
-    def postprocess(self, model_outputs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-        frames = []
-        for batch in model_outputs:
-            masks = frame_masks(self.processor, batch, batch["logits"])
-            frames += [self._segments(mask) for mask in masks]
-        return frames
+    def _forward(self, batch: ClipBatch, return_queries: bool = False) -> dict[str, Any]:
+        return {"batch": batch, **predict(self.model, batch, return_queries)}
 
-    def _segments(self, mask: FrameMask) -> list[dict[str, Any]]:
+    def postprocess(
+        self, model_outputs: dict[str, Any], threshold: float = DEFAULT_THRESHOLD
+    ) -> Iterator[list[dict[str, Any]]]:
+        for mask in frame_masks(self.processor, **model_outputs, threshold=threshold):
+            yield self._segments(mask, with_queries=model_outputs["queries"] is not None)
+
+    def _segments(self, mask: FrameMask, with_queries: bool) -> list[dict[str, Any]]:
         names = self.model.config.id2label
         labels = [1] if len(names) == 2 else [label for label in np.unique(mask.segmentation).tolist() if label]
+        queries = {}
+        if with_queries:
+            queries = mask.queries or dict.fromkeys(("audio_queries", "fused_queries", "class_scores"))
         segments = []
         for label in labels:
             chosen = mask.segmentation == label
@@ -107,6 +226,7 @@ class AudioVisualSegmentationPipeline(ChunkPipeline):
                     "label": names[label],
                     "score": float(mask.scores[chosen].mean()) if chosen.any() else 0.0,
                     "mask": Image.fromarray(chosen.astype(np.uint8) * 255),
+                    **queries,
                 }
             )
         return segments

@@ -12,18 +12,26 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ..processing.post_processing_auss import DEFAULT_THRESHOLD
 from ..processing.processing_auss import AussProcessor
-from .clip_batches import FrameMask, clip_batches, frame_masks, predict, window_seconds
+from .clip_batches import FrameMask, clip_batches, frame_masks, predict
 from .decoding import DamagedVideoError
-from .drawing import SCORE_THRESHOLD, outline, outline_thickness, overlay, overlay_labels
+from .drawing import outline, outline_thickness, overlay, overlay_labels
+from .parameters import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_FPS,
+    check_batch_size,
+    check_fps,
+    check_threshold,
+    window_and_stride,
+)
+from .sound_windows import window_seconds
 from .trained_model import load_trained
 from .video_reader import TimedFrame, VideoReader
 from .video_writer import VideoWriter, check_output
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_FPS = 5.0  # masks a second: motion is followed closely enough for the eye, at a fifth of the cost of 25
-DEFAULT_BATCH_SIZE = 8
 MASK_PATTERN = "mask_*s.png"
 BAR_FORMAT = "{l_bar}{bar}| {n:.1f}/{total:.1f} s of video [{elapsed}<{remaining}]"
 
@@ -55,11 +63,22 @@ def reader_masks(
     processor: AussProcessor,
     fps: float | None = DEFAULT_FPS,
     batch_size: int = DEFAULT_BATCH_SIZE,
+    window: float | None = None,
+    stride: float | None = None,
+    threshold: float = DEFAULT_THRESHOLD,
 ) -> Iterator[FrameMask]:
     """As `segment_video`, of a reader; whether it read everything is left to the caller to check."""
-    windows = reader.windows(window_seconds(model), fps)
-    for batch in clip_batches(windows, processor, batch_size):
-        yield from frame_masks(processor, batch, predict(model, batch))
+    check_fps(fps)
+    check_batch_size(batch_size)
+    check_threshold(threshold)
+    window, stride = window_and_stride(window_seconds(model), window, stride)
+    batches = clip_batches(reader, processor, window, stride, fps, batch_size)
+    # No generator function, so that a wrong argument is refused at the call, before anything is written.
+    return (
+        mask
+        for batch in batches
+        for mask in frame_masks(processor, batch, predict(model, batch)["logits"], threshold=threshold)
+    )
 
 
 def segment_video(
@@ -68,28 +87,38 @@ def segment_video(
     processor: AussProcessor,
     fps: float | None = DEFAULT_FPS,
     batch_size: int = DEFAULT_BATCH_SIZE,
+    window: float | None = None,
+    stride: float | None = None,
+    threshold: float = DEFAULT_THRESHOLD,
 ) -> Iterator[FrameMask]:
     """Finds what sounds in a video of any length, in constant memory.
 
     The sound is cut into windows as long as the model takes, 5 s for most; every frame is seen with the window that it
-    is shown in. A window without sound, and a video without a sound track, has empty masks.
+    is shown in. The last window reaches back from the end of the video. A window without sound, and a video without a
+    sound track, has empty masks.
 
     Args:
-        video: a local file with a picture.
+        video: a file with a picture, or the http(s) URL of one.
         model: in evaluation mode.
         processor: the one the model was trained with.
         fps: masks per second; `None` gives every frame one.
         batch_size: frames that the network sees at once.
+        window: seconds of sound in a window; `None` for as many as the model takes, which is the most.
+        stride: seconds from the start of one window to that of the next; `None` for the window's length. Where windows
+            overlap, a frame gets the mean of what its windows give, by how near their middle it is.
+        threshold: the score over which a pixel sounds, in [0, 1]; of more labels, see
+            `AussProcessor.post_process_audio_visual_segmentation`.
 
     Yields:
         Masks of the picture's own size, in order.
 
     Raises:
-        FileNotFoundError, ValueError: as `VideoReader`.
+        FileNotFoundError, IsADirectoryError, ValueError: as `VideoReader`.
+        ValueError: for an argument out of its range.
         DamagedVideoError: after the last mask, if the file could not be read whole.
     """
     reader = VideoReader(video)
-    yield from reader_masks(reader, model, processor, fps, batch_size)
+    yield from reader_masks(reader, model, processor, fps, batch_size, window, stride, threshold)
     reader.check()
 
 
@@ -98,7 +127,7 @@ class HeldMask:
 
     def __init__(self, mask: FrameMask, num_labels: int):
         self._labels = mask.segmentation if num_labels > 2 else None
-        self._sounding = mask.scores > SCORE_THRESHOLD
+        self._sounding = mask.segmentation > 0
         self._border = outline(self._sounding, outline_thickness(self._sounding.shape))
 
     def draw(self, picture: np.ndarray) -> np.ndarray:
@@ -155,7 +184,9 @@ def masks_per_second(text: str) -> float | None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("video", metavar="VIDEO", type=Path, help="an mp4, webm or mkv file with sound, of any length")
+    parser.add_argument(
+        "video", metavar="VIDEO", help="an mp4, webm or mkv file with sound, of any length, or the http(s) URL of one"
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -183,28 +214,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=int, default=DEFAULT_BATCH_SIZE, help=f"frames at once ({DEFAULT_BATCH_SIZE})"
     )
+    parser.add_argument(
+        "--window",
+        type=float,
+        metavar="SECONDS",
+        help="sound that a frame is seen with, at most what the model takes, which is the default",
+    )
+    parser.add_argument(
+        "--stride",
+        type=float,
+        metavar="SECONDS",
+        help="from one window to the next; shorter than the window, windows "
+        "overlap and are blended (as long as the window)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=DEFAULT_THRESHOLD,
+        metavar="SCORE",
+        help=f"the score, 0 to 1, over which a pixel sounds ({DEFAULT_THRESHOLD:g})",
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto takes a GPU if there is one (auto)")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT, and earlier masks in the masks' folder")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command. Returns 1 where the video was damaged: what could be read of it is then in the output."""
-    if arguments.batch_size < 1:
-        raise ValueError(f"--batch-size must be at least 1, got {arguments.batch_size}")
+    check_batch_size(arguments.batch_size)
+    check_threshold(arguments.threshold)
     reader = VideoReader(arguments.video)
     check_output(arguments.output, reader.info.path, arguments.overwrite)
     model, processor = load_model(arguments.model, arguments.device)
+    masks = reader_masks(
+        reader,
+        model,
+        processor,
+        arguments.fps,
+        arguments.batch_size,
+        arguments.window,
+        arguments.stride,
+        arguments.threshold,
+    )
     if arguments.masks is not None:
         prepare_mask_folder(arguments.masks, arguments.overwrite)
     if not reader.info.has_audio:
         logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", arguments.video)
     count, num_labels = 0, model.config.num_labels
-    masks = reader_masks(reader, model, processor, arguments.fps, arguments.batch_size)
     # A second reader decodes the pictures to draw on, so that none needs to be kept until its masks are known.
     frames = VideoReader(arguments.video).frames()
     with (
         VideoWriter(arguments.output, reader.info, arguments.overwrite) as writer,
-        tqdm(total=round(reader.length, 1), desc=arguments.video.name, bar_format=BAR_FORMAT) as bar,
+        tqdm(total=round(reader.length, 1), desc=Path(arguments.video).name, bar_format=BAR_FORMAT) as bar,
     ):
         for time, picture in draw_masks(frames, masks, num_labels, arguments.masks):
             writer.write(time, picture)

@@ -1,6 +1,5 @@
-"""Reading a video as windows of sound with the frames that belong to them, in constant memory."""
+"""Reading a video's frames, and beside them its sound, in constant memory."""
 
-import itertools
 import logging
 import math
 from collections.abc import Iterator
@@ -14,11 +13,19 @@ import numpy as np
 from av.video.reformatter import Colorspace
 
 from .audio_track import AudioTrack
-from .decoding import Damage, DamagedVideoError, decoded_frames, open_media, packets, picture_stream, sound_stream
+from .decoding import (
+    Damage,
+    DamagedVideoError,
+    decoded_frames,
+    is_url,
+    open_media,
+    packets,
+    picture_stream,
+    sound_stream,
+)
 
 logger = logging.getLogger(__name__)
 
-WINDOW_SECONDS = 5.0
 SILENCE_SAMPLING_RATE = 16_000  # of the silence that stands for a missing sound track
 UNSPECIFIED_COLORSPACE = 2  # AVCOL_SPC_UNSPECIFIED
 HIGH_DEFINITION_HEIGHT = 720  # from here on players take an unspecified colour space for BT.709
@@ -33,7 +40,7 @@ MISSING_END_SECONDS = 0.3  # a picture that ends this much before its declared e
 class VideoInfo:
     """What is known of a video before it is read. Width and height are those of the picture as it is shown."""
 
-    path: Path
+    path: Path | str  # a string where it is a URL
     width: int
     height: int
     fps: float  # nominal frames per second; the frames' own times may differ
@@ -59,18 +66,6 @@ class TimedFrame:
     def picture(self) -> np.ndarray:
         """(H, W, 3) uint8 RGB, upright."""
         return upright_picture(self._frame, self._info)
-
-
-@dataclass(frozen=True)
-class Window:
-    """A stretch of sound and the frames that are shown during it."""
-
-    index: int
-    start: float  # seconds
-    end: float
-    waveform: np.ndarray  # (channels, samples) float32, from `start` on; at least one sample
-    sampling_rate: int
-    frames: Iterator  # of TimedFrame; to be used before the next window is asked for
 
 
 def upright_picture(frame: av.VideoFrame, info: VideoInfo) -> np.ndarray:
@@ -111,7 +106,7 @@ class Extent:
     declared_file_end: float | None
 
 
-def scan_extent(path: Path) -> Extent:
+def scan_extent(path: Path | str) -> Extent:
     """Finds the ends by reading all packets without decoding them, a small part of the cost of decoding.
 
     Headers cannot be trusted with this: browsers record webm without a duration, and an mp4 with a variable frame rate
@@ -137,14 +132,17 @@ def probe(path: str | Path) -> VideoInfo:
     """Looks at a video: its header and its first frame.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        ValueError: if it is no media file, has no moving picture, or none of its frames can be decoded.
+        FileNotFoundError, IsADirectoryError: where there is no such file.
+        ValueError: if it is no media file, has no moving picture, or none of its frames can be decoded; for a URL that
+            cannot be read.
     """
     with open_media(path) as container:
-        stream, sound = picture_stream(container), sound_stream(container)
-        frame = next(decoded_frames(container, stream, Damage()), None)
+        stream, sound, damage = picture_stream(container), sound_stream(container), Damage()
+        frame = next(decoded_frames(container, stream, damage), None)
         if frame is None:
-            raise ValueError(f"video {path} holds no frame that can be decoded: the file is damaged or cut off")
+            cause = "the server allows no reading from the middle, or it is" if is_url(path) else "the file is"
+            phrases = "; ".join(["", *damage.describe()])
+            raise ValueError(f"video {path} holds no frame that can be decoded: {cause} damaged or cut off{phrases}")
         rotation = 90 * round(frame.rotation / 90) % 360
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -154,7 +152,7 @@ def probe(path: str | Path) -> VideoInfo:
         origin = frame.time if frame.pts is not None else float((stream.start_time or 0) * stream.time_base)
         end = declared_end(stream)
         return VideoInfo(
-            path=Path(path),
+            path=str(path) if is_url(path) else Path(path),
             width=width,
             height=height,
             fps=float(rate),
@@ -168,14 +166,14 @@ def probe(path: str | Path) -> VideoInfo:
 
 
 class VideoReader:
-    """A video file, read from its beginning as often as wished.
+    """A video, read from its beginning as often as wished.
 
     Times are in seconds from the first frame. A frame without a time stamp, or whose time stamp does not lie after
     that of the frame before, is put one nominal frame later than that one. Sound from before the first frame is not
     read; where the sound ends before the picture, what is missing is silence.
 
     Args:
-        path: a local mp4, webm or mkv file, or whatever else FFmpeg reads.
+        path: an mp4, webm or mkv file, or whatever else FFmpeg reads; or the http(s) URL of one, as a string.
 
     Raises:
         FileNotFoundError, ValueError: as `probe`.
@@ -185,6 +183,7 @@ class VideoReader:
         self.info = probe(path)
         self.damage = Damage()
         self._end: float | None = None
+        self._track: AudioTrack | None = None
 
     @cached_property
     def extent(self) -> Extent:
@@ -193,44 +192,49 @@ class VideoReader:
 
     @property
     def length(self) -> float:
-        """Seconds from the first frame to the end of the last one, by the file's time stamps."""
+        """Seconds from the first frame to the end of the last one, by the file's time stamps. What a URL's header
+        declares is believed: to look for oneself would be to fetch all of it."""
+        if is_url(self.info.path) and self.info.duration is not None:
+            return self.info.duration
         return max(self.extent.picture_end - self.info.origin, 1 / self.info.fps)
 
     def frames(self, fps: float | None = None) -> Iterator[TimedFrame]:
         """The frames in order: all of them, or only those that are due when `fps` of them are wanted per second."""
         if fps is not None and not fps > 0:
             raise ValueError(f"fps must be positive, or None for every frame, got {fps}")
-        self._end, self.damage = None, Damage()
+        self._end, self.damage, self._track = None, Damage(), None
         last_slot = -1
-        for frame in self._all_frames():
-            slot = frame.index if fps is None else math.floor(frame.time * fps + DUE_TOLERANCE)
-            if slot > last_slot:
-                last_slot = slot
-                yield frame
-
-    def windows(self, seconds: float = WINDOW_SECONDS, fps: float | None = None) -> Iterator[Window]:
-        """The video in windows of `seconds` of sound, each with the frames shown during it, `fps` of them per second
-        or all. A window without frames is left out. The sound of the last window ends with the picture.
-
-        Without a sound track, the waveform is digital silence.
-        """
-        if seconds <= 0:
-            raise ValueError(f"seconds must be positive, got {seconds}")
-        track = None
-        windows = itertools.groupby(self.frames(fps), key=lambda frame: math.floor(frame.time / seconds + 1e-6))
         try:
-            for index, group in windows:
-                if track is None and self.info.has_audio:
-                    # Made once the frames have started, so that both keep the same account of damage.
-                    track = AudioTrack(self.info.path, self.info.origin, self.damage)
-                start, end = index * seconds, (index + 1) * seconds
-                if self.length > start:
-                    end = min(end, self.length)
-                waveform, rate = self._sound(track, start, end)
-                yield Window(index, start, end, waveform, rate, group)
+            for frame in self._all_frames():
+                slot = frame.index if fps is None else math.floor(frame.time * fps + DUE_TOLERANCE)
+                if slot > last_slot:
+                    last_slot = slot
+                    yield frame
         finally:
-            if track is not None:
-                track.close()
+            if self._track is not None:
+                self._track.close()
+                self._track = None
+
+    def waveform(self, start: float, end: float) -> tuple[np.ndarray, int]:
+        """The sound between two times, to be asked for while `frames` is read.
+
+        Args:
+            start, end: in seconds from the first frame. `start` must not lie before that of the previous call, since
+                the sound before it has been forgotten.
+
+        Returns:
+            (samples,) float32, the mean of the channels, and its sampling rate in Hz. There is one sample at least;
+            where the sound ends earlier, or without a sound track, it is digital silence.
+        """
+        if not self.info.has_audio:
+            samples = max(1, round((end - start) * SILENCE_SAMPLING_RATE))
+            return np.zeros(samples, np.float32), SILENCE_SAMPLING_RATE
+        if self._track is None:
+            # Made only now, so that it keeps the same account of damage as the frames.
+            self._track = AudioTrack(self.info.path, self.info.origin, self.damage)
+        waveform, rate = self._track.window(start, end).mean(axis=0), self._track.sampling_rate
+        wanted = max(1, round(end * rate) - round(start * rate))
+        return np.pad(waveform, (0, wanted - len(waveform))), rate
 
     def problems(self) -> list[str]:
         """What was lost in the last reading, in words; known once it is finished."""
@@ -284,13 +288,5 @@ class VideoReader:
                 self._end = time + max(shown, interval)
                 yield TimedFrame(index, time, frame, self.info)
 
-    def _sound(self, track: AudioTrack | None, start: float, end: float) -> tuple[np.ndarray, int]:
-        if track is None:
-            samples = max(1, round((end - start) * SILENCE_SAMPLING_RATE))
-            return np.zeros((1, samples), np.float32), SILENCE_SAMPLING_RATE
-        waveform = track.window(start, end)
-        wanted = max(1, round(end * track.sampling_rate) - round(start * track.sampling_rate))
-        return np.pad(waveform, ((0, 0), (0, wanted - waveform.shape[1]))), track.sampling_rate
 
-
-__all__ = ["TimedFrame", "VideoInfo", "VideoReader", "WINDOW_SECONDS", "Window", "probe", "upright_picture"]
+__all__ = ["TimedFrame", "VideoInfo", "VideoReader", "probe", "upright_picture"]

@@ -12,7 +12,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from .audio_track import AudioTrack
-from .decoding import Damage, open_media, packets, sound_stream
+from .decoding import Damage, is_url, open_media, packets, sound_stream
 from .video_reader import VideoInfo
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def container_format(path: Path) -> ContainerFormat:
         raise ValueError(f"output must end in {', '.join(CONTAINER_FORMATS)}, got {str(path)!r}") from None
 
 
-def check_output(path: Path, source: Path, overwrite: bool) -> None:
+def check_output(path: Path, source: Path | str, overwrite: bool) -> None:
     """Whether a video may be written to `path`.
 
     Raises:
@@ -73,7 +73,7 @@ def check_output(path: Path, source: Path, overwrite: bool) -> None:
     """
     container_format(path)
     if path.exists():
-        if path.samefile(source):
+        if not is_url(source) and path.samefile(source):
             raise ValueError(f"output {path} is the video itself: choose another name")
         if not overwrite:
             raise FileExistsError(f"output {path} exists: choose another name, or allow it with --overwrite")

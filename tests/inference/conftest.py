@@ -1,6 +1,10 @@
 """Real little videos, written with PyAV: every frame carries its number, and the sound is a tone."""
 
+import http.server
+import re
+import threading
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -110,6 +114,47 @@ def make_video(tmp_path):
     return lambda name, **settings: write_video(tmp_path / name, **settings)
 
 
+class RangeHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder's files and ranges of them, as video servers do; of no file more than its first `sent` bytes."""
+
+    sent: int | None = None
+    log_message = staticmethod(lambda *_: None)
+
+    def do_GET(self):
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            self.send_error(404)
+            return
+        content = path.read_bytes()
+        asked = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "bytes=0-"))
+        first, last = int(asked[1]), int(asked[2] or len(content) - 1)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+        self.send_header("Content-Length", str(last - first + 1))
+        self.end_headers()
+        try:
+            self.wfile.write(content[first : min(last + 1, self.sent or len(content))])
+        except ConnectionError:  # the reader has what it wanted
+            pass
+
+
+@pytest.fixture
+def serve():
+    """`serve(folder)` serves it on this machine and returns the URL; with `sent`, connections break off there."""
+    servers = []
+
+    def start(folder, sent=None):
+        handler = type("Handler", (RangeHandler,), {"sent": sent})
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_address[1]}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
 def lag_and_match(expected: np.ndarray, found: np.ndarray, rate: int) -> tuple[float, float]:
     """How many seconds, up to 20 ms, `found` (samples,) is late against `expected`, and their correlation then."""
     reach = rate // 50
@@ -155,13 +200,21 @@ class RedSounds:
     def __init__(self):
         self.config = SimpleNamespace(num_audio_examples=5, num_labels=2, id2label={0: "silent", 1: "sounding"})
         self.device, self.dtype = torch.device("cpu"), torch.float32
-        self.calls: list[tuple[int, list[int]]] = []  # (frames, which examples are sound) of every pass
+        self.auss = self
+        self.heard: list[list[int]] = []  # of every window that was heard, which examples are sound
+        self.passes: list[int] = []  # frames of every pass
 
-    def __call__(self, pixel_values, input_features, input_features_mask):
-        self.calls.append((pixel_values.shape[1], input_features_mask[0].tolist()))
-        red = (pixel_values[:, :, 0] - pixel_values[:, :, 2] > 1).float()
+    def frame_queries(self, num_frames, input_features, input_features_mask, frame_examples):
+        """One query of one feature: whether there is a tone in the window."""
+        self.heard.append(input_features_mask[0].tolist())
         loud = input_features.amax(dim=(2, 3)) > -1
-        sounding = red * bool((loud & input_features_mask.bool()).any())
+        tone = float((loud & input_features_mask.bool()).any())
+        return None, torch.full((1, num_frames, 1, 1), tone)
+
+    def __call__(self, pixel_values, frame_queries):
+        self.passes.append(len(pixel_values))
+        red = (pixel_values[:, :, 0] - pixel_values[:, :, 2] > 1).float()
+        sounding = red * frame_queries[..., 0, 0, None, None]
         return SimpleNamespace(logits=torch.stack([1 - sounding, sounding], dim=2))
 
 

@@ -79,6 +79,18 @@ def test_masks_are_drawn(segment, make_video, media, tmp_path, red_sounds, tiny_
     assert changed[32:44, 4:24].mean() > 15 > 8 > changed[:18].mean()
 
 
+def test_url_and_overlapping_windows(segment, make_video, serve, tmp_path):
+    path, output = make_video("in.mp4", seconds=6.0), tmp_path / "out.mp4"
+    output.touch()
+    url = serve(path.parent) + "/in.mp4"
+    options = ["--window", 4, "--stride", 2, "--threshold", 0.4, "--overwrite"]
+    assert segment(url, output, *options) == 0
+    found = VideoReader(output)
+    assert found.info.has_audio and len(list(found.frames())) == 60
+    assert segment(path, tmp_path / "same.mp4", *options) == 0
+    assert (tmp_path / "same.mp4").read_bytes() == output.read_bytes()
+
+
 def test_no_sound_track_warns(segment, make_video, tmp_path, caplog):
     assert segment(make_video("mute.mkv", sound=False), tmp_path / "out.mp4") == 0
     assert "has no sound track: it is taken as silent, so nothing in it sounds" in caplog.text
@@ -114,7 +126,8 @@ def test_existing_output_is_refused_unless_told(segment, make_video, tmp_path, c
         ("nowhere.mp4", [], "auss segment: video: no such file: "),
         ("text.mp4", [], "auss segment: video .* cannot be opened"),
         ("sound.mp4", [], "holds only sound: a file with a moving picture is needed"),
-        ("in.mp4", ["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
+        ("in.mp4", ["--batch-size", "0"], "batch_size must be a whole number of frames, at least 1, got 0"),
+        ("in.mp4", ["--threshold", "2"], "threshold must be a number from 0 to 1, got 2.0"),
         ("in.mp4", ["-o", "out.avi"], "output must end in .mp4, .mkv, .webm, got 'out.avi'"),
         ("in.mp4", ["--model", "no-model"], "no-model is no folder with a trained model"),
     ],
@@ -126,6 +139,21 @@ def test_errors_are_one_line_and_status_2(segment, make_video, tmp_path, capsys,
     assert segment(tmp_path / video, tmp_path / "out.mp4", *options) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and re.search(message, lines[0])
+    assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--window", "6"], "window must be .* at most the 5 s that the model takes.*, got 6.0"),
+        (["--window", "3", "--stride", "4"], "stride must be .* at most window=3 s.*, got 4.0"),
+    ],
+)
+def test_what_the_model_does_not_take_is_refused_before_anything_is_written(
+    segment, make_video, tmp_path, capsys, options, message
+):
+    assert segment(make_video("in.mp4", seconds=0.5), tmp_path / "out.mp4", "--masks", tmp_path / "out", *options) == 2
+    assert re.search(message, capsys.readouterr().err.splitlines()[-1])
     assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".*"))
 
 

@@ -1,9 +1,23 @@
-"""The Transformers pipeline gives the masks of `auss segment`, from a file and from arrays."""
+"""The Transformers pipeline gives the masks of `auss segment`, from a file, a URL and arrays, and streams them."""
+
+import ast
+import gc
+import itertools
+import subprocess
+import sys
+import tracemalloc
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.utils.data import Dataset
 from transformers import pipeline
+from transformers.pipelines.pt_utils import KeyDataset
 
+import auss
+from auss.inference.decoding import DamagedVideoError
 from auss.inference.pipeline import TASK, AudioVisualSegmentationPipeline, register_pipeline
 from auss.inference.segment import segment_video
 
@@ -13,57 +27,365 @@ def segmenter(tiny_model, tiny_processor):
     return AudioVisualSegmentationPipeline(model=tiny_model, processor=tiny_processor, task=TASK, device=-1)
 
 
+@pytest.fixture
+def red_segmenter(segmenter, red_sounds):
+    """A pipeline whose answers are known."""
+    segmenter.model = red_sounds
+    return segmenter
+
+
+@pytest.fixture
+def clip():
+    frames = np.random.default_rng(0).integers(0, 255, (7, 24, 32, 3), dtype=np.uint8)
+    return {"frames": frames, "audio": np.ones(7 * 8000, np.float32), "sampling_rate": 8000}
+
+
+def assert_same(frames, others):
+    assert len(frames) == len(others) > 0
+    for segments, expected in zip(frames, others, strict=True):
+        for segment, other in zip(segments, expected, strict=True):
+            assert {**segment, "mask": 0} == {**other, "mask": 0}
+            np.testing.assert_array_equal(np.asarray(segment["mask"]), np.asarray(other["mask"]))
+
+
 def test_loads_through_transformers(model_folder):
     register_pipeline()
     register_pipeline()
-    loaded = pipeline(TASK, model=str(model_folder), device=-1)
+    loaded = pipeline(TASK, model=str(model_folder), device=-1, fps=2, window=4, batch_size=3)
     assert isinstance(loaded, AudioVisualSegmentationPipeline)
     assert type(loaded.processor).__name__ == "AussProcessor"
+    assert loaded._preprocess_params == {"fps": 2, "window": 4} and loaded._batch_size == 3
 
 
-def test_file(segmenter, make_video, tiny_processor):
+@pytest.mark.parametrize(
+    "settings", [{}, {"window": 3.0}, {"stride": 1.5}, {"window": 4, "stride": 2, "threshold": 0.7}]
+)
+def test_gives_the_masks_of_segment_video(segmenter, make_video, tiny_processor, settings):
     path = make_video("clip.mp4", seconds=6.0)
-    frames = segmenter(str(path), fps=2, frames_per_pass=3)
-    masks = list(segment_video(path, segmenter.model, tiny_processor, fps=2, batch_size=3))
+    frames = segmenter(str(path), fps=2, batch_size=3, **settings)
+    masks = list(segment_video(path, segmenter.model, tiny_processor, fps=2, batch_size=3, **settings))
     assert len(frames) == len(masks) == 12
     for (segment,), mask in zip(frames, masks, strict=True):
+        assert segment.keys() == {"timestamp", "label", "score", "mask"}
         assert segment["label"] == "sounding" and segment["timestamp"] == mask.time
         assert segment["mask"].mode == "L" and segment["mask"].size == (64, 48)
         np.testing.assert_array_equal(np.asarray(segment["mask"]) > 0, mask.segmentation == 1)
 
 
-def test_score_and_mask_of_a_known_answer(segmenter, make_video, red_sounds, monkeypatch):
-    monkeypatch.setattr(segmenter, "model", red_sounds)
-    (segment,) = segmenter(make_video("clip.mp4", seconds=1.0), fps=1)[0]
+def test_score_and_mask_of_a_known_answer(red_segmenter, make_video):
+    (segment,) = red_segmenter(make_video("clip.mp4", seconds=1.0), fps=1)[0]
     mask = np.asarray(segment["mask"])
     assert set(np.unique(mask)) == {0, 255} and mask[30:, :28].all() and not mask[:18].any()
     assert 0.9 < segment["score"] <= 1
-    (nothing,) = segmenter(make_video("mute.mp4", seconds=1.0, sound=False), fps=1)[0]
+    (nothing,) = red_segmenter(make_video("mute.mp4", seconds=1.0, sound=False), fps=1)[0]
     assert nothing["score"] == 0 and not np.asarray(nothing["mask"]).any()
 
 
-def test_arrays_and_lists(segmenter):
-    frames = np.random.default_rng(0).integers(0, 255, (7, 24, 32, 3), dtype=np.uint8)
-    clip = {"frames": frames, "audio": np.ones(7 * 8000, np.float32), "sampling_rate": 8000}
+def test_url(segmenter, make_video, serve):
+    path = make_video("clip.mp4", seconds=6.0)
+    url = serve(path.parent) + "/clip.mp4"
+    assert_same(segmenter(url, fps=2, stride=2.0), segmenter(path, fps=2, stride=2.0))
+    with pytest.raises(ValueError, match="nowhere.mp4 cannot be opened: Server returned 404 Not Found"):
+        segmenter(url.replace("clip", "nowhere"))
+
+
+def test_arrays(segmenter, clip):
     results = segmenter([clip, {**clip, "timestamps": [0, 1, 2, 3, 4, 11, 12.5]}])
     assert [len(result) for result in results] == [7, 7]
     assert [result[5][0]["timestamp"] for result in results] == [5, 11]
-    assert segmenter(clip)[0][0]["mask"].size == (32, 24)
+    assert segmenter(clip, fps=1)[0][0]["mask"].size == (32, 24)
 
 
-def test_more_labels(segmenter, make_video, monkeypatch, red_sounds):
+class Clips(Dataset):
+    """A data set that, unlike a list, knows no end but its length."""
+
+    def __init__(self, clip):
+        self.clip = clip
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return {**self.clip, "frames": self.clip["frames"][index % 3 :]}
+
+
+def test_several_inputs(segmenter, clip):
+    expected = [segmenter(item) for item in (Clips(clip)[0], Clips(clip)[1], Clips(clip)[2])]
+    assert [len(frames) for frames in expected] == [7, 6, 5]
+    several = [Clips(clip)[index] for index in range(3)]
+    listed, generated, data_set = segmenter(several), segmenter(iter_of(several)), segmenter(Clips(clip))
+    keyed = segmenter(KeyDataset([{"clip": item} for item in several], "clip"))
+    assert isinstance(listed, list) and not isinstance(data_set, list) and len(data_set) == 3
+    for results in (listed, generated, data_set, keyed):
+        for frames, other in zip(results, expected, strict=True):
+            assert_same(frames, other)
+
+
+def iter_of(items):
+    yield from items
+
+
+def test_stream(segmenter, clip, make_video):
+    path = make_video("clip.mp4", seconds=3.0)
+    streamed = segmenter(path, stream=True)
+    assert isinstance(streamed, types.GeneratorType)
+    assert_same(list(streamed), segmenter(path))
+    first, second = segmenter([path, clip], stream=True)
+    assert_same(list(second), segmenter(clip))
+    assert_same(list(first), segmenter(path))
+    for frames in segmenter(iter_of([path, path]), stream=True):
+        assert len(list(frames)) == 15
+
+
+def test_stream_reads_only_what_is_asked_for(red_segmenter, make_video, red_sounds):
+    frames = red_segmenter(make_video("clip.mp4", seconds=60.0), stream=True, batch_size=4)
+    next(frames)
+    assert red_sounds.passes == [4]
+    frames.close()
+
+
+def live_tensor_bytes():
+    tensors = [value for value in gc.get_objects() if type(value) is torch.Tensor]
+    return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+
+
+@pytest.mark.parametrize("stride", [None, 2.0])
+def test_a_list_gathers_masks_but_no_logits(segmenter, make_video, stride):
+    """As many tensors live at the end of the minute as after its first seconds."""
+    live, passes = [], itertools.count()
+
+    def record(*_):
+        if next(passes) % 9 == 5:
+            live.append(live_tensor_bytes())
+
+    segmenter.model.register_forward_hook(record)
+    assert len(segmenter(make_video("clip.mkv", seconds=60.0, fps=5), stride=stride)) == 300
+    assert len(live) >= 4 and max(live[1:]) <= live[0] + 300_000  # the logits are 2 KB a frame, their inputs 12 KB
+
+
+def test_a_stream_gathers_nothing(segmenter, make_video):
+    tracemalloc.start()
+    peaks = []
+    for index, _ in enumerate(segmenter(make_video("clip.mkv", seconds=60.0, fps=5), stream=True)):
+        if index in (50, 299):
+            peaks.append(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 200_000  # a mask and its scores are 15 KB a frame
+
+
+STREAMING = """
+import resource, sys
+import torch
+from auss import AussForAudioVisualSegmentation, AussProcessor
+from auss.inference.pipeline import AudioVisualSegmentationPipeline
+
+folder, *videos = sys.argv[1:]
+segmenter = AudioVisualSegmentationPipeline(
+    model=AussForAudioVisualSegmentation.from_pretrained(folder).eval(),
+    processor=AussProcessor.from_pretrained(folder),
+    device=-1,
+)
+for video in videos:
+    frames = sum(1 for _ in segmenter(video, stream=True, stride=2.5))
+    print(frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_an_hour_needs_the_memory_of_ten_seconds(model_folder, make_video):
+    videos = [make_video(f"{seconds}.mp4", seconds=seconds, fps=5) for seconds in (10, 3600)]
+    done = subprocess.run(
+        [sys.executable, "-c", STREAMING, str(model_folder), *map(str, videos)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (short, before), (long, after) = (map(int, line.split()) for line in done.stdout.splitlines())
+    assert (short, long) == (50, 18_000)
+    assert after - before < 40_000  # KiB; an hour of logits would be 9 GB
+
+
+def test_refuses_before_the_first_frame(segmenter, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        segmenter(str(tmp_path / "nowhere.mp4"), stream=True)
+    with pytest.raises(ValueError, match="fps must be"):
+        segmenter("x.mp4", fps=0, stream=True)
+
+
+def test_parameters_of_the_call_go_before_those_of_the_pipeline(tiny_model, tiny_processor, make_video):
+    path = make_video("clip.mp4", seconds=2.0)
+    made = AudioVisualSegmentationPipeline(model=tiny_model, processor=tiny_processor, device=-1, fps=1, batch_size=2)
+    assert len(made(path)) == 2 and len(made(path, fps=5)) == 10 and len(made(path, fps=None)) == 20
+
+
+def test_batch_size_is_the_frames_of_a_pass(red_segmenter, red_sounds, make_video):
+    path = make_video("clip.mp4", seconds=4.0)
+    for size, passes in ((None, [8, 8, 4]), (3, [3] * 6 + [2]), (50, [20])):
+        red_sounds.passes.clear()
+        red_segmenter(path, batch_size=size)
+        assert red_sounds.passes == passes
+    red_sounds.passes.clear()
+    red_segmenter([path, path], batch_size=50)
+    assert red_sounds.passes == [20, 20]
+
+
+def test_threshold(segmenter, clip):
+    def areas(threshold):
+        return [np.asarray(segment["mask"]).mean() for (segment,) in segmenter(clip, threshold=threshold)]
+
+    assert areas(0.5) == [np.asarray(segment["mask"]).mean() for (segment,) in segmenter(clip)]
+    grid = [areas(threshold) for threshold in (0, 0.45, 0.5, 0.55, 1)]
+    assert max(grid[0]) == 255 and grid[-1] == [0] * 7
+    for low, high in zip(grid, grid[1:], strict=False):
+        assert all(more >= less for more, less in zip(low, high, strict=True)) and low != high
+
+
+def test_queries(segmenter, clip):
+    audio = clip["audio"].copy()
+    audio[: 4 * 8000] = 0
+    frames = segmenter({**clip, "audio": audio}, window=4, return_queries=True)
+    for position, (segment,) in enumerate(frames):
+        found = [segment[name] for name in ("audio_queries", "fused_queries", "class_scores")]
+        if position < 4:
+            assert found == [None] * 3
+        else:
+            assert [tuple(value.shape) for value in found] == [(8, 16), (8, 16), (8, 3)]
+            assert all(value.dtype == torch.float32 and not value.is_inference() for value in found)
+            torch.testing.assert_close(found[2].sum(-1), torch.ones(8))
+
+
+def test_more_labels(red_segmenter, red_sounds, make_video):
     red_sounds.config.id2label = {0: "silent", 1: "dog", 2: "guitar"}
-    monkeypatch.setattr(segmenter, "model", red_sounds)
-    assert [[s["label"] for s in frame] for frame in segmenter(make_video("clip.mp4"), fps=1)] == [["dog"]] * 3
-    assert segmenter(make_video("mute.mp4", sound=False), fps=1) == [[], [], []]
+    assert [[s["label"] for s in frame] for frame in red_segmenter(make_video("clip.mp4"), fps=1)] == [["dog"]] * 3
+    assert red_segmenter(make_video("mute.mp4", sound=False), fps=1) == [[], [], []]
 
 
-def test_refusals(segmenter, tmp_path):
-    with pytest.raises(ValueError, match=r"got none for \['audio', 'sampling_rate'\]"):
-        segmenter({"frames": []})
-    with pytest.raises(ValueError, match="must be a video's path"):
-        segmenter(3.5)
+@pytest.mark.parametrize("stride", [5.0, 1.25])
+def test_video_shorter_than_a_window(red_segmenter, make_video, stride):
+    frames = red_segmenter(make_video("short.mp4", seconds=0.4), fps=None, stride=stride)
+    assert [segment["timestamp"] for (segment,) in frames] == pytest.approx([0, 0.1, 0.2, 0.3], abs=1e-3)
+    assert all(segment["score"] > 0.9 for (segment,) in frames)
+
+
+def test_variable_frame_rate(red_segmenter, make_video):
+    times = [0.0, 0.1, 0.5, 0.55, 2.0, 2.9, 5.2, 5.3]
+    frames = red_segmenter(make_video("vfr.mp4", seconds=6.0, times=times), fps=None)
+    assert [segment["timestamp"] for (segment,) in frames] == pytest.approx(times, abs=1e-3)
+    assert len(red_segmenter(make_video("vfr.mkv", seconds=6.0, times=times), fps=2)) == 5
+
+
+@pytest.mark.parametrize(
+    ("rotation", "inside"),
+    [(0, np.s_[30:, :28]), (90, np.s_[36:, 30:]), (180, np.s_[:18, 36:]), (-90, np.s_[:28, :18])],
+)
+def test_picture_turned_by_metadata(red_segmenter, make_video, rotation, inside):
+    """The red quarter is stored at the lower left; masks fit the picture as it is shown."""
+    (segment,) = red_segmenter(make_video("turned.mp4", seconds=1.0, rotation=rotation), fps=1)[0]
+    mask = np.asarray(segment["mask"]) > 0
+    assert segment["mask"].size == ((48, 64) if rotation % 180 else (64, 48))
+    assert mask[inside].all() and 0.2 < mask.mean() < 0.3
+
+
+def test_broken_tail(red_segmenter, make_video):
+    path = make_video("cut.mkv", seconds=8.0, size=(96, 128))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    streamed = []
+    with pytest.raises(DamagedVideoError, match="is damaged"):
+        for frame in red_segmenter(path, stream=True):
+            streamed.append(frame)
+    assert 10 < len(streamed) < 35
+    with pytest.raises(
+        DamagedVideoError, match=f"is damaged.* The {len(streamed)} frames that could .*`frames`"
+    ) as caught:
+        red_segmenter(str(path))
+    assert_same(caught.value.frames, streamed)
+    results = red_segmenter(iter_of([path, make_video("whole.mp4")]))
+    with pytest.raises(DamagedVideoError):
+        next(iter(results))
+    assert len(next(results)) == 15  # one may go on with the next
+
+
+def test_videos_that_are_refused(segmenter, make_video, tmp_path):
+    with pytest.raises(ValueError, match="song.mp3 holds only sound"):
+        segmenter(make_video("song.mp3", picture=False, codecs=(None, "libmp3lame")))
+    empty, text = tmp_path / "empty.mp4", tmp_path / "text.mp4"
+    empty.touch()
+    text.write_text("not a video")
+    with pytest.raises(ValueError, match="is empty"):
+        segmenter(empty)
+    with pytest.raises(ValueError, match="it is no media file"):
+        segmenter(str(text))
+    with pytest.raises(IsADirectoryError, match="got the directory"):
+        segmenter(str(tmp_path))
     with pytest.raises(FileNotFoundError, match="no such file"):
         segmenter(str(tmp_path / "nowhere.mp4"))
-    with pytest.raises(ValueError, match="takes fps and frames_per_pass, got top_k"):
-        segmenter("x.mp4", top_k=3)
+
+
+@pytest.mark.parametrize("inputs", [3.5, ("a.mp4",), b"a.mp4"])
+def test_inputs_of_another_kind_are_refused(segmenter, inputs):
+    with pytest.raises(ValueError, match=f"must be a video's path or URL, or a dict .*, got {type(inputs).__name__}"):
+        segmenter(inputs)
+
+
+def test_dicts_that_are_refused(segmenter, clip):
+    with pytest.raises(ValueError, match=r"got none for \['audio', 'sampling_rate'\] and unknown \[\]"):
+        segmenter({"frames": []})
+    with pytest.raises(ValueError, match=r"got none for \[\] and unknown \['fps'\]"):
+        segmenter({**clip, "fps": 5})
+    with pytest.raises(ValueError, match="frames must hold at least one picture"):
+        segmenter({**clip, "frames": []})
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "message"),
+    [
+        ("fps", 0, "fps must be a positive number"),
+        ("window", 6, "window must be a positive number of seconds, at most the 5 s"),
+        ("stride", 5.5, "stride must be a positive number of seconds, at most window=5 s"),
+        ("threshold", 1.5, "threshold must be a number from 0 to 1"),
+        ("batch_size", 0, "batch_size must be a whole number"),
+        ("batch_size", 2.5, "batch_size must be a whole number"),
+        ("return_queries", 1, "return_queries must be True or False"),
+        ("stream", "yes", "stream must be True or False"),
+        ("top_k", 3, "takes fps, window, stride, threshold, return_queries, stream and batch_size, got top_k"),
+    ],
+)
+def test_wrong_parameters_when_making_and_when_calling(
+    tiny_model, tiny_processor, segmenter, parameter, value, message
+):
+    with pytest.raises(ValueError, match=message):
+        segmenter("x.mp4", **{parameter: value})
+    with pytest.raises(ValueError, match=message):
+        AudioVisualSegmentationPipeline(
+            model=tiny_model, processor=tiny_processor, task=TASK, device=-1, **{parameter: value}
+        )
+
+
+def test_stride_of_the_pipeline_and_window_of_the_call(tiny_model, tiny_processor, clip):
+    made = AudioVisualSegmentationPipeline(model=tiny_model, processor=tiny_processor, device=-1, stride=3)
+    with pytest.raises(ValueError, match="stride must be .* at most window=2 s"):
+        made(clip, window=2)
+
+
+def test_workers_are_not_used(segmenter, clip, caplog):
+    segmenter([clip], num_workers=2)
+    assert "num_workers=2 has no effect" in caplog.text
+
+
+def test_nothing_of_the_command_line_is_imported():
+    """A model repository on the Hub holds the pipeline with all that it imports."""
+    folder, pending, found = Path(auss.inference.pipeline.__file__).parent, ["pipeline"], set()
+    while pending:
+        found.add(name := pending.pop())
+        for node in ast.walk(ast.parse((folder / f"{name}.py").read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module not in found:
+                pending.append(node.module)
+    assert found == {
+        "pipeline",
+        "array_clip",
+        "audio_track",
+        "clip_batches",
+        "decoding",
+        "parameters",
+        "sound_windows",
+        "video_reader",
+    }

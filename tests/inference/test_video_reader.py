@@ -1,4 +1,4 @@
-"""Frames with their numbers and times, windows with their sound, and every kind of awkward file."""
+"""Frames with their numbers and times, the sound beside them, and every kind of awkward file."""
 
 import gc
 import tracemalloc
@@ -36,43 +36,44 @@ def test_fps_of_the_video_takes_every_frame(make_video):
     assert len(list(reader.frames(30))) == 90 and len(list(reader.frames(15))) == 45
 
 
-def test_windows(make_video, media):
-    reader = VideoReader(make_video("clip.mp4", seconds=7.0))
-    seen = []
-    for window in reader.windows(5.0, fps=2):
-        seen.append((window.index, window.start, window.end, [frame.index for frame in window.frames]))
-        expected = media.tone(7.0, 48_000)[:, round(window.start * 48_000) : round(window.end * 48_000)]
-        assert window.waveform.shape == expected.shape and window.sampling_rate == 48_000
-        assert media.lag_and_match(expected[0], window.waveform[0], 48_000)[1] > 0.99
-    assert seen == [(0, 0, 5, list(range(0, 50, 5))), (1, 5, 7, [50, 55, 60, 65])]
+def sound_beside(reader, *spans):
+    """The waveforms of the spans (start, end), asked for once the frames have begun."""
+    frames = reader.frames()
+    next(frames)
+    waveforms = [reader.waveform(start, end) for start, end in spans]
+    for _ in frames:
+        pass
+    return waveforms
 
 
-def test_frames_left_in_a_window_are_skipped(make_video):
-    reader = VideoReader(make_video("clip.mp4", seconds=7.0))
-    assert [next(iter(window.frames)).index for window in reader.windows(2.0)] == [0, 20, 40, 60]
-
-
-def test_short_video(make_video):
-    windows = [(w.start, w.end, w.waveform.shape) for w in VideoReader(make_video("a.webm", seconds=0.5)).windows()]
-    assert windows == [(0, 0.5, (1, 24_000))]
+def test_sound_beside_the_frames(make_video, media):
+    reader = VideoReader(make_video("clip.mp4", seconds=7.0, channels=2))
+    for (start, end), (waveform, rate) in zip(
+        [(0, 5), (2, 7)], sound_beside(reader, (0.0, 5.0), (2.0, 7.0)), strict=True
+    ):
+        expected = media.tone(7.0, 48_000)[0, start * 48_000 : end * 48_000]
+        assert waveform.shape == expected.shape and waveform.dtype == np.float32 and rate == 48_000
+        assert media.lag_and_match(expected, waveform, 48_000)[1] > 0.99
+    assert reader._track is None  # closed with the frames
+    reader.check()
 
 
 def test_no_sound_track_is_silence(make_video):
     reader = VideoReader(make_video("mute.mp4", seconds=6.0, sound=False))
     assert not reader.info.has_audio
-    windows = [(window.waveform, window.sampling_rate) for window in reader.windows()]
-    assert [waveform.shape for waveform, _ in windows] == [(1, 5 * SILENCE_SAMPLING_RATE), (1, SILENCE_SAMPLING_RATE)]
-    assert all(rate == SILENCE_SAMPLING_RATE and not waveform.any() for waveform, rate in windows)
+    for (waveform, rate), seconds in zip(sound_beside(reader, (0.0, 5.0), (5.0, 6.0)), (5, 1), strict=True):
+        assert rate == SILENCE_SAMPLING_RATE and waveform.shape == (seconds * rate,) and not waveform.any()
 
 
 def test_sound_shorter_and_longer_than_the_picture(make_video):
     shorter = VideoReader(make_video("shorter.mkv", seconds=7.0, audio_seconds=4.0))
-    first, second = [window.waveform for window in shorter.windows()]
-    assert first.shape == (1, 240_000) and first[0, :190_000].any() and not first[0, 195_000:].any()
-    assert second.shape == (1, 96_000) and not second.any()
+    (first, _), (second, _) = sound_beside(shorter, (0.0, 5.0), (5.0, 7.0))
+    assert first.shape == (240_000,) and first[:190_000].any() and not first[195_000:].any()
+    assert second.shape == (96_000,) and not second.any()
     shorter.check()
     longer = VideoReader(make_video("longer.mkv", seconds=2.0, audio_seconds=8.0))
-    assert [window.waveform.shape for window in longer.windows()] == [(1, 96_000)]
+    assert longer.length == pytest.approx(2.0, abs=0.002)
+    sound_beside(longer, (0.0, 2.0))
     longer.check()
 
 
@@ -93,7 +94,7 @@ def test_variable_frame_rate(make_video, media, name):
     frames = list(reader.frames())
     np.testing.assert_allclose([frame.time for frame in frames], times, atol=0.001)
     assert [media.number_of(frame.picture) for frame in frames] == list(range(8))
-    assert [[frame.index for frame in window.frames] for window in reader.windows(fps=2)] == [[0, 2, 4, 5], [6]]
+    assert [frame.index for frame in reader.frames(fps=2)] == [0, 2, 4, 5, 6]
     assert reader.length >= 5.3
     reader.check()
 
@@ -102,11 +103,11 @@ def test_picture_that_starts_late(make_video, media):
     """Time 0 is the first frame: the sound is heard from there."""
     reader = VideoReader(make_video("late.mp4", seconds=4.0, times=[1.5 + index / 10 for index in range(20)]))
     assert reader.info.origin == pytest.approx(1.5)
-    window = next(reader.windows())
-    assert [frame.time for frame in window.frames] == pytest.approx([index / 10 for index in range(20)])
-    expected = media.tone(4.0, 48_000)[0, 72_000:][: window.waveform.shape[1]]
-    assert media.lag_and_match(expected, window.waveform[0], 48_000)[1] > 0.99
-    loudest = np.abs(window.waveform[0, :4800]).max()
+    assert [frame.time for frame in reader.frames()] == pytest.approx([index / 10 for index in range(20)])
+    ((waveform, _),) = sound_beside(reader, (0.0, 2.0))
+    expected = media.tone(4.0, 48_000)[0, 72_000:][: len(waveform)]
+    assert media.lag_and_match(expected, waveform, 48_000)[1] > 0.99
+    loudest = np.abs(waveform[:4800]).max()
     assert loudest == pytest.approx(0.1 + 0.02 * 1.6, abs=0.008)  # as loud as the tone is after 1.5 s
 
 
@@ -143,7 +144,7 @@ def test_truncated_file(make_video, name, share):
     assert 8 < len(frames) < 75
     with pytest.raises(DamagedVideoError, match=r"is damaged: .*the picture ends at \d\.\d\d s of 8\.00 s"):
         reader.check()
-    assert sum(len(list(window.frames)) for window in reader.windows()) == len(frames)
+    sound_beside(reader, (0.0, 8.0))
     with pytest.raises(DamagedVideoError, match="is damaged"):
         reader.check()
 
@@ -178,8 +179,17 @@ def test_refusals(make_video, tmp_path):
     reader = VideoReader(make_video("clip.mp4"))
     with pytest.raises(ValueError, match="fps must be positive"):
         next(reader.frames(0))
-    with pytest.raises(ValueError, match="seconds must be positive"):
-        next(reader.windows(0))
+
+
+def test_song_files_are_refused(make_video):
+    for name, codec in (
+        ("song.mp3", "libmp3lame"),
+        ("song.m4a", "aac"),
+        ("song.mp4", "aac"),
+        ("song.wav", "pcm_s16le"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} holds only sound: a file with a moving picture is needed"):
+            VideoReader(make_video(name, picture=False, codecs=(None, codec)))
 
 
 def test_cover_of_a_song_is_no_video(tmp_path, make_video):
@@ -203,12 +213,12 @@ def test_cover_of_a_song_is_no_video(tmp_path, make_video):
 
 
 def peak_of_reading(path) -> int:
-    """The most bytes that Python and NumPy held while a video was read window by window."""
+    """The most bytes that Python and NumPy held while a video was read with its sound."""
     gc.collect()
     tracemalloc.start()
-    for window in VideoReader(path).windows(fps=5):
-        for frame in window.frames:
-            assert frame.picture.ndim == 3
+    reader = VideoReader(path)
+    for frame in reader.frames(fps=5):
+        assert frame.picture.ndim == 3 and reader.waveform(frame.time, frame.time + 5)[0].any()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak

@@ -1,0 +1,82 @@
+"""Frames and sound that are in memory already, with what the pipeline needs of a `VideoReader`."""
+
+import math
+import numbers
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..processing.video_frames import is_frame
+from ..processing.waveforms import sampling_rates, to_mono
+
+
+@dataclass(frozen=True)
+class ArrayFrame:
+    """A frame that is in memory: `index` counts from 0, `time` is in seconds."""
+
+    index: int
+    time: float
+    picture: Any  # a PIL image or an array
+
+
+class ArrayClip:
+    """Frames with their times, and one waveform.
+
+    Args:
+        frames: pictures in the order of their times, as `AussVideoProcessor` takes those of a clip: PIL images or
+            arrays, in a list, or an array (F, H, W, 3) or (F, 3, H, W).
+        audio: one waveform, as `AussFeatureExtractor` takes it.
+        sampling_rate: of `audio`, in Hz.
+        timestamps: the frames' times in seconds; by default they are spread evenly over the sound, the first at 0.
+
+    Raises:
+        ValueError: without frames, sound or a rate, or with times that do not fit the frames.
+    """
+
+    def __init__(
+        self, frames: Sequence[Any], audio: Any, sampling_rate: float, timestamps: Sequence[float] | None = None
+    ):
+        if is_frame(frames):
+            frames = [frames]
+        if isinstance(frames, str | dict) or not hasattr(frames, "__len__") or not hasattr(frames, "__getitem__"):
+            raise ValueError(f"frames must be a list of pictures or an array, got {type(frames).__name__}")
+        if len(frames) == 0:
+            raise ValueError("frames must hold at least one picture, got none")
+        self._frames = frames
+        self._waveform = to_mono(audio).astype(np.float32)
+        (self._sampling_rate,) = sampling_rates(sampling_rate, 1)
+        duration = len(self._waveform) / self._sampling_rate
+        self._times = [index * duration / len(frames) for index in range(len(frames))]
+        if timestamps is not None:
+            self._times = self._checked_times(timestamps)
+        self.length = max(duration, self._times[-1])  # seconds from 0 to the end of both
+
+    def _checked_times(self, timestamps: Any) -> list[float]:
+        times = timestamps.tolist() if hasattr(timestamps, "tolist") else list(timestamps)
+        are_numbers = all(isinstance(time, numbers.Real) and math.isfinite(time) for time in times)
+        if len(times) != len(self._frames) or not are_numbers or times != sorted(times) or times[0] < 0:
+            raise ValueError(
+                f"timestamps must be a time in seconds for each of the {len(self._frames)} frames, from 0 on and in "
+                f"order, got {len(times)}: {times[:5]}"
+            )
+        return [float(time) for time in times]
+
+    def frames(self, fps: float | None = None) -> Iterator[ArrayFrame]:
+        """All frames in order: who brings frames has chosen them, so `fps` is not read."""
+        for index, time in enumerate(self._times):
+            yield ArrayFrame(index, time, self._frames[index])
+
+    def waveform(self, start: float, end: float) -> tuple[np.ndarray, float]:
+        """The sound between two times, in seconds: (samples,) float32, at least one, silence where it has ended; and
+        its sampling rate in Hz."""
+        first, last = round(start * self._sampling_rate), round(end * self._sampling_rate)
+        piece = self._waveform[first:last]
+        return np.pad(piece, (0, max(1, last - first) - len(piece))), self._sampling_rate
+
+    def check(self) -> None:
+        """Nothing in memory is damaged."""
+
+
+__all__ = ["ArrayClip", "ArrayFrame"]

@@ -1,0 +1,67 @@
+"""What a user may set when a video is segmented, and what is refused."""
+
+import math
+import numbers
+from typing import Any
+
+from ..processing.post_processing_auss import check_threshold
+
+DEFAULT_FPS = 5.0  # masks a second: motion is followed closely enough for the eye, at a fifth of the cost of 25
+DEFAULT_BATCH_SIZE = 8
+
+
+def is_positive(value: Any) -> bool:
+    """Whether a value is a positive, finite number; True and False are none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def check_fps(fps: Any) -> None:
+    if fps is not None and not is_positive(fps):
+        raise ValueError(f"fps must be a positive number of masks a second, or None for every frame, got {fps!r}")
+
+
+def check_batch_size(batch_size: Any) -> None:
+    is_integer = isinstance(batch_size, numbers.Integral) and not isinstance(batch_size, bool)
+    if not is_integer or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number of frames, at least 1, got {batch_size!r}")
+
+
+def window_and_stride(longest: float, window: float | None, stride: float | None) -> tuple[float, float]:
+    """The length of a window and the distance from each to the next, in seconds, with the defaults filled in.
+
+    Args:
+        longest: the longest window that the model takes.
+        window: `None` for that.
+        stride: `None` for the window's length: windows that do not overlap.
+
+    Raises:
+        ValueError: no positive numbers, a window longer than `longest`, a stride longer than the window.
+    """
+    if window is not None and not (is_positive(window) and window <= longest):
+        raise ValueError(
+            f"window must be a positive number of seconds, at most the {longest:g} s that the model takes, or None "
+            f"for those, got {window!r}"
+        )
+    window = longest if window is None else float(window)
+    if stride is not None and not (is_positive(stride) and stride <= window):
+        raise ValueError(
+            f"stride must be a positive number of seconds, at most window={window:g} s, since frames between windows "
+            f"would have no sound, or None for the window's, got {stride!r}"
+        )
+    return window, window if stride is None else float(stride)
+
+
+def check_flag(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+
+
+__all__ = [
+    "DEFAULT_BATCH_SIZE",
+    "DEFAULT_FPS",
+    "check_batch_size",
+    "check_flag",
+    "check_fps",
+    "check_threshold",
+    "window_and_stride",
+]

@@ -1,0 +1,155 @@
+"""Which windows a frame is seen with, what they hear, and how much each of them counts."""
+
+import numpy as np
+import pytest
+import torch
+
+from auss.inference.array_clip import ArrayClip
+from auss.inference.sound_windows import SoundWindows, window_seconds
+from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+
+RATE = 16_000
+PICTURE = np.zeros((1, 8, 8, 3), np.uint8)
+
+
+@pytest.fixture
+def make_windows(tiny_processor):
+    """The windows of a sound whose every sample says its second, and a list of what was read."""
+
+    def make(seconds, window=5.0, stride=5.0, waveform=None):
+        ramp = (np.arange(round(seconds * RATE)) / RATE / 100).astype(np.float32)
+        clip = ArrayClip(PICTURE, ramp if waveform is None else waveform, RATE)
+        read, original = [], clip.waveform
+        clip.waveform = lambda start, end: read.append((start, end)) or original(start, end)
+        return SoundWindows(clip, tiny_processor, window, stride), read
+
+    return make
+
+
+def seen(windows, times):
+    return {time: {view.window.index: view.weight for view in windows.around(time)} for time in times}
+
+
+def test_windows_follow_one_another(make_windows):
+    windows, read = make_windows(15.0)
+    assert seen(windows, [0, 4.999, 5, 9.9, 10, 14.9]) == {
+        0: {0: 1},
+        4.999: {0: 1},
+        5: {1: 1},
+        9.9: {1: 1},
+        10: {2: 1},
+        14.9: {2: 1},
+    }
+    assert read == [(0, 5), (5, 10), (10, 15)]  # each once
+
+
+def test_windows_without_frames_are_not_read(make_windows):
+    windows, read = make_windows(60.0)
+    windows.around(12.0)
+    windows.around(47.0)
+    assert read == [(10, 15), (45, 50)]
+
+
+def test_the_last_window_reaches_back_from_the_end(make_windows):
+    windows, read = make_windows(7.1)
+    assert seen(windows, [4.0, 5.0, 7.0]) == {4.0: {0: 1}, 5.0: {1: 1}, 7.0: {1: 1}}
+    assert read == [(0, 5), (pytest.approx(2.1), pytest.approx(7.1))]
+
+
+def test_a_short_clip_has_one_window_of_its_length(make_windows):
+    windows, read = make_windows(1.3)
+    (view,) = windows.around(1.2)
+    assert read == [(0, 1.3)] and view.weight == 1
+    assert view.window.inputs["input_features_mask"].tolist() == [[1]]
+
+
+def test_overlapping_windows_weigh_by_the_distance_from_their_edges(make_windows):
+    windows, read = make_windows(10.0, stride=2.5)
+    weights = seen(windows, [0.0, 2.0, 3.0, 5.0, 7.4, 7.6, 9.9])
+    assert weights[0.0] == {0: 1} and weights[2.0] == {0: 1}  # the only window
+    assert weights[3.0] == pytest.approx({0: 0.8, 1: 0.2})
+    assert weights[5.0] == pytest.approx({1: 1, 2: 0}, abs=2e-3)
+    assert weights[7.4] == pytest.approx({1: 0.04, 2: 0.96})
+    assert weights[7.6] == weights[9.9] == {2: 1}
+    assert read == [(0, 5), (2.5, 7.5), (5, 10)]
+
+
+def test_no_window_beside_that_which_reaches_the_end(make_windows):
+    """A window from 5 s on would hear nothing that the one before does not hear."""
+    windows, read = make_windows(7.1, stride=2.5)
+    assert seen(windows, [6.0, 7.0]) == {6.0: {1: 1}, 7.0: {1: 1}}
+    assert read == [(pytest.approx(2.1), pytest.approx(7.1))]
+
+
+def test_weights_add_up_and_change_smoothly(make_windows):
+    windows, _ = make_windows(30.0, window=4.0, stride=0.7)
+    weights = seen(windows, np.arange(0, 30, 0.05).tolist())
+    for time, around in weights.items():
+        assert sum(around.values()) == pytest.approx(1)
+        assert all(index * 0.7 - 1e-6 <= time < index * 0.7 + 4 for index in around)
+    values = list(weights.values())
+    for before, after in zip(values, values[1:], strict=False):
+        assert max(abs(before.get(index, 0) - after.get(index, 0)) for index in {*before, *after}) < 0.1
+
+
+def test_frames_after_the_declared_end_still_have_a_window(make_windows):
+    windows, read = make_windows(10.0)
+    assert seen(windows, [9.0, 13.0, 31.0]) == {9.0: {1: 1}, 13.0: {2: 1}, 31.0: {6: 1}}
+    assert read == [(5, 10), (10, 15), (30, 35)]
+
+
+def test_what_is_forgotten(make_windows):
+    windows, _ = make_windows(60.0, window=5.0, stride=1.0)
+    for time in np.arange(0, 60, 0.5):
+        windows.around(time)
+        assert len(windows._heard) <= 6
+
+
+def test_silence_is_not_prepared(make_windows):
+    waveform = np.zeros(10 * RATE, np.float32)
+    waveform[7 * RATE] = 0.5
+    windows, _ = make_windows(10.0, waveform=waveform)
+    (first,), (second,) = windows.around(0.0), windows.around(5.0)
+    assert not first.window.audible and first.window.inputs is None
+    assert second.window.audible and second.window.inputs["input_features"].shape == (1, 5, 96, 64)
+
+
+def test_a_silent_end_is_silent_although_its_window_reaches_back(make_windows):
+    waveform = np.zeros(12 * RATE, np.float32)
+    waveform[: 10 * RATE] = 0.5
+    windows, read = make_windows(12.0, waveform=waveform)
+    assert [windows.around(time)[0].window.audible for time in (4.0, 9.0, 11.0)] == [True, True, False]
+    assert read[-1] == (7, 12)
+
+
+def test_the_sound_is_encoded_once_a_window(make_windows, tiny_model, monkeypatch):
+    windows, _ = make_windows(10.0)
+    calls = []
+    original = tiny_model.auss.audio_encoder.forward
+    monkeypatch.setattr(tiny_model.auss.audio_encoder, "forward", lambda value: calls.append(0) or original(value))
+    with torch.no_grad():
+        queries = [windows.around(time)[0].window.queries(tiny_model, time) for time in (0.0, 2.0, 4.9, 5.0, 9.0)]
+        window = windows.around(9.0)[0].window
+        expected = tiny_model.auss.audio_queries(**window.inputs)[0]
+    assert len(calls) == 2 + 1  # two windows, and the comparison
+    torch.testing.assert_close(queries[0], queries[2], rtol=0, atol=0)
+    torch.testing.assert_close(queries[4], expected, rtol=0, atol=1e-6)
+    assert not torch.equal(queries[2], queries[3])
+
+
+def test_conditioned_queries_are_those_of_the_frames_moment(make_windows, make_config):
+    torch.manual_seed(0)
+    model = AussForAudioVisualSegmentation(make_config(frame_conditioned_queries=True)).eval()
+    windows, _ = make_windows(7.1)
+    (view,) = windows.around(6.0)  # hears 2.1 s ... 7.1 s, so the frame is shown 3.9 s in: in the fifth example
+    with torch.no_grad():
+        examples = torch.tensor([[4, 3]])
+        expected = model.auss.frame_queries(2, **view.window.inputs, frame_examples=examples)[1][0]
+        torch.testing.assert_close(view.window.queries(model, 6.0), expected[0], rtol=0, atol=1e-6)
+        torch.testing.assert_close(view.window.queries(model, 5.9), expected[1], rtol=0, atol=1e-6)
+        # Rounding aside, no frame lies outside of its window; if one did, the nearest example would be taken.
+        torch.testing.assert_close(view.window.queries(model, 99.0), expected[0], rtol=0, atol=1e-6)
+
+
+def test_window_seconds(tiny_model):
+    assert window_seconds(tiny_model) == 5.0
