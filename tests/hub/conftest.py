@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sysconfig
 import threading
@@ -15,31 +16,41 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 import pytest
 import torch
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, constants
 
 from auss.inference.pipeline import TASK, AudioVisualSegmentationPipeline
 from auss.processing.feature_extraction_auss import AussFeatureExtractor
 from auss.processing.processing_auss import AussProcessor
 from auss.processing.video_processing_auss import AussVideoProcessor
 
-TOKEN = "hf_stand_in"
-
 
 class StandInHub:
-    """Repositories in memory: for each its commits, oldest first, each a dict of file name -> contents."""
+    """Repositories in memory, which only who has the token may write.
+
+    `commits` of each are dicts of file name -> contents, oldest first; `branches` of each say which is their last.
+    """
+
+    token = "hf_stand_in"
 
     def __init__(self):
-        self.repositories: dict[str, list[dict[str, bytes]]] = {}
+        self.commits: dict[str, list[dict[str, bytes]]] = {}
+        self.branches: dict[str, dict[str, int]] = {}
         self.large_files: dict[str, bytes] = {}
         self.requests: list[str] = []  # "METHOD path"
         self.url = ""
 
-    def files(self, repo_id: str, revision: str = "main") -> dict[str, bytes]:
-        commits = self.repositories[repo_id]
-        return commits[-1 if revision == "main" else int(revision, 16)]
-
     def commit_hash(self, repo_id: str, revision: str = "main") -> str:
-        return f"{len(self.repositories[repo_id]) - 1:040x}" if revision == "main" else revision
+        return f"{self.branches[repo_id][revision]:040x}" if revision in self.branches[repo_id] else revision
+
+    def files(self, repo_id: str, revision: str = "main") -> dict[str, bytes]:
+        return self.commits[repo_id][int(self.commit_hash(repo_id, revision), 16)]
+
+    def create(self, repo_id: str) -> bool:
+        """Whether it is new; then it has one empty commit."""
+        if repo_id in self.commits:
+            return False
+        self.commits[repo_id], self.branches[repo_id] = [{}], {"main": 0}
+        return True
 
     def info(self, repo_id: str, revision: str = "main") -> dict:
         files = self.files(repo_id, revision)
@@ -75,8 +86,8 @@ class StandInHub:
             objects.append({**wanted, **({} if wanted["oid"] in self.large_files else {"actions": action})})
         return {"transfer": "basic", "objects": objects}
 
-    def commit(self, repo_id: str, lines: list[dict]) -> dict:
-        files = dict(self.files(repo_id))
+    def commit(self, repo_id: str, branch: str, lines: list[dict]) -> dict:
+        files = dict(self.files(repo_id, branch))
         for line in lines:
             value = line["value"]
             if line["key"] == "file":
@@ -86,9 +97,15 @@ class StandInHub:
                 assert len(files[value["path"]]) == value["size"]
             else:
                 assert line["key"] == "header", line
-        self.repositories[repo_id].append(files)
-        oid = self.commit_hash(repo_id)
-        return {"success": True, "commitOid": oid, "commitUrl": f"{self.url}/{repo_id}/commit/{oid}"}
+        self.branches[repo_id][branch] = len(self.commits[repo_id])
+        self.commits[repo_id].append(files)
+        oid = self.commit_hash(repo_id, branch)
+        return {
+            "success": True,
+            "commitOid": oid,
+            "commitUrl": f"{self.url}/{repo_id}/commit/{oid}",
+            "pullRequestUrl": f"{self.url}/{repo_id}/discussions/1",
+        }
 
 
 class StandInHandler(BaseHTTPRequestHandler):
@@ -128,20 +145,25 @@ class StandInHandler(BaseHTTPRequestHandler):
         parts, body, hub = self.parts(), self.body(), self.hub
         if parts == ["api", "validate-yaml"]:
             return self.answer({"errors": [], "warnings": []})
-        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+        if self.headers.get("Authorization") != f"Bearer {self.hub.token}":
             return self.answer(status=401)
         if parts == ["api", "repos", "create"]:
             asked = json.loads(body)
             repo_id = f"{asked['organization']}/{asked['name']}"
-            is_new = hub.repositories.setdefault(repo_id, [{}]) == [{}]
-            return self.answer({"url": f"{hub.url}/{repo_id}"}, status=200 if is_new else 409)
+            return self.answer({"url": f"{hub.url}/{repo_id}"}, status=200 if hub.create(repo_id) else 409)
         if parts[2:] == ["info", "lfs", "objects", "batch"]:
             return self.answer(hub.batch(json.loads(body)))
-        repo_id, action = "/".join(parts[2:4]), parts[4]
+        repo_id, action, branch = "/".join(parts[2:4]), parts[4], parts[5]
+        if action == "branch":
+            hub.branches[repo_id][branch] = hub.branches[repo_id]["main"]
+            return self.answer({})
         if action == "preupload":
             return self.answer(hub.preupload(json.loads(body)))
         assert action == "commit", self.path
-        return self.answer(hub.commit(repo_id, [json.loads(line) for line in body.splitlines()]))
+        if "create_pr=1" in self.path:
+            hub.branches[repo_id]["refs/pr/1"] = hub.branches[repo_id][branch]
+            branch = "refs/pr/1"
+        return self.answer(hub.commit(repo_id, branch, [json.loads(line) for line in body.splitlines()]))
 
     def do_PUT(self):
         kind, digest = self.parts()
@@ -154,7 +176,7 @@ class StandInHandler(BaseHTTPRequestHandler):
         parts, hub = self.parts(), self.hub
         is_interface = parts[:2] == ["api", "models"]
         repo_id, *rest = ["/".join(parts[2:4]), *parts[4:]] if is_interface else ["/".join(parts[:2]), *parts[2:]]
-        if repo_id not in hub.repositories:
+        if repo_id not in hub.commits:
             return self.answer(status=404, X_Error_Code="RepoNotFound")
         if is_interface and rest[:1] in ([], ["revision"]):
             return self.answer(hub.info(repo_id, *rest[1:]))
@@ -172,7 +194,7 @@ class StandInHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub():
-    """A `StandInHub` that listens on this machine; writing needs the token `TOKEN`."""
+    """A `StandInHub` that listens on this machine."""
     hub = StandInHub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (StandInHandler,), {"hub": hub}))
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
@@ -180,6 +202,26 @@ def hub():
     yield hub
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def at_hub(hub, monkeypatch, tmp_path):
+    """Makes huggingface_hub take the stand-in for the Hub."""
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    resolve = socket.getaddrinfo
+
+    def resolve_here(host, *args, **kwargs):
+        assert host == "127.0.0.1", f"{host} was asked, not the stand-in"
+        return resolve(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_here)
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None)  # it would remember the real one
+    return hub
 
 
 class Stranger:

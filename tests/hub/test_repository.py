@@ -2,13 +2,13 @@
 
 import json
 import pickle
-import socket
 
 import pytest
 import torch
 import transformers
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from peft import LoraConfig
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoProcessor, AutoVideoProcessor
 
 import auss
@@ -142,10 +142,13 @@ def test_shards_and_other_processes(tiny_model, tmp_path):
     assert not list((tmp_path / "other").glob("*.py"))
 
 
-def test_nothing_is_added_to_what_is_no_model(tmp_path, tiny_model):
-    (tmp_path / "adapter_config.json").write_text("{}")
-    repository.write_repository(tmp_path, tiny_model)
-    assert [path.name for path in tmp_path.iterdir()] == ["adapter_config.json"]
+def test_an_adapter_gets_nothing_of_a_whole_model(tiny_model, at_hub, tmp_path):
+    tiny_model.add_adapter(LoraConfig(target_modules=["class_head"]))
+    tiny_model.save_pretrained(tmp_path / "adapter")
+    saved = {path.name for path in (tmp_path / "adapter").iterdir()}
+    assert saved == {"adapter_config.json", "adapter_model.safetensors"}
+    tiny_model.push_to_hub("someone/adapter", token=at_hub.token)
+    assert at_hub.files("someone/adapter").keys() == saved
 
 
 def test_a_written_card_stays_and_an_own_one_is_renewed(tiny_model, processor, tmp_path):
@@ -173,31 +176,12 @@ def test_figures_come_along_with_the_weights_they_were_measured_with(tiny_model,
     assert "M_J" not in (tmp_path / "trained-on" / CARD_FILE).read_text()
 
 
-@pytest.fixture
-def at_hub(hub, monkeypatch, tmp_path):
-    """Makes huggingface_hub take the stand-in for the Hub."""
-    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    resolve = socket.getaddrinfo
-
-    def resolve_here(host, *args, **kwargs):
-        assert host == "127.0.0.1", f"{host} was asked, not the stand-in"
-        return resolve(host, *args, **kwargs)
-
-    monkeypatch.setattr(socket, "getaddrinfo", resolve_here)
-    return hub
-
-
 def test_push(at_hub, segmenter, tmp_path):
     """Each kind in one commit, weights as a large file, and the same as is saved."""
     segmenter.save_pretrained(tmp_path / "saved")
-    segmenter.push_to_hub("someone/auss-test", token="hf_stand_in", commit_message="First")
+    segmenter.push_to_hub("someone/auss-test", token=at_hub.token, commit_message="First")
     pushed = at_hub.files("someone/auss-test")
-    assert len(at_hub.repositories["someone/auss-test"]) == 2  # the empty one that the Hub makes, and this
+    assert len(at_hub.commits["someone/auss-test"]) == 2  # the empty one that the Hub makes, and this
     assert {name for name in pushed if name != CARD_FILE} == {
         path.name for path in (tmp_path / "saved").iterdir() if path.name != CARD_FILE
     }
@@ -211,7 +195,7 @@ def test_push_in_parts_whatever_comes_first(at_hub, tiny_model, processor):
     for first, second in ((tiny_model, processor), (processor, tiny_model)):
         repo_id = f"someone/{type(first).__name__}"
         for saved in (first, second):
-            saved.push_to_hub(repo_id, token="hf_stand_in", tags=["first"])
+            saved.push_to_hub(repo_id, token=at_hub.token, tags=["first"])
         pushed = at_hub.files(repo_id)
         assert pushed.keys() == {"config.json", "model.safetensors", "processor_config.json", *code_files(), CARD_FILE}
         assert "pipeline(" in pushed[CARD_FILE].decode() and "- first" in pushed[CARD_FILE].decode()
@@ -221,15 +205,30 @@ def test_push_leaves_somebodys_card_and_brings_ones_own(at_hub, tiny_model, tmp_
     tiny_model.save_pretrained(tmp_path / "run")
     (tmp_path / "run" / CARD_FILE).write_text("---\nlicense: mit\n---\n# Mine\n")
     model = AutoModel.from_pretrained(tmp_path / "run")
-    model.push_to_hub("someone/one", token="hf_stand_in")
+    model.push_to_hub("someone/one", token=at_hub.token)
     assert at_hub.files("someone/one")[CARD_FILE].decode().endswith("# Mine\n")
-    tiny_model.push_to_hub("someone/one", token="hf_stand_in")
+    tiny_model.push_to_hub("someone/one", token=at_hub.token)
     assert at_hub.files("someone/one")[CARD_FILE].decode().endswith("# Mine\n")
+
+
+@pytest.mark.parametrize(("branch", "arguments"), [("v2", {"revision": "v2"}), ("refs/pr/1", {"create_pr": True})])
+def test_push_elsewhere_than_to_main(at_hub, tiny_model, branch, arguments):
+    tiny_model.push_to_hub("someone/one", token=at_hub.token, **arguments)
+    assert at_hub.files("someone/one") == {} and "config.json" in at_hub.files("someone/one", branch)
+
+
+def test_installed_classes_load_a_pushed_one_without_being_asked(at_hub, segmenter, clip):
+    segmenter.push_to_hub("someone/auss-test", token=at_hub.token)
+    assert isinstance(AutoProcessor.from_pretrained("someone/auss-test"), auss.AussProcessor)
+    # Without a task Transformers asks the Hub for it, which knows it from the card.
+    for task in (TASK, None):
+        loaded = transformers.pipeline(task, model="someone/auss-test", device=-1)
+        assert type(loaded) is type(segmenter) and loaded(clip) == segmenter(clip)
 
 
 def test_save_and_push_at_once(at_hub, segmenter, tiny_model, tmp_path):
-    segmenter.save_pretrained(tmp_path / "a", push_to_hub=True, repo_id="someone/a", token="hf_stand_in")
-    tiny_model.save_pretrained(tmp_path / "b", push_to_hub=True, repo_id="someone/b", token="hf_stand_in")
+    segmenter.save_pretrained(tmp_path / "a", push_to_hub=True, repo_id="someone/a", token=at_hub.token)
+    tiny_model.save_pretrained(tmp_path / "b", push_to_hub=True, repo_id="someone/b", token=at_hub.token)
     assert "processor_config.json" in at_hub.files("someone/a")
     assert "model.safetensors" in at_hub.files("someone/b")
     assert is_untouched((tmp_path / "a" / CARD_FILE).read_text())
@@ -238,17 +237,17 @@ def test_save_and_push_at_once(at_hub, segmenter, tiny_model, tmp_path):
 def test_push_that_is_refused_says_so(at_hub, tiny_model):
     with pytest.raises(HfHubHTTPError, match="401"):
         tiny_model.push_to_hub("someone/one", token="hf_wrong")
-    assert at_hub.repositories == {}
+    assert at_hub.commits == {}
 
 
 def test_push_that_cannot_see_whether_there_is_a_card_stops(at_hub, tiny_model, monkeypatch):
     """Or somebody's card would be overwritten."""
-    tiny_model.push_to_hub("someone/one", token="hf_stand_in")
+    tiny_model.push_to_hub("someone/one", token=at_hub.token)
 
     def unreachable(*args, **kwargs):
         raise LocalEntryNotFoundError("no connection")
 
     monkeypatch.setattr(HfApi, "hf_hub_download", unreachable)
     with pytest.raises(LocalEntryNotFoundError):
-        tiny_model.push_to_hub("someone/one", token="hf_stand_in")
-    assert len(at_hub.repositories["someone/one"]) == 2
+        tiny_model.push_to_hub("someone/one", token=at_hub.token)
+    assert len(at_hub.commits["someone/one"]) == 2
