@@ -269,4 +269,20 @@ def write_card(folder: str | Path, name: str | None = None, tags: list[str] = ()
     )
 
 
-__all__ = ["CARD_FILE", "REQUIREMENTS", "TASK", "CardFacts", "Score", "card_text", "is_untouched", "write_card"]
+def renew_card(folder: str | Path) -> None:
+    """Tells figures that came after the model was saved, if `folder` has a card and nobody has edited it."""
+    if (Path(folder) / CARD_FILE).is_file():
+        write_card(folder)
+
+
+__all__ = [
+    "CARD_FILE",
+    "REQUIREMENTS",
+    "TASK",
+    "CardFacts",
+    "Score",
+    "card_text",
+    "is_untouched",
+    "renew_card",
+    "write_card",
+]

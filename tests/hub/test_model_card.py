@@ -5,7 +5,7 @@ import json
 import pytest
 from huggingface_hub import ModelCard
 
-from auss.hub.model_card import CARD_FILE, is_untouched, requirements, write_card
+from auss.hub.model_card import CARD_FILE, is_untouched, renew_card, requirements, write_card
 
 ARGUMENTS = {"data": "/home/me/secret", "name": "s4", "steps": 400, "batch_size": 16, "image_size": 112}
 HISTORY = [{"step": 1, "losses": {}}, {"step": 400, "validation_M_J": 0.5, "validation_M_F": 0.625}]
@@ -72,6 +72,15 @@ def test_the_data_are_named_and_their_place_is_not(trained, tmp_path):
     (trained / "arguments.json").write_text(json.dumps({**ARGUMENTS, "data": str(tmp_path), "name": "ms3"}))
     write_card(trained)
     assert "| trained on | clips composed by `auss compose`, in the layout of AVSBench MS3 |" in read(trained)
+
+
+def test_a_card_is_renewed_where_there_is_one(trained):
+    renew_card(trained)
+    assert not (trained / CARD_FILE).exists()
+    write_card(trained)
+    evaluate(trained)
+    renew_card(trained)
+    assert "| test | own | 0.727 | 0.850 |" in read(trained)
 
 
 def test_figures_may_lie_elsewhere(trained, tmp_path):
