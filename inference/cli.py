@@ -20,6 +20,7 @@ COMMANDS = {
     "figures": ("train.figures", "draw what a model segments, and its queries by t-SNE"),
     "presets": ("inference.presets", "list the shipped networks and what they cost"),
     "convert-vggish": ("train.convert_vggish", "turn the public VGGish weights into safetensors"),
+    "export": ("inference.export", "write a model as an ONNX or torch.export graph"),
     "demo": ("inference.demo", "make a data set, train on it, evaluate, and segment a video"),
 }
 USAGE_ERROR = 2

@@ -43,7 +43,7 @@ def tiny_model(tiny_config):
     return AussForAudioVisualSegmentation(tiny_config).eval()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_config():
     return make_tiny_config
 

@@ -1,0 +1,240 @@
+"""`auss export`: a trained model as an ONNX or torch.export graph, compared with the model before it stays."""
+
+import argparse
+import contextlib
+import copy
+import importlib.util
+import logging
+import math
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from ..configuration.configuration_auss import AussConfig
+from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ..processing.processing_auss import AussProcessor
+from .export_comparison import ALLOWED_APART, TOLERANCE, TRACED_SIZES, Difference, compare, example_inputs
+from .trained_model import load_trained
+
+# What each format needs beside the package's own dependencies: the extra `export`.
+FORMATS = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "torch-export": (),
+    "int8": ("onnx", "onnxscript", "onnxruntime"),
+}
+MANIFEST = "export.json"
+GRAPH_FILES = ("model.onnx", "model.onnx.data", "model.pt2")
+# Convolutions stay float32: of int8 ONNX Runtime computes them far more slowly, and masks change.
+INT8_OPERATORS = ["MatMul", "Gemm"]
+
+
+def check_packages(file_format: str) -> None:
+    """
+    Raises:
+        ValueError: an unknown format.
+        ImportError: a package is missing, or Transformers is too old.
+    """
+    if file_format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {file_format!r}")
+    missing = [name for name in FORMATS[file_format] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(f"format {file_format} needs {', '.join(missing)}: pip install 'auss[export]'")
+    if importlib.util.find_spec("transformers.exporters.metadata") is None:
+        raise ImportError("export needs transformers>=5.23, which needs Python 3.11 or newer")
+
+
+def any_clips_and_frames(config: AussConfig) -> dict[str, dict]:
+    """The axes of the inputs that may have any length: clips, frames, and examples up to the configuration's."""
+    clips, frames = torch.export.Dim("clips"), torch.export.Dim("frames")
+    sound = {0: clips}
+    if config.num_audio_examples > 1:
+        sound[1] = torch.export.Dim("examples", max=config.num_audio_examples)
+    return {"pixel_values": {0: clips, 1: frames}, "input_features": sound, "input_features_mask": sound}
+
+
+def export_network(
+    model: AussForAudioVisualSegmentation, file_format: str, size: tuple[int, int], frames: int | None = None
+):
+    """
+    The network as a graph, by the exporters of Transformers.
+
+    Args:
+        model: in evaluation mode, float32, on the CPU.
+        file_format: "onnx"; "torch-export"; or "int8", an ONNX graph whose matrix products with weights are of int8,
+            the other factor quantised as it comes.
+        size: the (height, width) of the frames, in pixels.
+        frames: F, which makes every axis a constant, for one clip of F frames with all its T examples; `None` lets
+            the graph take any number of clips, of frames, and of examples up to T.
+
+    Returns:
+        A `transformers.exporters.ExportedModel`: called with the inputs, it returns the model's output, with
+        `logits`, `class_queries_logits`, `audio_queries` and `fused_queries`.
+
+    Raises:
+        ValueError, ImportError: as `check_packages`; a size or number of frames below 1; a model in training mode.
+    """
+    check_packages(file_format)
+    if model.training:
+        raise ValueError("model must be in evaluation mode, got one in training mode: call model.eval()")
+    if min(size) < 1 or (frames is not None and frames < 1):
+        raise ValueError(f"size and frames must be at least 1, got size {tuple(size)} and frames {frames}")
+    from transformers import exporters
+
+    clips, example_frames = (1, frames) if frames is not None else TRACED_SIZES
+    inputs = example_inputs(model.config, size, clips, example_frames)
+    axes = any_clips_and_frames(model.config) if frames is None else None
+    if file_format == "torch-export":
+        return exporters.DynamoExporter().export(model, inputs, exporters.DynamoConfig(dynamic_shapes=axes))
+    quantizer = None
+    if file_format == "int8":
+        # reduce_range: without VNNI instructions products of 8 with 8 bits overflow; 7-bit weights score the same.
+        quantizer = exporters.OnnxRuntimeQuantizer(
+            exporters.OnnxRuntimeDynamicConfig(
+                op_types_to_quantize=INT8_OPERATORS, per_channel=True, reduce_range=True
+            )
+        )
+    config = exporters.OnnxConfig(dynamic_shapes=axes, quantizer=quantizer)
+    return exporters.OnnxExporter().export(model, inputs, config)
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Raises FileExistsError for a folder with anything in it, unless an earlier export in it may be replaced."""
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        if not (output / MANIFEST).is_file():
+            raise FileExistsError(f"{output} exists and is no earlier export: choose another name")
+        if not overwrite:
+            raise FileExistsError(f"{output} exists: choose another name, or allow it with --overwrite")
+
+
+def export_model(
+    model: AussForAudioVisualSegmentation,
+    processor: AussProcessor,
+    output: str | Path,
+    file_format: str = "onnx",
+    size: tuple[int, int] | None = None,
+    frames: int | None = None,
+    overwrite: bool = False,
+) -> Difference:
+    """
+    Writes a folder with the graph, `model.onnx` and `model.onnx.data` or `model.pt2`, `export.json` that describes it,
+    the model's configuration, and the processor that makes its inputs; after comparing the graph with the model.
+
+    Args:
+        model, file_format, frames: as `export_network` takes them.
+        processor: the one the model was trained with.
+        output: a new folder, or with `overwrite` that of an earlier export, which is replaced.
+        size: (height, width) of the frames in pixels; the processor's, if None. The saved processor has it.
+
+    Returns:
+        How far the graph is from the model on random inputs.
+
+    Raises:
+        FileExistsError: `output` exists.
+        ValueError: the processor has no height and width and none were passed; or the graph is not the model: a tenth
+            of an output's values differ by more than 1e-4 (of int8: are not finite), and nothing is written.
+        ValueError, ImportError: as `export_network`.
+    """
+    output = Path(output)
+    check_output(output, overwrite)
+    processor = copy.deepcopy(processor)
+    if size is None:
+        own = dict(processor.video_processor.size)
+        if not own.keys() >= {"height", "width"}:
+            raise ValueError(f"size must be given, (height, width), where the processor's has no such sides: {own}")
+        size = own["height"], own["width"]
+    processor.video_processor.size = {"height": size[0], "width": size[1]}
+    exported = export_network(model, file_format, size, frames)
+    difference = compare(model, exported, size, frames)
+    if difference.apart > ALLOWED_APART and (file_format != "int8" or not math.isfinite(difference.largest)):
+        raise ValueError(
+            f"format {file_format}: the graph is not the model, its outputs differ by up to {difference.largest:.1e}, "
+            f"by more than {TOLERANCE:.0e} at {difference.apart:.1%} of the values; nothing was written"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    # Written aside first, so that a failure leaves an earlier export whole.
+    with tempfile.TemporaryDirectory(dir=output) as staging:
+        exported.save_pretrained(staging)
+        processor.save_pretrained(staging)
+        for name in GRAPH_FILES:
+            (output / name).unlink(missing_ok=True)
+        for file in Path(staging).iterdir():
+            os.replace(file, output / file.name)
+    return difference
+
+
+def load_exported(folder: str | Path, device: str | None = None) -> tuple:
+    """
+    The network and the processor that `export_model` wrote.
+
+    Args:
+        folder: the export's.
+        device: "cpu" or "cuda"; a GPU that the runtime can use, if None.
+
+    Returns:
+        An `ExportedModel`, which is called as the model is, `exported(**inputs).logits`; and the `AussProcessor`.
+
+    Raises:
+        FileNotFoundError: there is no export in `folder`.
+        ImportError: as `check_packages`.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        raise FileNotFoundError(f"{folder} is no folder that auss export wrote: it has no {MANIFEST}")
+    check_packages("torch-export" if (folder / "model.pt2").is_file() else "onnx")
+    from transformers.exporters import ExportedModel
+
+    return ExportedModel.from_pretrained(folder, device=device), AussProcessor.from_pretrained(folder)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a trained model's folder")
+    parser.add_argument("output", help="the folder to write")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="onnx",
+        help="onnx, for ONNX Runtime and others; torch-export, for torch without the model's code; int8, onnx with "
+        "8-bit matrix products (onnx)",
+    )
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of the frames; default the processor's")
+    parser.add_argument("--frames", type=int, help="fix the graph to one clip of so many frames; default any number")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in OUTPUT")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """The exporters warn of versions and of operators that this network does not have: here the comparison tells. What
+    they print is progress, and goes to standard error."""
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    output, size = Path(arguments.output), tuple(arguments.size) if arguments.size else None
+    check_packages(arguments.format)
+    check_output(output, arguments.overwrite)
+    model, processor = load_trained(arguments.model)
+    with quiet():
+        difference = export_model(
+            model.float(), processor, output, arguments.format, size, arguments.frames, arguments.overwrite
+        )
+    for file in sorted(output.iterdir()):
+        print(f"{file.stat().st_size / 2**20:8.1f} MiB  {file}")
+    print(
+        f"compared with the model on clips of noise: scores differ by {difference.scores:.1e} at most, all outputs by "
+        f"{difference.largest:.1e}"
+    )
+    return 0
+
+
+__all__ = ["add_arguments", "any_clips_and_frames", "export_model", "export_network", "load_exported", "run"]

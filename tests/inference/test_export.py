@@ -1,0 +1,287 @@
+"""Exported networks against the model, from the command to the masks that ONNX Runtime gives."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+from transformers import SwinConfig, TimmBackboneConfig
+
+import auss
+from auss.inference import cli, export
+from auss.inference.export import export_model, load_exported
+from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from auss.processing.feature_extraction_auss import AussFeatureExtractor
+from auss.processing.processing_auss import AussProcessor
+from auss.processing.video_processing_auss import AussVideoProcessor
+
+pytest.importorskip("transformers.exporters.metadata", reason="export needs transformers>=5.23, Python 3.11")
+
+DOCUMENT = Path(auss.__file__).parent / "docs" / "export.md"
+# Neither square nor a multiple of any stride.
+SIZE = (38, 51)
+# Clips, frames, examples of sound, and how many of them are padding.
+SHAPES = [(1, 1, 5, 0), (1, 7, 5, 2), (3, 2, 5, 0), (2, 3, 2, 1), (1, 4, 1, 0), (1, 2, 5, 5)]
+
+
+def lively(config) -> AussForAudioVisualSegmentation:
+    """A model whose masks and classes differ from query to query and place to place, which fresh weights' do not."""
+    torch.manual_seed(22)
+    model = AussForAudioVisualSegmentation(config).eval()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 1.5)
+        model.class_head.weight.normal_()
+        model.auss.fusion_decoder.mask_head.weight.mul_(config.hidden_size**0.5)
+    return model
+
+
+def random_inputs(clips, frames, examples, padding, size=SIZE) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    mask = torch.ones(clips, examples, dtype=torch.long)
+    mask[:, examples - padding :] = 0
+    return {
+        "pixel_values": torch.randn(clips, frames, 3, *size, generator=generator),
+        "input_features": torch.randn(clips, examples, 96, 64, generator=generator),
+        "input_features_mask": mask,
+    }
+
+
+def assert_equal_to(model, exported, inputs) -> None:
+    with torch.no_grad():
+        expected = model(**inputs)
+    got = exported(**inputs)
+    assert set(expected) == set(got) == {"logits", "class_queries_logits", "audio_queries", "fused_queries"}
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=0, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.fixture(scope="module")
+def model(make_config):
+    return lively(make_config(num_fusion_layers=2))
+
+
+@pytest.fixture(scope="module")
+def processor():
+    video_processor = AussVideoProcessor(size={"height": SIZE[0], "width": SIZE[1]})
+    return AussProcessor(feature_extractor=AussFeatureExtractor(), video_processor=video_processor)
+
+
+@pytest.fixture(scope="module")
+def folders(model, processor, tmp_path_factory):
+    """An export in float32 of each format, for any number of clips, frames and examples."""
+    parent = tmp_path_factory.mktemp("exports")
+    for file_format in ("onnx", "torch-export"):
+        export_model(model, processor, parent / file_format, file_format)
+    return parent
+
+
+@pytest.fixture(scope="module")
+def graphs(folders):
+    """What the folders hold, read once, as reading takes seconds."""
+    return {folder.name: load_exported(folder) for folder in folders.iterdir()}
+
+
+def test_the_model_is_a_fair_trial(model):
+    """Else equality would say little."""
+    with torch.no_grad():
+        outputs = model(**random_inputs(1, 3, 5, 0))
+        other = model(**random_inputs(1, 3, 5, 2))
+    classes = outputs.class_queries_logits.argmax(-1)
+    assert set(classes.unique().tolist()) == {0, 1, 2}
+    assert 0.05 < outputs.logits.argmax(2).float().mean() < 0.95 and outputs.logits.std() > 0.1
+    assert (outputs.logits[:, 0] - outputs.logits[:, 1]).abs().max() > 0.1
+    assert (outputs.logits - other.logits).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("file_format", ["onnx", "torch-export"])
+def test_the_graph_equals_the_model(model, graphs, file_format, shape):
+    assert_equal_to(model, graphs[file_format][0], random_inputs(*shape))
+
+
+@pytest.mark.parametrize("file_format", ["onnx", "torch-export"])
+def test_silence_equals_the_models(model, graphs, file_format):
+    exported, processor = graphs[file_format]
+    frames = np.random.default_rng(0).integers(0, 255, (2, 60, 80, 3), dtype=np.uint8)
+    inputs = processor(videos=frames, audio=np.zeros(32_000), sampling_rate=16_000, return_tensors="pt")
+    assert inputs["pixel_values"].shape[-2:] == SIZE
+    assert_equal_to(model, exported, inputs)
+
+
+@pytest.mark.slow
+def test_int8_has_small_weights_and_nearly_the_same_scores(model, processor, tmp_path):
+    export_model(model, processor, tmp_path / "out", "int8")
+    operators = {node.op_type for node in onnx.load(tmp_path / "out" / "model.onnx").graph.node}
+    assert "MatMulInteger" in operators and "Conv" in operators and "ConvInteger" not in operators
+    exported, _ = load_exported(tmp_path / "out")
+    inputs = random_inputs(1, 3, 5, 0)
+    with torch.no_grad():
+        expected = model(**inputs).logits
+    difference = (exported(**inputs).logits - expected).abs()
+    assert 0 < difference.mean() < 0.05
+
+
+def test_a_torch_graph_runs_with_torch_alone(model, folders):
+    inputs = random_inputs(1, 2, 5, 0)
+    graph = torch.export.load(folders / "torch-export" / "model.pt2").module()
+    with torch.no_grad():
+        torch.testing.assert_close(graph(**inputs).logits, model(**inputs).logits)
+
+
+def test_the_documents_examples_run(model, folders, tmp_path, monkeypatch):
+    """As printed, in order, in one namespace; the last one's masks are the model's own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "exported").symlink_to(folders / "onnx")
+    blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    rng = np.random.default_rng(3)
+    frames = rng.integers(0, 255, (3, 60, 80, 3), dtype=np.uint8)
+    waveform = rng.normal(0, 0.1, 44_100 * 5)
+    found = []
+    for block in blocks:
+        names = {"frames": frames, "waveform": waveform}
+        exec(block, names)
+        found.append(names["clips"])
+    processor = names["processor"]
+    inputs = processor(videos=frames, audio=waveform, sampling_rate=44_100, return_tensors="pt")
+    with torch.no_grad():
+        expected = processor.post_process_audio_visual_segmentation(model(**inputs), [(60, 80)])[0]
+    for (clip,) in found:
+        assert clip["segmentation"].shape == (3, 60, 80)
+        torch.testing.assert_close(clip["scores"], expected["scores"], rtol=0, atol=1e-3)
+
+
+@pytest.fixture
+def saved(model, processor, tmp_path):
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("file_format", ["torch-export", pytest.param("onnx", marks=pytest.mark.slow)])
+def test_command_with_fixed_size_and_frames(model, saved, tmp_path, capsys, file_format):
+    command = ["export", str(saved), str(tmp_path / "out"), "--frames", "2", "--size", "32", "48"]
+    assert cli.main([*command, "--format", file_format]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"MiB  .*/out/model\.(onnx|pt2)\n", printed)
+    largest = re.search(r"scores differ by (\S+) at most, all outputs by (\S+)\n$", printed)
+    assert max(map(float, largest.groups())) < 1e-4
+    exported, processor = load_exported(tmp_path / "out")
+    assert dict(processor.video_processor.size) == {"height": 32, "width": 48}
+    assert_equal_to(model, exported, random_inputs(1, 2, 5, 1, size=(32, 48)))
+    if file_format == "onnx":
+        session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
+        shapes = {value.name: value.shape for value in session.get_inputs()}
+        assert shapes["pixel_values"] == [1, 2, 3, 32, 48] and shapes["input_features"] == [1, 5, 96, 64]
+        assert shapes["input_features_mask"] == [1, 5]
+
+
+def test_nothing_else_is_overwritten(saved, graphs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(export, "export_network", lambda *_: graphs["torch-export"][0])
+    output = tmp_path / "out"
+    command = ["export", str(saved), str(output), "--format", "torch-export"]
+    assert cli.main(command) == 0
+    before = (output / "model.pt2").stat().st_mtime_ns
+    assert cli.main(command) == 2
+    assert f"{output} exists: choose another name, or allow it with --overwrite" in capsys.readouterr().err
+    assert (output / "model.pt2").stat().st_mtime_ns == before
+    # A graph of another format does not stay beside the new one.
+    (output / "model.onnx").touch()
+    assert cli.main([*command, "--overwrite"]) == 0
+    files = ["config.json", "export.json", "model.pt2", "processor_config.json"]
+    assert sorted(path.name for path in output.iterdir()) == files
+    assert cli.main(["export", str(saved), str(saved), "--overwrite"]) == 2
+    assert "is no earlier export" in capsys.readouterr().err
+
+
+def test_a_graph_that_is_not_the_model_is_refused(make_config, model, processor, graphs, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "export_network", lambda *_: graphs["torch-export"][0])
+    torch.manual_seed(5)
+    wrong = AussForAudioVisualSegmentation(make_config()).eval()
+    with pytest.raises(ValueError, match="format onnx: the graph is not the model, its outputs differ by up to"):
+        export_model(wrong, processor, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert export_model(model, processor, tmp_path / "out").largest < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--size", "0", "32"], r"size and frames must be at least 1, got size \(0, 32\) and frames None"),
+        (["--frames", "0"], "got size .* and frames 0"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing(saved, tmp_path, capsys, options, message):
+    assert cli.main(["export", str(saved), str(tmp_path / "out"), *options]) == 2
+    assert re.search(message, capsys.readouterr().err.strip().splitlines()[-1])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_extra_is_named(saved, folders, tmp_path, capsys, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name.startswith("onnx") else found(name))
+    assert cli.main(["export", str(saved), str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "format onnx needs onnx, onnxscript, onnxruntime: pip install 'auss[export]'" in error
+    with pytest.raises(ImportError, match="auss\\[export\\]"):
+        load_exported(folders / "onnx")
+    load_exported(folders / "torch-export")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="export needs transformers>=5.23"):
+        export.check_packages("torch-export")
+
+
+def test_other_refusals(make_config, model, processor, tmp_path):
+    with pytest.raises(ValueError, match="format must be one of onnx, torch-export, int8, got 'tflite'"):
+        export_model(model, processor, tmp_path / "out", "tflite")
+    with pytest.raises(FileNotFoundError, match="is no folder that auss export wrote"):
+        load_exported(tmp_path)
+    shortest = AussProcessor(AussFeatureExtractor(), AussVideoProcessor(size={"shortest_edge": 32}))
+    with pytest.raises(ValueError, match="size must be given"):
+        export_model(model, shortest, tmp_path / "out")
+    with pytest.raises(ValueError, match="model must be in evaluation mode"):
+        export_model(AussForAudioVisualSegmentation(make_config()), processor, tmp_path / "out")
+
+
+SWIN = SwinConfig(
+    embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=4, out_features=["stage1", "stage2"], patch_size=4
+)
+TIMM = TimmBackboneConfig(backbone="tf_efficientnet_lite0", use_pretrained_backbone=False, out_indices=[2, 3])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file_format", ["onnx", "torch-export"])
+@pytest.mark.parametrize(
+    ("backbone", "overrides"),
+    [
+        (SWIN, {"feature_strides": (8, 4)}),
+        (TIMM, {"feature_strides": (16, 8), "mask_stride": 4}),
+    ],
+    ids=["swin", "timm"],
+)
+def test_other_backbones_equal_the_model(make_config, processor, tmp_path, file_format, backbone, overrides):
+    config = make_config(backbone_config=backbone, lateral_connections=True, query_embedding=True, **overrides)
+    model = lively(config)
+    assert model(**random_inputs(1, 1, 5, 0)).logits.std() > 0.05
+    export_model(model, processor, tmp_path / "out", file_format)
+    exported, _ = load_exported(tmp_path / "out")
+    for shape in SHAPES:
+        assert_equal_to(model, exported, random_inputs(*shape))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", auss.AussConfig.preset_names())
+def test_presets_equal_the_model(processor, tmp_path, preset):
+    """With random weights at a small size; the widths and depths are the shipped ones."""
+    model = lively(auss.AussConfig.from_preset(preset))
+    assert model(**random_inputs(1, 1, 5, 0, size=(64, 96))).logits.std() > 0.05
+    difference = export_model(model, processor, tmp_path / "out", size=(64, 96))
+    assert difference.scores < 1e-4
