@@ -8,7 +8,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 from transformers import HfArgumentParser
 
@@ -117,7 +117,8 @@ class RunArguments:
             raise ValueError("resume and overwrite exclude each other, got both")
 
 
-GROUPS = (DataArguments, OptimArguments, RunArguments)
+# Any, because `HfArgumentParser` is annotated to take a type of its own, to which no dataclass belongs.
+GROUPS: Any = (DataArguments, OptimArguments, RunArguments)
 # They change how a run is watched or carried out, not what it computes: a resumed run may have others.
 INCIDENTAL = frozenset(
     {
@@ -164,7 +165,8 @@ def from_namespace(namespace: argparse.Namespace) -> tuple[DataArguments, OptimA
     """The parsed options as dataclasses; other attributes of the namespace are left alone."""
     names = {one.name for group in GROUPS for one in dataclasses.fields(group)}
     values = {name: value for name, value in vars(namespace).items() if name in names}
-    return HfArgumentParser(GROUPS).parse_dict(values)
+    groups = HfArgumentParser(GROUPS).parse_dict(values)
+    return cast(tuple[DataArguments, OptimArguments, RunArguments], groups)
 
 
 def as_dict(groups: tuple[DataArguments, OptimArguments, RunArguments]) -> dict:

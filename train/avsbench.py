@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
+import datasets.config
 import pyarrow as pa
 from datasets import Audio, Dataset, Features, Image, List, Value
 from tqdm import tqdm
@@ -153,7 +154,8 @@ def _read_meta(path: Path, content: bytes, layout: Layout) -> Iterator[MetaRow]:
 
 def _make_rows(root: Path, split: str, layout: Layout, content: bytes) -> list[dict]:
     path = root / layout.meta_file
-    rows, counts = [], dict.fromkeys(SPLITS, 0)
+    rows: list[dict] = []
+    counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
     for meta in _read_meta(path, content, layout):
         counts[meta.named["split"]] += 1
         if meta.named["split"] == split:

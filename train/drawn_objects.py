@@ -48,6 +48,9 @@ class Brush:
     def _scaled(self, values: Sequence[float]) -> list[float]:
         return [value * self.pixels for value in values]
 
+    def _scaled_points(self, points: Points) -> list[tuple[float, float]]:
+        return [(x * self.pixels, y * self.pixels) for x, y in points]
+
     def _outline(self) -> dict:
         return {"outline": DARK, "width": max(1, round(OUTLINE_WIDTH * self.pixels))}
 
@@ -64,13 +67,13 @@ class Brush:
             self.solid.rounded_rectangle(box, radius, fill=255)
 
     def polygon(self, points: Points, fill: Colour, solid: bool = True) -> None:
-        points = [tuple(self._scaled(point)) for point in points]
+        points = self._scaled_points(points)
         self.colours.polygon(points, fill=fill, **(self._outline() if solid else {}))
         if solid:
             self.solid.polygon(points, fill=255)
 
     def line(self, points: Points, width: float, fill: Colour, solid: bool = False) -> None:
-        points, width = [tuple(self._scaled(point)) for point in points], max(1, round(width * self.pixels))
+        points, width = self._scaled_points(points), max(1, round(width * self.pixels))
         if solid:
             border = width + 2 * self._outline()["width"]
             self.colours.line(points, fill=DARK, width=border, joint="curve")

@@ -20,7 +20,6 @@ from ..processing.processing_auss import AussProcessor
 from .arguments import HelpFormatter
 from .avsbench import LAYOUTS, SPLITS, load_avsbench
 from .clips import decode_clip
-from .collator import AussDataCollator
 from .metric_modules import MeanFScore, MeanJaccard, SemanticScores
 from .metrics import class_means, clip_means
 from .preparation import check_labels_fit, create_eval_loader
@@ -133,7 +132,7 @@ def evaluate(
 def draw_clips(
     model: nn.Module,
     processor: AussProcessor,
-    collator: AussDataCollator,
+    collator,
     rows: Dataset,
     records: list[dict],
     path: Path,
@@ -150,8 +149,7 @@ def draw_clips(
     wanted = {(record["category"], record["clip_id"]): record for record in records}
     blocks = {}
     device = next(model.parameters()).device
-    for index in range(len(rows)):
-        row = rows[index]
+    for row in rows:
         key = (str(row["category"]), str(row["clip_id"]))
         if key not in wanted:
             continue
@@ -178,7 +176,8 @@ def results_table(results: dict) -> list[tuple[str, int, float, float]]:
         (values.get("name", str(index)), values["frames"], values["J"], values["F"])
         for index, values in results.get("classes", {}).items()
     ]
-    return [*rows, ("all", results.get("clips", results.get("frames")), results["M_J"], results["M_F"])]
+    count = results["clips"] if "clips" in results else results["frames"]
+    return [*rows, ("all", count, results["M_J"], results["M_F"])]
 
 
 def format_text(results: dict) -> str:
@@ -204,7 +203,7 @@ def save_results(
     origin: dict[str, str],
     model: nn.Module,
     processor: AussProcessor,
-    collator: AussDataCollator,
+    collator,
     rows: Dataset,
     files: dict[str, Path],
 ) -> None:

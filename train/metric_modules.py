@@ -87,8 +87,8 @@ class ClipMetric(evaluate.Metric, ABC):
     """
 
     key: str  # of the result
-    description: str
-    inputs_description = SCORES_AND_MASKS
+    summary: str
+    usage = SCORES_AND_MASKS
     # What `predictions` of a clip become; `references` become the number of its annotated frames.
     figures: Any = Value("float64")
 
@@ -102,9 +102,9 @@ class ClipMetric(evaluate.Metric, ABC):
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
-            description=self.description,
+            description=self.summary,
             citation=CITATION,
-            inputs_description=self.inputs_description,
+            inputs_description=self.usage,
             features=Features(
                 {
                     "predictions": List(List(List(Value("float32")))),
@@ -164,7 +164,7 @@ class ClipMetric(evaluate.Metric, ABC):
             raise ValueError(f"no clip with an annotated frame was added, so there is no {self.key}")
         return result
 
-    def _compute(self, *, predictions=None, references=None, per_clip: bool = False) -> dict[str, Any]:
+    def _compute(self, *, predictions: list, references: list[int], per_clip: bool = False) -> dict[str, Any]:
         clips = [figures if frames else None for figures, frames in zip(predictions, references, strict=True)]
         if per_clip:
             return {self.key: clips}
@@ -180,7 +180,7 @@ class MeanJaccard(ClipMetric):
     """
 
     key = "m_j"
-    description = "M_J of AVSBench: the mean over clips of the mean over frames of the Jaccard index at score > 0.5."
+    summary = "M_J of AVSBench: the mean over clips of the mean over frames of the Jaccard index at score > 0.5."
 
     def score(self, prediction, reference) -> tuple[float, int]:
         return score_masks(jaccard, prediction, reference)
@@ -196,7 +196,7 @@ class MeanFScore(ClipMetric):
     """
 
     key = "m_f"
-    description = "M_F of AVSBench: the mean over clips of the largest F-score (beta squared 0.3) over 255 thresholds."
+    summary = "M_F of AVSBench: the mean over clips of the largest F-score (beta squared 0.3) over 255 thresholds."
 
     def score(self, prediction, reference) -> tuple[float, int]:
         return score_masks(f_score, prediction, reference)
@@ -217,8 +217,8 @@ class SemanticScores(ClipMetric):
     """
 
     key = "avss"
-    description = "M_J and M_F of AVSBench-semantic: the means over classes of IoU and F-score (beta squared 0.3)."
-    inputs_description = CLASS_IDS
+    summary = "M_J and M_F of AVSBench-semantic: the means over classes of IoU and F-score (beta squared 0.3)."
+    usage = CLASS_IDS
     figures = List(List(Value("float64")))
 
     def __init__(self, *args, num_labels: int = AVSS_NUM_LABELS, **kwargs):
@@ -267,14 +267,17 @@ class AussTrainerMetrics:
         logits, labels = torch.as_tensor(prediction.predictions), torch.as_tensor(prediction.label_ids)
         # Where processes bring clips of unequal frame counts, Trainer fills the labels up with -100.
         labels = torch.where(labels < 0, IGNORED_LABEL, labels)
-        sizes = [tuple(labels.shape[-2:])] * len(labels)
-        clips = post_process_audio_visual_segmentation(AussSegmentationOutput(logits=logits), sizes)
+        height, width = labels.shape[-2:]
+        outputs = AussSegmentationOutput(logits=logits)
+        clips = post_process_audio_visual_segmentation(outputs, [(height, width)] * len(labels))
         for metric in self.metrics:
             predicted = "segmentation" if isinstance(metric, SemanticScores) else "scores"
             metric.add_batch(predictions=[clip[predicted] for clip in clips], references=labels)
         if not compute_result:
             return {}
-        results = {name: value for metric in self.metrics for name, value in metric.compute().items()}
+        results = {}
+        for metric in self.metrics:
+            results |= metric.compute() or {}
         return {name: value for name, value in results.items() if isinstance(value, float)}
 
 

@@ -2,7 +2,7 @@
 
 import torch
 from torch.utils.data import DataLoader, Dataset
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..configuration.configuration_auss import AussConfig
 from ..inference.trained_model import load_trained
@@ -17,6 +17,7 @@ from .augmentation import ClipAugmentation
 from .avss_palette import read_class_names
 from .collator import AussDataCollator
 from .schedule import BACKBONE_INFIX
+from .seeded_rows import SeededRows
 
 DEFAULT_PRESET = "auss-resnet101"
 DEFAULT_IMAGE_SIZE = 224
@@ -120,7 +121,7 @@ def worker_count(workers: int | None) -> int:
 
 
 def create_train_loader(
-    rows: Dataset, processor: AussProcessor, data: DataArguments, num_labels: int, seed: int
+    rows: SeededRows, processor: AussProcessor, data: DataArguments, num_labels: int, seed: int
 ) -> DataLoader:
     """Shuffled batches with augmentation. A last batch that is not full is left out, unless it is the only one."""
     video_processor = processor.video_processor

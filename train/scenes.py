@@ -93,8 +93,8 @@ def random_motion(rng, outline: Outline, areas: tuple[float, float], height: int
     stop = np.clip(start + drift, 0, 1)
     places = [[low + (1 - 2 * low) * share for low, share in zip(reach, end, strict=True)] for end in (start, stop)]
     return Motion(
-        start=Pose(*places[0], float(grown[0]), turn - turned),
-        stop=Pose(*places[1], float(grown[1]), turn + turned),
+        start=Pose(places[0][0], places[0][1], float(grown[0]), turn - turned),
+        stop=Pose(places[1][0], places[1][1], float(grown[1]), turn + turned),
         wobble=(rng.uniform(0.01, 0.05), rng.uniform(0.01, 0.05), sway),
         cycles=tuple(rng.uniform(0.5, 1.6, 3) * laps),
         phases=tuple(rng.random(3)),
@@ -215,7 +215,7 @@ def arrange(rng, pictures, areas, height: int, width: int, times, laps=1.0, back
         thumbnail = picture.copy()
         thumbnail.thumbnail((LOOK, LOOK), Image.Resampling.BOX)
         thumbnails.append(thumbnail)
-    outlines = [Outline(*picture.size, filled_pixels(picture)) for picture in pictures]
+    outlines = [Outline(picture.width, picture.height, filled_pixels(picture)) for picture in pictures]
     slide = rng.random((2, 2))
     best, chosen = -1.0, None
     for attempt in range(TRIES):
@@ -232,6 +232,7 @@ def arrange(rng, pictures, areas, height: int, width: int, times, laps=1.0, back
                 return scene
         if score > best:
             best, chosen = score, scene
+    assert chosen is not None  # the first score is above -1
     return chosen
 
 

@@ -6,6 +6,8 @@ import datasets
 import numpy as np
 from torch.utils.data import Dataset
 
+from .seeded_rows import SeededRows
+
 
 def other_categories(categories: Sequence[str], seed: int = 0) -> list[int]:
     """
@@ -34,7 +36,7 @@ class SwappedSounds(Dataset):
         seed: of the drawing.
     """
 
-    def __init__(self, rows: Dataset, stored: datasets.Dataset, seed: int = 0):
+    def __init__(self, rows: SeededRows, stored: datasets.Dataset, seed: int = 0):
         self.rows = rows
         # Only this column: reading whole rows would decode the partners' pictures.
         self.sounds = stored.select_columns("audio")

@@ -27,13 +27,14 @@ def harmonics(frequency: np.ndarray | float, samples: int, strengths: list[float
     """The sum of the multiples 1, 2, 3, ... of a frequency, each with its strength."""
     cycles = np.cumsum(np.broadcast_to(np.float64(frequency), samples)) / SAMPLING_RATE
     phase = 2 * np.pi * (cycles % 1).astype(np.float32)
-    return sum(strength * np.sin(phase * number) for number, strength in enumerate(strengths, start=1) if strength)
+    sines = (strength * np.sin(phase * number) for number, strength in enumerate(strengths, start=1) if strength)
+    return sum(sines, start=np.zeros(samples, np.float32))
 
 
 def band_noise(rng: np.random.Generator, samples: int, low: float, high: float) -> np.ndarray:
     """Noise between two frequencies in Hz, with a standard deviation near 1."""
     band = butter(2, (low, high), "bandpass", fs=SAMPLING_RATE, output="sos")
-    noise = sosfilt(band, rng.standard_normal(samples))
+    noise = np.asarray(sosfilt(band, rng.standard_normal(samples)))
     return (noise / noise.std()).astype(np.float32)
 
 
@@ -60,7 +61,8 @@ def sound_of_bell(rng, seconds: float) -> np.ndarray:
         (2.74, 0.5, 9),
         (4.1, 0.3, 12),
     )
-    stroke = sum(gain * sine(pitch * ratio, len(t)) * np.exp(-decay * t) for ratio, gain, decay in partials)
+    tones = (gain * sine(pitch * ratio, len(t)) * np.exp(-decay * t) for ratio, gain, decay in partials)
+    stroke = sum(tones, start=np.zeros(len(t), np.float32))
     return repeat(rng, round(seconds * SAMPLING_RATE), rng.uniform(0.45, 0.65), lambda _: stroke)
 
 

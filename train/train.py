@@ -4,10 +4,12 @@ import argparse
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import datasets
 import torch
 from accelerate import Accelerator, PartialState, skip_first_batches
+from accelerate.data_loader import DataLoaderShard
 from accelerate.logging import get_logger
 from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, set_seed
 from torch import nn
@@ -15,6 +17,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from ..inference.drawing import training_curves
+from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
 from .arguments import (
     DataArguments,
@@ -50,7 +53,7 @@ class Training:
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
     rows: SeededRows
-    train_loader: DataLoader
+    train_loader: DataLoaderShard
     eval_loader: DataLoader | None
     data: DataArguments
     optim: OptimArguments
@@ -59,9 +62,11 @@ class Training:
     # Sums of the loss terms since the last entry of the history, and over how many batches.
     term_sums: dict[str, torch.Tensor] = field(default_factory=dict)
     term_count: int = 0
+    # What the progress bar shows of the last validation.
+    scores: dict[str, str] = field(default_factory=dict)
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> AussForAudioVisualSegmentation:
         """The model without what the accelerator wraps around it."""
         return self.accelerator.unwrap_model(self.model)
 
@@ -132,7 +137,7 @@ def after_step(training: Training, bar: tqdm) -> None:
     if saves or step % run.log_every == 0:
         log_terms(training, bar)
     if training.eval_loader is not None and (last or step % run.eval_every == 0):
-        validate(training, bar)
+        validate(training, training.eval_loader)
     if saves:
         save_checkpoint(training.accelerator, Path(run.output), training.position, run.keep_checkpoints)
 
@@ -141,8 +146,8 @@ def log_terms(training: Training, bar: tqdm) -> None:
     """Adds the mean of each loss term since the last time, over all processes, to the history."""
     names = sorted(training.term_sums)
     means = torch.stack([training.term_sums[name] for name in names]) / training.term_count
-    means = training.accelerator.reduce(means, "mean").tolist()
-    losses = dict(zip(names, means, strict=True))
+    means = cast(torch.Tensor, training.accelerator.reduce(means, "mean"))
+    losses = dict(zip(names, means.tolist(), strict=True))
     position = training.position
     position.history.append(
         {
@@ -153,18 +158,16 @@ def log_terms(training: Training, bar: tqdm) -> None:
         }
     )
     training.term_sums, training.term_count = {}, 0
-    bar.set_postfix({**getattr(bar, "scores", {}), "loss": f"{losses['loss']:.3f}"})
+    bar.set_postfix({**training.scores, "loss": f"{losses['loss']:.3f}"})
 
 
-def validate(training: Training, bar: tqdm) -> None:
+def validate(training: Training, loader: DataLoader) -> None:
     """Scores the validation split, adds M_J and M_F to the history and draws the curves."""
     num_labels = training.network.config.num_labels
-    results = evaluate(
-        training.accelerator, training.model, training.eval_loader, training.processor, num_labels, "validation"
-    )
+    results = evaluate(training.accelerator, training.model, loader, training.processor, num_labels, "validation")
     scores = {"validation_M_J": results["M_J"], "validation_M_F": results["M_F"]}
     training.position.history.append({"step": training.position.step, **scores})
-    bar.scores = {"M_J": f"{results['M_J']:.3f}"}
+    training.scores = {"M_J": f"{results['M_J']:.3f}"}
     if training.accelerator.is_main_process:
         save_history(training)
 
