@@ -225,10 +225,10 @@ def at_hub(hub, monkeypatch, tmp_path):
 
 
 class Stranger:
-    """An environment with all that auss needs, but without auss."""
+    """An environment with what is installed here, or of that what starts with one of `prefixes`, but never auss."""
 
-    def __init__(self, folder: Path):
-        venv.create(folder / "venv", with_pip=False)
+    def __init__(self, folder: Path, prefixes: tuple[str, ...] = ("",), with_pip: bool = False):
+        venv.create(folder / "venv", with_pip=with_pip)
         self.python = folder / "venv" / "bin" / "python"
         # Links to what is installed here. Not the folder that it is installed in: auss may be in there too, or be
         # found through a .pth file, which Python follows in its own folder.
@@ -236,7 +236,7 @@ class Stranger:
         links = folder / "dependencies"
         links.mkdir()
         for path in installed.iterdir():
-            if "auss" not in path.name.lower() and path.suffix != ".pth":
+            if path.name.startswith(prefixes) and "auss" not in path.name.lower() and path.suffix != ".pth":
                 (links / path.name).symlink_to(path)
         (site_packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
         (site_packages / "dependencies.pth").write_text(f"{links}\n")
@@ -254,6 +254,14 @@ class Stranger:
         )
         assert done.returncode == 0, done.stderr[-4000:]
         return done.stdout
+
+
+@pytest.fixture
+def bare_stranger(tmp_path):
+    """With pip, and of all that is installed here only torch, which is gigabytes."""
+    folder = tmp_path / "stranger"
+    folder.mkdir()
+    return Stranger(folder, ("torch", "functorch", "nvidia", "cuda", "triton"), with_pip=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,14 @@
 """Who has not installed auss loads what was saved or pushed here, and gets the same masks to the last bit."""
 
 import re
+import shlex
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 import torch
 
 import auss
@@ -78,7 +81,7 @@ def prepare(folder, name, segmenter, clip):
 
 
 def check_results(folder, segmenter, clip):
-    """What `LOAD` found is what is found here."""
+    """What `LOAD` found is what is found here, to the last bit."""
     results = torch.load(folder / "results.pt", weights_only=False)
     inputs = segmenter.processor(
         videos=clip["frames"], audio=clip["audio"], sampling_rate=clip["sampling_rate"], return_tensors="pt"
@@ -134,3 +137,19 @@ def test_a_pushed_repository(stranger, at_hub, segmenter, clip, tmp_path, monkey
     check_results(tmp_path, segmenter, clip)
     loaded = {name for name in code_files() if any(line.endswith(f"/{name}") for line in at_hub.requests)}
     assert loaded == set(code_files())
+
+
+@pytest.mark.slow
+def test_what_the_card_says_to_install_is_enough(bare_stranger, segmenter, clip, tmp_path):
+    """Whatever versions that gives today, so the masks need not be the same to the last bit."""
+    segmenter.save_pretrained(tmp_path / "saved")
+    card = (tmp_path / "saved" / CARD_FILE).read_text(encoding="utf-8")
+    (command,) = re.findall(r"```bash\npip install (.*)\n```", card)
+    pip = [str(bare_stranger.python), "-m", "pip", "install", "--quiet", *shlex.split(command)]
+    subprocess.run(pip, check=True, capture_output=True)
+    prepare(tmp_path, "saved", segmenter, clip)
+    bare_stranger.run(LOAD, tmp_path, HF_HUB_OFFLINE="1")
+    results = torch.load(tmp_path / "results.pt", weights_only=False)
+    with torch.inference_mode():
+        logits = segmenter.model(**results["inputs"]).logits
+    torch.testing.assert_close(results["logits"], logits, rtol=0, atol=1e-5)
