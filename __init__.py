@@ -5,8 +5,36 @@ an auss checkpoint. The public names below are imported when they are first used
 """
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # The public names as type checkers and editors see them; at run time `__getattr__` imports them.
+    from .configuration.configuration_auss import AussAudioConfig, AussConfig
+    from .modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
+    from .processing.feature_extraction_auss import AussFeatureExtractor
+    from .processing.processing_auss import AussProcessor
+    from .processing.video_processing_auss import AussVideoProcessor
+    from .train.avsbench import load_avsbench
+    from .train.collator import AussDataCollator
+    from .train.metric_modules import AussTrainerMetrics, metric_path
+    from .train.trainer_callback import AussConfidenceCallback
 
 __version__ = "0.1.0"
+__all__ = [
+    "AussAudioConfig",
+    "AussConfidenceCallback",
+    "AussConfig",
+    "AussDataCollator",
+    "AussFeatureExtractor",
+    "AussForAudioVisualSegmentation",
+    "AussModel",
+    "AussProcessor",
+    "AussTrainerMetrics",
+    "AussVideoProcessor",
+    "__version__",
+    "load_avsbench",
+    "metric_path",
+]
 
 # Public name -> the module that defines it.
 _PUBLIC_NAMES = {
@@ -24,15 +52,15 @@ _PUBLIC_NAMES = {
     "metric_path": ".train.metric_modules",
 }
 
-__all__ = ["__version__", *_PUBLIC_NAMES]
 
+if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for one of ours
 
-def __getattr__(name: str):
-    if name not in _PUBLIC_NAMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_PUBLIC_NAMES[name], __name__), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str):
+        if name not in _PUBLIC_NAMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(_PUBLIC_NAMES[name], __name__), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
@@ -41,24 +69,25 @@ def __dir__() -> list[str]:
 
 def _register() -> None:
     """Tells Transformers which auss class answers an `AussConfig`, and the pipeline's task."""
-    import transformers
+    from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoProcessor, AutoVideoProcessor
 
+    from .configuration.configuration_auss import AussConfig
     from .inference.pipeline import register_pipeline
+    from .modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
+    from .processing.feature_extraction_auss import AussFeatureExtractor
+    from .processing.processing_auss import AussProcessor
+    from .processing.video_processing_auss import AussVideoProcessor
 
-    config_class = __getattr__("AussConfig")
-    transformers.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+    AutoConfig.register(AussConfig.model_type, AussConfig, exist_ok=True)
     # Of the two `AutoModel` takes the one that the checkpoint's `architectures` names.
-    models = (__getattr__("AussModel"), __getattr__("AussForAudioVisualSegmentation"))
-    transformers.AutoModel.register(config_class, models, exist_ok=True)
-    for auto_name, name in (
-        ("AutoFeatureExtractor", "AussFeatureExtractor"),
-        ("AutoVideoProcessor", "AussVideoProcessor"),
-        ("AutoProcessor", "AussProcessor"),
-    ):
-        getattr(transformers, auto_name).register(config_class, __getattr__(name), exist_ok=True)
+    AutoModel.register(AussConfig, (AussModel, AussForAudioVisualSegmentation), exist_ok=True)
+    AutoFeatureExtractor.register(AussConfig, AussFeatureExtractor, exist_ok=True)
+    AutoVideoProcessor.register(AussConfig, AussVideoProcessor, exist_ok=True)
+    AutoProcessor.register(AussConfig, AussProcessor, exist_ok=True)
     register_pipeline()
 
 
-# At import, not at first use: `AutoModel` and `pipeline` ask nobody before they look up what is registered. The
-# modules that this imports are the ones that any use of a model needs; the rest, `train/` above all, waits.
+# At import, not at first use: `AutoModel` and `pipeline` ask nobody before they look up what is registered, and they
+# take classes, not names. It costs what `from transformers import pipeline` does; what else is ours, `train/` above
+# all, waits until it is used.
 _register()

@@ -53,7 +53,7 @@ def precompute_input_features(rows, feature_extractor) -> tuple[torch.Tensor, to
         feature_extractor: an `AussFeatureExtractor`.
 
     Returns:
-        Log-mel (len(rows), T, 96, 64) float32 and its mask (len(rows), T) int64.
+        Log-mel (rows, T, 96, 64) float32 and its mask (rows, T) int64.
     """
     features, masks = [], []
     for index in tqdm(range(len(rows)), desc="log-mel", unit="clip", delay=2, leave=False):

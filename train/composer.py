@@ -177,6 +177,7 @@ def compose_data_set(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options of `auss compose`."""
     three = {"nargs": 3, "type": int, "metavar": ("TRAIN", "VAL", "TEST")}
     parser.add_argument("out", type=Path, metavar="OUT", help="a new or an empty folder")
     files = "CATEGORY/*.png (RGBA cut-outs) and CATEGORY/*.wav, .ogg or .flac"
@@ -191,6 +192,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
     count = compose_data_set(
         arguments.out,
         tuple(arguments.s4),

@@ -7,6 +7,7 @@ from ..modeling_auss.audio_weights import convert_vggish
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options of `auss convert-vggish`."""
     parser.add_argument(
         "weights", metavar="FILE.pth", type=Path, help="the file that torchvggish publishes, vggish-10086976.pth"
     )

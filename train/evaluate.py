@@ -31,7 +31,7 @@ SHEET_CLIPS = 5
 
 
 def predict(model: nn.Module, processor: AussProcessor, batch: dict) -> list[dict[str, torch.Tensor]]:
-    """Segmentation and scores of each clip of a collated batch, at the size of its labels."""
+    """Segmentation and scores, (F, h, w) each, of each clip of a collated batch, at the size of its labels."""
     inputs = {name: value for name, value in batch.items() if name not in ("labels", "clip_id", "category")}
     sizes = [tuple(labels.shape[-2:]) for labels in batch["labels"]]
     with torch.no_grad():
@@ -301,6 +301,7 @@ def evaluate_folder(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options of `auss evaluate`."""
     parser.add_argument("--model", required=True, help="a trained model's folder")
     parser.add_argument("--data", required=True, help="the data set's root folder")
     parser.add_argument("--name", choices=sorted(LAYOUTS), default="s4", help="which subset of AVSBench it holds")
@@ -316,6 +317,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
     results = evaluate_folder(
         arguments.model,
         arguments.data,

@@ -160,6 +160,7 @@ def draw_figures(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options of `auss figures`."""
     parser.add_argument("--model", required=True, help="a trained model's folder")
     parser.add_argument("--data", required=True, help="the data set's root folder")
     parser.add_argument("--name", choices=LAYOUTS, default="ms3", help="which subset (ms3, as in the paper)")

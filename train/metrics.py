@@ -19,7 +19,7 @@ BETA_SQUARED = 0.3
 ROUNDING = 1e-6
 
 
-def as_array(values: np.ndarray | torch.Tensor | Sequence) -> np.ndarray:
+def _as_array(values: np.ndarray | torch.Tensor | Sequence) -> np.ndarray:
     """The values as a NumPy array, those of bfloat16, which NumPy lacks, as float32."""
     if not isinstance(values, torch.Tensor):
         return np.asarray(values)
@@ -29,7 +29,7 @@ def as_array(values: np.ndarray | torch.Tensor | Sequence) -> np.ndarray:
 
 def _check_clip(scores, masks) -> tuple[np.ndarray, np.ndarray]:
     """Scores as float32 or float64 and masks as bool, both (F, H, W); ValueError where they are anything else."""
-    scores, masks = as_array(scores), as_array(masks)
+    scores, masks = _as_array(scores), _as_array(masks)
     if scores.ndim != 3 or scores.shape[0] == 0:
         raise ValueError(f"scores must be (F, H, W) with F >= 1, got shape {scores.shape}")
     if masks.shape != scores.shape:
@@ -142,7 +142,7 @@ def annotated_frames(
     Raises:
         ValueError: shapes differ or are of another kind.
     """
-    scores, masks = as_array(scores), as_array(masks)
+    scores, masks = _as_array(scores), _as_array(masks)
     if scores.shape != masks.shape or masks.ndim != 3:
         raise ValueError(f"scores and masks must both be (F, H, W), got {scores.shape} and {masks.shape}")
     annotated = (masks != IGNORED_LABEL).any(axis=(1, 2)) if masks.dtype != bool else np.ones(len(masks), bool)
@@ -204,7 +204,7 @@ def class_scores(
     Raises:
         ValueError: shapes differ or a class id is out of range.
     """
-    predictions, labels = as_array(predictions).astype(np.int64), as_array(labels).astype(np.int64)
+    predictions, labels = _as_array(predictions).astype(np.int64), _as_array(labels).astype(np.int64)
     if predictions.ndim != 3 or predictions.shape != labels.shape:
         raise ValueError(f"predictions and labels must both be (F, H, W), got {predictions.shape} and {labels.shape}")
     annotated = (labels != IGNORED_LABEL).any(axis=(1, 2))
@@ -252,4 +252,4 @@ def class_means(clips: Sequence[Sequence[Sequence[float]]]) -> dict:
     return {**means, "classes": classes}
 
 
-__all__ = ["annotated_frames", "as_array", "class_means", "class_scores", "clip_means", "f_score", "jaccard", "mean"]
+__all__ = ["annotated_frames", "class_means", "class_scores", "clip_means", "f_score", "jaccard", "mean"]

@@ -157,6 +157,7 @@ def reproduce(table: int, groups: Groups, seeds: int) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options of `auss reproduce`."""
     table = parser.add_argument_group("table")
     table.add_argument("--table", type=int, required=True, choices=list(TABLES), help="which of the paper's tables")
     table.add_argument("--seeds", type=int, default=3, help="runs of each row, with seeds 0, 1, ...")

@@ -300,6 +300,7 @@ def train(data: DataArguments, optim: OptimArguments, run: RunArguments) -> list
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
     data, optim, run_arguments = from_namespace(arguments)
     history = train(data, optim, run_arguments)
     if PartialState().is_main_process:
