@@ -122,7 +122,8 @@ class ImageEmbeddingExtractor(nn.Module):
             (B*F, e, h, w).
         """
         frame_size = pixel_values.shape[-2:]
-        maps = self.backbone(pixel_values).feature_maps
+        # The rest of the model's hidden states and attentions does not include the backbone's.
+        maps = self.backbone(pixel_values, output_hidden_states=False, output_attentions=False).feature_maps
         laterals = self.lateral_maps(maps[:-1], frame_size)
         embedding = self.top_projection(maps[-1])
         embeddings = []

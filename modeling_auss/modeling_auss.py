@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, logging
-from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
@@ -157,9 +157,29 @@ class AussModel(AussPreTrainedModel):
             frame_queries = self.frame_conditioner(frame_queries, audio_features, frame_examples)
         return audio_queries, frame_queries
 
-    # Untied: `last_hidden_state` has a frame axis of its own, which the recorded states lack.
-    @merge_with_config_defaults
+    # Hidden states and attentions are recorded here and not in `forward`, since a backbone may record its own. Untied:
+    # `last_hidden_state` has a frame axis, which the recorded states lack.
     @capture_outputs(tie_last_hidden_states=False)
+    def fuse(
+        self,
+        audio_queries: torch.Tensor | None,
+        frame_queries: torch.Tensor,
+        embeddings: list[torch.Tensor],
+        mask_features: torch.Tensor,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> AussModelOutput:
+        """(B, F, N, e) queries and the maps of B*F frames, as `FusionDecoder` takes them, to the model's output."""
+        shape = frame_queries.shape[:2]
+        layer_queries = self.fusion_decoder(frame_queries.flatten(0, 1), embeddings, mask_features)
+        layer_queries = tuple(queries.unflatten(0, shape) for queries in layer_queries)
+        return AussModelOutput(
+            last_hidden_state=layer_queries[-1],
+            audio_queries=audio_queries,
+            mask_features=mask_features.unflatten(0, shape),
+            layer_queries=layer_queries,
+        )
+
+    @can_return_tuple
     def forward(
         self,
         pixel_values: torch.Tensor,
@@ -183,21 +203,13 @@ class AussModel(AussPreTrainedModel):
             ValueError: shapes that do not belong together, or not one of `input_features` and `frame_queries`.
         """
         check_inputs(self.config, pixel_values, input_features, input_features_mask, frame_examples, frame_queries)
-        batch_size, num_frames = pixel_values.shape[:2]
         audio_queries = None
         if frame_queries is None:
             audio_queries, frame_queries = self.frame_queries(
-                num_frames, input_features, input_features_mask, frame_examples
+                pixel_values.shape[1], input_features, input_features_mask, frame_examples
             )
         embeddings, mask_features = self.image_embedding_extractor(pixel_values.flatten(0, 1))
-        layer_queries = self.fusion_decoder(frame_queries.flatten(0, 1), embeddings, mask_features)
-        layer_queries = tuple(queries.unflatten(0, (batch_size, num_frames)) for queries in layer_queries)
-        return AussModelOutput(
-            last_hidden_state=layer_queries[-1],
-            audio_queries=audio_queries,
-            mask_features=mask_features.unflatten(0, (batch_size, num_frames)),
-            layer_queries=layer_queries,
-        )
+        return self.fuse(audio_queries, frame_queries, embeddings, mask_features, return_dict=True, **kwargs)
 
 
 class AussForAudioVisualSegmentation(AussPreTrainedModel):
@@ -252,7 +264,8 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         Raises:
             ValueError: shapes that do not belong together, labels that are not class ids.
         """
-        outputs = self.auss(pixel_values, input_features, input_features_mask, frame_examples, frame_queries, **kwargs)
+        inputs = (pixel_values, input_features, input_features_mask, frame_examples, frame_queries)
+        outputs = self.auss(*inputs, return_dict=True, **kwargs)
         shape = outputs.last_hidden_state.shape[:2]
         mask_features = outputs.mask_features.flatten(0, 1)
         class_logits, mask_embeddings = self.heads(outputs.last_hidden_state)

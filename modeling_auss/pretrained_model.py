@@ -82,5 +82,22 @@ class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
             attn_implementation["backbone_config"] = usable_attention(backbone, attn_implementation[""])
         super().set_attn_implementation(attn_implementation, allow_all_kernels)
 
+    def enable_input_require_grads(self) -> None:
+        """
+        Lets gradients pass reentrant checkpoints when only adapters are trained; PEFT and Trainer call it. What enters
+        the checkpointed layers of A2U, and of a backbone that has any, then requires a gradient.
+        """
+
+        def require_gradient(module: nn.Module, inputs: tuple, output: torch.Tensor | None = None) -> None:
+            (inputs[0] if output is None else output).requires_grad_(True)
+
+        # Not by the backbone's own input embeddings, as in Transformers: Swin's are a module that returns a tuple.
+        embeddings, backbone = self.get_input_embeddings(), self.base_model.image_embedding_extractor.backbone
+        self._require_grads_hooks = []
+        if embeddings is not None:
+            self._require_grads_hooks.append(embeddings.register_forward_hook(require_gradient))
+        if backbone.supports_gradient_checkpointing:
+            self._require_grads_hooks.append(backbone.register_forward_pre_hook(require_gradient))
+
 
 __all__ = ["AussPreTrainedModel"]

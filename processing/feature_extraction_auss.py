@@ -11,7 +11,7 @@ from transformers.utils import PaddingStrategy, TensorType
 
 from ..hub.repository import PartRepositoryMixin
 from .log_mel import LOG_OFFSET, NUM_EXAMPLE_FRAMES, NUM_MEL_BINS, SAMPLING_RATE, log_mel_examples
-from .waveforms import list_of_waveforms, resample, sampling_rates, to_mono
+from .waveforms import resample, to_mono, waveforms_and_rates
 
 
 class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
@@ -67,8 +67,9 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
             audio: one waveform or a list of them (a batch): NumPy, torch or lists of numbers. A waveform is
                 (samples,), or two-dimensional with one or two channels, which the shorter axis counts and which are
                 averaged. Floating point is taken as it is, nominally in [-1, 1]; int16 and int32 are PCM and scaled
-                to that.
-            sampling_rate: the rate of `audio` in Hz: one for all clips, or a list of one for each. Required.
+                to that. In place of each waveform, a dict of `array` and `sampling_rate`, as `datasets` decodes sound.
+            sampling_rate: the rate of `audio` in Hz: one for all clips, or a list of one for each. Required, unless
+                `audio` has it.
             padding: `True` or `"longest"` pads to the batch's longest clip, `"max_length"` to `max_length`, `False`
                 not at all.
             max_length: examples, `num_audio_examples` unless passed.
@@ -83,12 +84,11 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
             sound of the clip and 0 where it is padding. Silent audio is legal: all its values are log(0.01).
 
         Raises:
-            ValueError: no `sampling_rate` or one that is not positive; audio without samples, with NaN or infinite
-                samples, of more than two dimensions or channels, or of another type; `return_tensors` for clips whose
-                lengths `padding` leaves unequal.
+            ValueError: no `sampling_rate`, one that is not positive or not the one that `audio` has; audio without
+                samples, with NaN or infinite samples, of more than two dimensions or channels, or of another type;
+                `return_tensors` for clips whose lengths `padding` leaves unequal.
         """
-        clips = list_of_waveforms(audio)
-        rates = sampling_rates(sampling_rate, len(clips))
+        clips, rates = waveforms_and_rates(audio, sampling_rate)
         names = [f"audio[{index}]" if len(clips) > 1 else "audio" for index in range(len(clips))]
         waveforms = [resample(to_mono(clip, name), rate) for clip, name, rate in zip(clips, names, rates, strict=True)]
         features = [clip.flatten(1).numpy() for clip in log_mel_examples(waveforms)]  # (T, 96 * 64) each

@@ -32,9 +32,9 @@ class AussProcessor(RepositoryMixin, ProcessorMixin):
         Args:
             videos: the frames, as `AussVideoProcessor` takes them; `None` prepares the sound alone.
             audio: the waveforms, as `AussFeatureExtractor` takes them; `None` prepares the frames alone.
-            kwargs: `sampling_rate`, the rate of `audio` in Hz, required with it: one number, or a list of one for each
-                clip; `return_tensors`, `"pt"` or `"np"`; and everything that the two parts take, either flat or in the
-                dictionaries `audio_kwargs` and `videos_kwargs`.
+            kwargs: `sampling_rate`, the rate of `audio` in Hz, required with it unless it brings its own: one number,
+                or a list of one for each clip; `return_tensors`, `"pt"` or `"np"`; and everything that the two parts
+                take, either flat or in the dictionaries `audio_kwargs` and `videos_kwargs`.
 
         Returns:
             `pixel_values` (B, F, 3, H, W) float32, `input_features` (B, T, 96, 64) float32 log-mel and

@@ -56,6 +56,28 @@ def sampling_rates(sampling_rate: Any, num_clips: int) -> list[float]:
     return [float(rate) for rate in rates]
 
 
+def waveforms_and_rates(audio: Any, sampling_rate: Any = None) -> tuple[list, list[float]]:
+    """Splits `audio` into its clips, and gives the sampling rate in Hz of each.
+
+    A clip may bring its rate along, as `datasets` decodes sound: `{"array": waveform, "sampling_rate": Hz}`.
+
+    Raises:
+        ValueError: as `list_of_waveforms` and `sampling_rates` do; clips of which only some bring their rate along; a
+            `sampling_rate` that contradicts those.
+    """
+    clips = list_of_waveforms(audio)
+    if not any(isinstance(clip, dict) for clip in clips):
+        return clips, sampling_rates(sampling_rate, len(clips))
+    for clip in clips:
+        if not isinstance(clip, dict) or not {"array", "sampling_rate"} <= clip.keys():
+            got = f"a dict of {sorted(map(str, clip))}" if isinstance(clip, dict) else type(clip).__name__
+            raise ValueError(f"audio holds dicts, so each clip must be a dict of array and sampling_rate, got {got}")
+    rates = sampling_rates([clip["sampling_rate"] for clip in clips], len(clips))
+    if sampling_rate is not None and sampling_rates(sampling_rate, len(clips)) != rates:
+        raise ValueError(f"sampling_rate must be that of audio's own dicts, {rates}, or None, got {sampling_rate}")
+    return [clip["array"] for clip in clips], rates
+
+
 def to_array(waveform: Any, name: str) -> np.ndarray:
     """`waveform` as a NumPy array, checked to be a waveform's shape and not empty."""
     if isinstance(waveform, torch.Tensor):

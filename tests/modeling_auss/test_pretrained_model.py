@@ -103,26 +103,29 @@ def test_device_map(tiny_model, make_inputs, tmp_path, device_map, offloaded):
     assert torch.equal(loaded.eval()(**make_inputs()).logits, expected)
 
 
-@pytest.mark.parametrize("checkpointing", [None, {"use_reentrant": True}, {"use_reentrant": False}])
-def test_lora_on_the_attention_projections_trains_and_saves(make_config, make_inputs, tmp_path, checkpointing):
+@pytest.mark.parametrize("reentrant", [None, True, False])
+@pytest.mark.parametrize("name", ["resnet", "swin"])
+def test_lora_on_the_attention_projections_trains_and_saves(
+    make_backbone_config, make_inputs, tmp_path, name, reentrant
+):
     torch.manual_seed(0)
     # AQDL, 1 / distance of the queries that happen to be confident, does not fall within a few steps.
-    tiny_model = AussForAudioVisualSegmentation(make_config(aqdl_weight=0.0, aqml_weight=0.0))
+    tiny_model = AussForAudioVisualSegmentation(make_backbone_config(name, aqdl_weight=0.0, aqml_weight=0.0))
     labels = torch.randint(0, 2, (2, 3, 32, 32), generator=torch.Generator().manual_seed(2))
     before = {name: parameter.clone() for name, parameter in tiny_model.named_parameters()}
     model = get_peft_model(tiny_model, LoraConfig(r=2, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"]))
-    if checkpointing is not None:
-        model.base_model.model.activation_checkpointing_enable(checkpointing)
+    if reentrant is not None:
+        model.base_model.model.activation_checkpointing_enable({"use_reentrant": reentrant})
         model.enable_input_require_grads()
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    # Of one A2U layer and three blocks of two attentions, four projections each, A and B.
-    assert len(trained) == 7 * 4 * 2 and all("lora_" in name for name in trained)
+    # Of one A2U layer, three blocks of two attentions, and Swin's two, four projections each, A and B.
+    assert len(trained) == (7 + 2 * (name == "swin")) * 4 * 2 and all("lora_" in name for name in trained)
     optimizer = torch.optim.Adam(trained.values(), lr=0.01)
     losses = []
     for _ in range(5):
         loss = model.train()(**make_inputs(), labels=labels).loss
         loss.backward()
-        assert all(parameter.grad is not None for parameter in trained.values())
+        assert [name for name, parameter in trained.items() if parameter.grad is None] == []
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())

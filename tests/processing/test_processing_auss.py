@@ -45,6 +45,14 @@ def test_a_batch_of_clips_with_rates_of_their_own(processor):
     assert inputs.input_features_mask.tolist() == [[1] * 5, [1, 0, 0, 0, 0]]
 
 
+def test_sound_as_datasets_decodes_it_needs_no_rate_beside_it(processor):
+    sound = {"array": WAVEFORM, "sampling_rate": 44_100, "path": None}
+    inputs = processor(videos=FRAMES, audio=sound, return_tensors="pt")
+    expected = processor(videos=FRAMES, audio=WAVEFORM, sampling_rate=44_100, return_tensors="pt")
+    assert inputs.keys() == expected.keys()
+    assert all(torch.equal(inputs[name], expected[name]) for name in inputs)
+
+
 def test_either_part_alone(processor):
     assert set(processor(videos=FRAMES)) == {"pixel_values"}
     assert set(processor(audio=WAVEFORM, sampling_rate=44_100)) == {"input_features", "input_features_mask"}

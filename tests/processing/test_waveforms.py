@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from auss.processing.waveforms import list_of_waveforms, resample, sampling_rates, to_mono
+from auss.processing.waveforms import list_of_waveforms, resample, sampling_rates, to_mono, waveforms_and_rates
 
 MONO = np.linspace(-0.9, 0.9, 50)
 
@@ -117,3 +117,36 @@ def test_resampling_removes_what_16_khz_cannot_hold():
     resampled = resample(np.sin(2 * np.pi * 12_000 * seconds), 48_000)
     assert np.abs(resampled[500:-500]).max() < 1e-4
     assert resample(seconds, 16_000) is seconds
+
+
+def test_sound_may_bring_its_rate_along():
+    first, second = {"array": MONO, "sampling_rate": 16_000}, {"array": -MONO, "sampling_rate": 8_000, "path": None}
+    for audio, passed, expected in (
+        (first, None, [16_000.0]),
+        ([first, second], None, [16_000.0, 8_000.0]),
+        ([first, second], [16_000, 8_000], [16_000.0, 8_000.0]),
+    ):
+        clips, rates = waveforms_and_rates(audio, passed)
+        assert rates == expected
+        assert all(clip is dictionary["array"] for clip, dictionary in zip(clips, (first, second), strict=False))
+    clips, rates = waveforms_and_rates([MONO, -MONO], 44_100)
+    assert rates == [44_100.0] * 2 and len(clips) == 2
+
+
+@pytest.mark.parametrize(
+    ("audio", "rate", "message"),
+    [
+        (MONO, None, "sampling_rate is missing"),
+        ({"array": MONO}, None, r"a dict of array and sampling_rate, got a dict of \['array'\]"),
+        ([{"array": MONO, "sampling_rate": 8_000}, MONO], None, "each clip must be a dict .* got ndarray"),
+        ({"array": MONO, "sampling_rate": None}, None, "must be a positive number of Hz, got None"),
+        (
+            {"array": MONO, "sampling_rate": 8_000},
+            16_000,
+            r"must be that of audio's own dicts, \[8000.0\], .* got 16000",
+        ),
+    ],
+)
+def test_a_rate_that_sound_brings_along_is_checked(audio, rate, message):
+    with pytest.raises(ValueError, match=message):
+        waveforms_and_rates(audio, rate)
