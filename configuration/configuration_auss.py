@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -11,6 +12,16 @@ from transformers.configuration_utils import SubConfigSpec
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 # The label of pixels that nobody annotated.
 IGNORED_LABEL = 255
+
+if TYPE_CHECKING:
+    Read = TypeVar("Read")
+
+    class ReadAs(Generic[Read]):
+        """A field that is given as an object, a dictionary or None, and read as the object that it becomes."""
+
+        def __get__(self, instance: Any, owner: Any) -> Read: ...
+
+        def __set__(self, instance: Any, value: Read | dict | None) -> None: ...
 
 
 @strict
@@ -42,6 +53,7 @@ class AussAudioConfig(PreTrainedConfig):
     frozen: bool = False
 
     def validate_stages(self):
+        """Each stage has channels and a depth."""
         if len(self.stage_channels) != len(self.stage_depths):
             raise ValueError(
                 f"stage_channels and stage_depths must have the same length, got {len(self.stage_channels)} "
@@ -103,7 +115,7 @@ class AussConfig(PreTrainedConfig):
             # Stage 4 would be computed and never read: f_ori has stride 16.
             init_kwargs={"depths": [3, 4, 23], "hidden_sizes": [256, 512, 1024], "out_features": ["stage3"]},
         ),
-        "audio_config": AussAudioConfig,
+        "audio_config": SubConfigSpec(config_class=AussAudioConfig),
     }
     attribute_map = {"num_hidden_layers": "num_fusion_layers"}
     # Of all outputs Trainer gathers the logits alone for evaluation.
@@ -117,8 +129,14 @@ class AussConfig(PreTrainedConfig):
         "attentions",
     ]
 
-    backbone_config: dict | PreTrainedConfig | None = None
-    audio_config: dict | AussAudioConfig | None = None
+    if TYPE_CHECKING:
+        backbone_config: ReadAs[PreTrainedConfig] = ReadAs()
+        audio_config: ReadAs[AussAudioConfig] = ReadAs()
+        id2label: ReadAs[dict[int, str]] = ReadAs()
+        num_labels: int = 2  # a property, which the constructor takes too
+    else:
+        backbone_config: dict | PreTrainedConfig | None = None
+        audio_config: dict | AussAudioConfig | None = None
     num_audio_examples: int = 5
     num_queries: int = 300
     hidden_size: int = 256
@@ -160,6 +178,7 @@ class AussConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def validate_strides(self):
+        """Strides are powers of two, from the coarsest map to the masks'."""
         strides = [*self.feature_strides, self.mask_stride]
         if not self.feature_strides or any(stride < 1 or stride & (stride - 1) for stride in strides):
             raise ValueError(f"feature_strides and mask_stride must be powers of two, got {strides}")
@@ -167,6 +186,7 @@ class AussConfig(PreTrainedConfig):
             raise ValueError(f"feature_strides must descend towards mask_stride, got {strides}")
 
     def validate_attention(self):
+        """The heads share the features evenly, and position embeddings the two halves of them."""
         if self.hidden_size % (2 * self.num_attention_heads):
             raise ValueError(
                 f"hidden_size must be a multiple of twice num_attention_heads, got hidden_size={self.hidden_size} "
@@ -174,6 +194,7 @@ class AussConfig(PreTrainedConfig):
             )
 
     def validate_audio_queries(self):
+        """What is switched off leaves queries that differ and fit."""
         if not self.audio_input and not self.query_embedding:
             raise ValueError("query_embedding must be True without audio_input: the queries would all be zero")
         if self.audio_input and not self.number_projector and self.num_queries != self.num_audio_examples:
@@ -191,10 +212,12 @@ class AussConfig(PreTrainedConfig):
             raise ValueError("frame_conditioned_queries must be False without audio_input: there is no sound to add")
 
     def validate_confidence_schedule(self):
+        """The schedule is one of Eq. 22's two."""
         if self.confidence_schedule not in ("increasing", "fixed"):
             raise ValueError(f'confidence_schedule must be "increasing" or "fixed", got {self.confidence_schedule!r}')
 
     def validate_ranges(self):
+        """Thresholds, exponents and numbers lie in their ranges."""
         if not 0 < self.mask_threshold < 1:
             raise ValueError(f"mask_threshold must lie between 0 and 1, got {self.mask_threshold}")
         if 0 < self.focal_gamma < 1 or self.focal_gamma < 0:
