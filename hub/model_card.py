@@ -92,12 +92,27 @@ def read_training(folder: Path) -> dict[str, Any]:
     return arguments if isinstance(arguments, dict) and wanted <= arguments.keys() else {}
 
 
+def weights_digest(folder: str | Path) -> str:
+    """A digest of the weights saved in `folder`, by which an evaluation says what it evaluated."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
 def read_scores(folder: Path) -> list[Score]:
-    """The figures that `auss evaluate` left in `folder`, or else the last validation of `auss train`."""
+    """The figures that `auss evaluate` left in `folder`, or else the last validation of `auss train`.
+
+    An evaluation of other weights than now lie in `folder` is passed over.
+    """
     scores = []
     for path in sorted((folder / "evaluation").glob("*.json")):
         result = read_json(path)
-        if isinstance(result, dict) and {"data", "name", "split", "sound", "M_J", "M_F"} <= result.keys():
+        if not isinstance(result, dict) or not {"data", "name", "split", "sound", "M_J", "M_F"} <= result.keys():
+            continue
+        if result.get("weights") in (None, weights_digest(folder)):
             data = data_name(result["name"], result["data"])
             scores.append(Score(data, result["split"], result["sound"], result["M_J"], result["M_F"]))
     training = read_training(folder)
@@ -284,5 +299,6 @@ __all__ = [
     "card_text",
     "is_untouched",
     "renew_card",
+    "weights_digest",
     "write_card",
 ]

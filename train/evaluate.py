@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..configuration.configuration_auss import IGNORED_LABEL
+from ..hub.model_card import renew_card, weights_digest
 from ..inference.drawing import contact_sheet
 from ..inference.trained_model import load_trained
 from ..processing.processing_auss import AussProcessor
@@ -212,7 +213,7 @@ def save_results(
 
     Args:
         results: what `evaluate` returned.
-        origin: "model", "data", "name", "split" and "sound", for the title and the JSON file.
+        origin: "model", "data", "name", "split", "sound" and "weights", for the title and the JSON file.
         model, processor, collator, rows: as `draw_clips` takes them.
     """
     files["json"].parent.mkdir(parents=True, exist_ok=True)
@@ -294,8 +295,10 @@ def evaluate_folder(
         values["name"] = config.id2label[index]
     if accelerator.is_main_process:
         origin = {"model": str(model_folder), "data": str(data), "name": name, "split": split, "sound": sound}
+        origin["weights"] = weights_digest(model_folder)
         network = accelerator.unwrap_model(model).eval()
         save_results(results, origin, network, processor, loader.collate_fn, rows, files)
+        renew_card(model_folder)
     accelerator.wait_for_everyone()
     return {**results, "files": {kind: str(path) for kind, path in files.items()}}
 

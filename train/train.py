@@ -292,9 +292,9 @@ def train(data: DataArguments, optim: OptimArguments, run: RunArguments) -> list
     accelerator.wait_for_everyone()
     weights = accelerator.get_state_dict(training.model)
     if accelerator.is_main_process:
+        save_history(training)  # first, since the model card that is saved with the model tells of it
         training.network.save_pretrained(run.output, state_dict=weights)
         training.processor.save_pretrained(run.output)
-        save_history(training)
     accelerator.wait_for_everyone()
     return position.history
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from huggingface_hub import ModelCard
 
-from auss.hub.model_card import CARD_FILE, is_untouched, renew_card, requirements, write_card
+from auss.hub.model_card import CARD_FILE, is_untouched, renew_card, requirements, weights_digest, write_card
 
 ARGUMENTS = {"data": "/home/me/secret", "name": "s4", "steps": 400, "batch_size": 16, "image_size": 112}
 HISTORY = [{"step": 1, "losses": {}}, {"step": 400, "validation_M_J": 0.5, "validation_M_F": 0.625}]
@@ -81,6 +81,16 @@ def test_a_card_is_renewed_where_there_is_one(trained):
     evaluate(trained)
     renew_card(trained)
     assert "| test | own | 0.727 | 0.850 |" in read(trained)
+
+
+def test_an_evaluation_of_other_weights_is_not_told(trained):
+    (trained / "model.safetensors").write_bytes(b"before")
+    evaluate(trained, weights=weights_digest(trained))
+    write_card(trained)
+    assert "| test | own | 0.727 | 0.850 |" in read(trained)
+    (trained / "model.safetensors").write_bytes(b"after")
+    write_card(trained)
+    assert "| val | own | 0.500 | 0.625 |" in read(trained) and "| test |" not in read(trained)
 
 
 def test_figures_may_lie_elsewhere(trained, tmp_path):

@@ -96,6 +96,8 @@ def test_a_folder_is_evaluated_into_files(s4_root, trained_folder, sound):
     assert (saved["M_J"], saved["M_F"], saved["sound"]) == (results["M_J"], results["M_F"], sound)
     assert saved["per_clip"] == results["per_clip"]
     assert f"| all | 2 | {results['M_J']:.3f} | {results['M_F']:.3f} |" in open(files["markdown"]).read()
+    told = f"| test | {sound} | {results['M_J']:.3f} | {results['M_F']:.3f} |"
+    assert told in (trained_folder / "README.md").read_text()
     with Image.open(files["best"]) as best, Image.open(files["worst"]) as worst:
         assert best.size == worst.size
         j = {record["clip_id"]: record["J"] for record in results["per_clip"]}

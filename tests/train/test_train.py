@@ -67,6 +67,7 @@ def test_a_run_leaves_a_model_that_loads_its_processor_and_what_happened(run_tin
     assert (output / "curves.png").stat().st_size > 1000
     assert json.loads((output / "arguments.json").read_text())["steps"] == 6
     assert json.loads((output / "history.json").read_text()) == history
+    assert f"| val | own | {history[-1]['validation_M_J']:.3f} |" in (output / "README.md").read_text()
     assert [entry["step"] for entry in history if "losses" in entry] == [1, 2, 3, 4, 5, 6]
     assert [entry["step"] for entry in history if "validation_M_J" in entry] == [3, 6]
     assert all({"loss", "aqdl", "aqml", "class", "dice"} <= entry["losses"].keys() for entry in history[:2])
