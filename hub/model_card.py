@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -266,7 +267,9 @@ def card_text(facts: CardFacts) -> str:
     return sign("".join([*parts, results_section(facts), LIMITS]))
 
 
-def write_card(folder: str | Path, name: str | None = None, tags: list[str] = (), results: Path | None = None) -> None:
+def write_card(
+    folder: str | Path, name: str | None = None, tags: Sequence[str] = (), results: Path | None = None
+) -> None:
     """Writes the card of the model saved in `folder`, unless one is there that somebody has edited.
 
     Args:

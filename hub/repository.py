@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from huggingface_hub import CommitInfo, HfApi
 from huggingface_hub.errors import RemoteEntryNotFoundError
+from transformers.utils.hub import PushToHubMixin
 
 from .flat_code import write_code
 from .model_card import CARD_FILE, TASK, is_untouched, write_card
@@ -136,7 +137,7 @@ def write_repository(folder: Path, saved: object) -> None:
         write_card(folder, results=origin(saved, folder))
 
 
-class RepositoryMixin:
+class RepositoryMixin(PushToHubMixin):
     """Makes `save_pretrained` and `push_to_hub` write what loads without auss: code, `auto_map` and a model card."""
 
     @classmethod
@@ -210,9 +211,8 @@ class PartRepositoryMixin(RepositoryMixin):
     @classmethod
     def from_dict(cls, values: dict[str, Any], *args, **kwargs):
         """As Transformers does, but for `auto_map`: it belongs to the file, and is written anew with each."""
-        return super().from_dict(
-            {name: value for name, value in values.items() if name != "auto_map"}, *args, **kwargs
-        )
+        values = {name: value for name, value in values.items() if name != "auto_map"}
+        return super().from_dict(values, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 __all__ = ["CUSTOM_PIPELINES", "PROCESSOR_CLASSES", "PartRepositoryMixin", "RepositoryMixin", "write_repository"]

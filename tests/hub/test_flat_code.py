@@ -15,8 +15,8 @@ from auss.hub.model_card import REQUIREMENTS, TIMM_REQUIREMENT
 ROOT = Path(auss.__file__).parent
 # The distribution that has a module, where their names differ.
 DISTRIBUTIONS = {"PIL": "pillow"}
-# These come with transformers.
-WITH_TRANSFORMERS = {"huggingface_hub", "safetensors", "tqdm"}
+# These come with transformers and torch.
+COME_ALONG = {"huggingface_hub", "safetensors", "tqdm", "typing_extensions"}
 
 
 def imported_modules(file):
@@ -70,7 +70,7 @@ def test_only_imports_across_folders_are_rewritten():
 
 def test_the_card_requires_what_the_code_imports_as_auss_does():
     imported = {module for file in code_files().values() for module in imported_modules(file)}
-    others = imported - sys.stdlib_module_names - WITH_TRANSFORMERS
+    others = imported - sys.stdlib_module_names - COME_ALONG
     required = {re.match(r"[\w-]+", requirement).group(): requirement for requirement in REQUIREMENTS}
     # Transformers' video processors need torchvision, whether or not a file of ours names it.
     assert {DISTRIBUTIONS.get(module, module) for module in others} | {"torchvision"} == required.keys()
