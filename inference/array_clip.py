@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..processing.video_frames import is_frame
-from ..processing.waveforms import sampling_rates, to_mono
+from ..processing.waveforms import to_mono, waveforms_and_rates
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ArrayClip:
         frames: pictures in the order of their times, as `AussVideoProcessor` takes those of a clip: PIL images or
             arrays, in a list, or an array (F, H, W, 3) or (F, 3, H, W).
         audio: one waveform, as `AussFeatureExtractor` takes it.
-        sampling_rate: of `audio`, in Hz.
+        sampling_rate: of `audio`, in Hz; `None` where it brings its own, as what `datasets` decodes does.
         timestamps: the frames' times in seconds; by default they are spread evenly over the sound, the first at 0.
 
     Raises:
@@ -36,7 +36,11 @@ class ArrayClip:
     """
 
     def __init__(
-        self, frames: Sequence[Any], audio: Any, sampling_rate: float, timestamps: Sequence[float] | None = None
+        self,
+        frames: Sequence[Any],
+        audio: Any,
+        sampling_rate: float | None = None,
+        timestamps: Sequence[float] | None = None,
     ):
         if is_frame(frames):
             frames = [frames]
@@ -45,8 +49,10 @@ class ArrayClip:
         if len(frames) == 0:
             raise ValueError("frames must hold at least one picture, got none")
         self._frames = frames
-        self._waveform = to_mono(audio).astype(np.float32)
-        (self._sampling_rate,) = sampling_rates(sampling_rate, 1)
+        waveforms, rates = waveforms_and_rates(audio, sampling_rate)
+        if len(waveforms) != 1:
+            raise ValueError(f"audio must be one waveform, got {len(waveforms)}")
+        self._waveform, self._sampling_rate = to_mono(waveforms[0]).astype(np.float32), rates[0]
         duration = len(self._waveform) / self._sampling_rate
         self._times = [index * duration / len(frames) for index in range(len(frames))]
         if timestamps is not None:

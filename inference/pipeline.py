@@ -34,7 +34,7 @@ from .video_reader import VideoReader
 logger = logging.get_logger(__name__)
 
 PARAMETERS = ("fps", "window", "stride", "threshold", "return_queries", "stream")
-CLIP_KEYS = ("frames", "audio", "sampling_rate")  # and, if wished, timestamps
+REQUIRED_KEYS, OPTIONAL_KEYS = ("frames", "audio"), ("sampling_rate", "timestamps")
 
 
 def open_clip(inputs: str | Path | dict[str, Any]) -> VideoReader | ArrayClip:
@@ -45,12 +45,12 @@ def open_clip(inputs: str | Path | dict[str, Any]) -> VideoReader | ArrayClip:
         raise ValueError(
             f"inputs must be a video's path or URL, or a dict of frames and audio, got {type(inputs).__name__}"
         )
-    missing = [key for key in CLIP_KEYS if inputs.get(key) is None]
-    unknown = sorted(map(str, inputs.keys() - {*CLIP_KEYS, "timestamps"}))
+    missing = [key for key in REQUIRED_KEYS if inputs.get(key) is None]
+    unknown = sorted(map(str, inputs.keys() - {*REQUIRED_KEYS, *OPTIONAL_KEYS}))
     if missing or unknown:
         raise ValueError(
-            f"a dict of inputs needs {', '.join(CLIP_KEYS)} and may have timestamps, got none for {missing} and "
-            f"unknown {unknown}"
+            f"a dict of inputs needs {' and '.join(REQUIRED_KEYS)} and may have {' and '.join(OPTIONAL_KEYS)}, got "
+            f"none for {missing} and unknown {unknown}"
         )
     return ArrayClip(**inputs)
 
@@ -97,9 +97,10 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
 
         Args:
             inputs: the path or the http(s) URL of a video; or a dict of `frames` (a list of PIL images or an array
-                (F, H, W, 3) uint8), `audio` (samples,) or (channels, samples), `sampling_rate` in Hz, and optionally
-                `timestamps`, the frames' times in seconds (by default they are spread evenly over the sound). Or a
-                list of such inputs, a generator or a `torch.utils.data.Dataset`.
+                (F, H, W, 3) uint8), `audio` (samples,) or (channels, samples), `sampling_rate` in Hz unless `audio` is
+                a dict of `array` and `sampling_rate`, and optionally `timestamps`, the frames' times in seconds (by
+                default they are spread evenly over the sound). Or a list of such inputs, a generator or a
+                `torch.utils.data.Dataset`.
             kwargs: the parameters of the class, for this call.
 
         Returns:

@@ -57,6 +57,7 @@ def test_sound_between_two_times_and_silence_after_its_end():
         lambda audio: (audio.astype(np.float64) * (2**31 - 1)).astype(np.int32),
         torch.from_numpy,
         lambda audio: audio.tolist(),
+        lambda audio: {"array": audio, "sampling_rate": RATE},
     ],
 )
 def test_sound_is_taken_as_the_processor_takes_it(form):
@@ -74,6 +75,7 @@ def test_sound_is_taken_as_the_processor_takes_it(form):
         ({"audio": np.zeros(0)}, "audio has no samples"),
         ({"audio": np.zeros((1, 2, 3))}, "audio must be"),
         ({"audio": np.array([0.0, np.nan])}, "audio must be finite"),
+        ({"audio": [np.ones(9), np.ones(9)]}, "audio must be one waveform, got 2"),
         ({"sampling_rate": 0}, "sampling_rate must be"),
         ({"timestamps": [0.0, 1.0]}, "timestamps must be a time in seconds for each of the 10 frames"),
         ({"timestamps": list(range(10))[::-1]}, "timestamps must be"),

@@ -94,6 +94,8 @@ def test_arrays(segmenter, clip):
     assert [len(result) for result in results] == [7, 7]
     assert [result[5][0]["timestamp"] for result in results] == [5, 11]
     assert segmenter(clip, fps=1)[0][0]["mask"].size == (32, 24)
+    decoded = {"array": clip["audio"], "sampling_rate": clip["sampling_rate"]}  # as datasets has it
+    assert_same(segmenter({"frames": clip["frames"], "audio": decoded}), results[0])
 
 
 class Clips(Dataset):
@@ -327,12 +329,14 @@ def test_inputs_of_another_kind_are_refused(segmenter, inputs):
 
 
 def test_dicts_that_are_refused(segmenter, clip):
-    with pytest.raises(ValueError, match=r"got none for \['audio', 'sampling_rate'\] and unknown \[\]"):
+    with pytest.raises(ValueError, match=r"got none for \['audio'\] and unknown \[\]"):
         segmenter({"frames": []})
     with pytest.raises(ValueError, match=r"got none for \[\] and unknown \['fps'\]"):
         segmenter({**clip, "fps": 5})
     with pytest.raises(ValueError, match="frames must hold at least one picture"):
         segmenter({**clip, "frames": []})
+    with pytest.raises(ValueError, match="sampling_rate is missing"):
+        segmenter({**clip, "sampling_rate": None})
 
 
 @pytest.mark.parametrize(
