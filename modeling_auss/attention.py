@@ -64,7 +64,7 @@ class Attention(nn.Module):
             projection(states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
             for projection, states in ((self.q_proj, queries), (self.k_proj, keys), (self.v_proj, values))
         )  # (B, heads, N or S, head_dim)
-        implementation, attention_mask = self.config._attn_implementation, None
+        implementation, attention_mask = self.config._attn_implementation or "eager", None
         if blocked is not None:
             if is_flash_attention_requested(requested_attention_implementation=implementation):
                 # Flash kernels know padding, but no mask for each query, and would leave it out.

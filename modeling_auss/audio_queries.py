@@ -24,7 +24,7 @@ class SpaceProjector(nn.Module):
             if config.audio_input and config.number_projector
             else None
         )
-        self.channel_projector = (
+        self.channel_projector: nn.Module | None = (
             nn.Linear(config.audio_config.embedding_size, config.hidden_size, bias=False)
             if config.audio_input and config.channel_projector
             else None
@@ -43,6 +43,7 @@ class SpaceProjector(nn.Module):
             (B, N, e).
         """
         if not self.audio_input:
+            assert self.query_embedding is not None  # `validate_audio_queries`
             return self.query_embedding.expand(audio_features.shape[0], -1, -1)
         queries = audio_features if self.channel_projector is None else self.channel_projector(audio_features)
         queries = queries * valid.unsqueeze(-1)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from ..configuration.configuration_auss import AussAudioConfig
 from .audio_encoder import VGGish
+from .pretrained_model import AussPreTrainedModel
 
 
 def read_audio_weights(source: str | Path) -> dict[str, torch.Tensor]:
@@ -48,7 +48,7 @@ def check_fits(weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor], s
         raise ValueError(f"the audio weights at {str(source)!r} are another network's: it has no {min(extra)}")
 
 
-def load_audio_weights(model: nn.Module, source: str | Path) -> None:
+def load_audio_weights(model: AussPreTrainedModel, source: str | Path) -> None:
     """
     Loads VGGish weights into `model`'s audio encoder, which is frozen from then on, as in [49].
 

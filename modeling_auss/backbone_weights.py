@@ -75,14 +75,15 @@ def deeper_layers(weights: dict[str, torch.Tensor], used: set[str]) -> list[str]
     The names in `weights` of layers that a stage has beyond the `used` ones: a deeper network's, such as ResNet-101's
     beside ResNet-50's. A stage that is left out as a whole is none of them.
     """
-    stages = {re.match(r"\D*\d+", name).group() for name in used if re.search(r"\d", name)}
+    stages = {found.group() for name in used if (found := re.match(r"\D*\d+", name))}
     patterns = {re.sub(r"\d+", "#", name) for name in used}
     return [
         name
         for name in weights
         if name not in used
         and len(re.findall(r"\d+", name)) > 1
-        and re.match(r"\D*\d+", name).group() in stages
+        and (stage := re.match(r"\D*\d+", name))
+        and stage.group() in stages
         and re.sub(r"\d+", "#", name) in patterns
     ]
 

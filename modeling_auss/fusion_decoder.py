@@ -110,9 +110,10 @@ class FusionDecoder(nn.Module):
         levels = []
         for embedding, level_embedding in zip(embeddings, self.level_embedding, strict=True):
             values = embedding.flatten(2).transpose(1, 2) + level_embedding  # (B*F, h_i*w_i, e)
-            keys = values + sine_position_embedding(*embedding.shape[-2:], values.shape[-1], like=values)
+            height, width = embedding.shape[-2:]
+            keys = values + sine_position_embedding(height, width, values.shape[-1], like=values)
             # The attention mask at the attended map's own size: the resize commutes with the product of Eq. 12.
-            levels.append((keys, values, resize(mask_features, embedding.shape[-2:])))
+            levels.append((keys, values, resize(mask_features, (height, width))))
 
         all_queries = [queries]
         for index, layer in enumerate(self.layers):

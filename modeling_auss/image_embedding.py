@@ -1,6 +1,8 @@
 """The image embedding extractor (paper, Sec. 3.1): a frame to the embeddings f_1 ... f_4 at ever finer strides."""
 
 import math
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -12,14 +14,14 @@ from ..configuration.configuration_auss import AussConfig
 logger = logging.get_logger(__name__)
 
 
-def resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def resize(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Bilinear resize of (B, C, h, w) to `size`; it commutes with any linear map over C."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     return nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
-def map_size(frame_size: tuple[int, int], stride: int) -> tuple[int, int]:
+def map_size(frame_size: Sequence[int], stride: int) -> tuple[int, int]:
     """(ceil(H / stride), ceil(W / stride))."""
     return math.ceil(frame_size[0] / stride), math.ceil(frame_size[1] / stride)
 
@@ -46,7 +48,7 @@ class UpsamplingStep(nn.Module):
         return maps + nn.functional.gelu(self.norm(self.refine(maps)))
 
 
-def usable_attention(backbone: PreTrainedModel, requested: str) -> str:
+def usable_attention(backbone: PreTrainedModel, requested: str) -> str | None:
     """`requested`, if `backbone` supports that attention implementation, or else the one that it has."""
     try:
         return backbone.get_correct_attn_implementation(requested, is_init_check=True)
@@ -84,7 +86,7 @@ class ImageEmbeddingExtractor(nn.Module):
         super().__init__()
         self.strides = (*config.feature_strides, config.mask_stride)
         self.backbone = build_backbone(config.backbone_config)
-        *lateral_channels, top_channels = self.backbone.channels
+        *lateral_channels, top_channels = cast(list[int], self.backbone.channels)
         self.top_projection = projection(top_channels, config.hidden_size)
         self.lateral_projections = nn.ModuleList(
             projection(channels, config.hidden_size)
@@ -93,7 +95,7 @@ class ImageEmbeddingExtractor(nn.Module):
         self.upsampling_steps = nn.ModuleList(UpsamplingStep(config.hidden_size) for _ in self.strides)
         self.mask_projection = nn.Conv2d(config.hidden_size, config.hidden_size, kernel_size=1)
 
-    def lateral_maps(self, maps: tuple[torch.Tensor, ...], frame_size: tuple[int, int]) -> dict[int, torch.Tensor]:
+    def lateral_maps(self, maps: tuple[torch.Tensor, ...], frame_size: Sequence[int]) -> dict[int, torch.Tensor]:
         """The projected lateral maps by their stride, which a backbone does not tell: it is read off their sizes."""
         laterals = {}
         for project, lateral in zip(self.lateral_projections, maps, strict=False):

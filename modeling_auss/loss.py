@@ -163,7 +163,8 @@ class AussLoss(nn.Module):
         auxiliary = mask_features.new_zeros((), dtype=torch.float32)
         if annotated.any():
             features = mask_features[annotated]
-            targets = frame_targets(labels[annotated], features.shape[-2:], self.num_labels)
+            height, width = features.shape[-2:]
+            targets = frame_targets(labels[annotated], (height, width), self.num_labels)
             *earlier, last = [
                 self.supervised_losses(class_logits[annotated], embeddings[annotated], features, targets)
                 for class_logits, embeddings in layers
@@ -181,7 +182,8 @@ class AussLoss(nn.Module):
 
     def weighted_sum(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
         """Eq. 19."""
-        return sum(self.weights[name] * term for name, term in terms.items())
+        first, *others = (self.weights[name] * term for name, term in terms.items())
+        return sum(others, start=first)
 
 
 __all__ = ["AussLoss", "class_focal_loss", "dice_loss"]

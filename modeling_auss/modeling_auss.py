@@ -2,10 +2,10 @@
 
 import torch
 from torch import nn
-from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs, logging
-from transformers.utils.generic import can_return_tuple
+from transformers.utils import logging
+from transformers.utils.generic import TransformersKwargs, can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
+from typing_extensions import Unpack
 
 from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
 from .audio_encoder import VGGish
@@ -33,14 +33,15 @@ def check_inputs(
     audio = config.audio_config
     if pixel_values.ndim != 5 or pixel_values.shape[2] != 3:
         raise ValueError(f"pixel_values must be (B, F, 3, H, W), got {tuple(pixel_values.shape)}")
-    if (input_features is None) == (frame_queries is None):
-        got = "neither" if input_features is None else "both"
-        raise ValueError(f"either input_features or frame_queries must be given, got {got}")
+    if input_features is not None and frame_queries is not None:
+        raise ValueError("either input_features or frame_queries must be given, got both")
     if frame_queries is not None:
         expected = (*pixel_values.shape[:2], config.num_queries, config.hidden_size)
         if tuple(frame_queries.shape) != expected:
             raise ValueError(f"frame_queries must be (B, F, N, e) = {expected}, got {tuple(frame_queries.shape)}")
         return
+    if input_features is None:
+        raise ValueError("either input_features or frame_queries must be given, got neither")
     if input_features.ndim != 4 or tuple(input_features.shape[2:]) != (audio.num_frames, audio.num_mel_bins):
         raise ValueError(
             f"input_features must be (B, T, {audio.num_frames}, {audio.num_mel_bins}), got "
@@ -112,6 +113,7 @@ class AussModel(AussPreTrainedModel):
         return self.audio_query_generator.space_projector.channel_projector
 
     def set_input_embeddings(self, value: nn.Module) -> None:
+        """Puts another module in the place of W_2."""
         self.audio_query_generator.space_projector.channel_projector = value
 
     def audio_features(
@@ -166,7 +168,7 @@ class AussModel(AussPreTrainedModel):
         frame_queries: torch.Tensor,
         embeddings: list[torch.Tensor],
         mask_features: torch.Tensor,
-        **kwargs: Unpack[TransformersKwargs],
+        **kwargs,
     ) -> AussModelOutput:
         """(B, F, N, e) queries and the maps of B*F frames, as `FusionDecoder` takes them, to the model's output."""
         shape = frame_queries.shape[:2]
@@ -199,15 +201,20 @@ class AussModel(AussPreTrainedModel):
             frame_queries: (B, F, N, e), what the method `frame_queries` made of the sound, given instead of it: frames
                 that come in several passes need their sound encoded only once. `audio_queries` is then None.
 
+        Returns:
+            An `AussModelOutput`: `last_hidden_state` (B, F, N, e), the fused queries; `audio_queries` (B, N, e);
+            `mask_features` (B, F, e, h, w); `layer_queries`, those of every layer.
+
         Raises:
             ValueError: shapes that do not belong together, or not one of `input_features` and `frame_queries`.
         """
         check_inputs(self.config, pixel_values, input_features, input_features_mask, frame_examples, frame_queries)
         audio_queries = None
-        if frame_queries is None:
+        if input_features is not None:
             audio_queries, frame_queries = self.frame_queries(
                 pixel_values.shape[1], input_features, input_features_mask, frame_examples
             )
+        assert frame_queries is not None  # or `check_inputs` would have raised
         embeddings, mask_features = self.image_embedding_extractor(pixel_values.flatten(0, 1))
         return self.fuse(audio_queries, frame_queries, embeddings, mask_features, return_dict=True, **kwargs)
 
@@ -260,6 +267,11 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
             frame_examples: (B, F) int64, the sound example of each frame, as `AussModel` takes it.
             output_masks_queries_logits: also return the masks of all queries, the largest tensor of all.
             frame_queries: (B, F, N, e) in place of `input_features`, as `AussModel` takes it.
+
+        Returns:
+            An `AussSegmentationOutput`: `logits` (B, F, K, h, w) in [0, 1]; `class_queries_logits` (B, F, N, K + 1);
+            `masks_queries_logits` (B, F, N, h, w), if asked for; `audio_queries` (B, N, e); `fused_queries`
+            (B, F, N, e); with labels `loss` and `loss_dict`; on request `hidden_states` and `attentions`.
 
         Raises:
             ValueError: shapes that do not belong together, labels that are not class ids.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 
 @dataclass
@@ -18,12 +18,12 @@ class AussModelOutput(ModelOutput):
         attentions: on request, the masked attentions' weights, each (B*F, heads, N, h_i*w_i); only with `eager`.
     """
 
-    last_hidden_state: torch.FloatTensor | None = None
-    audio_queries: torch.FloatTensor | None = None
-    mask_features: torch.FloatTensor | None = None
-    layer_queries: tuple[torch.FloatTensor, ...] | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+    last_hidden_state: torch.Tensor | None = None
+    audio_queries: torch.Tensor | None = None
+    mask_features: torch.Tensor | None = None
+    layer_queries: tuple[torch.Tensor, ...] | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
@@ -41,15 +41,15 @@ class AussSegmentationOutput(ModelOutput):
         hidden_states, attentions: as in `AussModelOutput`.
     """
 
-    loss: torch.FloatTensor | None = None
-    loss_dict: dict[str, torch.FloatTensor] | None = None
-    logits: torch.FloatTensor | None = None
-    class_queries_logits: torch.FloatTensor | None = None
-    masks_queries_logits: torch.FloatTensor | None = None
-    audio_queries: torch.FloatTensor | None = None
-    fused_queries: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+    loss: torch.Tensor | None = None
+    loss_dict: dict[str, torch.Tensor] | None = None
+    logits: torch.Tensor | None = None
+    class_queries_logits: torch.Tensor | None = None
+    masks_queries_logits: torch.Tensor | None = None
+    audio_queries: torch.Tensor | None = None
+    fused_queries: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 __all__ = ["AussModelOutput", "AussSegmentationOutput"]

@@ -1,5 +1,7 @@
 """What both models share: how weights start, and which attention implementations there are."""
 
+from typing import cast
+
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -21,7 +23,7 @@ class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
     config_class = AussConfig
     base_model_prefix = "auss"
     main_input_name = "pixel_values"
-    input_modalities = ("video", "audio")
+    input_modalities = ["video", "audio"]
     supports_gradient_checkpointing = True
     _no_split_modules = ["FusionBlock", "DependencyCatcherLayer"]
     _supports_sdpa = True
@@ -46,10 +48,8 @@ class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
         elif isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d)):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-                init.zeros_(module.running_mean)
-                init.ones_(module.running_var)
-                init.zeros_(module.num_batches_tracked)
+            for name, statistic in module.named_buffers():  # of a batch normalisation
+                (init.ones_ if name == "running_var" else init.zeros_)(statistic)
         elif isinstance(module, SpaceProjector):
             if module.number_projector is not None:
                 init.normal_(module.number_projector, std=module.number_projector.shape[1] ** -0.5)
@@ -61,6 +61,11 @@ class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
             init.normal_(module.level_embedding)
             if module.query_position_embedding is not None:
                 init.normal_(module.query_position_embedding)
+
+    @property
+    def image_backbone(self) -> PreTrainedModel:
+        """The pretrained part, which has an attention implementation of its own."""
+        return cast(PreTrainedModel, self.base_model.get_submodule("image_embedding_extractor.backbone"))
 
     def set_attn_implementation(self, attn_implementation: str | dict, allow_all_kernels: bool = False) -> None:
         """
@@ -77,9 +82,8 @@ class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
             ImportError: a flash kernel that is not installed.
         """
         if isinstance(attn_implementation, str):
-            backbone = self.base_model.image_embedding_extractor.backbone
             attn_implementation = dict.fromkeys(("", *self.config.sub_configs), attn_implementation)
-            attn_implementation["backbone_config"] = usable_attention(backbone, attn_implementation[""])
+            attn_implementation["backbone_config"] = usable_attention(self.image_backbone, attn_implementation[""])
         super().set_attn_implementation(attn_implementation, allow_all_kernels)
 
     def enable_input_require_grads(self) -> None:
@@ -92,7 +96,7 @@ class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
             (inputs[0] if output is None else output).requires_grad_(True)
 
         # Not by the backbone's own input embeddings, as in Transformers: Swin's are a module that returns a tuple.
-        embeddings, backbone = self.get_input_embeddings(), self.base_model.image_embedding_extractor.backbone
+        embeddings, backbone = self.get_input_embeddings(), self.image_backbone
         self._require_grads_hooks = []
         if embeddings is not None:
             self._require_grads_hooks.append(embeddings.register_forward_hook(require_gradient))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
-from transformers.utils import PaddingStrategy, TensorType
+from transformers.utils.generic import PaddingStrategy, TensorType
 
 from ..hub.repository import PartRepositoryMixin
 from .log_mel import LOG_OFFSET, NUM_EXAMPLE_FRAMES, NUM_MEL_BINS, SAMPLING_RATE, log_mel_examples

@@ -34,7 +34,7 @@ def _checked_sizes(target_sizes: Any, num_clips: int) -> list[tuple[int, int]]:
 def check_threshold(threshold: Any) -> None:
     """Raises ValueError for what is no number from 0 to 1."""
     is_number = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
-    if not is_number or not 0 <= threshold <= 1:
+    if not is_number or not 0 <= float(threshold) <= 1:
         raise ValueError(f"threshold must be a number from 0 to 1, got {threshold!r}")
 
 

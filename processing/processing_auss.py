@@ -1,11 +1,11 @@
 """`AussProcessor`: frames and sound in, the network's inputs out; and the network's output back to masks."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import BatchFeature
-from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
+from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
 from ..hub.repository import RepositoryMixin
 from .post_processing_auss import DEFAULT_THRESHOLD, post_process_audio_visual_segmentation
@@ -26,7 +26,7 @@ class AussProcessor(RepositoryMixin, ProcessorMixin):
     def __init__(self, feature_extractor, video_processor):
         super().__init__(feature_extractor, video_processor)
 
-    def __call__(self, videos: Any = None, audio: Any = None, **kwargs: Unpack[ProcessingKwargs]) -> BatchFeature:
+    def __call__(self, videos: Any = None, audio: Any = None, **kwargs: Any) -> BatchFeature:
         """Prepares one clip or a batch of clips for the model.
 
         Args:
@@ -56,7 +56,8 @@ class AussProcessor(RepositoryMixin, ProcessorMixin):
                     f"videos and audio must hold equally many clips, got {num_videos} in videos and {num_waveforms} "
                     "in audio"
                 )
-        merged_kwargs = self._merge_kwargs(self.valid_processor_kwargs, **kwargs)
+        # `_merge_kwargs` is annotated to take an instance of that class.
+        merged_kwargs = self._merge_kwargs(cast(Any, self.valid_processor_kwargs), **kwargs)
         data = {}
         if videos is not None:
             data.update(self.video_processor(videos, **merged_kwargs["videos_kwargs"]))

@@ -4,15 +4,13 @@ from typing import Any
 
 import torch
 from transformers import BatchFeature
-from transformers.image_utils import (
-    IMAGENET_DEFAULT_MEAN,
-    IMAGENET_DEFAULT_STD,
-    ChannelDimension,
-    PILImageResampling,
-)
-from transformers.processing_utils import Unpack, VideosKwargs
-from transformers.utils import TensorType, logging
+from transformers.image_utils import ChannelDimension, PILImageResampling
+from transformers.processing_utils import VideosKwargs
+from transformers.utils import logging
+from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from transformers.utils.generic import TensorType
 from transformers.video_processing_utils import BaseVideoProcessor
+from typing_extensions import Unpack
 
 from ..hub.repository import PartRepositoryMixin
 from .video_frames import clip_to_tensor, list_of_videos
@@ -41,6 +39,7 @@ class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
     do_normalize = True
     do_convert_rgb = True
     do_sample_frames = False
+    input_data_format: str | ChannelDimension | None  # as the base class sets it
 
     def preprocess(self, videos: Any, **kwargs: Unpack[VideosKwargs]) -> BatchFeature:
         """Prepares one clip or a batch of clips.
@@ -59,8 +58,8 @@ class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
             ValueError: no clips or frames; frames of unequal size in a clip; clips of unequal frame counts, or of
                 unequal size after the resizing; an array of another shape, with NaN or infinite values; a path.
         """
-        data_format = kwargs.pop("input_data_format", None) or self.input_data_format
-        convert_rgb = kwargs.get("do_convert_rgb", self.do_convert_rgb)
+        data_format = kwargs.get("input_data_format") or self.input_data_format
+        convert_rgb = bool(kwargs.get("do_convert_rgb", self.do_convert_rgb))
         clips = list_of_videos(videos)
         names = [f"videos[{index}]" if len(clips) > 1 else "videos" for index in range(len(clips))]
         tensors = [
@@ -73,7 +72,8 @@ class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
                 "videos holds floating-point frames with values in 0-1, which do_rescale divides by 255 once more: "
                 "pass do_rescale=False, or frames with values in 0-255"
             )
-        return super().preprocess(tensors, input_data_format=ChannelDimension.FIRST, **kwargs)
+        kwargs["input_data_format"] = ChannelDimension.FIRST
+        return super().preprocess(tensors, **kwargs)
 
     def _preprocess(
         self, videos: list[torch.Tensor], return_tensors: str | TensorType | None = None, **kwargs
