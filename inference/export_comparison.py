@@ -10,10 +10,9 @@ from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 
 # Clips and frames of the graph's example. A size of 1 would be taken for a constant, equal sizes for the same one.
 TRACED_SIZES = (2, 3)
+# For the typical difference, not the largest: a mask logit within rounding of tau (Eq. 13) may fall on the other side
+# of it, which moves the scores of that frame. So it does from PyTorch's float32 to its float64.
 TOLERANCE = 1e-4
-# A mask logit within rounding of tau (Eq. 13) may fall on the other side of it, which moves that frame's scores. An
-# export that went wrong differs nearly everywhere.
-ALLOWED_APART = 0.1
 # log(0.01), the log-mel of digital silence.
 SILENCE = -4.605170185988091
 
@@ -24,7 +23,7 @@ class Difference:
 
     scores: float  # the largest of `logits`, which are in [0, 1]
     largest: float  # of any output
-    apart: float  # the share of an output's values that differ by more than 1e-4, of the output where it is largest
+    typical: float  # the median of an output of one clip, of the clip and the output where it is largest
 
 
 def example_inputs(
@@ -54,7 +53,7 @@ def compare(
     exported.to("cpu")
     examples = model.config.num_audio_examples
     shapes = [(1, frames)] if frames is not None else [(1, TRACED_SIZES[1] + 1), (TRACED_SIZES[0] + 1, 1)]
-    largest, apart = defaultdict(list), defaultdict(list)
+    largest, medians = defaultdict(list), []
     for clips, clip_frames in shapes:
         for lacking, silent in ((0, False), (examples // 2, False), (0, True), (examples, True)):
             inputs = example_inputs(model.config, size, clips, clip_frames, lacking, silent)
@@ -62,15 +61,16 @@ def compare(
                 expected = model(**inputs)
             got = exported(**inputs)
             for name, value in expected.items():
-                largest[name].append((value - got[name]).abs().max())
-                apart[name].append(~torch.isclose(value, got[name], rtol=TOLERANCE, atol=TOLERANCE).flatten())
+                difference = (value - got[name]).abs()
+                largest[name].append(difference.max())
+                medians.append(difference.median())
     # max() of tensors, other than that of numbers, is NaN where one is.
     largest = {name: torch.stack(values).max() for name, values in largest.items()}
     return Difference(
         scores=float(largest["logits"]),
         largest=float(torch.stack(list(largest.values())).max()),
-        apart=max(float(torch.cat(values).float().mean()) for values in apart.values()),
+        typical=float(torch.stack(medians).max()),
     )
 
 
-__all__ = ["ALLOWED_APART", "TOLERANCE", "TRACED_SIZES", "Difference", "compare", "example_inputs"]
+__all__ = ["TOLERANCE", "TRACED_SIZES", "Difference", "compare", "example_inputs"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from auss.inference.export_comparison import ALLOWED_APART, compare, example_inputs
+from auss.inference.export_comparison import TOLERANCE, compare, example_inputs
 
 
 class Altered:
@@ -25,7 +25,7 @@ class Altered:
 
 def test_the_model_itself_has_no_difference(tiny_model):
     difference = compare(tiny_model, Altered(tiny_model, lambda logits: logits), (32, 48))
-    assert (difference.scores, difference.largest, difference.apart) == (0.0, 0.0, 0.0)
+    assert (difference.scores, difference.largest, difference.typical) == (0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(("frames", "shapes"), [(None, {(1, 4), (3, 1)}), (2, {(1, 2)})])
@@ -41,7 +41,7 @@ def test_sound_padding_and_silence_are_tried(tiny_model, frames, shapes):
 def test_a_difference_everywhere_is_seen(tiny_model):
     difference = compare(tiny_model, Altered(tiny_model, lambda logits: logits + 0.01), (32, 32))
     assert difference.scores == pytest.approx(0.01, rel=1e-3) and difference.largest == difference.scores
-    assert difference.apart == 1.0 > ALLOWED_APART
+    assert difference.typical == pytest.approx(0.01, rel=1e-3)
 
 
 def test_a_few_values_are_no_wrong_graph(tiny_model):
@@ -51,12 +51,18 @@ def test_a_few_values_are_no_wrong_graph(tiny_model):
         return logits
 
     difference = compare(tiny_model, Altered(tiny_model, change), (32, 32))
-    assert difference.scores == pytest.approx(0.5) and 0 < difference.apart < ALLOWED_APART
+    assert difference.scores == pytest.approx(0.5) and difference.typical < TOLERANCE
+
+
+def test_one_wrong_clip_is_seen(tiny_model):
+    """Else a graph that is wrong in silence alone would pass."""
+    exported = Altered(tiny_model, lambda logits: logits + 0.01 * (len(exported.shapes) == 3))
+    assert compare(tiny_model, exported, (32, 32)).typical == pytest.approx(0.01, rel=1e-3)
 
 
 def test_not_a_number_is_a_difference(tiny_model):
     difference = compare(tiny_model, Altered(tiny_model, lambda logits: logits * float("nan")), (32, 32))
-    assert torch.tensor(difference.largest).isnan() and difference.apart == 1.0
+    assert torch.tensor(difference.largest).isnan() and torch.tensor(difference.typical).isnan()
 
 
 def test_example_inputs(tiny_config):
