@@ -72,6 +72,7 @@ class AudioTrack:
         return waveform
 
     def close(self) -> None:
+        """Closes the file; nothing more can be read."""
         self._frames.close()
         self._container.close()
 
@@ -96,7 +97,7 @@ class AudioTrack:
 
     def _position(self, frame: av.AudioFrame) -> int:
         follows = self._end if self._end is not None else 0
-        if frame.pts is None:
+        if frame.time is None:
             return follows
         stamped = round((frame.time - self._origin) * self.sampling_rate)
         if self._end is None:

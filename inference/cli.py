@@ -31,7 +31,7 @@ INTERRUPTED = 130  # what a shell reports for a program stopped by Ctrl-C
 
 def load_command(name: str):
     """Imports the module of a command."""
-    package = __package__.rpartition(".")[0]
+    package = (__package__ or "").rpartition(".")[0]
     return importlib.import_module(f".{COMMANDS[name][0]}", package)
 
 

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -40,6 +41,13 @@ class ClipBatch:
     frames_per_pass: int
 
 
+class Prediction(TypedDict):
+    """What `predict` gives for the F frames of a batch."""
+
+    logits: torch.Tensor | None  # (F, K, h, w) float32; None where all windows are silent
+    queries: list[dict[str, torch.Tensor] | None] | None
+
+
 def clip_batches(
     clip: VideoReader | ArrayClip,
     processor: AussProcessor,
@@ -64,7 +72,8 @@ def clip_batches(
     frames, first_size = clip.frames(fps), None
     while chunk := [(frame, sound.around(frame.time)) for frame in itertools.islice(frames, batch_size)]:
         pictures = clip_to_tensor([frame.picture for frame, _ in chunk], "frames")
-        size = tuple(pictures.shape[-2:])
+        height, width = pictures.shape[-2:]
+        size = (height, width)
         first_size = first_size or size
         if size != first_size:
             raise ValueError(f"frames must be of equal size (height, width), got {first_size} and {size}")
@@ -79,9 +88,7 @@ def clip_batches(
 
 
 @torch.no_grad()
-def predict(
-    model: AussForAudioVisualSegmentation, batch: ClipBatch, return_queries: bool = False
-) -> dict[str, torch.Tensor | list | None]:
+def predict(model: AussForAudioVisualSegmentation, batch: ClipBatch, return_queries: bool = False) -> Prediction:
     """Shows the network the frames of a batch, each with every audible window of sound that it is seen with.
 
     Args:
@@ -97,14 +104,16 @@ def predict(
     """
     audible = [(position, view) for position, views in enumerate(batch.views) for view in views if view.window.audible]
     heaviest = [max((v.weight for v in views if v.window.audible), default=0.0) for views in batch.views]
-    logits, queries = None, [None] * len(batch.views)
+    logits: torch.Tensor | None = None
+    queries: list[dict[str, torch.Tensor] | None] = [None] * len(batch.views)
     for start in range(0, len(audible), batch.frames_per_pass):
         seen = audible[start : start + batch.frames_per_pass]
         audio_queries = [view.window.queries(model, batch.frames[position].time) for position, view in seen]
+        assert batch.pixel_values is not None  # since a window is audible
         # Each frame is a clip of one, so that a pass may take frames of different windows.
         pixel_values = batch.pixel_values[[position for position, _ in seen]].to(model.device, model.dtype)
         output = model(pixel_values=pixel_values[:, None], frame_queries=torch.stack(audio_queries)[:, None])
-        found = output.logits[:, 0].float()
+        found: torch.Tensor = output.logits[:, 0].float()
         if logits is None:
             logits = found.new_zeros(len(batch.views), *found.shape[1:])
         for row, (position, view) in enumerate(seen):

@@ -1,12 +1,15 @@
 """Opening media files with PyAV and decoding a stream packet by packet, keeping account of what was damaged."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import av
-from av.stream import Disposition
+from av.container import InputContainer
+from av.error import ExitError, FFmpegError, InvalidDataError
+from av.stream import Disposition, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -67,14 +70,14 @@ def check_file(path: Path) -> None:
         raise ValueError(f"video {path} is empty: it has 0 bytes")
 
 
-def reason(error: av.FFmpegError) -> str:
+def reason(error: FFmpegError) -> str:
     """FFmpeg's words for an error, but for the one that it makes of a timeout."""
-    if isinstance(error, av.error.ExitError):
+    if isinstance(error, ExitError):
         return f"nothing came for {URL_TIMEOUT_SECONDS:g} s"
     return str(error.strerror)
 
 
-def open_media(video: str | Path) -> av.container.InputContainer:
+def open_media(video: str | Path) -> InputContainer:
     """Opens a media file for reading, local or behind an http(s) URL.
 
     Raises:
@@ -88,16 +91,16 @@ def open_media(video: str | Path) -> av.container.InputContainer:
     timeout = (URL_TIMEOUT_SECONDS, URL_TIMEOUT_SECONDS) if url else None
     try:
         return av.open(str(video), metadata_errors="ignore", timeout=timeout)
-    except av.InvalidDataError as error:
+    except InvalidDataError as error:
         raise ValueError(
             f"video {video} cannot be opened ({error.strerror}): it is no media file, or its index is missing because "
             "it was cut off. A complete mp4, webm or mkv file is needed"
         ) from error
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise ValueError(f"video {video} cannot be opened: {reason(error)}") from error
 
 
-def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
+def picture_stream(container: InputContainer) -> av.VideoStream:
     """The first moving picture of a file. The cover of a song is a picture too, but not one that moves.
 
     Raises:
@@ -112,29 +115,27 @@ def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
     return streams[0]
 
 
-def sound_stream(container: av.container.InputContainer) -> av.AudioStream | None:
+def sound_stream(container: InputContainer) -> av.AudioStream | None:
     """The sound a player would choose, or `None` without a sound track.
 
     Raises:
         ValueError: where no installed decoder reads it. Taking it for silence would be silently wrong.
     """
-    stream = container.streams.best("audio")
+    stream = cast(av.AudioStream | None, container.streams.best("audio"))
     if stream is not None and stream.codec_context is None:
         raise ValueError(f"video {container.name}: no decoder is installed for its sound")
     return stream
 
 
-def packets(
-    container: av.container.InputContainer, stream: av.stream.Stream | None, damage: Damage
-) -> Iterator[av.Packet]:
+def packets(container: InputContainer, stream: Stream | None, damage: Damage) -> Iterator[av.Packet]:
     """The packets of a stream, or of all; a file that breaks off ends them, and `damage` says so."""
     try:
         yield from container.demux(*([] if stream is None else [stream]))
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         damage.broken_off = reason(error)
 
 
-def decoded_frames(container: av.container.InputContainer, stream: av.stream.Stream, damage: Damage) -> Iterator:
+def decoded_frames(container: InputContainer, stream: av.VideoStream | av.AudioStream, damage: Damage) -> Generator:
     """The frames of a stream in the order of presentation. What cannot be decoded is left out, and counted."""
     for packet in packets(container, stream, damage):
         if packet.is_corrupt:
@@ -143,7 +144,7 @@ def decoded_frames(container: av.container.InputContainer, stream: av.stream.Str
             continue
         try:
             frames = packet.decode()
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             logger.debug("packet at %s of %s: %s", packet.pts, container.name, error)
             damage.undecodable_packets += 1
             continue
@@ -152,7 +153,7 @@ def decoded_frames(container: av.container.InputContainer, stream: av.stream.Str
         # The demuxer's flush packet never came: the frames that the decoder still holds are good.
         try:
             yield from stream.codec_context.decode(None)
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             logger.debug("end of %s: %s", container.name, error)
 
 

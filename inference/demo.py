@@ -73,6 +73,7 @@ def scores_table(scores: dict[str, dict]) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options of `auss demo`."""
     parser.add_argument("--output", default="demo", help="a new folder, or that of an earlier demo, which is replaced")
     parser.add_argument("--clips", type=int, nargs=3, default=[400, 24, 60], metavar=("TRAIN", "VAL", "TEST"))
     parser.add_argument("--steps", type=int, default=400, help="training steps of 16 clips")
@@ -82,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
     began = time.monotonic()
     folder = Path(arguments.output)
     prepare_folder(folder)

@@ -12,15 +12,17 @@ DEFAULT_BATCH_SIZE = 8
 
 def is_positive(value: Any) -> bool:
     """Whether a value is a positive, finite number; True and False are none."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and 0 < value < math.inf
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and 0 < float(value) < math.inf
 
 
 def check_fps(fps: Any) -> None:
+    """Raises ValueError for what is neither a positive number nor None."""
     if fps is not None and not is_positive(fps):
         raise ValueError(f"fps must be a positive number of masks a second, or None for every frame, got {fps!r}")
 
 
 def check_batch_size(batch_size: Any) -> None:
+    """Raises ValueError for what is no whole number from 1."""
     is_integer = isinstance(batch_size, numbers.Integral) and not isinstance(batch_size, bool)
     if not is_integer or batch_size < 1:
         raise ValueError(f"batch_size must be a whole number of frames, at least 1, got {batch_size!r}")
@@ -52,6 +54,7 @@ def window_and_stride(longest: float, window: float | None, stride: float | None
 
 
 def check_flag(name: str, value: Any) -> None:
+    """Raises ValueError for what is neither True nor False."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be True or False, got {value!r}")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -16,6 +16,7 @@ from ..hub.model_card import TASK
 from ..hub.repository import RepositoryMixin
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.post_processing_auss import DEFAULT_THRESHOLD
+from ..processing.processing_auss import AussProcessor
 from .array_clip import ArrayClip
 from .clip_batches import ClipBatch, FrameMask, clip_batches, frame_masks, predict
 from .decoding import DamagedVideoError
@@ -80,6 +81,9 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         stream (`bool`, *optional*, defaults to `False`): return an iterator of a video's frames instead of a list. It
             takes no more memory for an hour than for ten seconds; a list grows by its masks.
     """
+
+    model: AussForAudioVisualSegmentation
+    processor: AussProcessor
 
     _load_processor = True
     _load_image_processor = False
@@ -170,12 +174,15 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
     def run_single(
         self, inputs: Any, preprocess_params: dict, forward_params: dict, postprocess_params: dict
     ) -> list | Iterator:
+        """All frames of one input, as a list or, with `stream`, as an iterator."""
         params = dict(postprocess_params)
         stream = params.pop("stream", False)
         batches = self.preprocess(inputs, **preprocess_params)
         # Each frame is handed out before the next batch is read: nothing is gathered here.
         frames = (
-            frame for batch in batches for frame in self.postprocess(self.forward(batch, **forward_params), **params)
+            frame
+            for batch in batches
+            for frame in self.postprocess(cast(dict[str, Any], self.forward(batch, **forward_params)), **params)
         )
         if stream:
             return frames
@@ -196,6 +203,7 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         stride: float | None = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> Iterator[ClipBatch]:
+        """One input's frames, a batch at a time, each with its windows of sound."""
         window, stride = window_and_stride(window_seconds(self.model), window, stride)
         return self._batches(open_clip(inputs), window, stride, fps, batch_size)
 
@@ -209,13 +217,14 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
     def postprocess(
         self, model_outputs: dict[str, Any], threshold: float = DEFAULT_THRESHOLD
     ) -> Iterator[list[dict[str, Any]]]:
+        """The segments of each frame of a batch."""
         for mask in frame_masks(self.processor, **model_outputs, threshold=threshold):
             yield self._segments(mask, with_queries=model_outputs["queries"] is not None)
 
     def _segments(self, mask: FrameMask, with_queries: bool) -> list[dict[str, Any]]:
         names = self.model.config.id2label
         labels = [1] if len(names) == 2 else [label for label in np.unique(mask.segmentation).tolist() if label]
-        queries = {}
+        queries: dict[str, Any] = {}
         if with_queries:
             queries = mask.queries or dict.fromkeys(("audio_queries", "fused_queries", "class_scores"))
         segments = []

@@ -1,6 +1,7 @@
 """`auss presets`: the shipped networks with their parameters and floating-point operations."""
 
 import argparse
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -33,7 +34,7 @@ def forward_flops(model: AussForAudioVisualSegmentation, num_frames: int, size: 
     return counter.get_total_flops()
 
 
-def describe(name: str, size: int = DEFAULT_SIZE) -> dict[str, str | int | float]:
+def describe(name: str, size: int = DEFAULT_SIZE) -> dict[str, Any]:
     """
     What a preset costs.
 
@@ -63,6 +64,7 @@ def describe(name: str, size: int = DEFAULT_SIZE) -> dict[str, str | int | float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options of `auss presets`."""
     parser.add_argument("names", nargs="*", metavar="PRESET", help="a preset's name or a JSON file; default: all")
     parser.add_argument("--size", type=int, default=DEFAULT_SIZE, help=f"pixels of the square frames ({DEFAULT_SIZE})")
 

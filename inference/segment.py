@@ -184,6 +184,7 @@ def masks_per_second(text: str) -> float | None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options of `auss segment`."""
     parser.add_argument(
         "video", metavar="VIDEO", help="an mp4, webm or mkv file with sound, of any length, or the http(s) URL of one"
     )

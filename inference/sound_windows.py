@@ -44,10 +44,12 @@ class SoundWindow:
 
     @property
     def audible(self) -> bool:
+        """Whether it can be heard at all."""
         return self.inputs is not None
 
     def queries(self, model: AussForAudioVisualSegmentation, time: float) -> torch.Tensor:
         """The audio queries (N, e) that a frame shown at `time`, in seconds, starts from; of an audible window."""
+        assert self.inputs is not None  # of an audible window
         num_examples = self.inputs["input_features"].shape[1]
         if self._queries is None:
             dtype = {"input_features": model.dtype}

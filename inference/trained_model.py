@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from ..configuration.configuration_auss import AussConfig
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
@@ -23,7 +24,9 @@ def load_trained(folder: str | Path) -> tuple[AussForAudioVisualSegmentation, Au
     model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
     if model_type != AussConfig.model_type:
         raise ValueError(f"{folder} must hold a model of type {AussConfig.model_type!r}, got {model_type!r}")
-    model, report = AussForAudioVisualSegmentation.from_pretrained(str(folder), output_loading_info=True)
+    # Annotated to return a model alone.
+    loaded: Any = AussForAudioVisualSegmentation.from_pretrained(str(folder), output_loading_info=True)
+    model, report = loaded
     if report["missing_keys"]:
         # Transformers would draw them at random and only warn.
         missing = sorted(report["missing_keys"])

@@ -87,9 +87,9 @@ def declared_end(stream: av.VideoStream) -> float | None:
     are tags, such as 00:00:05.040000000, and not every writer makes them.
     """
     if "matroska" not in stream.container.format.name:
-        return (
-            None if stream.duration is None else float((stream.duration + (stream.start_time or 0)) * stream.time_base)
-        )
+        if stream.duration is None or stream.time_base is None:
+            return None
+        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
     try:
         hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
@@ -149,7 +149,9 @@ def probe(path: str | Path) -> VideoInfo:
         width, height = frame.width, frame.height
         if rotation % 180:
             width, height, aspect = height, width, 1 / aspect
-        origin = frame.time if frame.pts is not None else float((stream.start_time or 0) * stream.time_base)
+        origin = frame.time
+        if origin is None:
+            origin = float((stream.start_time or 0) * (stream.time_base or 0))
         end = declared_end(stream)
         return VideoInfo(
             path=str(path) if is_url(path) else Path(path),

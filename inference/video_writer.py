@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
 
 from .audio_track import AudioTrack
@@ -154,15 +156,15 @@ class VideoWriter:
         """Stops without a result: nothing stays behind."""
         try:
             self._container.close()
-        except (av.FFmpegError, ValueError) as error:
+        except (FFmpegError, ValueError) as error:
             logger.debug("closing %s after an error: %s", self.partial_path, error)
         self.partial_path.unlink(missing_ok=True)
 
     def _add_picture(self) -> av.VideoStream:
         rate = Fraction(self.info.fps).limit_denominator(1001)
-        stream = self._container.add_stream(
-            self.format.video_codec, rate=rate, options=dict(self.format.video_options)
-        )
+        options = dict(self.format.video_options)
+        stream = self._container.add_stream(self.format.video_codec, rate=rate, options=options)
+        stream = cast(av.VideoStream, stream)
         stream.width, stream.height = self.info.width + self.info.width % 2, self.info.height + self.info.height % 2
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
@@ -175,6 +177,7 @@ class VideoWriter:
     def _add_sound(self) -> Iterator[tuple[float, list[av.Packet]]]:
         source = open_media(self.info.path)
         stream = sound_stream(source)
+        assert stream is not None and stream.time_base is not None  # `info` says that there is sound
         start = float(stream.start_time * stream.time_base) if stream.start_time is not None else self.info.origin
         lead = self.info.origin - start
         self._offset = lead if lead > LONGEST_LEAD_SECONDS else 0.0
@@ -196,7 +199,9 @@ class VideoWriter:
 
     def _copied(self, source, stream: av.AudioStream, copy: av.AudioStream) -> Iterator[tuple[float, list[av.Packet]]]:
         """(time, packets): the source's packets, moved so that the first frame is at the offset."""
-        shift = round((self._offset - self.info.origin) / stream.time_base)
+        time_base = stream.time_base
+        assert time_base is not None  # as every stream that is read has one
+        shift = round((self._offset - self.info.origin) / time_base)
         follows = None
         with source:
             for packet in packets(source, stream, self.damage):
@@ -210,7 +215,7 @@ class VideoWriter:
                 packet.pts = packet.dts = stamp
                 packet.stream = copy
                 follows = stamp + max(1, packet.duration or 1)
-                yield float(stamp * stream.time_base), [packet]
+                yield float(stamp * time_base), [packet]
 
     def _encoded(self) -> Iterator[tuple[float, list[av.Packet]]]:
         """(time, packets): the sound, decoded piece by piece and encoded with the container's own codec."""
@@ -219,6 +224,7 @@ class VideoWriter:
         rate = track.sampling_rate if track.sampling_rate in (codec.audio_rates or ()) else 48_000
         layout = "mono" if track.num_channels == 1 else "stereo"
         stream = self._container.add_stream(self.format.audio_codec, rate=rate, layout=layout)
+        stream = cast(av.AudioStream, stream)
         stream.bit_rate = 96_000 * track.num_channels
         return self._encoded_pieces(track, stream, layout)
 

@@ -1,12 +1,13 @@
 """What both models share: how weights start, and which attention implementations there are."""
 
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils.output_capturing import OutputRecorder
+from typing_extensions import Self
 
 from ..configuration.configuration_auss import AussConfig
 from ..hub.repository import RepositoryMixin
@@ -33,6 +34,12 @@ class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
         "hidden_states": FusionBlock,
         "attentions": OutputRecorder(Attention, index=1, layer_name="masked_attention"),
     }
+
+    if TYPE_CHECKING:
+        # PreTrainedModel wraps them in a way that hides from type checkers that they are methods.
+        def to(self, *args: Any, **kwargs: Any) -> Self: ...
+
+        def cuda(self, *args: Any) -> Self: ...
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):

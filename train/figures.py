@@ -13,6 +13,7 @@ from ..inference.trained_model import load_trained
 from .avsbench import LAYOUTS, SPLITS, load_avsbench
 from .evaluate import draw_clips, score_batches
 from .preparation import check_labels_fit, create_eval_loader
+from .seeded_rows import SeededRows
 
 # Sec. 4.5: "divide the audio queries into K_0 = 20 clusters".
 NUM_CLUSTERS = 20
@@ -63,7 +64,7 @@ def cluster(rows: np.ndarray, number: int = NUM_CLUSTERS) -> np.ndarray:
     distinct = len(np.unique(rows, axis=0))
     if distinct == 1:
         return np.zeros(len(rows), np.int32)
-    return KMeans(min(number, distinct), n_init=10, random_state=0).fit_predict(principal_components(rows))
+    return KMeans(min(number, distinct), random_state=0).set_params(n_init=10).fit_predict(principal_components(rows))
 
 
 def embed(rows: np.ndarray) -> np.ndarray:
@@ -148,11 +149,11 @@ def draw_figures(
     check_labels_fit(model, name, data, model_folder)
     if torch.cuda.is_available():
         model = model.cuda()
-    rows = load_avsbench(data, name, split)
+    dataset = load_avsbench(data, name, split)
     num_labels = model.config.num_labels
-    loader = create_eval_loader(rows, processor, num_labels, batch_size, workers)
+    loader = create_eval_loader(SeededRows(dataset), processor, num_labels, batch_size, workers)
     draw_queries(*collect_queries(model, loader), files[0])
-    shown = rows.select(sorted({index * len(rows) // clips for index in range(clips)}))
+    shown = SeededRows(dataset.select(sorted({index * len(dataset) // clips for index in range(clips)})))
     shown_loader = create_eval_loader(shown, processor, num_labels, 1, workers)
     records = score_batches(model, processor, shown_loader, num_labels)
     draw_clips(model, processor, loader.collate_fn, shown, records, files[1])

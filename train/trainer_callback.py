@@ -30,6 +30,7 @@ class AussConfidenceCallback(TrainerCallback):
             )
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        assert self._model is not None  # since training has begun
         self._model.set_training_progress(min(1.0, state.global_step / state.max_steps))
 
 
