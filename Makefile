@@ -11,15 +11,16 @@ TEST_PROCESSES ?= 2
 TEST_RUN = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadscope
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow quality style clean
+.PHONY: help demo test test-slow conformance quality style clean
 
 help:
-	@echo "make demo       compose a data set, train on it, evaluate, and segment a video (5 minutes)"
-	@echo "make test       the tests that CI runs"
-	@echo "make test-slow  the long tests too"
-	@echo "make quality    ruff check and format check"
-	@echo "make style      let ruff mend what it can"
-	@echo "make clean      remove .venv and build leftovers"
+	@echo "make demo         compose a data set, train on it, evaluate, and segment a video (5 minutes)"
+	@echo "make test         the tests that CI runs"
+	@echo "make test-slow    the long tests too"
+	@echo "make conformance  Transformers' own tests on auss; writes docs/conformance.md (5 minutes)"
+	@echo "make quality      ruff check and format check"
+	@echo "make style        let ruff mend what it can"
+	@echo "make clean        remove .venv and build leftovers"
 
 demo: $(VENV)/.demo
 	$(BIN)/auss demo $(DEMO_ARGUMENTS)
@@ -29,6 +30,9 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(TEST_RUN) -m "slow or not slow" $(PYTEST_ARGUMENTS)
+
+conformance: $(VENV)/.conformance
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python tests/conformance/run.py
 
 quality: $(VENV)/.quality
 	$(BIN)/ruff check .
@@ -62,6 +66,10 @@ $(VENV)/.demo: $(PACKAGING) | $(VENV)/.created
 
 $(VENV)/.test: $(PACKAGING) | $(VENV)/.created
 	$(BIN)/python -m pip install --progress-bar off -e '.[test]'
+	touch $@
+
+$(VENV)/.conformance: $(PACKAGING) | $(VENV)/.created
+	$(BIN)/python -m pip install --progress-bar off -e '.[conformance]'
 	touch $@
 
 $(VENV)/.quality: $(PACKAGING) | $(VENV)/.created
