@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import SwinConfig, Trainer, TrainingArguments
 
 from auss.modeling_auss.frame_targets import frame_targets
 from auss.modeling_auss.loss import AussLoss
@@ -386,3 +386,22 @@ def test_either_the_sound_or_its_queries(tiny_model, make_inputs):
         tiny_model(**inputs)
     with pytest.raises(ValueError, match=r"must be \(B, F, N, e\) = \(2, 3, 8, 16\), got \(2, 8, 16\)"):
         tiny_model(**inputs, frame_queries=torch.zeros(2, 8, 16))
+
+
+def test_hidden_states_are_the_fusion_blocks_whatever_the_backbone_records(make_config, make_inputs):
+    # Swin records hidden states of its own as it makes feature maps.
+    swin = SwinConfig(embed_dim=4, depths=[1, 1], num_heads=[1, 2], window_size=4, out_indices=[1, 2])
+    model = AussForAudioVisualSegmentation(make_config(backbone_config=swin)).eval()
+    outputs = model(**make_inputs(), output_hidden_states=True)
+    assert [tuple(state.shape) for state in outputs.hidden_states] == 4 * [(6, 8, 16)]
+    torch.testing.assert_close(outputs.hidden_states[-1], outputs.fused_queries.flatten(0, 1))
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_a_configuration_may_ask_for_tuples(make_config, make_inputs, head):
+    model = make_model(make_config())
+    expected = (model if head else model.auss)(**make_inputs(), output_hidden_states=True).to_tuple()
+    model.config.return_dict = False
+    outputs = (model if head else model.auss)(**make_inputs(), output_hidden_states=True)
+    assert isinstance(outputs, tuple) and len(outputs) == len(expected)
+    torch.testing.assert_close(outputs, expected)
