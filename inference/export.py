@@ -12,6 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -84,23 +85,24 @@ def export_network(
         raise ValueError("model must be in evaluation mode, got one in training mode: call model.eval()")
     if min(size) < 1 or (frames is not None and frames < 1):
         raise ValueError(f"size and frames must be at least 1, got size {tuple(size)} and frames {frames}")
-    from transformers import exporters
+    from transformers.exporters.configs import DynamoConfig, OnnxConfig
+    from transformers.exporters.exporter_dynamo import DynamoExporter
+    from transformers.exporters.exporter_onnx import OnnxExporter
+    from transformers.exporters.quantizers.quantizer_onnxruntime import OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer
 
     clips, example_frames = (1, frames) if frames is not None else TRACED_SIZES
-    inputs = example_inputs(model.config, size, clips, example_frames)
+    inputs: dict[str, Any] = example_inputs(model.config, size, clips, example_frames)
     axes = any_clips_and_frames(model.config) if frames is None else None
     if file_format == "torch-export":
-        return exporters.DynamoExporter().export(model, inputs, exporters.DynamoConfig(dynamic_shapes=axes))
+        return DynamoExporter().export(model, inputs, DynamoConfig(dynamic_shapes=axes))
     quantizer = None
     if file_format == "int8":
         # reduce_range: without VNNI instructions products of 8 with 8 bits overflow; 7-bit weights score the same.
-        quantizer = exporters.OnnxRuntimeQuantizer(
-            exporters.OnnxRuntimeDynamicConfig(
-                op_types_to_quantize=INT8_OPERATORS, per_channel=True, reduce_range=True
-            )
+        quantizer = OnnxRuntimeQuantizer(
+            OnnxRuntimeDynamicConfig(op_types_to_quantize=INT8_OPERATORS, per_channel=True, reduce_range=True)
         )
-    config = exporters.OnnxConfig(dynamic_shapes=axes, quantizer=quantizer)
-    return exporters.OnnxExporter().export(model, inputs, config)
+    config = OnnxConfig(dynamic_shapes=axes, quantizer=quantizer)
+    return OnnxExporter().export(model, inputs, config)
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -190,12 +192,13 @@ def load_exported(folder: str | Path, device: str | None = None) -> tuple:
     if not (folder / MANIFEST).is_file():
         raise FileNotFoundError(f"{folder} is no folder that auss export wrote: it has no {MANIFEST}")
     check_packages("torch-export" if (folder / "model.pt2").is_file() else "onnx")
-    from transformers.exporters import ExportedModel
+    from transformers.exporters.base import ExportedModel
 
     return ExportedModel.from_pretrained(folder, device=device), AussProcessor.from_pretrained(folder)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options of `auss export`."""
     parser.add_argument("model", help="a trained model's folder")
     parser.add_argument("output", help="the folder to write")
     parser.add_argument(
@@ -224,6 +227,7 @@ def quiet() -> Iterator[None]:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
     output, size = Path(arguments.output), tuple(arguments.size) if arguments.size else None
     check_packages(arguments.format)
     check_output(output, arguments.overwrite)
