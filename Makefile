@@ -18,7 +18,7 @@ help:
 	@echo "make test         the tests that CI runs"
 	@echo "make test-slow    the long tests too"
 	@echo "make conformance  Transformers' own tests on auss; writes docs/conformance.md (5 minutes)"
-	@echo "make quality      ruff check and format check"
+	@echo "make quality      ruff check and format check, pyright"
 	@echo "make style        let ruff mend what it can"
 	@echo "make clean        remove .venv and build leftovers"
 
@@ -37,6 +37,8 @@ conformance: $(VENV)/.conformance
 quality: $(VENV)/.quality
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@mkdir -p $(VENV)/importable && ln -sfn "$(CURDIR)" $(VENV)/importable/auss
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 style: $(VENV)/.quality
 	$(BIN)/ruff check --fix .
@@ -73,5 +75,5 @@ $(VENV)/.conformance: $(PACKAGING) | $(VENV)/.created
 	touch $@
 
 $(VENV)/.quality: $(PACKAGING) | $(VENV)/.created
-	$(BIN)/python -m pip install --progress-bar off 'ruff>=0.14'
+	$(BIN)/python -m pip install --progress-bar off -e '.[quality]'
 	touch $@
