@@ -246,3 +246,43 @@ def test_the_examples_of_the_documentation_run(s4_root, trained_folder, tmp_path
             clips = names["processor"].post_process_audio_visual_segmentation(names["model"](**inputs), [(32, 32)])
         metric.add(prediction=clips[0]["scores"], reference=inputs["labels"][0])
     assert names["results"]["eval_m_j"] == pytest.approx(metric.compute()["m_j"])
+
+
+TRAINER = """
+import json, sys
+from transformers import Trainer, TrainingArguments
+from auss import AussDataCollator, AussForAudioVisualSegmentation, AussProcessor, AussTrainerMetrics, load_avsbench
+
+folder, root, output = sys.argv[1:]
+trainer = Trainer(
+    model=AussForAudioVisualSegmentation.from_pretrained(folder),
+    args=TrainingArguments(
+        folder, per_device_eval_batch_size=1, batch_eval_metrics=True, remove_unused_columns=False, use_cpu=True
+    ),
+    data_collator=AussDataCollator(AussProcessor.from_pretrained(folder), train=True),
+    eval_dataset=load_avsbench(root, "s4", "val"),
+    compute_metrics=AussTrainerMetrics(),
+)
+results = trainer.evaluate()
+if trainer.is_world_process_zero():
+    with open(output, "w") as file:
+        json.dump(results, file)
+"""
+
+
+@pytest.mark.slow
+def test_a_trainer_of_two_processes_counts_each_clip_once(odd_root, trained_folder, tmp_path):
+    """Three clips, of which Trainer gives one to both processes."""
+    script = tmp_path / "trainer.py"
+    script.write_text(TRAINER)
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    results = []
+    for launcher in ([], ["-m", "torch.distributed.run", "--nproc_per_node", "2"]):
+        output = tmp_path / f"results-{len(launcher)}.json"
+        command = [sys.executable, *launcher, str(script), str(trained_folder), str(odd_root("s4")), str(output)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        results.append(json.loads(output.read_text()))
+    alone, together = results
+    assert together["eval_m_j"] == pytest.approx(alone["eval_m_j"], abs=1e-6)
+    assert together["eval_m_f"] == pytest.approx(alone["eval_m_f"], abs=1e-6)
