@@ -111,7 +111,7 @@ def source_copy(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "editable", "wheel"])
-def test_every_way_of_installing_gives_the_package_and_the_command(source_copy, tmp_path, kind):
+def test_every_way_of_installing_gives_the_package_and_the_command(source_copy, tmp_path, kind, monkeypatch):
     venv.create(tmp_path / "venv", with_pip=True)
     executable = str(tmp_path / "venv" / "bin" / "python")
     site_packages = Path(python("import sysconfig; print(sysconfig.get_path('purelib'))", executable))
@@ -127,8 +127,11 @@ def test_every_way_of_installing_gives_the_package_and_the_command(source_copy, 
         target = [str(next(tmp_path.glob("auss-*.whl")))]
     subprocess.run([*pip, *(["--editable"] if kind == "editable" else []), *target], check=True)
 
-    code = "import auss; print(auss.__file__); auss.AussDataCollator; print(len(auss.AussConfig.preset_names()))"
-    file, presets = python(code, executable, cwd=tmp_path).splitlines()
+    code = "import auss, evaluate; print(auss.__file__); auss.AussDataCollator; "
+    code += "print(len(auss.AussConfig.preset_names())); print(evaluate.load(auss.metric_path('m_f')).name)"
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    file, presets, metric = python(code, executable, cwd=tmp_path).splitlines()
+    assert metric == "mean_f_score"
     assert Path(file).parent == (source_copy if kind == "editable" else site_packages / "auss")
     assert int(presets) == len(auss.AussConfig.preset_names())
     command = subprocess.run(
