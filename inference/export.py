@@ -12,7 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,6 +22,9 @@ from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
 from .export_comparison import TOLERANCE, TRACED_SIZES, Difference, compare, example_inputs
 from .trained_model import load_trained
+
+if TYPE_CHECKING:
+    from transformers.exporters.base import ExportedModel
 
 # What each format needs beside the package's own dependencies: the extra `export`.
 FORMATS = {
@@ -59,9 +62,18 @@ def any_clips_and_frames(config: AussConfig) -> dict[str, dict]:
     return {"pixel_values": {0: clips, 1: frames}, "input_features": sound, "input_features_mask": sound}
 
 
+def int8_quantizer(operators: list[str] | None):
+    """ONNX Runtime's dynamic quantisation of these operators, or of all that it can."""
+    from transformers.exporters.quantizers.quantizer_onnxruntime import OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer
+
+    # reduce_range: without VNNI instructions products of 8 with 8 bits overflow; 7-bit weights score the same.
+    settings = OnnxRuntimeDynamicConfig(op_types_to_quantize=operators, per_channel=True, reduce_range=True)
+    return OnnxRuntimeQuantizer(settings)
+
+
 def export_network(
     model: AussForAudioVisualSegmentation, file_format: str, size: tuple[int, int], frames: int | None = None
-):
+) -> "ExportedModel":
     """
     The network as a graph, by the exporters of Transformers.
 
@@ -86,23 +98,18 @@ def export_network(
     if min(size) < 1 or (frames is not None and frames < 1):
         raise ValueError(f"size and frames must be at least 1, got size {tuple(size)} and frames {frames}")
     from transformers.exporters.configs import DynamoConfig, OnnxConfig
-    from transformers.exporters.exporter_dynamo import DynamoExporter
-    from transformers.exporters.exporter_onnx import OnnxExporter
-    from transformers.exporters.quantizers.quantizer_onnxruntime import OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer
 
     clips, example_frames = (1, frames) if frames is not None else TRACED_SIZES
     inputs: dict[str, Any] = example_inputs(model.config, size, clips, example_frames)
     axes = any_clips_and_frames(model.config) if frames is None else None
     if file_format == "torch-export":
+        from transformers.exporters.exporter_dynamo import DynamoExporter
+
         return DynamoExporter().export(model, inputs, DynamoConfig(dynamic_shapes=axes))
-    quantizer = None
-    if file_format == "int8":
-        # reduce_range: without VNNI instructions products of 8 with 8 bits overflow; 7-bit weights score the same.
-        quantizer = OnnxRuntimeQuantizer(
-            OnnxRuntimeDynamicConfig(op_types_to_quantize=INT8_OPERATORS, per_channel=True, reduce_range=True)
-        )
-    config = OnnxConfig(dynamic_shapes=axes, quantizer=quantizer)
-    return OnnxExporter().export(model, inputs, config)
+    from transformers.exporters.exporter_onnx import OnnxExporter
+
+    quantizer = int8_quantizer(INT8_OPERATORS) if file_format == "int8" else None
+    return OnnxExporter().export(model, inputs, OnnxConfig(dynamic_shapes=axes, quantizer=quantizer))
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -173,7 +180,7 @@ def export_model(
     return difference
 
 
-def load_exported(folder: str | Path, device: str | None = None) -> tuple:
+def load_exported(folder: str | Path, device: str | None = None) -> tuple["ExportedModel", AussProcessor]:
     """
     The network and the processor that `export_model` wrote.
 
@@ -198,7 +205,6 @@ def load_exported(folder: str | Path, device: str | None = None) -> tuple:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss export`."""
     parser.add_argument("model", help="a trained model's folder")
     parser.add_argument("output", help="the folder to write")
     parser.add_argument(
@@ -227,7 +233,6 @@ def quiet() -> Iterator[None]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command."""
     output, size = Path(arguments.output), tuple(arguments.size) if arguments.size else None
     check_packages(arguments.format)
     check_output(output, arguments.overwrite)
@@ -245,4 +250,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-__all__ = ["add_arguments", "any_clips_and_frames", "export_model", "export_network", "load_exported", "run"]
+__all__ = [
+    "add_arguments",
+    "any_clips_and_frames",
+    "export_model",
+    "export_network",
+    "int8_quantizer",
+    "load_exported",
+    "run",
+]

@@ -2,11 +2,15 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..configuration.configuration_auss import AussConfig
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+
+if TYPE_CHECKING:
+    from transformers.exporters.base import ExportedModel
 
 # Clips and frames of the graph's example. A size of 1 would be taken for a constant, equal sizes for the same one.
 TRACED_SIZES = (2, 3)
@@ -47,7 +51,10 @@ def example_inputs(
 
 
 def compare(
-    model: AussForAudioVisualSegmentation, exported, size: tuple[int, int], frames: int | None = None
+    model: AussForAudioVisualSegmentation,
+    exported: "ExportedModel",
+    size: tuple[int, int],
+    frames: int | None = None,
 ) -> Difference:
     """Runs both on random clips with sound, with padding, in silence and, unless `frames` is fixed, of two shapes."""
     exported.to("cpu")
@@ -56,7 +63,7 @@ def compare(
     largest, medians = defaultdict(list), []
     for clips, clip_frames in shapes:
         for lacking, silent in ((0, False), (examples // 2, False), (0, True), (examples, True)):
-            inputs = example_inputs(model.config, size, clips, clip_frames, lacking, silent)
+            inputs: dict[str, Any] = example_inputs(model.config, size, clips, clip_frames, lacking, silent)
             with torch.no_grad():
                 expected = model(**inputs)
             got = exported(**inputs)

@@ -46,6 +46,7 @@ def random_inputs(clips, frames, examples, padding, size=SIZE) -> dict[str, torc
 def lively(config) -> AussForAudioVisualSegmentation:
     """A model whose masks and classes differ from query to query and place to place, which fresh weights' do not."""
     torch.manual_seed(0)
+    sample = random_inputs(2, 2, 5, 0)
     model = AussForAudioVisualSegmentation(config).eval()
     with torch.no_grad():
         for module in model.modules():
@@ -54,8 +55,12 @@ def lively(config) -> AussForAudioVisualSegmentation:
                 module.running_var.uniform_(0.5, 1.5)
         model.class_head.weight.normal_()
         model.auss.fusion_decoder.mask_head.weight.mul_(config.hidden_size**0.5)
-        logits = model(**random_inputs(2, 2, 5, 0)).class_queries_logits
-        model.class_head.bias.sub_(logits.mean((0, 1, 2)))
+        # Deep random networks give features that are much the same everywhere.
+        features, projection = model.auss(**sample).mask_features, model.auss.image_embedding_extractor.mask_projection
+        projection.bias.sub_(features.mean((0, 1, 3, 4)))
+        for parameter in (projection.weight, projection.bias):
+            parameter.div_(features.std((3, 4)).mean())
+        model.class_head.bias.sub_(model(**sample).class_queries_logits.mean((0, 1, 2)))
     return model
 
 
