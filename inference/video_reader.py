@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 SILENCE_SAMPLING_RATE = 16_000  # of the silence that stands for a missing sound track
 UNSPECIFIED_COLORSPACE = 2  # AVCOL_SPC_UNSPECIFIED
 HIGH_DEFINITION_HEIGHT = 720  # from here on players take an unspecified colour space for BT.709
-# A frame is due when its time reaches the next multiple of the period, less this share of a period for the rounding
-# of time stamps (mkv keeps milliseconds: at 30 frames a second, 1/30 s is 0.033 s).
-DUE_TOLERANCE = 0.05
+# A frame is due when its time reaches the next multiple of the period, less these seconds for the rounding of time
+# stamps (mkv keeps milliseconds: at 30 frames a second, 1/30 s is 0.033 s).
+DUE_TOLERANCE = 0.001
 HOLE_SECONDS = 2.0  # a demuxer that found its way again after damage says nothing, but leaves a hole in time
 MISSING_END_SECONDS = 0.3  # a picture that ends this much before its declared end was cut off
 
@@ -208,7 +208,7 @@ class VideoReader:
         last_slot = -1
         try:
             for frame in self._all_frames():
-                slot = frame.index if fps is None else math.floor(frame.time * fps + DUE_TOLERANCE)
+                slot = frame.index if fps is None else math.floor((frame.time + DUE_TOLERANCE) * fps)
                 if slot > last_slot:
                     last_slot = slot
                     yield frame

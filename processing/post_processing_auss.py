@@ -51,6 +51,8 @@ def segment_frames(
         odds = logits.new_full((logits.shape[1], 1, 1), 1 - threshold)
         odds[0] = threshold
         weighted = logits * odds
+    if logits.isnan().any():
+        raise ValueError("outputs.logits must be numbers, got NaN: the weights or the inputs of the model are damaged")
     # Of equal values argmax takes the first, so that a tie with label 0 is silent.
     labels = weighted.argmax(dim=1)
     total = logits.sum(dim=1)
@@ -81,7 +83,7 @@ def post_process_audio_visual_segmentation(
         `segmentation == 1`.
 
     Raises:
-        ValueError: `outputs` has no five-dimensional `logits`; `target_sizes` holds the wrong number of sizes, or
+        ValueError: `outputs` has no five-dimensional `logits`, or some that are NaN; `target_sizes` holds the wrong number of sizes, or
             something else than pairs of positive integers; `threshold` is no number from 0 to 1.
     """
     check_threshold(threshold)

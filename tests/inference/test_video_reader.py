@@ -31,6 +31,12 @@ def test_due_frames(make_video, fps, expected):
     assert [frame.index for frame in VideoReader(make_video("clip.mkv")).frames(fps)] == expected
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_frame_a_second_is_the_one_of_that_second(make_video, suffix):
+    frames = VideoReader(make_video(f"clip.{suffix}", seconds=3.2, fps=25)).frames(1)
+    assert [(frame.index, round(frame.time, 3)) for frame in frames] == [(0, 0.0), (25, 1.0), (50, 2.0), (75, 3.0)]
+
+
 def test_fps_of_the_video_takes_every_frame(make_video):
     reader = VideoReader(make_video("clip.mkv", fps=30))  # mkv keeps 0.033 s for 1/30 s
     assert len(list(reader.frames(30))) == 90 and len(list(reader.frames(15))) == 45

@@ -173,3 +173,10 @@ def test_threshold_with_more_labels_is_that_of_the_best_against_silence(threshol
 def test_wrong_thresholds_are_refused(threshold):
     with pytest.raises(ValueError, match="threshold must be a number from 0 to 1, got"):
         post_process_audio_visual_segmentation(random_outputs(), threshold=threshold)
+
+
+def test_nan_is_no_silence():
+    outputs = random_outputs()
+    outputs.logits[1, 2, 0, 3, 4] = float("nan")
+    with pytest.raises(ValueError, match="outputs.logits must be numbers, got NaN"):
+        post_process_audio_visual_segmentation(outputs)

@@ -1,0 +1,63 @@
+"""README.md: its Python runs, in its order, and its commands are ones that there are."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import auss
+from auss.inference.cli import build_parser
+from auss.train.composed_video import compose_video
+from auss.train.preparation import create_processor
+
+README = (Path(auss.__file__).parent / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def workplace(tiny_model, tmp_path, monkeypatch):
+    """A folder in which the demo has been run, with a network that has learned nothing, and that has a video."""
+    tiny_model.save_pretrained(tmp_path / "demo" / "model")
+    create_processor(tiny_model.config, 32).save_pretrained(tmp_path / "demo" / "model")
+    compose_video(tmp_path / "demo" / "video.mp4", seconds=6.0)
+    (tmp_path / "street.mp4").write_bytes((tmp_path / "demo" / "video.mp4").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_python_runs_in_its_order(workplace, capsys):
+    # The Hub's snippet is that of docs/hub.md, which tests/hub runs against a stand-in.
+    code = [block for block in blocks("python") if "push_to_hub" not in block]
+    assert len(code) >= 3
+    frames = np.random.default_rng(0).integers(0, 256, (5, 32, 48, 3), dtype=np.uint8)
+    names = {"frames": list(frames), "waveform": np.zeros(5 * 44_100, np.float32), "height": 32, "width": 48}
+    for block in code:
+        exec(block, names)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("0.0 sounding ") and len(lines) == 6 + 30
+    masks = sorted(workplace.glob("demo/mask_*s.png"))
+    assert [path.name for path in masks] == [f"mask_{second}s.png" for second in range(6)]
+    assert {Image.open(path).mode for path in masks} == {"L"}
+    assert names["clips"][0]["segmentation"].shape == (5, 32, 48)
+
+
+def test_commands_are_there():
+    lines = [line.partition("#")[0] for block in blocks("bash") for line in block.replace("\\\n", " ").splitlines()]
+    commands = [shlex.split(line) for line in lines if line.startswith("auss ")]
+    assert {command[1] for command in commands} >= {"demo", "segment", "compose", "train", "evaluate"}
+    for _, called, *options in commands:
+        build_parser(called).parse_args([called, *options])  # exits if it does not know them
+    targets = {line.split()[1] for line in lines if line.startswith("make ")} | set(re.findall(r"`make (\w+)", README))
+    makefile = (Path(auss.__file__).parent / "Makefile").read_text(encoding="utf-8")
+    assert targets and all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
+
+
+def test_links_and_pictures_are_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert "://" in target or (Path(auss.__file__).parent / target).is_file(), target
