@@ -83,8 +83,8 @@ def post_process_audio_visual_segmentation(
         `segmentation == 1`.
 
     Raises:
-        ValueError: `outputs` has no five-dimensional `logits`, or some that are NaN; `target_sizes` holds the wrong number of sizes, or
-            something else than pairs of positive integers; `threshold` is no number from 0 to 1.
+        ValueError: `outputs` has no five-dimensional `logits`, or some that are NaN; `target_sizes` holds the wrong
+            number of sizes, or something else than pairs of positive integers; `threshold` is no number from 0 to 1.
     """
     check_threshold(threshold)
     logits = getattr(outputs, "logits", None)
