@@ -62,13 +62,14 @@ def any_clips_and_frames(config: AussConfig) -> dict[str, dict]:
     return {"pixel_values": {0: clips, 1: frames}, "input_features": sound, "input_features_mask": sound}
 
 
-def int8_quantizer(operators: list[str] | None):
-    """ONNX Runtime's dynamic quantisation of these operators, or of all that it can."""
+def int8_quantizer():
+    """ONNX Runtime's dynamic quantisation, of the matrix products alone."""
     from transformers.exporters.quantizers.quantizer_onnxruntime import OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer
 
     # reduce_range: without VNNI instructions products of 8 with 8 bits overflow; 7-bit weights score the same.
-    settings = OnnxRuntimeDynamicConfig(op_types_to_quantize=operators, per_channel=True, reduce_range=True)
-    return OnnxRuntimeQuantizer(settings)
+    return OnnxRuntimeQuantizer(
+        OnnxRuntimeDynamicConfig(op_types_to_quantize=INT8_OPERATORS, per_channel=True, reduce_range=True)
+    )
 
 
 def export_network(
@@ -108,7 +109,7 @@ def export_network(
         return DynamoExporter().export(model, inputs, DynamoConfig(dynamic_shapes=axes))
     from transformers.exporters.exporter_onnx import OnnxExporter
 
-    quantizer = int8_quantizer(INT8_OPERATORS) if file_format == "int8" else None
+    quantizer = int8_quantizer() if file_format == "int8" else None
     return OnnxExporter().export(model, inputs, OnnxConfig(dynamic_shapes=axes, quantizer=quantizer))
 
 
@@ -255,7 +256,6 @@ __all__ = [
     "any_clips_and_frames",
     "export_model",
     "export_network",
-    "int8_quantizer",
     "load_exported",
     "run",
 ]
