@@ -297,14 +297,14 @@ TIMM = TimmBackboneConfig(backbone="tf_efficientnet_lite0", use_pretrained_backb
 @pytest.mark.parametrize(
     ("backbone", "overrides"),
     [
-        (SWIN, {"feature_strides": (8, 4)}),
-        (TIMM, {"feature_strides": (16, 8), "mask_stride": 4}),
+        (SWIN, {"feature_strides": (8, 4), "lateral_connections": True, "query_embedding": True}),
+        (TIMM, {"feature_strides": (16, 8), "mask_stride": 4, "lateral_connections": True, "query_embedding": True}),
+        (None, {"frame_conditioned_queries": True, "num_labels": 5}),
     ],
-    ids=["swin", "timm"],
+    ids=["swin", "timm", "frame-conditioned"],
 )
-def test_other_backbones_equal_the_model(make_config, processor, tmp_path, file_format, backbone, overrides):
-    config = make_config(backbone_config=backbone, lateral_connections=True, query_embedding=True, **overrides)
-    model = lively(config)
+def test_other_networks_equal_the_model(make_config, processor, tmp_path, file_format, backbone, overrides):
+    model = lively(make_config(**({"backbone_config": backbone} if backbone else {}), **overrides))
     assert model(**random_inputs(1, 1, 5, 0)).logits.std() > 0.05
     export_model(model, processor, tmp_path / "out", file_format)
     exported, _ = load_exported(tmp_path / "out")
