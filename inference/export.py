@@ -181,19 +181,24 @@ def export_model(
     return difference
 
 
-def load_exported(folder: str | Path, device: str | None = None) -> tuple["ExportedModel", AussProcessor]:
+def load_exported(
+    folder: str | Path, device: str | None = None, trust_remote_code: bool = False
+) -> tuple["ExportedModel", AussProcessor]:
     """
     The network and the processor that `export_model` wrote.
 
     Args:
         folder: the export's.
         device: "cpu" or "cuda"; a GPU that the runtime can use, if None.
+        trust_remote_code: a torch.export file is a pickle, which may run code when it is read: True says that you know
+            where it comes from. ONNX needs no trust.
 
     Returns:
         An `ExportedModel`, which is called as the model is, `exported(**inputs).logits`; and the `AussProcessor`.
 
     Raises:
         FileNotFoundError: there is no export in `folder`.
+        ValueError: a torch.export file without `trust_remote_code`, from Transformers 5.24 on.
         ImportError: as `check_packages`.
     """
     folder = Path(folder)
@@ -202,7 +207,8 @@ def load_exported(folder: str | Path, device: str | None = None) -> tuple["Expor
     check_packages("torch-export" if (folder / "model.pt2").is_file() else "onnx")
     from transformers.exporters.base import ExportedModel
 
-    return ExportedModel.from_pretrained(folder, device=device), AussProcessor.from_pretrained(folder)
+    exported = ExportedModel.from_pretrained(folder, device=device, trust_remote_code=trust_remote_code)
+    return exported, AussProcessor.from_pretrained(folder)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -96,7 +96,7 @@ def folders(model, processor, tmp_path_factory):
 @pytest.fixture(scope="module")
 def graphs(folders):
     """What the folders hold, read once, as reading takes seconds."""
-    return {folder.name: load_exported(folder) for folder in folders.iterdir()}
+    return {folder.name: load_exported(folder, trust_remote_code=True) for folder in folders.iterdir()}
 
 
 def test_the_model_is_a_fair_trial(model):
@@ -207,7 +207,7 @@ def test_command_with_fixed_size_and_frames(model, saved, tmp_path, capsys, file
     assert re.search(r"MiB  .*/out/model\.(onnx|pt2)\n", printed)
     largest = re.search(r"scores differ by (\S+) at most, all outputs by (\S+), typically by (\S+)\n$", printed)
     assert max(map(float, largest.groups())) < 1e-4
-    exported, processor = load_exported(tmp_path / "out")
+    exported, processor = load_exported(tmp_path / "out", trust_remote_code=True)
     assert dict(processor.video_processor.size) == {"height": 32, "width": 48}
     assert_equal_to(model, exported, random_inputs(1, 2, 5, 1, size=(32, 48)))
     if file_format == "onnx":
@@ -268,7 +268,7 @@ def test_a_missing_extra_is_named(saved, folders, tmp_path, capsys, monkeypatch)
     assert "format onnx needs onnx, onnxscript, onnxruntime: pip install 'auss[export]'" in error
     with pytest.raises(ImportError, match="auss\\[export\\]"):
         load_exported(folders / "onnx")
-    load_exported(folders / "torch-export")
+    load_exported(folders / "torch-export", trust_remote_code=True)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="export needs transformers>=5.23"):
         export.check_packages("torch-export")
@@ -307,7 +307,7 @@ def test_other_networks_equal_the_model(make_config, processor, tmp_path, file_f
     model = lively(make_config(**({"backbone_config": backbone} if backbone else {}), **overrides))
     assert model(**random_inputs(1, 1, 5, 0)).logits.std() > 0.05
     export_model(model, processor, tmp_path / "out", file_format)
-    exported, _ = load_exported(tmp_path / "out")
+    exported, _ = load_exported(tmp_path / "out", trust_remote_code=True)
     for shape in SHAPES:
         assert_equal_to(model, exported, random_inputs(*shape))
 
