@@ -56,7 +56,10 @@ SKIPS = (
     Skip("hardware", "DeepSpeed's, on GPUs, of a vocabulary", "^test requires deepspeed$", ("*::test_resize_*",)),
     Skip("hardware", "layers split over several GPUs", "not have a TP plan", ("*::test_t*_tp_plan*", "*::test_tp_*")),
     Skip(
-        "text", "embeddings of tokens, given in their place", "doesn't use `inputs_embeds`", ("*::test_inputs_emb*",)
+        "text",
+        "embeddings of tokens, given in their place, and caches of them",
+        "doesn't use `inputs_embeds`|Do not take a cache",
+        ("*::test_inputs_emb*", "*::test_bc_cache_*"),
     ),
     Skip("text", "the loss of a language model", "language modeling head to check", ("*_loss_*",)),
     Skip("text", "chat templates", "chat template", ("AussProcessorTest::*template*",)),
