@@ -11,7 +11,7 @@ from accelerate import PartialState
 from .arguments import DataArguments, OptimArguments, RunArguments, as_dict, from_namespace
 from .arguments import add_arguments as add_train_arguments
 from .evaluate import evaluate_folder
-from .paper_tables import OURS, TABLES, Row, row_config
+from .paper_tables import OURS, PAPER_BACKBONES, TABLES, Row, row_config
 from .preparation import DEFAULT_PRESET
 from .train import train
 
@@ -97,6 +97,8 @@ def format_markdown(table: int, rows: list[Row], figures: list[list[dict]], sett
         f"# Table {table}",
         "",
         settings,
+        "",
+        f"The paper's figures are {PAPER_BACKBONES[table]}'s.",
         "",
         "| | paper M_J | paper M_F | M_J | M_F | seeds |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",

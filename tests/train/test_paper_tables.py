@@ -76,3 +76,12 @@ def test_runs_of_one_name_are_one_configuration():
             key = (row.name, row.pretrained, tuple(sorted(row.changes.items())))
             assert seen.setdefault(row.run, key) == key
     assert len(set(seen.values())) == len(seen)
+
+
+@pytest.mark.parametrize("preset_name, learned", [("auss-resnet101", False), ("auss-demo", True)])
+def test_tables_3_and_4_have_no_learned_term_beside_the_sounds(preset_name, learned):
+    for table, rows in TABLES.items():
+        for row in rows:
+            config = row_config(preset_name, row)
+            expected = not config.audio_input if table in (3, 4) else learned
+            assert config.query_embedding == expected, (table, row.label)

@@ -7,7 +7,8 @@ import pytest
 from auss.inference import cli
 from auss.train import reproduce as reproduce_module
 from auss.train.arguments import DataArguments, OptimArguments, RunArguments
-from auss.train.reproduce import mean_and_deviation, reproduce
+from auss.train.paper_tables import TABLES
+from auss.train.reproduce import format_markdown, mean_and_deviation, reproduce
 
 from .conftest import make_ms3, make_s4
 
@@ -79,7 +80,7 @@ def test_a_stopped_table_goes_on_and_tables_share_rows(groups, trained, monkeypa
     monkeypatch.setattr(reproduce_module, "evaluate_folder", evaluate)
     text = reproduce(5, groups(), seeds=1)
     assert len(trained) == 6  # the third was trained already and only evaluated
-    assert len(text.splitlines()) == 6 + 6
+    assert len(text.splitlines()) == 8 + 6
     reproduce(2, groups(), seeds=1)
     assert [folder.split("/")[-2] for folder, _ in trained[6:]] == ["ours-ms3-pretrained-seed0"]
     assert reproduce(5, groups(), seeds=1) == text
@@ -111,6 +112,12 @@ def test_what_the_table_decides_is_refused(groups, trained, table, seeds, option
 def test_mean_and_sample_deviation():
     assert mean_and_deviation([0.6]) == "0.600"
     assert mean_and_deviation([0.6, 0.7, 0.8]) == "0.700 ± 0.100"
+
+
+@pytest.mark.parametrize("table, backbone", [(3, "Swin-B"), (5, "ResNet-101")])
+def test_markdown_says_which_backbone_the_paper_has(table, backbone):
+    lines = format_markdown(table, TABLES[table], [[] for _ in TABLES[table]], "settings").splitlines()
+    assert lines[:6] == [f"# Table {table}", "", "settings", "", f"The paper's figures are {backbone}'s.", ""]
 
 
 def test_command(root, tiny_preset, tmp_path, monkeypatch, capsys):
