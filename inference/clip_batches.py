@@ -55,20 +55,21 @@ def clip_batches(
     stride: float,
     fps: float | None = DEFAULT_FPS,
     batch_size: int = DEFAULT_BATCH_SIZE,
+    hears: bool = True,
 ) -> Iterator[ClipBatch]:
     """Prepares a clip's frames for the network, `batch_size` at once, in order.
 
     Args:
         clip: what to read.
         processor: the one the model was trained with.
-        window, stride: as `SoundWindows` takes them.
+        window, stride, hears: as `SoundWindows` takes them.
         fps: frames per second, `None` for all; those of an `ArrayClip` are always taken all.
         batch_size: frames that the network sees at once.
 
     Raises:
         ValueError: for frames of unequal size; and what `clip` and `processor` refuse.
     """
-    sound = SoundWindows(clip, processor, window, stride)
+    sound = SoundWindows(clip, processor, window, stride, hears)
     frames, first_size = clip.frames(fps), None
     while chunk := [(frame, sound.around(frame.time)) for frame in itertools.islice(frames, batch_size)]:
         pictures = clip_to_tensor([frame.picture for frame, _ in chunk], "frames")

@@ -41,7 +41,10 @@ REQUIRED_KEYS, OPTIONAL_KEYS = ("frames", "audio"), ("sampling_rate", "timestamp
 def open_clip(inputs: str | Path | dict[str, Any]) -> VideoReader | ArrayClip:
     """A video or a dict of frames and sound, ready to be read."""
     if isinstance(inputs, str | Path):
-        return VideoReader(inputs)
+        reader = VideoReader(inputs)
+        if not reader.info.has_audio:
+            logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", inputs)
+        return reader
     if not isinstance(inputs, dict):
         raise ValueError(
             f"inputs must be a video's path or URL, or a dict of frames and audio, got {type(inputs).__name__}"
@@ -114,10 +117,10 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
             of the pixels' scores over the mask, 0 without one) and `mask` (a PIL image of mode L, of the upright
             picture's size, 255 in the segment and 0 elsewhere). A model of two labels gives each frame exactly one
             segment, "sounding", whose mask is empty where nothing sounds; a model of more labels gives one for each
-            label present. With `return_queries` each segment also has its frame's `audio_queries` (N, e),
-            `fused_queries` (N, e) and `class_scores` (N, K + 1), the probabilities of the labels and of "no object",
-            as float32 tensors; of overlapping windows, those of the one whose middle is nearest; `None` where the
-            sound is silent, since the network is then not asked.
+            label present, and a frame where nothing sounds is then an empty list. With `return_queries` each segment
+            also has its frame's `audio_queries` (N, e), `fused_queries` (N, e) and `class_scores` (N, K + 1), the
+            probabilities of the labels and of "no object", as float32 tensors; of overlapping windows, those of the
+            one whose middle is nearest; `None` where the sound is silent, since the network is then not asked.
 
         Raises:
             FileNotFoundError, IsADirectoryError: there is no such video.
@@ -208,7 +211,7 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         return self._batches(open_clip(inputs), window, stride, fps, batch_size)
 
     def _batches(self, clip: VideoReader | ArrayClip, *settings: Any) -> Iterator[ClipBatch]:
-        yield from clip_batches(clip, self.processor, *settings)
+        yield from clip_batches(clip, self.processor, *settings, hears=self.model.config.audio_input)
         clip.check()
 
     def _forward(self, batch: ClipBatch, return_queries: bool = False) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def reader_masks(
     check_batch_size(batch_size)
     check_threshold(threshold)
     window, stride = window_and_stride(window_seconds(model), window, stride)
-    batches = clip_batches(reader, processor, window, stride, fps, batch_size)
+    batches = clip_batches(reader, processor, window, stride, fps, batch_size, hears=model.config.audio_input)
     # No generator function, so that a wrong argument is refused at the call, before anything is written.
     return (
         mask

@@ -80,9 +80,18 @@ class SoundWindows:
         processor: the one the model was trained with.
         window: seconds of sound in a window.
         stride: seconds from the start of one window to that of the next, at most `window`.
+        hears: whether the model hears. To one that does not (`audio_input=False`) silence is as audible as any sound.
     """
 
-    def __init__(self, clip: VideoReader | ArrayClip, processor: AussProcessor, window: float, stride: float):
+    def __init__(
+        self,
+        clip: VideoReader | ArrayClip,
+        processor: AussProcessor,
+        window: float,
+        stride: float,
+        hears: bool = True,
+    ):
+        self.hears = hears
         self.clip = clip
         self.processor = processor
         self.window = window
@@ -121,7 +130,7 @@ class SoundWindows:
         waveform, rate = self.clip.waveform(start, end)
         own = waveform[round((own_start - start) * rate) :]
         inputs = None
-        if np.abs(own).max(initial=0) >= INAUDIBLE_PEAK:
+        if not self.hears or np.abs(own).max(initial=0) >= INAUDIBLE_PEAK:
             inputs = dict(self.processor(audio=waveform, sampling_rate=rate, return_tensors="pt"))
         return SoundWindow(index, start, inputs)
 

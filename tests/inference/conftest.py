@@ -198,7 +198,9 @@ class RedSounds:
     """
 
     def __init__(self):
-        self.config = SimpleNamespace(num_audio_examples=5, num_labels=2, id2label={0: "silent", 1: "sounding"})
+        self.config = SimpleNamespace(
+            num_audio_examples=5, num_labels=2, id2label={0: "silent", 1: "sounding"}, audio_input=True
+        )
         self.device, self.dtype = torch.device("cpu"), torch.float32
         self.auss = self
         self.heard: list[list[int]] = []  # of every window that was heard, which examples are sound

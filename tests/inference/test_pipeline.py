@@ -254,10 +254,11 @@ def test_queries(segmenter, clip):
             torch.testing.assert_close(found[2].sum(-1), torch.ones(8))
 
 
-def test_more_labels(red_segmenter, red_sounds, make_video):
+def test_more_labels(red_segmenter, red_sounds, make_video, caplog):
     red_sounds.config.id2label = {0: "silent", 1: "dog", 2: "guitar"}
     assert [[s["label"] for s in frame] for frame in red_segmenter(make_video("clip.mp4"), fps=1)] == [["dog"]] * 3
     assert red_segmenter(make_video("mute.mp4", sound=False), fps=1) == [[], [], []]
+    assert "mute.mp4 has no sound track" in caplog.text
 
 
 @pytest.mark.parametrize("stride", [5.0, 1.25])

@@ -19,6 +19,7 @@ from auss.inference.segment import (
     write_mask,
 )
 from auss.inference.video_reader import VideoReader
+from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 
 
 def half_silent(media, seconds=12.0, rate=48_000):
@@ -138,3 +139,17 @@ def test_fps_values():
     for wrong in ("0", "-1", "nan", "often"):
         with pytest.raises(SystemExit):
             parser.parse_args(["a.mp4", "-o", "b.mp4", "--model", "m", "--fps", wrong])
+
+
+def test_a_model_that_does_not_hear_is_asked_about_silence_too(make_config, tiny_processor, make_video):
+    torch.manual_seed(0)
+    config = make_config(audio_input=False, query_embedding=True, num_audio_layers=0)
+    model = AussForAudioVisualSegmentation(config).eval()
+    with torch.no_grad():
+        model.class_head.bias[:] = torch.tensor([0.0, 9.0, 0.0])  # all queries are sure of something sounding
+    silent, sounding = make_video("silent.mp4", sound=False), make_video("sounding.mp4")
+    masks, others = (list(segment_video(video, model, tiny_processor, fps=2)) for video in (silent, sounding))
+    assert len(masks) == len(others) == 6
+    for mask, other in zip(masks, others, strict=True):
+        assert mask.segmentation.any()
+        np.testing.assert_array_equal(mask.segmentation, other.segmentation)
