@@ -2,10 +2,13 @@
 
 Transformers loads code from a repository file by file and wants every file beside the first. So the sources are taken
 as they are, but for imports across folders: `from ..folder.file import X` becomes `from .file import X`. Code that was
-itself loaded from a repository is flat already, and is copied by the same rule.
+itself loaded from a repository is flat already, and is copied by the same rule. The names are ordinary ones, like
+`pipeline.py` and `loss.py`: a last line tells files that auss wrote, which it may replace, from the user's own.
 """
 
 import ast
+import hashlib
+import os
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from .repository import RepositoryMixin  # noqa: F401
 
 IMPORT_ACROSS_FOLDERS = re.compile(r"^(\s*from )\.\.\w+\.(\w+ import\b)", flags=re.MULTILINE)
+
+SIGNATURE = "# auss wrote this file, and replaces it until it is edited: {digest}\n"
+SIGNED_FILE = re.compile(r"(.*)# auss wrote this file, and replaces it until it is edited: \w+\n", flags=re.DOTALL)
 
 
 def relative_imports(file: Path) -> list[Path]:
@@ -69,11 +75,45 @@ def flatten(source: str) -> str:
     return IMPORT_ACROSS_FOLDERS.sub(r"\1.\2", source)
 
 
+def sign(source: str) -> str:
+    """The source text with a last line by which `is_untouched` knows it; the line it may have is renewed."""
+    match = SIGNED_FILE.fullmatch(source)
+    text = match.group(1) if match else source
+    return text + SIGNATURE.format(digest=hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
+def is_untouched(file: Path) -> bool:
+    """Whether auss wrote this file, of whatever release, and nobody has changed it since."""
+    if not file.is_file():
+        return False
+    source = file.read_text(encoding="utf-8", errors="replace")
+    return SIGNED_FILE.fullmatch(source) is not None and sign(source) == source
+
+
+def check_code(folder: str | Path) -> None:
+    """
+    Raises:
+        FileExistsError: `folder` has files with names of code files that auss did not write, or that were edited.
+    """
+    found = [name for name in code_files() if os.path.lexists(Path(folder) / name)]
+    others = [name for name in found if not is_untouched(Path(folder) / name)]
+    if others:
+        raise FileExistsError(
+            f"{folder} has files that auss did not write, or that were edited, where it would write its code: "
+            f"{', '.join(others)}. Nothing was written: choose another folder, or move them"
+        )
+
+
 def write_code(folder: str | Path) -> None:
-    """Writes all code files into `folder`, which exists."""
+    """Writes all code files into `folder`, which exists.
+
+    Raises:
+        FileExistsError: as `check_code`, before anything is written.
+    """
+    check_code(folder)
     for name, file in code_files().items():
-        source = flatten(file.read_text(encoding="utf-8"))
+        source = sign(flatten(file.read_text(encoding="utf-8")))
         (Path(folder) / name).write_text(source, encoding="utf-8")
 
 
-__all__ = ["code_files", "flatten", "relative_imports", "write_code"]
+__all__ = ["check_code", "code_files", "flatten", "relative_imports", "write_code"]

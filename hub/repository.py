@@ -17,7 +17,7 @@ from huggingface_hub import CommitInfo, HfApi
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from transformers.utils.hub import PushToHubMixin
 
-from .flat_code import write_code
+from .flat_code import check_code, write_code
 from .model_card import CARD_FILE, TASK, is_untouched, write_card
 
 # Which class of which code file answers each Auto class, as the `auto_map` of a saved configuration says it.
@@ -126,9 +126,14 @@ def choose_card(folder: Path, saved: object, repo_id: str, remote: str | None, t
     write_card(folder, repo_id, tags, source)
 
 
+def has_configuration(folder: Path) -> bool:
+    """Whether a model or processors are saved in `folder`. Of an adapter alone there is no such file."""
+    return any((folder / name).is_file() for name in (MODEL_FILE, *PROCESSOR_FILES))
+
+
 def write_repository(folder: Path, saved: object) -> None:
     """Completes what Transformers saved of a model or of processors in `folder`; of an adapter, nothing."""
-    if not any((folder / name).is_file() for name in (MODEL_FILE, *PROCESSOR_FILES)):
+    if not has_configuration(folder):
         return
     write_code(folder)
     write_auto_map(folder, saved)
@@ -151,11 +156,19 @@ class RepositoryMixin(PushToHubMixin):
             save_directory: the folder, made if missing. A README.md that somebody wrote or edited stays as it is.
             push_to_hub: also do `push_to_hub`, to the repository `repo_id` or else one of the folder's name.
             kwargs: further arguments of Transformers' `save_pretrained` and of `push_to_hub`.
+
+        Raises:
+            FileExistsError: the folder has Python files that auss did not write, or that somebody edited, with names
+                of the code files; nothing is written then.
         """
         push_arguments = {name: kwargs.pop(name) for name in PUSH_ARGUMENTS if name in kwargs}
         folder = Path(save_directory)
+        writes = kwargs.get("is_main_process", True) and is_first_process()
+        is_adapter = getattr(self, "_hf_peft_config_loaded", False)
+        if writes and (not is_adapter or has_configuration(folder)):
+            check_code(folder)
         saved = self._save_itself(folder, **kwargs)
-        if kwargs.get("is_main_process", True) and is_first_process():
+        if writes:
             write_repository(folder, self)
             if push_to_hub:
                 self.push_to_hub(push_arguments.pop("repo_id", folder.resolve().name), **push_arguments)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..configuration.configuration_auss import AussConfig
+from ..hub.flat_code import check_code
 from ..hub.model_card import CARD_FILE
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
@@ -114,12 +115,14 @@ def export_network(
 
 
 def check_output(output: Path, overwrite: bool) -> None:
-    """Raises FileExistsError for a folder with anything in it, unless an earlier export in it may be replaced."""
+    """Raises FileExistsError for a folder with anything in it, unless an earlier export in it may be replaced; and for
+    that, if somebody's Python files are where the processor's code goes."""
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         if not (output / MANIFEST).is_file():
             raise FileExistsError(f"{output} exists and is no earlier export: choose another name")
         if not overwrite:
             raise FileExistsError(f"{output} exists: choose another name, or allow it with --overwrite")
+        check_code(output)
 
 
 def export_model(

@@ -9,7 +9,7 @@ import pytest
 
 import auss
 from auss.hub import flat_code
-from auss.hub.flat_code import code_files, flatten, relative_imports, write_code
+from auss.hub.flat_code import check_code, code_files, flatten, relative_imports, sign, write_code
 from auss.hub.model_card import REQUIREMENTS, TIMM_REQUIREMENT
 
 ROOT = Path(auss.__file__).parent
@@ -52,9 +52,9 @@ def test_flat_code_is_flattened_to_itself_and_finds_itself_whole(tmp_path, monke
     again = code_files.__wrapped__()
     assert list(again) == list(code_files())
     assert all(path.parent == tmp_path.resolve() for path in again.values())
-    assert all(
-        flatten(path.read_text(encoding="utf-8")) == path.read_text(encoding="utf-8") for path in again.values()
-    )
+    for path in again.values():
+        source = path.read_text(encoding="utf-8")
+        assert sign(flatten(source)) == source
 
 
 def test_only_imports_across_folders_are_rewritten():
@@ -93,3 +93,33 @@ def test_files_of_one_name_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(flat_code, "__file__", str(tmp_path / "hub" / "flat_code.py"))
     with pytest.raises(ValueError, match=r"one folder, but .*x\.py and .*x\.py have the same name"):
         code_files.__wrapped__()
+
+
+def test_own_files_are_replaced_of_whatever_release(tmp_path):
+    write_code(tmp_path)
+    current = (tmp_path / "loss.py").read_text(encoding="utf-8")
+    (tmp_path / "loss.py").write_text(sign("# as an earlier release had it\n"))
+    check_code(tmp_path)
+    write_code(tmp_path)
+    assert (tmp_path / "loss.py").read_text(encoding="utf-8") == current
+
+
+@pytest.mark.parametrize("content", [b"", b"print('mine')\n", b"# Fran\xe7ois\n", None])
+def test_files_of_others_stay_and_nothing_is_written(tmp_path, content):
+    if content is None:
+        (tmp_path / "loss.py").symlink_to("nowhere")
+    else:
+        (tmp_path / "loss.py").write_bytes(content)
+    with pytest.raises(FileExistsError, match=r"would write its code: loss\.py\. Nothing was written"):
+        write_code(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["loss.py"]
+    assert content is None or (tmp_path / "loss.py").read_bytes() == content
+
+
+def test_edited_files_are_somebodys(tmp_path):
+    write_code(tmp_path)
+    for name, change in (("loss.py", ("import", "import  ")), ("pipeline.py", ("replaces it until", "replaces until"))):
+        source = (tmp_path / name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text(source.replace(*change), encoding="utf-8")
+    with pytest.raises(FileExistsError, match=r": loss\.py, pipeline\.py\. Nothing"):
+        check_code(tmp_path)

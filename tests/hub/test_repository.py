@@ -150,7 +150,10 @@ def test_shards_and_other_processes(tiny_model, tmp_path):
 )
 def test_an_adapter_gets_nothing_of_a_whole_model(tiny_model, at_hub, tmp_path):
     tiny_model.add_adapter(peft.LoraConfig(target_modules=["class_head"]))
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "loss.py").touch()  # no code is written, so none is in the way
     tiny_model.save_pretrained(tmp_path / "adapter")
+    (tmp_path / "adapter" / "loss.py").unlink()
     saved = {path.name for path in (tmp_path / "adapter").iterdir()}
     assert saved == {"adapter_config.json", "adapter_model.safetensors"}
     tiny_model.push_to_hub("someone/adapter", token=at_hub.token)
@@ -257,3 +260,16 @@ def test_push_that_cannot_see_whether_there_is_a_card_stops(at_hub, tiny_model, 
     with pytest.raises(LocalEntryNotFoundError):
         tiny_model.push_to_hub("someone/one", token=at_hub.token)
     assert len(at_hub.commits["someone/one"]) == 2
+
+
+def test_python_files_of_the_users_stop_the_saving_before_anything_is_written(segmenter, tiny_model, tmp_path):
+    (tmp_path / "pipeline.py").write_text("print('mine')\n")
+    for saved in (segmenter, segmenter.processor, segmenter.processor.video_processor, tiny_model):
+        with pytest.raises(FileExistsError, match=r"code: pipeline\.py\. Nothing was written"):
+            saved.save_pretrained(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["pipeline.py"]
+    assert (tmp_path / "pipeline.py").read_text() == "print('mine')\n"
+    (tmp_path / "pipeline.py").rename(tmp_path / "my_pipeline.py")
+    for _ in range(2):
+        segmenter.save_pretrained(tmp_path)
+    assert (tmp_path / "my_pipeline.py").read_text() == "print('mine')\n"
