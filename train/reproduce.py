@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 import statistics
 from pathlib import Path
 
@@ -18,21 +19,40 @@ from .train import train
 # The table decides these.
 DECIDED = ("name", "init_from", "seed", "resume", "overwrite")
 SETTINGS_FILE = "settings.json"
-TRAINED_FILE = "model.safetensors"
+RESULTS_FILE = "results.json"
+# Empty, and written when `train` has returned: the model's own files may be there and not whole.
+TRAINED_FILE = "trained"
 
 Groups = tuple[DataArguments, OptimArguments, RunArguments]
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(f"{path.name}.unfinished")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_results(path: Path) -> dict[str, float] | None:
+    """M_J and M_F of a run; None if there are none, or not whole."""
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        return {name: float(results[name]) for name in ("M_J", "M_F")}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
 def row_groups(groups: Groups, row: Row, seed: int, folder: Path, s4_folder: Path | None) -> Groups:
-    """The arguments of one training run: the user's, with what the row decides."""
+    """The arguments of one training run: the user's, with what the row decides. Every process calls this."""
     data, optim, run = groups
     preset = folder / "preset.json"
-    if s4_folder is None:
+    if PartialState().is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         row_config(run.preset or DEFAULT_PRESET, row).to_json_file(preset, use_diff=False)
-    start = {"preset": str(preset)} if s4_folder is None else {"preset": None, "init_from": str(s4_folder)}
-    if s4_folder is not None:  # it brings its weights
-        start |= {"backbone_weights": None, "audio_weights": None}
+    PartialState().wait_for_everyone()  # before the others read it
+    start = {"preset": str(preset)}
+    if s4_folder is not None:  # it brings its configuration and its weights
+        start = {"preset": None, "init_from": str(s4_folder), "backbone_weights": None, "audio_weights": None}
     return (
         dataclasses.replace(data, name=row.name),
         optim,
@@ -42,47 +62,49 @@ def row_groups(groups: Groups, row: Row, seed: int, folder: Path, s4_folder: Pat
 
 def run_row(groups: Groups, row: Row, seed: int, output: Path) -> dict[str, float]:
     """
-    Trains and tests a row with one seed, or goes on where an earlier call was stopped.
+    Trains and tests a row with one seed, or goes on where an earlier call was stopped. Every process calls this.
 
     Returns:
         M_J and M_F on the test split.
     """
     s4_folder = None
     if row.pretrained:
-        s4_row = dataclasses.replace(OURS, changes=row.changes)
-        run_row(groups, s4_row, seed, output)
-        s4_folder = output / "runs" / f"{s4_row.run}-seed{seed}" / "model"
+        run_row(groups, OURS, seed, output)
+        s4_folder = output / "runs" / f"{OURS.run}-seed{seed}" / "model"
     folder = output / "runs" / f"{row.run}-seed{seed}"
-    results = folder / "results.json"
-    if not results.is_file():
-        data, optim, run = row_groups(groups, row, seed, folder, s4_folder)
-        if not (Path(run.output) / TRAINED_FILE).is_file():
-            train(data, optim, run)
-        scores = evaluate_folder(
-            run.output, data.data, name=row.name, batch_size=data.batch_size, workers=data.workers, overwrite=True
-        )
+    results = read_results(folder / RESULTS_FILE)
+    if results is not None:
+        return results
+    data, optim, run = row_groups(groups, row, seed, folder, s4_folder)
+    if not (folder / TRAINED_FILE).is_file():
+        train(data, optim, run)
         if PartialState().is_main_process:
-            results.write_text(json.dumps({"M_J": scores["M_J"], "M_F": scores["M_F"]}) + "\n", encoding="utf-8")
-        PartialState().wait_for_everyone()
-    return json.loads(results.read_text(encoding="utf-8"))
+            (folder / TRAINED_FILE).touch()
+    scores = evaluate_folder(
+        run.output, data.data, name=row.name, batch_size=data.batch_size, workers=data.workers, overwrite=True
+    )
+    results = {"M_J": scores["M_J"], "M_F": scores["M_F"]}
+    if PartialState().is_main_process:
+        write_whole(folder / RESULTS_FILE, json.dumps(results) + "\n")
+    PartialState().wait_for_everyone()  # before the others look for it
+    return results
 
 
 def check_settings(groups: Groups, output: Path) -> None:
     """Raises ValueError if `output` holds runs of other settings; their figures would not compare."""
     path = output / SETTINGS_FILE
     ours = {name: value for name, value in as_dict(groups).items() if name not in ("output", "workers")}
-    if path.is_file():
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        other = sorted(name for name in saved.keys() | ours.keys() if saved.get(name) != ours.get(name))
-        if other:
-            raise ValueError(
-                f"output {str(output)!r} has runs with another {', '.join(other)}: choose another folder, or the same "
-                "settings"
-            )
-    elif PartialState().is_main_process:
+    if PartialState().is_main_process and not path.is_file():
         output.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
-    PartialState().wait_for_everyone()
+        write_whole(path, json.dumps(ours, indent=2) + "\n")
+    PartialState().wait_for_everyone()  # before the others read it
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    other = sorted(name for name in saved.keys() | ours.keys() if saved.get(name) != ours.get(name))
+    if other:
+        raise ValueError(
+            f"output {str(output)!r} has runs with another {', '.join(other)}: choose another folder, or the same "
+            "settings"
+        )
 
 
 def mean_and_deviation(values: list[float]) -> str:
@@ -152,9 +174,9 @@ def reproduce(table: int, groups: Groups, seeds: int) -> str:
             figures[index].append(run_row(groups, row, seed, output))
             text = format_markdown(table, rows, figures, settings)
             if PartialState().is_main_process:
-                (output / f"table{table}.md").write_text(text, encoding="utf-8")
+                write_whole(output / f"table{table}.md", text)
                 record = [{**dataclasses.asdict(row), "runs": runs} for row, runs in zip(rows, figures, strict=True)]
-                (output / f"table{table}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+                write_whole(output / f"table{table}.json", json.dumps(record, indent=2) + "\n")
     return text
 
 
