@@ -58,6 +58,13 @@ class Score:
     f_score: float
 
 
+def score_of(data: str, split: Any, sound: Any, jaccard: Any, f_score: Any) -> Score | None:
+    """A `Score`, None if these are no two words and two numbers."""
+    words = isinstance(split, str) and isinstance(sound, str)
+    numbers = all(type(value) in (int, float) for value in (jaccard, f_score))
+    return Score(data, split, sound, jaccard, f_score) if words and numbers else None
+
+
 @dataclass(frozen=True)
 class CardFacts:
     """What a card says beyond what all cards say; whatever is unknown is left out of it."""
@@ -67,6 +74,7 @@ class CardFacts:
     tags: list[str] = field(default_factory=list)
     data: str | None = None
     training: dict[str, Any] = field(default_factory=dict)  # arguments.json
+    size: tuple[int, int] | None = None  # the processor's (height, width), in pixels
     scores: list[Score] = field(default_factory=list)
 
 
@@ -78,9 +86,14 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def names_data(content: Any) -> bool:
+    """Whether this, from a file, is a dict that says what data it is of, as `auss train` and `auss evaluate` do."""
+    return isinstance(content, dict) and isinstance(content.get("data"), str) and content.get("name") in list(SUBSETS)
+
+
 def data_name(subset: str, root: str) -> str:
     """What the card calls the data: never its path, which is the user's own affair."""
-    layout = SUBSETS.get(subset, subset)
+    layout = SUBSETS[subset]
     if (Path(root) / COMPOSED_MARK).is_file():
         return f"clips composed by `auss compose`, in the layout of {layout}"
     return f"data in the layout of {layout}"
@@ -89,8 +102,7 @@ def data_name(subset: str, root: str) -> str:
 def read_training(folder: Path) -> dict[str, Any]:
     """The arguments that `auss train` left in `folder`; nothing if it did not write there."""
     arguments = read_json(folder / "arguments.json")
-    wanted = {"data", "name", "steps", "batch_size", "image_size"}
-    return arguments if isinstance(arguments, dict) and wanted <= arguments.keys() else {}
+    return arguments if names_data(arguments) and {"steps", "batch_size"} <= arguments.keys() else {}
 
 
 def weights_digest(folder: str | Path) -> str:
@@ -111,18 +123,36 @@ def read_scores(folder: Path) -> list[Score]:
     scores = []
     for path in sorted((folder / "evaluation").glob("*.json")):
         result = read_json(path)
-        if not isinstance(result, dict) or not {"data", "name", "split", "sound", "M_J", "M_F"} <= result.keys():
+        if not names_data(result) or not {"split", "sound", "M_J", "M_F"} <= result.keys():
             continue
         if result.get("weights") in (None, weights_digest(folder)):
             data = data_name(result["name"], result["data"])
-            scores.append(Score(data, result["split"], result["sound"], result["M_J"], result["M_F"]))
-    training = read_training(folder)
-    validations = [entry for entry in read_json(folder / "history.json") or [] if "validation_M_J" in entry]
-    if not scores and training and validations:
-        last = validations[-1]
+            scores.append(score_of(data, result["split"], result["sound"], result["M_J"], result["M_F"]))
+    training, history = read_training(folder), read_json(folder / "history.json")
+    if not any(scores) and training and isinstance(history, list):
         data = data_name(training["name"], training["data"])
-        scores.append(Score(data, "val", "own", last["validation_M_J"], last["validation_M_F"]))
-    return scores
+        entries = [entry for entry in history if isinstance(entry, dict)]
+        validations = [entry for entry in entries if {"validation_M_J", "validation_M_F"} <= entry.keys()]
+        scores = [
+            score_of(data, "val", "own", entry["validation_M_J"], entry["validation_M_F"])
+            for entry in validations[-1:]
+        ]
+    return [score for score in scores if score is not None]
+
+
+def read_size(folder: Path) -> tuple[int, int] | None:
+    """The (height, width) of frames that the processor saved in `folder` makes; None if there is none of that form."""
+    size = read_json(folder / "processor_config.json")
+    for name in ("video_processor", "size"):
+        size = size.get(name) if isinstance(size, dict) else None
+    if isinstance(size, dict) and type(size.get("height")) is int and type(size.get("width")) is int:
+        return size["height"], size["width"]
+    return None
+
+
+def is_path(name: str) -> bool:
+    """Whether `auss train --preset` took this for a file of the user's."""
+    return name.endswith(".json") or "/" in name or "\\" in name
 
 
 def read_facts(folder: Path, name: str, tags: list[str], results: Path | None = None) -> CardFacts:
@@ -138,7 +168,8 @@ def read_facts(folder: Path, name: str, tags: list[str], results: Path | None = 
     training = next(filter(None, map(read_training, places)), {})
     scores = next(filter(None, map(read_scores, places)), [])
     data = data_name(training["name"], training["data"]) if training else None
-    return CardFacts(name, read_json(folder / "config.json"), tags, data, training, scores)
+    size = next(filter(None, map(read_size, places)), None)
+    return CardFacts(name, read_json(folder / "config.json"), tags, data, training, size, scores)
 
 
 def metadata(facts: CardFacts) -> str:
@@ -230,7 +261,8 @@ def use_section(facts: CardFacts) -> str:
 
 def model_section(facts: CardFacts) -> str:
     """What the network knows and was trained on."""
-    config, training = facts.config or {}, facts.training
+    config, training, size = facts.config or {}, facts.training, facts.size
+    preset = str(training.get("preset") or "")
     labels = [label for _, label in sorted(config.get("id2label", {}).items(), key=lambda item: int(item[0]))]
     backbone = config.get("backbone_config") or {}
     rows = {
@@ -239,9 +271,9 @@ def model_section(facts: CardFacts) -> str:
         "queries": config.get("num_queries"),
         "sound at once": f"{config['num_audio_examples']} s" if "num_audio_examples" in config else None,
         "trained on": facts.data,
-        "frames": f"{training['image_size']} x {training['image_size']} pixels" if training else None,
+        "frames": f"{size[0]} x {size[1]} pixels (height x width)" if size else None,
         "steps": f"{training['steps']} of {training['batch_size']} clips" if training else None,
-        "preset": training.get("preset"),
+        "preset": None if is_path(preset) else preset,
     }
     table = [f"| {name} | {value} |" for name, value in rows.items() if value]
     return "\n".join(["", "## Model", "", "| | |", "| --- | --- |", *table, ""]) if table else ""

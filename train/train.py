@@ -292,9 +292,10 @@ def train(data: DataArguments, optim: OptimArguments, run: RunArguments) -> list
     accelerator.wait_for_everyone()
     weights = accelerator.get_state_dict(training.model)
     if accelerator.is_main_process:
-        save_history(training)  # first, since the model card that is saved with the model tells of it
-        training.network.save_pretrained(run.output, state_dict=weights)
+        # The model comes last, since the model card that is saved with it tells of the others.
+        save_history(training)
         training.processor.save_pretrained(run.output)
+        training.network.save_pretrained(run.output, state_dict=weights)
     accelerator.wait_for_everyone()
     return position.history
 

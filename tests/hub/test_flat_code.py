@@ -118,7 +118,10 @@ def test_files_of_others_stay_and_nothing_is_written(tmp_path, content):
 
 def test_edited_files_are_somebodys(tmp_path):
     write_code(tmp_path)
-    for name, change in (("loss.py", ("import", "import  ")), ("pipeline.py", ("replaces it until", "replaces until"))):
+    for name, change in (
+        ("loss.py", ("import", "import  ")),
+        ("pipeline.py", ("replaces it until", "replaces until")),
+    ):
         source = (tmp_path / name).read_text(encoding="utf-8")
         (tmp_path / name).write_text(source.replace(*change), encoding="utf-8")
     with pytest.raises(FileExistsError, match=r": loss\.py, pipeline\.py\. Nothing"):

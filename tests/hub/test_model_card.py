@@ -110,6 +110,57 @@ def test_other_files_of_these_names_are_passed_over(folder, content):
     assert "Results" not in read(folder) and "trained on" not in read(folder)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        [0.5, 0.4],
+        {"validation_M_J": 0.5},
+        "validation_M_J",
+        [{"validation_M_J": 0.5}],
+        [{"validation_M_J": [0.5], "validation_M_F": None}],
+    ],
+)
+def test_a_history_of_another_form_is_passed_over(trained, content):
+    (trained / "history.json").write_text(json.dumps(content))
+    write_card(trained)
+    assert "Results" not in read(trained) and "| steps | 400 of 16 clips |" in read(trained)
+
+
+@pytest.mark.parametrize(
+    "values", [{"data": 1}, {"name": ["s4"]}, {"name": "mine"}, {"split": None}, {"M_J": "0.7"}, {"M_F": [0.5, 0.4]}]
+)
+def test_evaluations_of_another_form_are_passed_over(trained, values):
+    evaluate(trained, **values)
+    evaluate(trained, "muted", 0.01)
+    (trained / "evaluation" / "list.json").write_text("[0.5, 0.4]")
+    write_card(trained)
+    assert read(trained).count("| test | ") == 1 and "| test | muted | 0.010 | 0.850 |" in read(trained)
+
+
+@pytest.mark.parametrize("preset", ["/home/me/secret/mine.json", "secret.json", "../secret", "C:\\me\\secret", None])
+def test_a_preset_of_the_users_is_not_told(trained, preset):
+    (trained / "arguments.json").write_text(json.dumps({**ARGUMENTS, "preset": preset}))
+    write_card(trained)
+    assert "secret" not in read(trained) and "| preset |" not in read(trained)
+
+
+def test_the_size_is_the_processors(trained, tmp_path):
+    write_card(trained)
+    assert "| frames |" not in read(trained)
+    for size, row in (
+        ({"height": 112, "width": 160}, "| frames | 112 x 160 pixels (height x width) |"),
+        ({"shortest_edge": 112}, None),
+        (112, None),
+    ):
+        (trained / "processor_config.json").write_text(json.dumps({"video_processor": {"size": size}}))
+        write_card(trained)
+        assert row in read(trained) if row else "| frames |" not in read(trained)
+    (trained / "processor_config.json").write_text("[1]")
+    (tmp_path / "processor_config.json").write_text('{"video_processor": {"size": {"height": 7, "width": 8}}}')
+    write_card(trained, results=tmp_path)
+    assert "| frames | 7 x 8 pixels" in read(trained)
+
+
 def test_an_edited_card_stays_as_it_is(trained):
     write_card(trained)
     assert is_untouched(read(trained))
