@@ -8,8 +8,9 @@ import statistics
 from pathlib import Path
 
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 
-from .arguments import DataArguments, OptimArguments, RunArguments, as_dict, from_namespace
+from .arguments import INCIDENTAL, DataArguments, OptimArguments, RunArguments, as_dict, from_namespace
 from .arguments import add_arguments as add_train_arguments
 from .evaluate import evaluate_folder
 from .paper_tables import OURS, PAPER_BACKBONES, TABLES, Row, row_config
@@ -90,10 +91,26 @@ def run_row(groups: Groups, row: Row, seed: int, output: Path) -> dict[str, floa
     return results
 
 
+def settings_of(groups: Groups) -> dict:
+    """What bears on the figures, spelled in one way: the default preset by name, paths absolute."""
+    settings = {name: value for name, value in as_dict(groups).items() if name not in INCIDENTAL}
+    settings["preset"] = settings["preset"] or DEFAULT_PRESET
+    settings["data"] = str(Path(settings["data"]).expanduser().resolve())
+    if settings["preset"].endswith(".json"):
+        settings["preset"] = str(Path(settings["preset"]).resolve())
+    for name in ("backbone_weights", "audio_weights"):
+        if settings[name] is not None and Path(settings[name]).exists():  # else a package's name
+            settings[name] = str(Path(settings[name]).resolve())
+    return settings
+
+
 def check_settings(groups: Groups, output: Path) -> None:
-    """Raises ValueError if `output` holds runs of other settings; their figures would not compare."""
+    """
+    Raises ValueError if `output` holds runs of other settings, whose figures would not compare. Every process calls
+    this.
+    """
     path = output / SETTINGS_FILE
-    ours = {name: value for name, value in as_dict(groups).items() if name not in ("output", "workers")}
+    ours = settings_of(groups)
     if PartialState().is_main_process and not path.is_file():
         output.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(ours, indent=2) + "\n")
@@ -158,6 +175,8 @@ def reproduce(table: int, groups: Groups, seeds: int) -> str:
     given = [name for name in DECIDED if as_dict(groups)[name] != defaults[name]]
     if given:
         raise ValueError(f"{', '.join(given)}: the table decides, leave it out")
+    # Only told so it sees the other processes of a run without accelerators; `Accelerator`, which comes later, would.
+    PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     output = Path(groups[2].output)
     check_settings(groups, output)
     rows = TABLES[table]

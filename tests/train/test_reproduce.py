@@ -1,14 +1,19 @@
 """`auss reproduce` on the tiny network: rows and seeds, the table, going on after a stop, two-stage rows."""
 
 import json
+import os
+import shutil
 
 import pytest
 
 from auss.inference import cli
+from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from auss.processing.processing_auss import AussProcessor
 from auss.train import reproduce as reproduce_module
 from auss.train.arguments import DataArguments, OptimArguments, RunArguments
+from auss.train.evaluate import evaluate_folder
 from auss.train.paper_tables import TABLES
-from auss.train.reproduce import format_markdown, mean_and_deviation, reproduce
+from auss.train.reproduce import check_settings, format_markdown, mean_and_deviation, reproduce, run_row
 
 from .conftest import make_ms3, make_s4
 
@@ -87,10 +92,73 @@ def test_a_stopped_table_goes_on_and_tables_share_rows(groups, trained, monkeypa
     assert len(trained) == 7
 
 
+@pytest.mark.parametrize("stage", ["processor", "model", "truncated"])
+def test_a_model_that_was_not_saved_whole_is_saved_again(groups, trained, monkeypatch, tmp_path, stage):
+    row, output = TABLES[5][0], tmp_path / "out"
+    weights = output / "runs" / f"{row.run}-seed0" / "model" / "model.safetensors"
+    stopped_class = AussProcessor if stage == "processor" else AussForAudioVisualSegmentation
+    save = stopped_class.save_pretrained
+
+    def stopped(self, *arguments, **options):
+        if stage != "processor":
+            save(self, *arguments, **options)
+        if stage == "truncated":
+            weights.write_bytes(weights.read_bytes()[:-1000])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stopped_class, "save_pretrained", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run_row(groups(), row, 0, output)
+    results = run_row(groups(), row, 0, output)
+    assert len(trained) == 2
+    assert evaluate_folder(str(weights.parent), groups()[0].data, workers=0, overwrite=True)["M_J"] == results["M_J"]
+    assert not list(output.rglob("*.unfinished"))
+
+
+def test_results_that_cannot_be_read_are_measured_again(groups, trained, tmp_path):
+    row, output = TABLES[5][0], tmp_path / "out"
+    results = run_row(groups(), row, 0, output)
+    for content in ("", '{"M_J": 0.', '{"M_J": 0.5}', "[]"):
+        (output / "runs" / f"{row.run}-seed0" / "results.json").write_text(content)
+        assert run_row(groups(), row, 0, output) == results
+    assert len(trained) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_make_a_table_together(root, tiny_preset, tmp_path, in_two_processes):
+    options = ["--table", "2", "--seeds", "1", "--data", str(root), "--preset", tiny_preset, "--steps", "1"]
+    options += ["--batch-size", "2", "--image-size", "32", "--workers", "0", "--eval-every", "0"]
+    text = in_two_processes("reproduce", *options, "--output", str(tmp_path / "two"))
+    assert text.count("table 2, seed 1 of 1, row 1 of 2: Ours\n") == 1
+    for row in json.loads((tmp_path / "two" / "table2.json").read_text()):
+        folder = tmp_path / "two" / "runs" / f"{row['run']}-seed0" / "model"
+        scores = evaluate_folder(str(folder), str(root), row["name"], workers=0, overwrite=True)
+        assert row["runs"] == [pytest.approx({name: scores[name] for name in ("M_J", "M_F")}, abs=1e-6)]
+
+
 def test_other_settings_in_the_same_folder_are_refused(groups):
     reproduce(2, groups(), seeds=1)
     with pytest.raises(ValueError, match="has runs with another learning_rate"):
         reproduce(2, groups(optim={"learning_rate": 1.0}), seeds=1)
+
+
+def test_the_same_settings_spelled_otherwise_are_accepted(root, tiny_preset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(tiny_preset, "weights.pth")
+    for data, preset, weights, checkpoint_every in (
+        (str(root), tiny_preset, str(tmp_path / "weights.pth"), 1),
+        (root.name, os.path.relpath(tiny_preset), "./weights.pth", 2),
+    ):
+        run = RunArguments("out", preset, audio_weights=weights, checkpoint_every=checkpoint_every)
+        check_settings((DataArguments(data, workers=checkpoint_every), OptimArguments(), run), tmp_path / "out")
+
+
+def test_the_default_preset_is_one_setting_with_its_name(tmp_path):
+    for preset in (None, "auss-resnet101"):
+        check_settings((DataArguments("data"), OptimArguments(), RunArguments("out", preset)), tmp_path)
+    with pytest.raises(ValueError, match="has runs with another preset"):
+        check_settings((DataArguments("data"), OptimArguments(), RunArguments("out", "auss-demo")), tmp_path)
 
 
 @pytest.mark.parametrize(
