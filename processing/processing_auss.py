@@ -1,6 +1,7 @@
 """`AussProcessor`: frames and sound in, the network's inputs out; and the network's output back to masks."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
@@ -22,6 +23,9 @@ class AussProcessor(RepositoryMixin, ProcessorMixin):
     """
 
     valid_processor_kwargs = ProcessingKwargs
+    # `Trainer` asks the tokenizer of any processor for its special tokens, and fails where there is no tokenizer. This
+    # one has no tokens. It is the class's and no argument of `__init__`, hence no part of the processor and not saved.
+    tokenizer = SimpleNamespace(eos_token_id=None, bos_token_id=None, pad_token_id=None, init_kwargs={})
 
     def __init__(self, feature_extractor, video_processor):
         super().__init__(feature_extractor, video_processor)

@@ -134,3 +134,13 @@ def test_post_processing_is_a_method(processor):
     outputs = ModelOutput(logits=torch.rand(1, 5, 2, 8, 12))
     (clip,) = processor.post_process_audio_visual_segmentation(outputs, target_sizes=[(30, 40)])
     assert clip["segmentation"].shape == clip["scores"].shape == (5, 30, 40)
+
+
+def test_the_tokenizer_that_trainer_asks_for_is_no_part(processor, tmp_path):
+    assert processor.get_attributes() == ["feature_extractor", "video_processor"]
+    processor.save_pretrained(tmp_path)
+    assert "tokenizer" not in "".join(path.read_text() for path in tmp_path.glob("*.json"))
+    assert not list(tmp_path.glob("*token*"))
+    loaded = AutoProcessor.from_pretrained(tmp_path)
+    assert "tokenizer" not in loaded.to_dict() and "tokenizer" not in repr(loaded)
+    assert loaded.tokenizer.eos_token_id is None

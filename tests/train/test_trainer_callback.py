@@ -1,9 +1,16 @@
-"""Delta of Eq. 22 under Trainer: the same at each step as `auss train` has it, resumed and wrapped too."""
+"""Delta of Eq. 22 under Trainer: the same at each step as `auss train` has it, resumed and wrapped too.
+
+And Trainer with everything that auss has for it, as docs/training.md shows it.
+"""
+
+import re
+from pathlib import Path
 
 import pytest
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments, pipeline
 
+import auss
 from auss import AussConfidenceCallback
 from auss.modeling_auss.query_losses import confidence_threshold
 
@@ -68,3 +75,33 @@ def test_the_model_is_found_inside_a_wrapper_and_others_are_refused(make_trainer
     assert tiny_model.confidence_threshold == confidence_threshold(2 / 3)
     with pytest.raises(ValueError, match="needs an AussForAudioVisualSegmentation, got Linear"):
         make_trainer(torch.nn.Linear(2, 2), max_steps=1, save_strategy="no").train()
+
+
+def test_the_example_of_the_documentation_trains_and_its_checkpoints_open(
+    s4_root, trained_folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(auss.__file__).parent / "docs" / "training.md").read_text(encoding="utf-8")
+    for written, here in {
+        '"runs/s4"': repr(str(trained_folder)),
+        '"DATA"': repr(str(s4_root)),
+        "max_steps=1000": "max_steps=2, save_steps=1, use_cpu=True, report_to=[]",
+    }.items():
+        assert written in text
+        text = text.replace(written, here)
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names = {}
+    exec(code, names)
+    trainer = names["trainer"]
+    assert trainer.state.global_step == 2
+    assert trainer.model.confidence_threshold == confidence_threshold(0.5)
+    assert {"eval_loss", "eval_m_j", "eval_m_f"} <= names["results"].keys()
+    clip = {"frames": torch.zeros(2, 32, 32, 3, dtype=torch.uint8).numpy(), "audio": 0.5 * torch.randn(32_000).numpy()}
+    for segmenter in (
+        names["segmenter"],
+        pipeline("audio-visual-segmentation", model=str(tmp_path / "runs" / "fine-tuned" / "checkpoint-2")),
+    ):
+        trained = trainer.model.state_dict()
+        assert all(torch.equal(value, trained[name]) for name, value in segmenter.model.state_dict().items())
+        frames = segmenter({**clip, "sampling_rate": 16_000})
+        assert [frame[0]["mask"].size for frame in frames] == [(32, 32), (32, 32)]
