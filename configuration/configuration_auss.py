@@ -170,7 +170,7 @@ class AussConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         # PreTrainedConfig's own default names are LABEL_0 and LABEL_1.
-        if self.id2label is None and "num_labels" not in kwargs:
+        if self.id2label is None and self.label2id is None and kwargs.get("num_labels") in (None, 2):
             self.id2label = {0: "silent", 1: "sounding"}
             self.label2id = {"silent": 0, "sounding": 1}
         # AutoModel goes through them to choose between the model with heads and the one without.

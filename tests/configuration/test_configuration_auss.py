@@ -59,13 +59,25 @@ def test_labels_are_silent_and_sounding():
     config = AussConfig()
     assert config.id2label == {0: "silent", 1: "sounding"}
     assert config.label2id == {"silent": 0, "sounding": 1}
+    two = AussConfig(num_labels=2)
+    assert (two.id2label, two.label2id) == (config.id2label, config.label2id)
     more = AussConfig(num_labels=4)
     assert more.num_labels == 4 and len(more.id2label) == 4
     named = AussConfig(id2label={0: "background", 1: "dog", 2: "cat"}, label2id={"background": 0, "dog": 1, "cat": 2})
     assert named.num_labels == 3 and named.id2label[1] == "dog"
 
 
-@pytest.mark.parametrize("overrides", [{}, {"num_labels": 4}, {"feature_strides": (16, 8), "mask_stride": 8 // 2}])
+@pytest.mark.parametrize("names", [("LABEL_0", "LABEL_1"), ("background", "dog")])
+def test_two_labels_saved_under_other_names_keep_them(tmp_path, names):
+    values = AussConfig().to_dict() | {"id2label": dict(enumerate(names)), "label2id": {names[0]: 0, names[1]: 1}}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    loaded = AussConfig.from_pretrained(tmp_path)
+    assert loaded.id2label == values["id2label"] and loaded.label2id == values["label2id"]
+
+
+@pytest.mark.parametrize(
+    "overrides", [{}, {"num_labels": 2}, {"num_labels": 4}, {"feature_strides": (16, 8), "mask_stride": 8 // 2}]
+)
 def test_round_trip_through_a_folder(tmp_path, overrides):
     config = AussConfig(num_queries=7, backbone_config=SwinConfig(embed_dim=8, out_features=["stage2"]), **overrides)
     config.save_pretrained(tmp_path)
