@@ -4,14 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..configuration.configuration_auss import AussConfig
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
 
 
-def load_trained(folder: str | Path) -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
+def load_trained(
+    folder: str | Path, dtype: torch.dtype | None = None
+) -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
     """
-    The model, in evaluation mode, and the processor saved in `folder`.
+    The model, in evaluation mode, and the processor saved in `folder`. The weights are of `dtype`, or as saved.
 
     Raises:
         FileNotFoundError: there is no such folder, or no model in it.
@@ -25,7 +29,9 @@ def load_trained(folder: str | Path) -> tuple[AussForAudioVisualSegmentation, Au
     if model_type != AussConfig.model_type:
         raise ValueError(f"{folder} must hold a model of type {AussConfig.model_type!r}, got {model_type!r}")
     # Annotated to return a model alone.
-    loaded: Any = AussForAudioVisualSegmentation.from_pretrained(str(folder), output_loading_info=True)
+    loaded: Any = AussForAudioVisualSegmentation.from_pretrained(
+        str(folder), dtype=dtype or "auto", output_loading_info=True
+    )
     model, report = loaded
     if report["missing_keys"]:
         # Transformers would draw them at random and only warn.

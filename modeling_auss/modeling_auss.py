@@ -90,6 +90,13 @@ def check_labels(labels: torch.Tensor, pixel_values: torch.Tensor, num_labels: i
         )
 
 
+def in_weights_dtype(values: torch.Tensor, module: nn.Module) -> torch.Tensor:
+    """Floating-point inputs of `module`, which may be float32 where its weights are not, in the weights' dtype."""
+    # Not that of 8-bit weights, which compute in another. A replica of `nn.DataParallel` lists no parameters.
+    dtypes = (weight.dtype for weight in module.parameters() if weight.is_floating_point() and weight.itemsize > 1)
+    return values.to(next(dtypes, values.dtype)) if values.is_floating_point() else values
+
+
 class AussModel(AussPreTrainedModel):
     """The network without heads: log-mel to audio queries, frames to embeddings, and their fusion (paper, Fig. 2)."""
 
@@ -123,6 +130,7 @@ class AussModel(AussPreTrainedModel):
         (B, t, 96, 64) log-mel to A_ori, (B, T, e_0), and which examples are sound, (B, T); those that a clip lacks, or
         that the mask denies, are 0.
         """
+        input_features = in_weights_dtype(input_features, self.audio_encoder or self.audio_query_generator)
         missing = self.config.num_audio_examples - input_features.shape[1]
         if input_features_mask is None:
             input_features_mask = torch.ones(input_features.shape[:2], device=input_features.device)
@@ -193,7 +201,8 @@ class AussModel(AussPreTrainedModel):
     ) -> AussModelOutput:
         """
         Args:
-            pixel_values: (B, F, 3, H, W) normalised frames; any F >= 1, H and W.
+            pixel_values: (B, F, 3, H, W) normalised frames; any F >= 1, H and W. Like the log-mel of any floating
+                dtype, and computed in that of the weights.
             input_features: (B, T, 96, 64) log-mel, T at most `config.num_audio_examples`.
             input_features_mask: (B, T), 1 for the examples that are sound and 0 for padding; all are, if None.
             frame_examples: (B, F) int64, the example in which each frame is shown; spread evenly, if None. Read only
@@ -215,6 +224,7 @@ class AussModel(AussPreTrainedModel):
                 pixel_values.shape[1], input_features, input_features_mask, frame_examples
             )
         assert frame_queries is not None  # or `check_inputs` would have raised
+        pixel_values = in_weights_dtype(pixel_values, self.image_embedding_extractor)
         embeddings, mask_features = self.image_embedding_extractor(pixel_values.flatten(0, 1))
         return self.fuse(audio_queries, frame_queries, embeddings, mask_features, return_dict=True, **kwargs)
 
@@ -259,7 +269,8 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
     ) -> AussSegmentationOutput:
         """
         Args:
-            pixel_values: (B, F, 3, H, W) normalised frames; any F >= 1, H and W.
+            pixel_values: (B, F, 3, H, W) normalised frames; any F >= 1, H and W. Like the log-mel of any floating
+                dtype, and computed in that of the weights.
             input_features: (B, T, 96, 64) log-mel, T at most `config.num_audio_examples`.
             input_features_mask: (B, T), 1 for the examples that are sound and 0 for padding; all are, if None.
             labels: (B, F, H, W) integers, class ids and 255 where nothing is annotated. Then the loss is computed, and

@@ -58,7 +58,8 @@ def create_model(
     data: DataArguments, run: RunArguments, backbone_rate: float
 ) -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
     """
-    What training starts from: a trained model with its processor, or random weights but for the given backbone's.
+    What training starts from, in float32: a trained model with its processor, or random weights but for the given
+    backbone's.
 
     Args:
         data: the data set decides the number of labels, and `image_size` the processor's size.
@@ -69,7 +70,8 @@ def create_model(
         ValueError: `run.init_from` holds no auss model, or one for another number of labels.
     """
     if run.init_from is not None:
-        model, processor = load_trained(run.init_from)
+        # In bfloat16 or float16 most optimiser steps would round to nothing; `mixed_precision` is there for speed.
+        model, processor = load_trained(run.init_from, dtype=torch.float32)
         if data.image_size is not None:
             processor.video_processor.size = {"height": data.image_size, "width": data.image_size}
         check_labels_fit(model, data.name, data.data, run.init_from)

@@ -15,6 +15,13 @@ def test_a_saved_model_comes_back_ready_for_inference(model_folder, tiny_model):
         torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=0)
 
 
+def test_weights_come_as_saved_or_as_asked(tiny_model, model_folder):
+    tiny_model.bfloat16().save_pretrained(model_folder)
+    for dtype, expected in ((None, torch.bfloat16), (torch.float32, torch.float32)):
+        model, _ = load_trained(model_folder, dtype)
+        assert {weight.dtype for weight in model.parameters()} == {expected}
+
+
 def test_a_model_without_its_heads_is_refused(model_folder, tiny_model, tmp_path):
     tiny_model.auss.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="lacks 4 of the model's weights, first class_head.bias"):
