@@ -27,7 +27,7 @@ class Row:
 
     Args:
         label: as printed.
-        run: names the folder of its runs; rows of one `run` share them.
+        run: names the folder of its runs, which rows that are the same share: `run_name`.
         paper: M_J and M_F as printed, with the backbone of `PAPER_BACKBONES`; None where there are none.
         changes: fields of `AussConfig` over the preset's.
         name: the subset that it is trained and tested on.
@@ -127,4 +127,20 @@ def row_config(preset: str, row: Row) -> AussConfig:
     return AussConfig.from_preset(preset, **changes)
 
 
-__all__ = ["OURS", "Row", "TABLES", "row_config"]
+def run_name(preset: str, row: Row) -> str:
+    """
+    The `run` of the first row of all tables that is the same run with this preset: with N = 300, Table 5's A2U only is
+    Table 4's last but two.
+
+    Args:
+        preset: as `row_config` takes it.
+    """
+
+    def identity(one: Row) -> tuple:
+        return row_config(preset, one).to_dict(), one.name, one.pretrained
+
+    wanted = identity(row)
+    return next(one.run for rows in TABLES.values() for one in rows if identity(one) == wanted)
+
+
+__all__ = ["OURS", "PAPER_BACKBONES", "Row", "TABLES", "row_config", "run_name"]

@@ -13,7 +13,7 @@ from accelerate.utils import parse_flag_from_env
 from .arguments import INCIDENTAL, DataArguments, OptimArguments, RunArguments, as_dict, from_namespace
 from .arguments import add_arguments as add_train_arguments
 from .evaluate import evaluate_folder
-from .paper_tables import OURS, PAPER_BACKBONES, TABLES, Row, row_config
+from .paper_tables import OURS, PAPER_BACKBONES, TABLES, Row, row_config, run_name
 from .preparation import DEFAULT_PRESET
 from .train import train
 
@@ -61,6 +61,11 @@ def row_groups(groups: Groups, row: Row, seed: int, folder: Path, s4_folder: Pat
     )
 
 
+def run_folder(groups: Groups, row: Row, seed: int, output: Path) -> Path:
+    """Where a row is trained and tested with one seed."""
+    return output / "runs" / f"{run_name(groups[2].preset or DEFAULT_PRESET, row)}-seed{seed}"
+
+
 def run_row(groups: Groups, row: Row, seed: int, output: Path) -> dict[str, float]:
     """
     Trains and tests a row with one seed, or goes on where an earlier call was stopped. Every process calls this.
@@ -71,8 +76,8 @@ def run_row(groups: Groups, row: Row, seed: int, output: Path) -> dict[str, floa
     s4_folder = None
     if row.pretrained:
         run_row(groups, OURS, seed, output)
-        s4_folder = output / "runs" / f"{OURS.run}-seed{seed}" / "model"
-    folder = output / "runs" / f"{row.run}-seed{seed}"
+        s4_folder = run_folder(groups, OURS, seed, output) / "model"
+    folder = run_folder(groups, row, seed, output)
     results = read_results(folder / RESULTS_FILE)
     if results is not None:
         return results

@@ -4,7 +4,7 @@ import pytest
 
 from auss.configuration.configuration_auss import AussConfig
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
-from auss.train.paper_tables import TABLES, row_config
+from auss.train.paper_tables import TABLES, row_config, run_name
 
 ROWS = [pytest.param(row, id=f"table {table}: {row.label}") for table, rows in TABLES.items() for row in rows]
 
@@ -85,3 +85,14 @@ def test_tables_3_and_4_have_no_learned_term_beside_the_sounds(preset_name, lear
             config = row_config(preset_name, row)
             expected = not config.audio_input if table in (3, 4) else learned
             assert config.query_embedding == expected, (table, row.label)
+
+
+def test_rows_that_are_the_same_run_share_its_folder():
+    runs = {(table, row.run): row for table, rows in TABLES.items() for row in rows}
+    a2u_only = runs[5, "a2u-only"]
+    # N = 300 and no learned term, as Table 4 has it; auss-demo has both otherwise.
+    assert run_name("auss-resnet101", a2u_only) == run_name("auss-resnet101", runs[4, "a2u-n300"]) == "a2u-n300"
+    assert run_name("auss-demo", a2u_only) == "a2u-only"
+    for row in runs.values():
+        if row is not a2u_only:
+            assert run_name("auss-resnet101", row) == row.run
