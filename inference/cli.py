@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 
 from .. import __version__
 
@@ -25,7 +26,7 @@ COMMANDS = {
 }
 USAGE_ERROR = 2
 # What the user can mend: arguments, files, a package that is not installed, a learning rate that is too high.
-USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError, StrictDataclassError)
+USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError, StrictDataclassError, SafetensorError)
 INTERRUPTED = 130  # what a shell reports for a program stopped by Ctrl-C
 
 

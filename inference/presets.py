@@ -73,9 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     if arguments.size < 16:
         raise ValueError(f"--size must be at least 16 pixels, got {arguments.size}")
+    rows = [describe(name, arguments.size) for name in arguments.names or AussConfig.preset_names()]
     print(f"{'preset':<20} {'parameters':>11} {'backbone':>9} {'VGGish':>8} {'GFLOP a frame':>14} {'and a clip':>11}")
-    for name in arguments.names or AussConfig.preset_names():
-        row = describe(name, arguments.size)
+    for row in rows:
         millions = [f"{row[key] / 1e6:.1f} M" for key in ("parameters", "backbone_parameters", "audio_parameters")]
         print(
             f"{row['preset']:<20} {millions[0]:>11} {millions[1]:>9} {millions[2]:>8} {row['gflops_frame']:>14.1f} "

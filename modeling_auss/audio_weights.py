@@ -26,7 +26,10 @@ def read_audio_weights(source: str | Path) -> dict[str, torch.Tensor]:
         # Never a pickle of anything but tensors.
         weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # torch, pickle, zipfile and safetensors each have their own
-        raise ValueError(f"audio weights at {str(source)!r} cannot be read: {error}") from error
+        raise ValueError(
+            f"audio weights at {str(source)!r} cannot be read: expected tensors by name, as torch.save or safetensors "
+            f"writes them; {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(weights, dict) or not all(isinstance(weight, torch.Tensor) for weight in weights.values()):
         raise ValueError(f"audio weights at {str(source)!r} must be tensors by name, got {type(weights).__name__}")
     # Beside the network, the file of a model with postprocessing has the projection of its features, which [49] and

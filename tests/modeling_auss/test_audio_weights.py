@@ -111,8 +111,8 @@ def test_other_files_are_refused(content, message, tmp_path):
 @pytest.mark.parametrize("name", ["noise.pth", "noise.safetensors"])
 def test_files_that_are_no_weights_are_refused(name, tmp_path):
     path = tmp_path / name
-    path.write_bytes(b"no weights at all")
-    with pytest.raises(ValueError, match="cannot be read"):
+    path.write_bytes(b"itself no weights at all")  # "i": torch fails with KeyError: 105
+    with pytest.raises(ValueError, match=r"cannot be read: expected tensors by name, .*; \w+Error: "):
         read_audio_weights(path)
 
 
