@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from datasets import Dataset
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -21,6 +22,8 @@ NUM_CLUSTERS = 20
 PRINCIPAL_COMPONENTS = 50
 # Up to here t-SNE takes seconds without the Barnes-Hut approximation.
 EXACT_ROWS = 1_000
+# A clip of AVSS has 10 frames of 300 x 256 numbers, 3 MB: more of them would fill the memory.
+QUERY_CLIPS = 200
 SHEET_FILE, QUERIES_FILE = "segmentation.png", "queries.png"
 
 
@@ -111,6 +114,11 @@ def draw_queries(before: np.ndarray, after: np.ndarray, clips: np.ndarray, path:
     return path
 
 
+def spread(dataset: Dataset, number: int) -> SeededRows:
+    """At most `number` rows, evenly spread."""
+    return SeededRows(dataset.select(sorted({index * len(dataset) // number for index in range(number)})))
+
+
 def draw_figures(
     model_folder: str,
     data: str,
@@ -118,6 +126,7 @@ def draw_figures(
     name: str = "ms3",
     split: str = "test",
     clips: int = 8,
+    query_clips: int = QUERY_CLIPS,
     batch_size: int = 4,
     workers: int | None = None,
     overwrite: bool = False,
@@ -129,7 +138,9 @@ def draw_figures(
         model_folder: what `auss train` wrote.
         data, name, split: as `load_avsbench` takes them; the paper shows the test split of ms3.
         output: a folder.
-        clips: how many are shown in the sheet, evenly spread over the split.
+        clips: how many are shown in the sheet, evenly spread over the split; those without annotation are left out.
+        query_clips: at most so many have their queries in Fig. 7, evenly spread too. In memory each takes F N e
+            numbers, 3 MB with AVSS' 10 frames and 300 queries of 256.
         batch_size: clips at once.
         workers: processes that decode clips; None decides by the machine.
         overwrite: replace pictures of the same names.
@@ -139,7 +150,8 @@ def draw_figures(
 
     Raises:
         FileExistsError: there are such pictures, and not `overwrite`.
-        ValueError: a model of other labels than the data set, fewer than three clips.
+        ValueError: a model of other labels than the data set, fewer than three clips, none of the sheet's
+            annotated.
     """
     files = [Path(output) / file for file in (QUERIES_FILE, SHEET_FILE)]
     existing = [str(path) for path in files if path.exists()]
@@ -151,11 +163,13 @@ def draw_figures(
         model = model.cuda()
     dataset = load_avsbench(data, name, split)
     num_labels = model.config.num_labels
-    loader = create_eval_loader(SeededRows(dataset), processor, num_labels, batch_size, workers)
+    loader = create_eval_loader(spread(dataset, query_clips), processor, num_labels, batch_size, workers)
     draw_queries(*collect_queries(model, loader), files[0])
-    shown = SeededRows(dataset.select(sorted({index * len(dataset) // clips for index in range(clips)})))
+    shown = spread(dataset, clips)
     shown_loader = create_eval_loader(shown, processor, num_labels, 1, workers)
-    records = score_batches(model, processor, shown_loader, num_labels)
+    records = [one for one in score_batches(model, processor, shown_loader, num_labels) if one["frames"]]
+    if not records:
+        raise ValueError(f"none of the {len(shown)} clips for the sheet has an annotated frame: show more clips")
     draw_clips(model, processor, loader.collate_fn, shown, records, files[1])
     return files
 
@@ -169,6 +183,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", default="figures", help="folder for the pictures (figures)")
     parser.add_argument("--overwrite", action="store_true", help="replace pictures of an earlier call")
     parser.add_argument("--clips", type=int, default=8, help="clips in the sheet, evenly spread over the split (8)")
+    parser.add_argument(
+        "--query-clips",
+        type=int,
+        default=QUERY_CLIPS,
+        help=f"clips at most whose queries are drawn, evenly spread; 1-3 MB of memory each ({QUERY_CLIPS})",
+    )
     parser.add_argument("--batch-size", type=int, default=4, help="clips at once (4)")
     parser.add_argument("--workers", type=int, help="processes that decode clips; default by the machine")
 
@@ -177,8 +197,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     if arguments.clips < 1:
         raise ValueError(f"--clips must be at least 1, got {arguments.clips}")
+    if arguments.query_clips < 3:
+        raise ValueError(f"--query-clips must be at least 3, got {arguments.query_clips}")
     options = vars(arguments)
-    names = ("data", "output", "name", "split", "clips", "batch_size", "workers", "overwrite")
+    names = ("data", "output", "name", "split", "clips", "query_clips", "batch_size", "workers", "overwrite")
     for path in draw_figures(arguments.model, **{name: options[name] for name in names}):
         print(path)
     return 0

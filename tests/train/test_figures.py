@@ -1,12 +1,15 @@
 """The paper's figures: which query stands where, clusters that are there, pictures of a tiny trained model."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from auss.inference import cli
-from auss.train.avsbench import load_avsbench
+from auss.train import figures as figures_module
+from auss.train.avsbench import LAYOUTS, load_avsbench
 from auss.train.figures import PRINCIPAL_COMPONENTS, cluster, collect_queries, draw_figures, draw_queries, embed
 from auss.train.preparation import create_eval_loader, create_processor
 
@@ -86,6 +89,11 @@ def test_figures_of_a_trained_model(trained_folder, root, tmp_path, capsys):
     assert cli.main(["figures", *options, "--overwrite"]) == 0
 
 
+def test_figures_of_a_model_in_half_precision(half_folder, root, tmp_path):
+    for path in draw_figures(str(half_folder), str(root), tmp_path / "figures", clips=2, workers=0):
+        assert path.stat().st_size > 1000
+
+
 def test_sheet_shows_clips_spread_over_the_split(trained_folder, root, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr("auss.train.figures.draw_clips", lambda *arguments: shown.append(arguments))
@@ -93,7 +101,53 @@ def test_sheet_shows_clips_spread_over_the_split(trained_folder, root, tmp_path,
     assert [record["clip_id"] for record in shown[0][4]] == ["test_0", "test_2"]
 
 
+def test_queries_of_a_bounded_number_of_clips(trained_folder, root, tmp_path, monkeypatch):
+    collected = []
+    monkeypatch.setattr("auss.train.figures.draw_queries", lambda *arguments: collected.append(arguments))
+    draw_figures(str(trained_folder), str(root), tmp_path / "figures", clips=1, query_clips=3, workers=0)
+    assert collected[0][2].tolist() == [0] * 5 + [1] * 5 + [2] * 5
+
+
+@pytest.fixture
+def without_masks(monkeypatch):
+    """Takes the annotation from some clips of ms3."""
+
+    def take(*names):
+        layout = LAYOUTS["ms3"]
+
+        def make_row(*arguments):
+            row = layout.make_row(*arguments)
+            return {**row, "masks": [], "annotated_frames": []} if row["clip_id"] in names else row
+
+        monkeypatch.setitem(LAYOUTS, "ms3", dataclasses.replace(layout, make_row=make_row))
+
+    return take
+
+
+def test_sheet_leaves_out_clips_without_annotation(trained_folder, root, tmp_path, monkeypatch, without_masks):
+    without_masks("test_0")
+    sheets = []
+    draw = figures_module.draw_clips
+    monkeypatch.setattr(figures_module, "draw_clips", lambda *arguments: sheets.append(arguments) or draw(*arguments))
+    draw_figures(str(trained_folder), str(root), tmp_path / "figures", clips=2, workers=0)
+    assert [record["clip_id"] for record in sheets[0][4]] == ["test_2"]
+
+
+def test_sheet_without_annotated_clips_is_refused(trained_folder, root, tmp_path, without_masks):
+    without_masks("test_0", "test_2")
+    with pytest.raises(ValueError, match="none of the 2 clips for the sheet has an annotated frame"):
+        draw_figures(str(trained_folder), str(root), tmp_path / "figures", clips=2, workers=0)
+
+
 def test_no_clips_are_refused(trained_folder, root, capsys):
     options = ["--model", str(trained_folder), "--data", str(root), "--clips", "0"]
     assert cli.main(["figures", *options]) == cli.USAGE_ERROR
     assert "--clips must be at least 1" in capsys.readouterr().err
+
+
+def test_weights_that_are_cut_off_are_an_error_on_one_line(trained_folder, root, tmp_path, capsys):
+    weights = trained_folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    options = ["--model", str(trained_folder), "--data", str(root), "--output", str(tmp_path / "figures")]
+    assert cli.main(["figures", *options]) == cli.USAGE_ERROR
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
