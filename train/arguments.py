@@ -90,7 +90,7 @@ class RunArguments:
         None, "VGGish weights, as torchvggish publishes them or auss convert-vggish writes them; it is then frozen"
     )
     mixed_precision: Literal["no", "bf16", "fp16"] = option(
-        "no", "numbers used in the network; losses stay in float32"
+        "no", "numbers used in the network while it trains; losses and validation stay in float32"
     )
     seed: int = option(0, "of the initial weights, the order of clips, augmentation and dropout")
     eval_every: int = option(5_000, "steps between validations; one more ends the run; 0 leaves out all of them")

@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -80,6 +81,18 @@ def score_batches(
     return records
 
 
+@contextmanager
+def own_precision(network: nn.Module) -> Iterator[None]:
+    """Takes the autocast away for a while that `Accelerator.prepare`, with mixed precision, wraps around `forward`."""
+    # The instance's `forward` is the wrapped one, and hides that of the class.
+    wrapped = network.__dict__.pop("forward", None)
+    try:
+        yield
+    finally:
+        if wrapped is not None:
+            network.forward = wrapped
+
+
 def evaluate(
     accelerator: Accelerator,
     model: nn.Module,
@@ -91,9 +104,12 @@ def evaluate(
     """
     Scores a split. Every process calls this, and all get the same results, however many they are.
 
+    The network computes in the precision of its weights, whatever mixed precision it trains with: validation and
+    `auss evaluate` give the same figures.
+
     Args:
-        accelerator: has prepared `model`.
-        model: is left in the mode, training or evaluation, in which it came.
+        accelerator: shares the clips out; it may have prepared `model`.
+        model: on the accelerator's device. It is left in the mode, training or evaluation, in which it came.
         loader: as `create_eval_loader` makes it. The processes share its batches among them: the accelerator must not
             have prepared it.
         processor: brings the model's output to the labels' size.
@@ -111,14 +127,15 @@ def evaluate(
     # network runs without the wrapper in which the processes wait for each other, and which before each forward gives
     # all of them the first one's running statistics.
     loader = prepare_data_loader(loader, accelerator.device, put_on_device=True, even_batches=False)
-    network = accelerator.unwrap_model(model)
+    network = accelerator.unwrap_model(model, keep_torch_compile=False)
     with torch.no_grad():
         for buffer in network.buffers():
             buffer.copy_(broadcast(buffer))
     was_training = model.training
     model.eval()
     bar = tqdm(loader, description, unit="batch", leave=False, disable=not accelerator.is_main_process)
-    records = gather_object(score_batches(network, processor, bar, num_labels))
+    with own_precision(network):
+        records = gather_object(score_batches(network, processor, bar, num_labels))
     model.train(was_training)
     # Process p of P had the batches p, p + P, ...: sorted like this the clips stand in the data set's order.
     records = sorted((record for record in records if record["frames"]), key=lambda record: record["batch"])
@@ -288,16 +305,17 @@ def evaluate_folder(
     if sound == "swapped":
         rows = SwappedSounds(rows, dataset)
     loader = create_eval_loader(rows, processor, config.num_labels, batch_size, workers, muted=sound == "muted")
+    # Not prepared: after training in this process, or under `accelerate launch --mixed_precision`, the accelerator has
+    # mixed precision, in which the contact sheets would be drawn.
     accelerator = Accelerator()
-    model = accelerator.prepare(model)
+    model = model.to(accelerator.device).eval()
     results = evaluate(accelerator, model, loader, processor, config.num_labels, f"{name} {split}, sound {sound}")
     for index, values in results.get("classes", {}).items():
         values["name"] = config.id2label[index]
     if accelerator.is_main_process:
         origin = {"model": str(model_folder), "data": str(data), "name": name, "split": split, "sound": sound}
         origin["weights"] = weights_digest(model_folder)
-        network = accelerator.unwrap_model(model).eval()
-        save_results(results, origin, network, processor, loader.collate_fn, rows, files)
+        save_results(results, origin, model, processor, loader.collate_fn, rows, files)
         renew_card(model_folder)
     accelerator.wait_for_everyone()
     return {**results, "files": {kind: str(path) for kind, path in files.items()}}

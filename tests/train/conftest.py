@@ -175,3 +175,22 @@ def trained_folder(tiny_model, tmp_path):
     tiny_model.save_pretrained(folder)
     create_processor(tiny_model.config, 32).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(params=["bfloat16", "float16"])
+def half_folder(trained_folder, tiny_model, request):
+    """The trained folder with its weights in half precision."""
+    import torch
+
+    tiny_model.to(getattr(torch, request.param)).save_pretrained(trained_folder)
+    return trained_folder
+
+
+@pytest.fixture
+def own_accelerator_state():
+    """Lets a test choose a mixed precision, which holds for all that the process does afterwards."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)

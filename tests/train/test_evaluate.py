@@ -1,3 +1,4 @@
+import contextlib
 import json
 
 import numpy as np
@@ -103,6 +104,38 @@ def test_a_folder_is_evaluated_into_files(s4_root, trained_folder, sound):
         j = {record["clip_id"]: record["J"] for record in results["per_clip"]}
         # Two clips: the sheets show both, in opposite order, so they are the same only where J ties.
         assert (np.asarray(best) != np.asarray(worst)).any() == (j["test_0"] != j["test_1"])
+
+
+def test_weights_of_half_precision_are_scored_in_it(s4_root, half_folder):
+    """Against plain inference with the same weights."""
+    results = evaluate_folder(str(half_folder), str(s4_root), workers=0)
+    model, processor = load_trained(str(half_folder))
+    assert model.dtype in (torch.bfloat16, torch.float16)
+    expected = expected_scores(model, processor, list(SeededRows(load_avsbench(s4_root, "s4", "test"))))
+    assert (results["M_J"], results["M_F"]) == pytest.approx(tuple(expected), abs=0.01)
+
+
+def test_mixed_precision_of_training_does_not_reach_the_scores(
+    s4_root, trained_folder, own_accelerator_state, monkeypatch
+):
+    """Neither those of the network that trains with it, which keeps it, nor those of a folder afterwards."""
+    from auss.train import evaluate as evaluate_module
+
+    model, processor = load_trained(str(trained_folder))
+    loader = create_eval_loader(SeededRows(load_avsbench(s4_root, "s4", "test")), processor, 2, 4, 0)
+    accelerator = Accelerator(mixed_precision="bf16")
+    plain = evaluate(accelerator, model, loader, processor)["per_clip"]
+    model = accelerator.prepare(model)
+    batch = {name: value for name, value in next(iter(loader)).items() if torch.is_tensor(value)}
+    autocast = model(**batch).logits
+    assert evaluate(accelerator, model, loader, processor)["per_clip"] == plain
+    assert evaluate_folder(str(trained_folder), str(s4_root), workers=0)["per_clip"] == plain
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(evaluate_module, "predict", lambda *_: 1 / 0)
+        evaluate(accelerator, model, loader, processor)
+    assert torch.equal(model(**batch).logits, autocast)
+    monkeypatch.setattr(evaluate_module, "own_precision", lambda _: contextlib.nullcontext())
+    assert evaluate(accelerator, model, loader, processor)["per_clip"] != plain  # it would have shown
 
 
 def test_swapped_sound_reaches_the_model(s4_root, trained_folder, monkeypatch):

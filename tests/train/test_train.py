@@ -3,6 +3,8 @@ import logging
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from auss.inference.trained_model import load_trained
@@ -153,6 +155,15 @@ def test_training_starts_from_a_trained_model(run_tiny, tmp_path, trained_folder
     assert all(torch.equal(start[name], end[name]) for name in trained)
 
 
+def test_training_starts_in_float32_from_weights_of_half_precision(run_tiny, tmp_path, half_folder):
+    start = load_file(half_folder / "model.safetensors")
+    assert {value.dtype for value in start.values() if value.is_floating_point()} & {torch.bfloat16, torch.float16}
+    run_tiny(init_from=str(half_folder), preset=None, image_size=None, steps=2, eval_every=2)
+    end = load_file(tmp_path / "run" / "model.safetensors")
+    assert {value.dtype for value in end.values() if value.is_floating_point()} == {torch.float32}
+    assert not torch.equal(start["class_head.weight"].float(), end["class_head.weight"])
+
+
 def test_delta_of_eq_22_moves_with_the_steps(run_tiny, monkeypatch):
     from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 
@@ -167,6 +178,20 @@ def test_delta_of_eq_22_moves_with_the_steps(run_tiny, monkeypatch):
 def test_a_loss_that_is_no_number_stops_the_run_with_step_terms_and_clips(run_tiny):
     with pytest.raises(FloatingPointError, match=r"the loss of step [1-5] is (nan|inf) \(.*dice .*\) on clips train_"):
         run_tiny(learning_rate=1e30, warmup=0.0)
+
+
+def test_validation_and_evaluation_agree_under_mixed_precision(run_tiny, s4_root, tmp_path, own_accelerator_state):
+    """In this process, which has trained under autocast, and as in one that has not."""
+    last = run_tiny(mixed_precision="bf16", eval_every=6)[-1]
+    results = {}
+    for precision in ("bf16", "no"):
+        assert Accelerator().mixed_precision == precision
+        results[precision] = evaluate_folder(
+            str(tmp_path / "run"), str(s4_root), split="val", output=str(tmp_path / precision), workers=0
+        )
+        AcceleratorState._reset_state(reset_partial_state=True)
+    assert results["bf16"]["per_clip"] == results["no"]["per_clip"]
+    assert (last["validation_M_J"], last["validation_M_F"]) == (results["no"]["M_J"], results["no"]["M_F"])
 
 
 def test_validation_looks_at_evenly_spread_clips(tiny_config, s4_root, monkeypatch):
