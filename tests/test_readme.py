@@ -59,5 +59,13 @@ def test_commands_are_there():
 
 
 def test_links_and_pictures_are_there():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert "://" in target or (Path(auss.__file__).parent / target).is_file(), target
+    targets = {target for target in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in target}
+    assert targets >= {"docs/overlay.png", "docs/results.md"}
+    for target in targets:
+        assert (Path(auss.__file__).parent / target).is_file(), target
+
+
+def test_documents_have_no_blanks_to_fill_in():
+    for path in (Path(auss.__file__).parent / "docs").glob("*.md"):
+        assert not re.search(r"^[A-Z]{5,}$|TODO|QUICK", path.read_text(encoding="utf-8"), flags=re.MULTILINE), path
+    assert "QUICK" not in README
