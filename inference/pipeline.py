@@ -59,6 +59,22 @@ def open_clip(inputs: str | Path | dict[str, Any]) -> VideoReader | ArrayClip:
     return ArrayClip(**inputs)
 
 
+def check_heads(model: Any) -> None:
+    """
+    Raises:
+        ValueError: a model without heads, or one whose heads are random since it was loaded from one without.
+    """
+    # By name: of a model out of a repository the class is another one than that imported here.
+    if not hasattr(model, "auss"):
+        raise ValueError(f"model must be an AussForAudioVisualSegmentation, got {type(model).__name__}, without heads")
+    if getattr(model.config, "architectures", None) == ["AussModel"]:
+        name = getattr(model, "name_or_path", "") or "the model"
+        raise ValueError(
+            f"{name} was saved from AussModel, without heads, and masks of random ones mean nothing: load an "
+            "AussForAudioVisualSegmentation. If these heads have been trained since, save the model first"
+        )
+
+
 class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
     """Finds, frame by frame, what makes the sound.
 
@@ -98,6 +114,7 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         batch_size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
         check_batch_size(batch_size)
         super().__init__(*args, batch_size=batch_size, **kwargs)
+        check_heads(self.model)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Segments one input or several.

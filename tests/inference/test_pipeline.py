@@ -48,6 +48,22 @@ def assert_same(frames, others):
             np.testing.assert_array_equal(np.asarray(segment["mask"]), np.asarray(other["mask"]))
 
 
+def test_a_model_without_heads_is_refused(tiny_model, tiny_processor, tmp_path):
+    """Transformers draws missing heads at random, and only warns."""
+    tiny_model.auss.save_pretrained(tmp_path)
+    tiny_processor.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"{tmp_path} was saved from AussModel, without heads"):
+        pipeline(TASK, model=str(tmp_path), device=-1)
+    with pytest.raises(ValueError, match="must be an AussForAudioVisualSegmentation, got AussModel, without heads"):
+        AudioVisualSegmentationPipeline(model=tiny_model.auss, processor=tiny_processor, device=-1)
+    loaded = auss.AussForAudioVisualSegmentation.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="save the model first"):
+        AudioVisualSegmentationPipeline(model=loaded, processor=tiny_processor, device=-1)
+    loaded.save_pretrained(tmp_path)  # as after training
+    assert AudioVisualSegmentationPipeline(model=loaded, processor=tiny_processor, device=-1).model is loaded
+    assert pipeline(TASK, model=str(tmp_path), device=-1).model.config.architectures == [type(loaded).__name__]
+
+
 def test_loads_through_transformers(model_folder):
     register_pipeline()
     register_pipeline()
