@@ -150,8 +150,8 @@ def export_model(
     Raises:
         FileExistsError: `output` exists.
         ValueError: the processor has no height and width and none were passed; or the graph is not the model, audio
-            queries differ by more than 1e-4, or other outputs do so typically in more than 40 % of the frames of a
-            clip, or of those at one place of all clips (of int8: are not finite), and nothing is written.
+            queries differ by more than 1e-4, or other outputs do so typically in more than 40 % of the frames with one
+            sound, of one clip or at one place of all clips (of int8: are not finite), and nothing is written.
         ValueError, ImportError: as `export_network`.
     """
     output = Path(output)
@@ -169,8 +169,8 @@ def export_model(
     if not same:
         raise ValueError(
             f"format {file_format}: the graph is not the model, they differ in {difference.frames:.0%} of the frames "
-            f"of a clip or place, by {difference.typical:.1e} typically, and the audio queries by "
-            f"{difference.audio_queries:.1e}; nothing was written"
+            f"with one sound, of one clip or at one place, by {difference.typical:.1e} typically, and the audio queries "
+            f"by {difference.audio_queries:.1e}; nothing was written"
         )
     output.mkdir(parents=True, exist_ok=True)
     # Written aside first, so that a failure leaves an earlier export whole.
