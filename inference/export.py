@@ -169,8 +169,8 @@ def export_model(
     if not same:
         raise ValueError(
             f"format {file_format}: the graph is not the model, they differ in {difference.frames:.0%} of the frames "
-            f"with one sound, of one clip or at one place, by {difference.typical:.1e} typically, and the audio queries "
-            f"by {difference.audio_queries:.1e}; nothing was written"
+            f"with one sound, of one clip or at one place, by {difference.typical:.1e} typically, and the audio "
+            f"queries by {difference.audio_queries:.1e}; nothing was written"
         )
     output.mkdir(parents=True, exist_ok=True)
     # Written aside first, so that a failure leaves an earlier export whole.
