@@ -1,5 +1,6 @@
 """The pipeline, in the loop by which Transformers tests the pipelines of its tasks."""
 
+import shutil
 import unittest
 
 import numpy as np
@@ -56,6 +57,7 @@ class AussPipelineTest(PipelineTesterMixin, unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         folder = sdist.TINY_MODELS / AussConfig.model_type / AussForAudioVisualSegmentation.__name__
+        shutil.rmtree(folder, ignore_errors=True)  # an earlier run's
         torch.manual_seed(0)
         AussForAudioVisualSegmentation(AussTester("resnet").get_config()).save_pretrained(folder)
         AussProcessor(AussFeatureExtractor(), AussVideoProcessor()).save_pretrained(folder)
