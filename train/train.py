@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from ..hub.flat_code import check_code
 from ..inference.drawing import training_curves
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
@@ -184,6 +185,7 @@ def check_output(run: RunArguments) -> None:
 
     Raises:
         ValueError: it is a file, or it has files and neither `resume` nor `overwrite` is given.
+        FileExistsError: it has files that the model's code would replace; better now than after the training.
     """
     output = Path(run.output)
     if output.exists() and not output.is_dir():
@@ -193,6 +195,7 @@ def check_output(run: RunArguments) -> None:
             f"output must be a new or an empty folder, got {run.output!r}, which has files: pass --resume to go on "
             "with its run, or --overwrite to start anew"
         )
+    check_code(output)
 
 
 def prepare_output(data: DataArguments, optim: OptimArguments, run: RunArguments) -> None:

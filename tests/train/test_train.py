@@ -138,6 +138,15 @@ def test_overwrite_starts_anew_and_spares_other_files(run_tiny, tmp_path):
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
 
 
+def test_files_that_the_saved_code_would_replace_are_told_before_the_training(run_tiny, tmp_path):
+    run_tiny(steps=2, checkpoint_every=1)
+    (tmp_path / "run" / "loss.py").write_text("mine")
+    with pytest.raises(FileExistsError, match="files that auss did not write, .*: loss.py"):
+        run_tiny(steps=2, checkpoint_every=1, overwrite=True)
+    assert (tmp_path / "run" / "loss.py").read_text() == "mine"
+    assert len(whole_checkpoints(tmp_path / "run")) == 2
+
+
 def test_a_mistyped_option_leaves_the_output_folder_as_it_was(run_tiny, tmp_path):
     with pytest.raises(FileNotFoundError):
         run_tiny(output="new", data=str(tmp_path / "nowhere"))
