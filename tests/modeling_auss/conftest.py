@@ -1,0 +1,21 @@
+"""What the tests of the whole model share."""
+
+import torch
+
+from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+
+
+def make_labels(batch=2, frames=3, size=(32, 32), num_labels=2):
+    return torch.randint(0, num_labels, (batch, frames, *size), generator=torch.Generator().manual_seed(2))
+
+
+def make_model(config, seed=0) -> AussForAudioVisualSegmentation:
+    torch.manual_seed(seed)
+    return AussForAudioVisualSegmentation(config).eval()
+
+
+def randomise_heads(model):
+    """At the start all masks are near one half; spread them, so that a difference would show."""
+    with torch.no_grad():
+        model.auss.fusion_decoder.mask_head.weight.mul_(10)
+    return model
