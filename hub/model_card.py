@@ -120,14 +120,15 @@ def read_scores(folder: Path) -> list[Score]:
 
     An evaluation of other weights than now lie in `folder` is passed over.
     """
-    scores = []
-    for path in sorted((folder / "evaluation").glob("*.json")):
-        result = read_json(path)
-        if not names_data(result) or not {"split", "sound", "M_J", "M_F"} <= result.keys():
-            continue
-        if result.get("weights") in (None, weights_digest(folder)):
-            data = data_name(result["name"], result["data"])
-            scores.append(score_of(data, result["split"], result["sound"], result["M_J"], result["M_F"]))
+    found = map(read_json, sorted((folder / "evaluation").glob("*.json")))
+    results = [one for one in found if names_data(one) and {"split", "sound", "M_J", "M_F"} <= one.keys()]
+    # Weights may be gigabytes: they are read once, if at all.
+    known = (None, weights_digest(folder)) if results else ()
+    scores = [
+        score_of(data_name(one["name"], one["data"]), one["split"], one["sound"], one["M_J"], one["M_F"])
+        for one in results
+        if one.get("weights") in known
+    ]
     training, history = read_training(folder), read_json(folder / "history.json")
     if not any(scores) and training and isinstance(history, list):
         data = data_name(training["name"], training["data"])

@@ -2,10 +2,15 @@
 
 import pytest
 import torch
+from torchvggish import torchvggish
 from transformers import ResNetConfig
 
 from auss.configuration.configuration_auss import AussAudioConfig, AussConfig
+from auss.inference.pipeline import TASK, AudioVisualSegmentationPipeline
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from auss.processing.feature_extraction_auss import AussFeatureExtractor
+from auss.processing.processing_auss import AussProcessor
+from auss.processing.video_processing_auss import AussVideoProcessor
 
 # Transformers' own tests, which `make conformance` runs with settings of their own.
 collect_ignore = ["conformance"]
@@ -49,6 +54,29 @@ def tiny_model(tiny_config):
 @pytest.fixture(scope="session")
 def make_config():
     return make_tiny_config
+
+
+@pytest.fixture
+def tiny_processor():
+    return AussProcessor(
+        feature_extractor=AussFeatureExtractor(),
+        video_processor=AussVideoProcessor(size={"height": 32, "width": 32}),
+    )
+
+
+@pytest.fixture
+def segmenter(tiny_model, tiny_processor):
+    return AudioVisualSegmentationPipeline(model=tiny_model, processor=tiny_processor, task=TASK, device=-1)
+
+
+@pytest.fixture(scope="module")
+def public_file(tmp_path_factory):
+    """A VGGish weights file like the public one: torchvggish's network, here with random weights."""
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("weights") / "vggish-10086976.pth"
+    torch.save(torchvggish._vgg(postprocess=False).state_dict(), path)
+    yield path
+    path.unlink()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from tqdm import tqdm
 from transformers.utils import logging
 
 from ..configuration.configuration_auss import IGNORED_LABEL
+from ..modeling_auss.audio_queries import spread_frames
 from .augmentation import ClipAugmentation
 from .clips import decode_audio, decode_clip
 
@@ -136,7 +137,8 @@ class AussDataCollator:
         indices = self._choose_frames(row, generator)
         has_features = row.get("input_features") is not None
         clip = decode_clip(row, indices, num_labels=self.num_labels, with_audio=not has_features)
-        clip["frame_positions"] = (torch.tensor(indices or range(len(row["frames"]))) + 0.5) / len(row["frames"])
+        clip["frame_count"] = len(row["frames"])
+        clip["frame_indices"] = list(range(clip["frame_count"])) if indices is None else indices
         if has_features:
             clip["input_features"] = torch.as_tensor(np.asarray(row["input_features"], dtype=np.float32))
             mask = row.get("input_features_mask")
@@ -219,9 +221,12 @@ class AussDataCollator:
             "pixel_values": pixel_values,
             "input_features": input_features,
             "input_features_mask": input_features_mask,
-            "frame_examples": (
-                torch.stack([clip["frame_positions"] for clip in clips]) * input_features_mask.sum(1, keepdim=True)
-            ).long(),
+            "frame_examples": torch.stack(
+                [
+                    spread_frames(clip["frame_count"], mask[None])[0, clip["frame_indices"]]
+                    for clip, mask in zip(clips, input_features_mask, strict=True)
+                ]
+            ),
             "labels": torch.stack(labels),
         }
         if self.keep_ids:

@@ -18,11 +18,6 @@ import pytest
 import torch
 from huggingface_hub import ModelCard, constants
 
-from auss.inference.pipeline import TASK, AudioVisualSegmentationPipeline
-from auss.processing.feature_extraction_auss import AussFeatureExtractor
-from auss.processing.processing_auss import AussProcessor
-from auss.processing.video_processing_auss import AussVideoProcessor
-
 
 class StandInHub:
     """Repositories in memory, which only who has the token may write.
@@ -270,16 +265,8 @@ def stranger(tmp_path_factory):
 
 
 @pytest.fixture
-def processor():
-    return AussProcessor(
-        feature_extractor=AussFeatureExtractor(),
-        video_processor=AussVideoProcessor(size={"height": 32, "width": 32}),
-    )
-
-
-@pytest.fixture
-def segmenter(tiny_model, processor):
-    return AudioVisualSegmentationPipeline(model=tiny_model, processor=processor, task=TASK, device=-1)
+def processor(tiny_processor):
+    return tiny_processor
 
 
 @pytest.fixture

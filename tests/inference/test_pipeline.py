@@ -18,11 +18,6 @@ from auss.inference.segment import segment_video
 
 
 @pytest.fixture
-def segmenter(tiny_model, tiny_processor):
-    return AudioVisualSegmentationPipeline(model=tiny_model, processor=tiny_processor, task=TASK, device=-1)
-
-
-@pytest.fixture
 def red_segmenter(segmenter, red_sounds):
     """A pipeline whose answers are known."""
     segmenter.model = red_sounds

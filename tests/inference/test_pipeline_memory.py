@@ -9,13 +9,6 @@ import tracemalloc
 import pytest
 import torch
 
-from auss.inference.pipeline import TASK, AudioVisualSegmentationPipeline
-
-
-@pytest.fixture
-def segmenter(tiny_model, tiny_processor):
-    return AudioVisualSegmentationPipeline(model=tiny_model, processor=tiny_processor, task=TASK, device=-1)
-
 
 def live_tensor_bytes():
     tensors = [value for value in gc.get_objects() if type(value) is torch.Tensor]

@@ -10,16 +10,6 @@ from auss.modeling_auss.audio_weights import convert_vggish, load_audio_weights,
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
 
 
-@pytest.fixture(scope="module")
-def public_file(tmp_path_factory):
-    """A file like the public one: torchvggish's network, here with random weights."""
-    torch.manual_seed(3)
-    path = tmp_path_factory.mktemp("weights") / "vggish.pth"
-    torch.save(torchvggish._vgg(postprocess=False).state_dict(), path)
-    yield path
-    path.unlink()
-
-
 def standard_model(make_config) -> AussModel:
     torch.manual_seed(0)
     return AussModel(make_config(audio_config=AussAudioConfig()))

@@ -1,23 +1,12 @@
 """`auss convert-vggish` from the command line: the file, what it refuses, and training from it."""
 
-import pytest
 import torch
-from torchvggish import torchvggish
 
 from auss.configuration.configuration_auss import AussAudioConfig
 from auss.inference import cli
 from auss.modeling_auss.audio_weights import read_audio_weights
 from auss.train.arguments import DataArguments, RunArguments
 from auss.train.preparation import create_model
-
-
-@pytest.fixture(scope="module")
-def public_file(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "vggish-10086976.pth"
-    torch.save(torchvggish._vgg(postprocess=False).state_dict(), path)
-    yield path
-    path.unlink()
 
 
 def test_command_writes_beside_the_file_and_overwrites_only_when_told(public_file, capsys):
