@@ -154,9 +154,40 @@ def format_markdown(table: int, rows: list[Row], figures: list[list[dict]], sett
     return "\n".join(lines) + "\n"
 
 
-def reproduce(table: int, groups: Groups, seeds: int) -> str:
+def check_rows(table: int, numbers: list[int] | None) -> list[int]:
     """
-    Trains and tests every row of a table with seeds 0 ... `seeds` - 1, and saves `table{N}.md` and `.json` after each.
+    The numbers of the rows to run, from 1: all of the table, if None.
+
+    Raises:
+        ValueError: a row that the table does not have.
+    """
+    last = len(TABLES[table])
+    for number in numbers or ():
+        if not 1 <= number <= last:
+            raise ValueError(f"rows must be 1 ... {last} for table {table}, got {number}")
+    return sorted(set(numbers or range(1, last + 1)))
+
+
+def earlier_runs(groups: Groups, row: Row, seeds: int, output: Path) -> list[dict]:
+    """The figures that the output folder has of a row already, seed by seed."""
+    found = (read_results(run_folder(groups, row, seed, output) / RESULTS_FILE) for seed in range(seeds))
+    return [results for results in found if results is not None]
+
+
+def save_table(table: int, groups: Groups, figures: list[list[dict]], output: Path) -> str:
+    """Writes the table as Markdown and JSON, and returns the Markdown."""
+    settings = f"{groups[2].preset or DEFAULT_PRESET}, {groups[1].steps} steps of {groups[0].batch_size} clips"
+    text = format_markdown(table, TABLES[table], figures, settings)
+    if PartialState().is_main_process:
+        write_whole(output / f"table{table}.md", text)
+        record = [{**dataclasses.asdict(row), "runs": runs} for row, runs in zip(TABLES[table], figures, strict=True)]
+        write_whole(output / f"table{table}.json", json.dumps(record, indent=2) + "\n")
+    return text
+
+
+def reproduce(table: int, groups: Groups, seeds: int, only: list[int] | None = None) -> str:
+    """
+    Trains and tests rows of a table with seeds 0 ... `seeds` - 1, and saves `table{N}.md` and `.json` after each.
 
     Rows and seeds that the output folder has already are not run again, so that a stopped call goes on when repeated,
     and tables share their rows.
@@ -165,17 +196,21 @@ def reproduce(table: int, groups: Groups, seeds: int) -> str:
         table: 2 ... 6.
         groups: as `train` takes them; `run.output` is the folder for all, `run.preset` the base of every row.
         seeds: runs of each row.
+        only: numbers of the rows to run, from 1, so that several machines may share a table; all, if None. The table
+            shows what the folder has of the others.
 
     Returns:
         The table as Markdown.
 
     Raises:
-        ValueError: a table that is none, arguments that the table decides, an output folder with other settings.
+        ValueError: a table or row that is none, arguments that the table decides, an output folder with other
+            settings.
     """
     if table not in TABLES:
         raise ValueError(f"table must be one of {', '.join(map(str, TABLES))}, got {table}")
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}")
+    numbers = check_rows(table, only)
     defaults = {one.name: one.default for group in groups for one in dataclasses.fields(group)}
     given = [name for name in DECIDED if as_dict(groups)[name] != defaults[name]]
     if given:
@@ -185,22 +220,15 @@ def reproduce(table: int, groups: Groups, seeds: int) -> str:
     output = Path(groups[2].output)
     check_settings(groups, output)
     rows = TABLES[table]
-    settings = f"{groups[2].preset or DEFAULT_PRESET}, {groups[1].steps} steps of {groups[0].batch_size} clips"
-    figures: list[list[dict]] = [[] for _ in rows]
     text = ""
     for seed in range(seeds):  # seed by seed: a first impression of the whole table comes early
-        for index, row in enumerate(rows):
+        for number in numbers:
+            row = rows[number - 1]
             if PartialState().is_main_process:
-                print(
-                    f"table {table}, seed {seed + 1} of {seeds}, row {index + 1} of {len(rows)}: {row.label}",
-                    flush=True,
-                )
-            figures[index].append(run_row(groups, row, seed, output))
-            text = format_markdown(table, rows, figures, settings)
-            if PartialState().is_main_process:
-                write_whole(output / f"table{table}.md", text)
-                record = [{**dataclasses.asdict(row), "runs": runs} for row, runs in zip(rows, figures, strict=True)]
-                write_whole(output / f"table{table}.json", json.dumps(record, indent=2) + "\n")
+                place = f"seed {seed + 1} of {seeds}, row {number} of {len(rows)}"
+                print(f"table {table}, {place}: {row.label}", flush=True)
+            run_row(groups, row, seed, output)
+            text = save_table(table, groups, [earlier_runs(groups, one, seeds, output) for one in rows], output)
     return text
 
 
@@ -209,6 +237,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     table = parser.add_argument_group("table")
     table.add_argument("--table", type=int, required=True, choices=list(TABLES), help="which of the paper's tables")
     table.add_argument("--seeds", type=int, default=3, help="runs of each row, with seeds 0, 1, ...")
+    table.add_argument(
+        "--rows", type=int, nargs="+", metavar="ROW", help="which rows, from 1, to share a table out; default all"
+    )
     add_train_arguments(parser)
     for action in parser._actions:
         if action.dest == "output":
@@ -217,7 +248,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    text = reproduce(arguments.table, from_namespace(arguments), arguments.seeds)
+    text = reproduce(arguments.table, from_namespace(arguments), arguments.seeds, arguments.rows)
     if PartialState().is_main_process:
         print(f"\n{text}\nsaved in {arguments.output}")
     return 0

@@ -116,6 +116,14 @@ def test_a_model_that_was_not_saved_whole_is_saved_again(groups, trained, monkey
     assert not list(output.rglob("*.unfinished"))
 
 
+def test_machines_may_share_the_rows_of_a_table(groups, trained):
+    first = reproduce(6, groups(), seeds=1, only=[1]).splitlines()
+    assert [call[0].split("/")[-2] for call in trained] == ["ours-ms3-scratch-seed0"]
+    assert first[-2].endswith("| 1 |") and first[-1].endswith("| – | – | 0 |")
+    whole = reproduce(6, groups(), seeds=1, only=[2]).splitlines()
+    assert whole[-2] == first[-2] and whole[-1].endswith("| 1 |")
+
+
 def test_results_that_cannot_be_read_are_measured_again(groups, trained, tmp_path):
     row, output = TABLES[5][0], tmp_path / "out"
     results = run_row(groups(), row, 0, output)
@@ -174,6 +182,12 @@ def test_the_default_preset_is_one_setting_with_its_name(tmp_path):
 def test_what_the_table_decides_is_refused(groups, trained, table, seeds, options, message):
     with pytest.raises(ValueError, match=message):
         reproduce(table, groups(**options), seeds)
+    assert not trained
+
+
+def test_a_row_that_the_table_does_not_have_is_refused(groups, trained):
+    with pytest.raises(ValueError, match="rows must be 1 ... 2 for table 6, got 3"):
+        reproduce(6, groups(), seeds=1, only=[1, 3])
     assert not trained
 
 
