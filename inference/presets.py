@@ -7,6 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..configuration.configuration_auss import AussConfig
+from ..modeling_auss.mask_features import MaskFeatures
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 
 DEFAULT_SIZE = 224
@@ -30,7 +31,8 @@ def forward_flops(model: AussForAudioVisualSegmentation, num_frames: int, size: 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         outputs = model.auss(pixel_values, input_features)
         _, mask_embeddings = model.heads(outputs.last_hidden_state)
-        torch.einsum("bne,behw->bnhw", mask_embeddings, outputs.mask_features.flatten(0, 1))
+        mask_features = MaskFeatures(outputs.mask_features.flatten(0, 1), model.auss.mask_size(pixel_values))
+        mask_features.masks(mask_embeddings)
     return counter.get_total_flops()
 
 

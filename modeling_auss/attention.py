@@ -69,8 +69,8 @@ class Attention(nn.Module):
             if is_flash_attention_requested(requested_attention_implementation=implementation):
                 # Flash kernels know padding, but no mask for each query, and would leave it out.
                 implementation = "sdpa"
-            attention_mask = torch.zeros(blocked.shape, dtype=query.dtype, device=query.device)
-            attention_mask = attention_mask.masked_fill(blocked, torch.finfo(query.dtype).min).unsqueeze(1)
+            lowest = torch.full((), torch.finfo(query.dtype).min, dtype=query.dtype, device=query.device)
+            attention_mask = torch.where(blocked, lowest, 0).unsqueeze(1)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         output, weights = attend(
             self,

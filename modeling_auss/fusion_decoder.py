@@ -8,7 +8,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ..configuration.configuration_auss import AussConfig
 from .attention import Attention, FeedForward
-from .image_embedding import resize
+from .mask_features import MaskFeatures
 
 
 def sine_position_embedding(height: int, width: int, channels: int, like: torch.Tensor) -> torch.Tensor:
@@ -31,13 +31,13 @@ def blocked_positions(mask_logits: torch.Tensor, threshold: float) -> torch.Tens
     Eq. 13: where a query must not look. A query whose mask is empty attends everywhere, as in [5].
 
     Args:
-        mask_logits: (B, N, h, w).
+        mask_logits: (B, N, h*w).
         threshold: tau, a probability.
 
     Returns:
         (B, N, h*w) bool, True = blocked, detached.
     """
-    blocked = mask_logits.detach().flatten(2) <= math.log(threshold / (1 - threshold))
+    blocked = mask_logits.detach() <= math.log(threshold / (1 - threshold))
     return blocked & ~blocked.all(dim=-1, keepdim=True)
 
 
@@ -96,13 +96,13 @@ class FusionDecoder(nn.Module):
         self.mask_head = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(
-        self, queries: torch.Tensor, embeddings: list[torch.Tensor], mask_features: torch.Tensor
+        self, queries: torch.Tensor, embeddings: list[torch.Tensor], mask_features: MaskFeatures
     ) -> tuple[torch.Tensor, ...]:
         """
         Args:
             queries: A_0, A2U's output for each frame, (B*F, N, e).
             embeddings: f_1 ... f_3, each (B*F, e, h_i, w_i).
-            mask_features: h(f_4), (B*F, e, h, w).
+            mask_features: h(f_4) of B*F frames.
 
         Returns:
             A_0 ... A_L, each (B*F, N, e).
@@ -113,12 +113,12 @@ class FusionDecoder(nn.Module):
             height, width = embedding.shape[-2:]
             keys = values + sine_position_embedding(height, width, values.shape[-1], like=values)
             # The attention mask at the attended map's own size: the resize commutes with the product of Eq. 12.
-            levels.append((keys, values, resize(mask_features, (height, width))))
+            levels.append((keys, values, mask_features.resized((height, width)).flatten(2)))
 
         all_queries = [queries]
         for index, layer in enumerate(self.layers):
             keys, values, level_mask_features = levels[index % len(levels)]
-            mask_logits = torch.einsum("bne,behw->bnhw", self.mask_head(queries), level_mask_features)
+            mask_logits = self.mask_head(queries) @ level_mask_features
             blocked = blocked_positions(mask_logits, self.mask_threshold)
             queries = layer(queries, keys, values, self.query_position_embedding, blocked)
             all_queries.append(queries)

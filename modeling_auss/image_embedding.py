@@ -10,15 +10,9 @@ from transformers import AutoBackbone, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from ..configuration.configuration_auss import AussConfig
+from .mask_features import resize
 
 logger = logging.get_logger(__name__)
-
-
-def resize(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Bilinear resize of (B, C, h, w) to `size`; it commutes with any linear map over C."""
-    if tuple(maps.shape[-2:]) == tuple(size):
-        return maps
-    return nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 def map_size(frame_size: Sequence[int], stride: int) -> tuple[int, int]:
@@ -33,19 +27,25 @@ def projection(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class UpsamplingStep(nn.Module):
-    """One step of "gradually upsample": bilinear, the lateral map if there is one, and a depthwise 3x3 refinement."""
+    """
+    One step of "gradually upsample": bilinear, and a depthwise 3x3 refinement where there is something to refine. That
+    is after a lateral map has been added; without one the larger map has nothing new, and the smaller one is refined.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
         self.refine = nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels)
         self.norm = nn.GroupNorm(math.gcd(32, channels), channels)
 
-    def forward(self, maps: torch.Tensor, size: tuple[int, int], lateral: torch.Tensor | None) -> torch.Tensor:
-        maps = resize(maps, size)
-        if lateral is not None:
-            # A backbone that rounds sizes down, as ConvNeXt does, gives a map one row smaller.
-            maps = maps + resize(lateral, size)
+    def refined(self, maps: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) to (B, C, h, w)."""
         return maps + nn.functional.gelu(self.norm(self.refine(maps)))
+
+    def forward(self, maps: torch.Tensor, size: tuple[int, int], lateral: torch.Tensor | None) -> torch.Tensor:
+        if lateral is None:
+            return resize(self.refined(maps), size)
+        # A backbone that rounds sizes down, as ConvNeXt does, gives a map one row smaller.
+        return self.refined(resize(maps, size) + resize(lateral, size))
 
 
 def usable_attention(backbone: PreTrainedModel, requested: str) -> str | None:
@@ -120,19 +120,25 @@ class ImageEmbeddingExtractor(nn.Module):
             pixel_values: (B*F, 3, H, W), any H and W.
 
         Returns:
-            f_1 ... f_3, each (B*F, e, ceil(H / stride), ceil(W / stride)), and the mask features h(f_4) of Eq. 12,
-            (B*F, e, h, w).
+            f_1 ... f_3, each (B*F, e, ceil(H / stride), ceil(W / stride)), and h of Eq. 12 of the map that f_4 is an
+            enlargement of, (B*F, e, h', w'): `MaskFeatures.maps`.
         """
         frame_size = pixel_values.shape[-2:]
         # The rest of the model's hidden states and attentions does not include the backbone's.
         maps = self.backbone(pixel_values, output_hidden_states=False, output_attentions=False).feature_maps
         laterals = self.lateral_maps(maps[:-1], frame_size)
-        embedding = self.top_projection(maps[-1])
+        # A pixel's channels side by side, as attention reads them: no map is copied again.
+        embedding = self.top_projection(maps[-1]).contiguous(memory_format=torch.channels_last)
+        *steps, last_step = self.upsampling_steps
         embeddings = []
-        for stride, step in zip(self.strides, self.upsampling_steps, strict=True):
+        for stride, step in zip(self.strides, steps, strict=False):
             embedding = step(embedding, map_size(frame_size, stride), laterals.get(stride))
             embeddings.append(embedding)
-        return embeddings[:-1], self.mask_projection(embeddings[-1])
+        lateral = laterals.get(self.strides[-1])
+        if lateral is None:
+            return embeddings, self.mask_projection(last_step.refined(embedding))
+        size = map_size(frame_size, self.strides[-1])
+        return embeddings, self.mask_projection(last_step(embedding, size, lateral))
 
 
-__all__ = ["ImageEmbeddingExtractor", "UpsamplingStep", "resize"]
+__all__ = ["ImageEmbeddingExtractor", "UpsamplingStep", "map_size"]

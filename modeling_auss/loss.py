@@ -6,7 +6,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
 from .frame_targets import FrameTargets, frame_targets
-from .image_embedding import resize
+from .mask_features import MaskFeatures, resize
 from .matcher import HungarianMatcher
 from .query_losses import audio_query_distance_loss, audio_query_mask_loss
 from .query_selection import confident_rows
@@ -91,7 +91,7 @@ class AussLoss(nn.Module):
         self,
         class_logits: torch.Tensor,
         mask_embeddings: torch.Tensor,
-        mask_features: torch.Tensor,
+        mask_features: MaskFeatures,
         targets: FrameTargets,
     ) -> dict[str, torch.Tensor]:
         """
@@ -100,12 +100,14 @@ class AussLoss(nn.Module):
         Args:
             class_logits: (M, N, K + 1).
             mask_embeddings: g_3(A_l), (M, N, e).
-            mask_features: h(f_4), (M, e, h, w).
+            mask_features: h(f_4) of the M frames.
             targets: those of the M frames, none of which is wholly 255.
         """
         # Autocast would compute the costs in half precision.
-        with torch.no_grad(), torch.autocast(mask_features.device.type, enabled=False):
-            mask_logits = mask_embeddings.float() @ mask_features.flatten(2).float()
+        maps = mask_features.maps
+        with torch.no_grad(), torch.autocast(maps.device.type, enabled=False):
+            # All N masks, so before the last enlargement.
+            mask_logits = mask_embeddings.float() @ maps.flatten(2).float()
             matches = self.matcher(class_logits, mask_logits, targets.shares, targets.annotated, targets.present)
 
         frames, matched_labels = (matches >= 0).nonzero(as_tuple=True)
@@ -113,8 +115,7 @@ class AussLoss(nn.Module):
         # Masks of the matched queries only: padded per frame to K rows, never to N.
         slots = mask_embeddings.new_zeros(*matches.shape, mask_embeddings.shape[-1])
         slots = slots.index_put((frames, matched_labels), embeddings)
-        mask_logits = torch.einsum("bke,behw->bkhw", slots, mask_features)
-        mask_logits = resize(mask_logits, targets.valid.shape[-2:])[frames, matched_labels]
+        mask_logits = resize(mask_features.masks(slots), targets.valid.shape[-2:])[frames, matched_labels]
         return {"class": self.class_loss(class_logits, matches)} | self.mask_losses(
             mask_logits, targets.segments[frames, matched_labels], targets.valid[frames]
         )
@@ -124,7 +125,7 @@ class AussLoss(nn.Module):
         class_logits: torch.Tensor,
         queries: torch.Tensor,
         mask_embeddings: torch.Tensor,
-        mask_features: torch.Tensor,
+        mask_features: MaskFeatures,
         threshold: float,
     ) -> dict[str, torch.Tensor]:
         """AQDL and AQML (Eq. 15-18) of the last layer over all frames; `threshold` is delta of Eq. 22."""
@@ -135,7 +136,7 @@ class AussLoss(nn.Module):
             losses["aqdl"] = audio_query_distance_loss(queries, confident, self.config.query_distance_threshold)
         if self.weights["aqml"]:
             embeddings, chosen, _ = confident_rows(mask_embeddings, confident)
-            mask_probs = (embeddings @ mask_features.flatten(2)).sigmoid()
+            mask_probs = mask_features.masks(embeddings).flatten(2).sigmoid()
             losses["aqml"] = audio_query_mask_loss(mask_probs, chosen)
         return losses
 
@@ -143,7 +144,7 @@ class AussLoss(nn.Module):
         self,
         layers: list[tuple[torch.Tensor, torch.Tensor]],
         queries: torch.Tensor,
-        mask_features: torch.Tensor,
+        mask_features: MaskFeatures,
         labels: torch.Tensor,
         threshold: float,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -151,7 +152,7 @@ class AussLoss(nn.Module):
         Args:
             layers: class logits (M, N, K + 1) and mask embeddings (M, N, e) of each supervised layer, the last last.
             queries: A_L, (M, N, e).
-            mask_features: (M, e, h, w).
+            mask_features: h(f_4) of M frames.
             labels: (M, H, W) int64; a frame that is all 255 has no supervised loss.
             threshold: delta of Eq. 22.
 
@@ -160,10 +161,10 @@ class AussLoss(nn.Module):
         """
         terms = self.query_losses(layers[-1][0], queries, layers[-1][1], mask_features, threshold)
         annotated = (labels != IGNORED_LABEL).flatten(1).any(-1)
-        auxiliary = mask_features.new_zeros((), dtype=torch.float32)
+        auxiliary = mask_features.maps.new_zeros((), dtype=torch.float32)
         if annotated.any():
-            features = mask_features[annotated]
-            height, width = features.shape[-2:]
+            features = mask_features.of_frames(annotated)
+            height, width = features.maps.shape[-2:]
             targets = frame_targets(labels[annotated], (height, width), self.num_labels)
             *earlier, last = [
                 self.supervised_losses(class_logits[annotated], embeddings[annotated], features, targets)
@@ -175,7 +176,7 @@ class AussLoss(nn.Module):
             # Zero, but with every head in the graph: under data parallelism no process may lack a gradient.
             # Each is multiplied before it is summed, since a sum may overflow float16 and 0 * inf is NaN.
             touched = sum((0.0 * tensor).sum() for layer in layers for tensor in layer)
-            auxiliary = auxiliary + touched + (0.0 * mask_features).sum()
+            auxiliary = auxiliary + touched + (0.0 * mask_features.maps).sum()
             # Every batch has the same terms, so that they can be averaged over batches and processes.
             terms |= {name: torch.zeros_like(auxiliary) for name in self.supervised_terms}
         return self.weighted_sum(terms) + auxiliary, terms | {"auxiliary": auxiliary}

@@ -11,8 +11,9 @@ from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
 from .audio_encoder import VGGish
 from .audio_queries import AudioQueryGenerator, FrameConditioner, spread_frames
 from .fusion_decoder import FusionDecoder
-from .image_embedding import ImageEmbeddingExtractor
+from .image_embedding import ImageEmbeddingExtractor, map_size
 from .loss import AussLoss
+from .mask_features import MaskFeatures
 from .outputs import AussModelOutput, AussSegmentationOutput
 from .pretrained_model import AussPreTrainedModel
 from .query_losses import confidence_threshold
@@ -167,6 +168,10 @@ class AussModel(AussPreTrainedModel):
             frame_queries = self.frame_conditioner(frame_queries, audio_features, frame_examples)
         return audio_queries, frame_queries
 
+    def mask_size(self, pixel_values: torch.Tensor) -> tuple[int, int]:
+        """(h, w) of the masks of frames (..., H, W)."""
+        return map_size(pixel_values.shape[-2:], self.config.mask_stride)
+
     # Hidden states and attentions are recorded here and not in `forward`, since a backbone may record its own. Untied:
     # `last_hidden_state` has a frame axis, which the recorded states lack.
     @capture_outputs(tie_last_hidden_states=False)
@@ -175,7 +180,7 @@ class AussModel(AussPreTrainedModel):
         audio_queries: torch.Tensor | None,
         frame_queries: torch.Tensor,
         embeddings: list[torch.Tensor],
-        mask_features: torch.Tensor,
+        mask_features: MaskFeatures,
         **kwargs,
     ) -> AussModelOutput:
         """(B, F, N, e) queries and the maps of B*F frames, as `FusionDecoder` takes them, to the model's output."""
@@ -185,7 +190,7 @@ class AussModel(AussPreTrainedModel):
         return AussModelOutput(
             last_hidden_state=layer_queries[-1],
             audio_queries=audio_queries,
-            mask_features=mask_features.unflatten(0, shape),
+            mask_features=mask_features.maps.unflatten(0, shape),
             layer_queries=layer_queries,
         )
 
@@ -212,7 +217,7 @@ class AussModel(AussPreTrainedModel):
 
         Returns:
             An `AussModelOutput`: `last_hidden_state` (B, F, N, e), the fused queries; `audio_queries` (B, N, e);
-            `mask_features` (B, F, e, h, w); `layer_queries`, those of every layer.
+            `mask_features` (B, F, e, h', w'), see `AussModelOutput`; `layer_queries`, those of every layer.
 
         Raises:
             ValueError: shapes that do not belong together, or not one of `input_features` and `frame_queries`.
@@ -225,7 +230,8 @@ class AussModel(AussPreTrainedModel):
             )
         assert frame_queries is not None  # or `check_inputs` would have raised
         pixel_values = in_weights_dtype(pixel_values, self.image_embedding_extractor)
-        embeddings, mask_features = self.image_embedding_extractor(pixel_values.flatten(0, 1))
+        embeddings, maps = self.image_embedding_extractor(pixel_values.flatten(0, 1))
+        mask_features = MaskFeatures(maps, self.mask_size(pixel_values))
         return self.fuse(audio_queries, frame_queries, embeddings, mask_features, return_dict=True, **kwargs)
 
 
@@ -290,7 +296,7 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         inputs = (pixel_values, input_features, input_features_mask, frame_examples, frame_queries)
         outputs = self.auss(*inputs, return_dict=True, **kwargs)
         shape = outputs.last_hidden_state.shape[:2]
-        mask_features = outputs.mask_features.flatten(0, 1)
+        mask_features = MaskFeatures(outputs.mask_features.flatten(0, 1), self.auss.mask_size(pixel_values))
         class_logits, mask_embeddings = self.heads(outputs.last_hidden_state)
 
         loss = loss_dict = None
@@ -309,7 +315,7 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
             logits = semantic_scores(class_logits, mask_embeddings, mask_features)
         masks = None
         if output_masks_queries_logits:
-            masks = torch.einsum("bne,behw->bnhw", mask_embeddings, mask_features).unflatten(0, shape)
+            masks = mask_features.masks(mask_embeddings).unflatten(0, shape)
         return AussSegmentationOutput(
             loss=loss,
             loss_dict=loss_dict,

@@ -2,11 +2,12 @@
 
 import torch
 
+from .mask_features import MaskFeatures
 from .query_selection import confident_rows
 
 
 def semantic_scores(
-    class_logits: torch.Tensor, mask_embeddings: torch.Tensor, mask_features: torch.Tensor
+    class_logits: torch.Tensor, mask_embeddings: torch.Tensor, mask_features: MaskFeatures
 ) -> torch.Tensor:
     """
     For each label the best p_i(c_i) * m_i(x, y) of the queries whose class c_i it is, 0 where there is none.
@@ -16,7 +17,7 @@ def semantic_scores(
     Args:
         class_logits: (M, N, K + 1), "no object" last.
         mask_embeddings: g_3(A_L), (M, N, e).
-        mask_features: h(f_4), (M, e, h, w).
+        mask_features: h(f_4) of M frames.
 
     Returns:
         (M, K, h, w) in [0, 1]; its argmax over K is Eq. 20.
@@ -27,7 +28,7 @@ def semantic_scores(
     confidence, classes = probs[..., :num_labels].max(-1)  # Eq. 21, (M, N)
     embeddings, valid, chosen = confident_rows(mask_embeddings, takes_part)
     confidence, classes = confidence.gather(1, chosen).to(embeddings.dtype), classes.gather(1, chosen)  # (M, n)
-    scores = torch.einsum("bne,behw->bnhw", embeddings, mask_features).sigmoid()
+    scores = mask_features.masks(embeddings).sigmoid()
     scores = scores * (confidence * valid)[..., None, None]
     best = scores.new_zeros(scores.shape[0], num_labels, *scores.shape[2:])
     return best.scatter_reduce(1, classes[..., None, None].expand_as(scores), scores, reduce="amax")

@@ -14,7 +14,13 @@ from ..configuration.configuration_auss import AussConfig
 # Tables 3 and 4 leave the self-supervised losses out: their best row has the figures of Table 5's "A2U only".
 NO_QUERY_LOSSES = {"aqdl_weight": 0.0, "aqml_weight": 0.0}
 ENCODERS_OFF = {"num_audio_layers": 0}
-LEARNED_QUERIES = {"audio_input": False, "query_embedding": True, **ENCODERS_OFF, **NO_QUERY_LOSSES}
+LEARNED_QUERIES = {
+    "audio_input": False,
+    "frame_conditioned_queries": False,
+    "query_embedding": True,
+    **ENCODERS_OFF,
+    **NO_QUERY_LOSSES,
+}
 HEARD_QUERIES = {"query_embedding": False, **NO_QUERY_LOSSES}
 # The image backbone of the figures that the paper prints.
 PAPER_BACKBONES = {2: "ResNet-101", 3: "Swin-B", 4: "ResNet-101", 5: "ResNet-101", 6: "ResNet-101"}

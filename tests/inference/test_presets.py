@@ -38,13 +38,17 @@ def counted_flops(model, num_frames: int, size: int) -> int:
             module.register_forward_hook(attention)
     inputs = dict(pixel_values=torch.randn(1, num_frames, 3, size, size), input_features=torch.randn(1, 5, 96, 64))
     with torch.no_grad():
-        outputs = model(**inputs, output_masks_queries_logits=True)
-    # Eq. 1's product by W_1, the masks, and those that attention is masked with: at strides 8, 4, 8.
+        model(**inputs, output_masks_queries_logits=True)
+    # Eq. 1's product by W_1; the masks at stride 4, before they are enlarged, and those that attention is masked with,
+    # at strides 8, 4, 8; and their features' way to strides 8 and 4, along columns and along rows.
     config = model.config
     total += 2 * config.num_queries * 5 * config.hidden_size
-    masks = outputs.masks_queries_logits.shape[-2] * outputs.masks_queries_logits.shape[-1]
+    small = size // 4
     attended = sum((size // stride) ** 2 for stride in (8, 4, 8))
-    return total + 2 * num_frames * config.num_queries * config.hidden_size * (masks + attended)
+    total += 2 * num_frames * config.num_queries * config.hidden_size * (small**2 + attended)
+    for side in (size // 8, size // 4):
+        total += 2 * num_frames * config.hidden_size * (side * small * small + side * side * small)
+    return total
 
 
 @pytest.mark.parametrize("num_frames", [1, 3])

@@ -5,6 +5,7 @@ import torch
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerSinePositionEmbedding
 
 from auss.modeling_auss.fusion_decoder import FusionBlock, FusionDecoder, blocked_positions, sine_position_embedding
+from auss.modeling_auss.mask_features import MaskFeatures
 
 
 def make(module_class, make_config, implementation="eager", **overrides):
@@ -54,7 +55,7 @@ def test_blocked_positions_are_equation_13_with_empty_rows_open(threshold):
     torch.manual_seed(0)
     mask_logits = torch.randn(2, 4, 3, 5) * 2
     mask_logits[0, 1] = -9.0
-    blocked = blocked_positions(mask_logits, threshold)
+    blocked = blocked_positions(mask_logits.flatten(2), threshold)
     assert blocked.dtype == torch.bool and blocked.shape == (2, 4, 15)
     assert torch.equal(blocked, literal_mask(mask_logits.flatten(2), threshold) == -torch.inf)
     assert blocked.any() and not blocked[0, 1].any()
@@ -62,7 +63,7 @@ def test_blocked_positions_are_equation_13_with_empty_rows_open(threshold):
 
 
 def test_a_probability_equal_to_the_threshold_is_blocked():
-    assert blocked_positions(torch.tensor([[[[0.0, 1e-3]]]]), 0.5).tolist() == [[[True, False]]]
+    assert blocked_positions(torch.tensor([[[0.0, 1e-3]]]), 0.5).tolist() == [[[True, False]]]
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
@@ -74,20 +75,22 @@ def test_fusion_block_is_equations_8_to_10(make_config, implementation, position
     mask_logits = torch.randn(2, 8, 2, 5)
     mask_logits[0, 3] = -1.0  # an empty mask
     mask_logits[1, 2] = 1.0  # a full one
-    output = block(queries, keys, values, positions, blocked_positions(mask_logits, 0.5))
+    output = block(queries, keys, values, positions, blocked_positions(mask_logits.flatten(2), 0.5))
     expected = literal_block(
         block, queries, keys, values, positions if positioned else 0, literal_mask(mask_logits.flatten(2))
     )
     torch.testing.assert_close(output, expected, rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("small_size", [(12, 16), (6, 8), (5, 9)])
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
-def test_decoder_is_the_plain_route_in_round_robin(make_config, implementation):
+def test_decoder_is_the_plain_route_in_round_robin(make_config, implementation, small_size):
     """The plain route predicts masks at f_4's size and then resizes them, block after block."""
     decoder = make(FusionDecoder, make_config, implementation, num_fusion_layers=5)
-    queries, mask_features = torch.randn(2, 8, 16), torch.randn(2, 16, 12, 16)
+    queries, small = torch.randn(2, 8, 16), torch.randn(2, 16, *small_size)
     embeddings = [torch.randn(2, 16, 3, 4), torch.randn(2, 16, 6, 8)]
-    outputs = decoder(queries, embeddings, mask_features)
+    outputs = decoder(queries, embeddings, MaskFeatures(small, (12, 16)))
+    mask_features = torch.nn.functional.interpolate(small, size=(12, 16), mode="bilinear", align_corners=False)
     assert len(outputs) == 6 and torch.equal(outputs[0], queries)
 
     expected, margin = queries, 1.0
@@ -111,7 +114,7 @@ def test_more_levels_than_two_are_attended_in_order(make_config):
     for layer in decoder.layers:
         layer.masked_attention.register_forward_hook(lambda module, args, output: seen.append(args[1].shape[1]))
     embeddings = [torch.randn(1, 16, size, size) for size in (1, 2, 4)]
-    decoder(torch.randn(1, 8, 16), embeddings, torch.randn(1, 16, 8, 8))
+    decoder(torch.randn(1, 8, 16), embeddings, MaskFeatures(torch.randn(1, 16, 8, 8), (8, 8)))
     assert seen == [1, 4, 16, 1]
 
 
@@ -121,7 +124,7 @@ def test_queries_without_position_embedding(make_config):
     embeddings = [torch.randn(1, 16, 2, 2), torch.randn(1, 16, 4, 4)]
     # Without positions the queries are a set: permuting them permutes the result.
     queries, order = torch.randn(1, 8, 16), torch.randperm(8)
-    arguments = (embeddings, torch.randn(1, 16, 8, 8))
+    arguments = (embeddings, MaskFeatures(torch.randn(1, 16, 8, 8), (8, 8)))
     before, after = decoder(queries, *arguments)[-1], decoder(queries[:, order], *arguments)[-1]
     torch.testing.assert_close(before[:, order], after, rtol=0, atol=1e-4)
 
@@ -131,7 +134,7 @@ def test_attention_masks_pass_no_gradient_but_the_maps_do(make_config):
     queries = torch.randn(1, 8, 16, requires_grad=True)
     mask_features = torch.randn(1, 16, 8, 8, requires_grad=True)
     embeddings = [torch.randn(1, 16, 2, 2, requires_grad=True), torch.randn(1, 16, 4, 4, requires_grad=True)]
-    decoder(queries, embeddings, mask_features)[-1].square().sum().backward()
+    decoder(queries, embeddings, MaskFeatures(mask_features, (8, 8)))[-1].square().sum().backward()
     assert mask_features.grad is None
     assert all(tensor.grad.abs().sum() > 0 for tensor in (queries, *embeddings))
 

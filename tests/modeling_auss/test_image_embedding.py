@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import ResNetConfig, SwinConfig, TimmBackboneConfig
 
-from auss.modeling_auss.image_embedding import ImageEmbeddingExtractor, UpsamplingStep, resize
+from auss.modeling_auss.image_embedding import ImageEmbeddingExtractor, UpsamplingStep, map_size
+from auss.modeling_auss.mask_features import resize
 
 
 def resnet(*stages) -> ResNetConfig:
@@ -42,10 +43,12 @@ def make_extractor(make_config, **overrides) -> ImageEmbeddingExtractor:
 
 
 def assert_shapes(extractor, size, strides=(32, 16, 8), mask_stride=4, frames=2):
+    """With laterals, f_4 has a map of its own; without, it is an enlargement of f_3's."""
     embeddings, mask_features = extractor(torch.randn(frames, 3, *size))
     expected = [(frames, 16, math.ceil(size[0] / stride), math.ceil(size[1] / stride)) for stride in strides]
     assert [tuple(embedding.shape) for embedding in embeddings] == expected
-    assert mask_features.shape == (frames, 16, math.ceil(size[0] / mask_stride), math.ceil(size[1] / mask_stride))
+    stride = mask_stride if len(extractor.lateral_projections) else strides[-1]
+    assert mask_features.shape == (frames, 16, math.ceil(size[0] / stride), math.ceil(size[1] / stride))
     assert all(tensor.isfinite().all() for tensor in (*embeddings, mask_features))
 
 
@@ -101,23 +104,7 @@ def test_without_laterals_only_the_last_map_counts(make_config):
     assert extractor.top_projection[0].weight.shape[1] == 8  # stage 3's channels
 
 
-@pytest.mark.parametrize(("size", "target"), [((4, 6), (9, 11)), ((9, 11), (4, 6)), ((2, 2), (1, 1))])
-def test_resize_commutes_with_projection_and_with_the_product_by_a_query(size, target):
-    torch.manual_seed(0)
-    maps, weight, query = torch.randn(2, 8, *size), torch.randn(5, 8), torch.randn(5)
-    projected = torch.einsum("oc,bchw->bohw", weight, resize(maps, target))
-    torch.testing.assert_close(projected, resize(torch.einsum("oc,bchw->bohw", weight, maps), target))
-    product = torch.einsum("o,bohw->bhw", query, projected)
-    after = resize(torch.einsum("o,oc,bchw->bhw", query, weight, maps).unsqueeze(1), target).squeeze(1)
-    torch.testing.assert_close(product, after, rtol=1e-4, atol=1e-4)
-
-
-def test_resize_to_the_same_size_is_the_identity():
-    maps = torch.randn(1, 2, 3, 4)
-    assert resize(maps, (3, 4)) is maps
-
-
-def test_upsampling_step_written_out():
+def test_upsampling_step_with_a_lateral_map_written_out():
     torch.manual_seed(0)
     step = UpsamplingStep(8)
     maps, lateral = torch.randn(2, 8, 3, 4), torch.randn(2, 8, 6, 8)
@@ -132,6 +119,35 @@ def test_upsampling_step_written_out():
     )
     expected = summed + torch.nn.functional.gelu(step.norm(refined))
     torch.testing.assert_close(step(maps, (6, 8), lateral), expected, rtol=0, atol=1e-5)
+
+
+def test_upsampling_step_without_a_lateral_map_refines_before_it_enlarges():
+    torch.manual_seed(0)
+    step, maps = UpsamplingStep(8), torch.randn(2, 8, 3, 4)
+    expected = resize(maps + torch.nn.functional.gelu(step.norm(step.refine(maps))), (6, 8))
+    torch.testing.assert_close(step(maps, (6, 8), None), expected)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 97)])
+def test_mask_features_of_the_paper_are_enlarged_last(make_config, size):
+    """h(f_4) by its definition, with f_4 at full size, is what the extractor returns, enlarged."""
+    overrides = dict(backbone_config=resnet(3), feature_strides=(8, 4, 2), mask_stride=1)
+    extractor = make_extractor(make_config, **overrides)
+    embeddings, mask_features = extractor(torch.randn(2, 3, *size))
+    f_4 = extractor.upsampling_steps[-1](embeddings[-1], map_size(size, 1), None)
+    assert f_4.shape[-2:] == size
+    torch.testing.assert_close(resize(mask_features, size), extractor.mask_projection(f_4), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("laterals", [False, True])
+def test_maps_have_a_pixels_channels_side_by_side(make_config, laterals):
+    """As attention reads them: no transposed copy of the largest maps is made."""
+    stages, strides = ((1, 2, 3, 4), (32, 16, 8)) if laterals else ((3,), (8, 4, 2))
+    overrides = dict(feature_strides=strides, mask_stride=4 if laterals else 1, lateral_connections=laterals)
+    extractor = make_extractor(make_config, backbone_config=resnet(*stages), **overrides)
+    embeddings, mask_features = extractor(torch.randn(2, 3, 64, 64))
+    for maps in (*embeddings, mask_features):
+        assert maps.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("make_backbone", [resnet, swin])

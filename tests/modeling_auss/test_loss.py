@@ -7,10 +7,20 @@ import pytest
 import torch
 from torchvision.ops import sigmoid_focal_loss
 
-from auss.modeling_auss.loss import AussLoss, class_focal_loss, dice_loss
+from auss.modeling_auss import loss as loss_module
+from auss.modeling_auss.loss import class_focal_loss, dice_loss
+from auss.modeling_auss.mask_features import MaskFeatures, resize
 from auss.modeling_auss.query_losses import audio_query_distance_loss, audio_query_mask_loss
 
 E, N = 8, 5
+
+
+class AussLoss(loss_module.AussLoss):
+    """Takes mask features that have the masks' own size as a tensor."""
+
+    def forward(self, layers, queries, mask_features, labels, threshold):
+        features = MaskFeatures(mask_features, tuple(mask_features.shape[-2:]))
+        return super().forward(layers, queries, features, labels, threshold)
 
 
 def make_case(num_labels=2, frames=3, layers=3, scale=2, seed=0, mask_size=(4, 5)):
@@ -160,6 +170,20 @@ def test_masks_of_the_labels_size_and_smaller_labels(make_config):
     case = make_case()
     case["labels"] = case["labels"][:, :3, :2]  # fewer pixels than the masks have, and no divisor of theirs
     assert loss(**case, threshold=0.5)[0].isfinite()
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_features_before_their_enlargement_give_the_losses_of_enlarged_ones(make_config, scale):
+    loss = loss_module.AussLoss(make_config(mask_cross_entropy_weight=1.0))
+    # The matcher's costs are those of the masks before the enlargement.
+    loss.matcher.forward = lambda *args: torch.tensor(3 * [[2, 4]])
+    case = make_case(scale=scale, mask_size=(8, 12))
+    small = torch.randn(3, E, 4, 6)
+    _, before = loss(**case | {"mask_features": MaskFeatures(small, (8, 12))}, threshold=0.1)
+    _, after = loss(**case | {"mask_features": MaskFeatures(resize(small, (8, 12)), (8, 12))}, threshold=0.1)
+    assert before["aqml"] > 0
+    for name in before:
+        torch.testing.assert_close(before[name], after[name], rtol=0, atol=1e-5)
 
 
 def test_pixels_that_are_not_annotated_change_nothing(make_config):

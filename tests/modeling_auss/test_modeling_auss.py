@@ -8,6 +8,7 @@ from transformers import SwinConfig, Trainer, TrainingArguments
 
 from auss.modeling_auss.frame_targets import frame_targets
 from auss.modeling_auss.loss import AussLoss
+from auss.modeling_auss.mask_features import MaskFeatures
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
 
 from .conftest import make_labels, make_model, randomise_heads
@@ -46,7 +47,9 @@ def test_class_logits_and_masks_are_equations_11_and_12(tiny_model, make_inputs)
     normed = torch.nn.functional.layer_norm(base.last_hidden_state, (16,), *tiny_model.class_norm.parameters())
     torch.testing.assert_close(outputs.class_queries_logits, normed @ head.weight.T + head.bias)
     embeddings = tiny_model.auss.fusion_decoder.mask_head(base.last_hidden_state)
-    expected = torch.einsum("bfne,bfehw->bfnhw", embeddings, base.mask_features)
+    size = outputs.masks_queries_logits.shape[-2:]
+    features = torch.nn.functional.interpolate(base.mask_features.flatten(0, 1), size=size, mode="bilinear")
+    expected = torch.einsum("bfne,bfehw->bfnhw", embeddings, features.unflatten(0, embeddings.shape[:2]))
     torch.testing.assert_close(outputs.masks_queries_logits, expected)
 
 
@@ -150,8 +153,8 @@ def test_deep_supervision_is_the_sum_over_all_layers(make_config, make_inputs):
     base = model.auss(**inputs)
     assert len(base.layer_queries) == 4  # A_0 and three blocks
     loss = AussLoss(model.config)
-    features = base.mask_features.flatten(0, 1)
-    targets = frame_targets(labels.flatten(0, 1), features.shape[-2:], 2)
+    features = MaskFeatures(base.mask_features.flatten(0, 1), model.auss.mask_size(inputs["pixel_values"]))
+    targets = frame_targets(labels.flatten(0, 1), features.maps.shape[-2:], 2)
     expected = 0.0
     for queries in base.layer_queries:
         terms = loss.supervised_losses(*model.heads(queries), features, targets)

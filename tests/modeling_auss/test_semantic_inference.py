@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from auss.modeling_auss.semantic_inference import semantic_scores
+from auss.modeling_auss import semantic_inference
+from auss.modeling_auss.mask_features import MaskFeatures, resize
+
+
+def semantic_scores(class_logits, mask_embeddings, mask_features):
+    """Of mask features that have the masks' own size."""
+    features = MaskFeatures(mask_features, tuple(mask_features.shape[-2:]))
+    return semantic_inference.semantic_scores(class_logits, mask_embeddings, features)
 
 
 def make_case(num_labels=2, seed=0, num_queries=6):
@@ -47,6 +54,14 @@ def test_equals_the_triple_loop(num_labels, seed):
     torch.testing.assert_close(scores, expected, rtol=0, atol=1e-6)
     assert torch.equal(scores.argmax(1), segmentation)
     assert (scores >= 0).all() and (scores <= 1).all()
+
+
+def test_features_before_their_enlargement_give_the_scores_of_enlarged_ones():
+    case = make_case()
+    small = case["mask_features"]
+    before = semantic_inference.semantic_scores(**case | {"mask_features": MaskFeatures(small, (9, 11))})
+    after, _ = literal_scores(**case | {"mask_features": resize(small, (9, 11))})
+    torch.testing.assert_close(before, after, rtol=0, atol=1e-6)
 
 
 def test_no_object_queries_never_win():

@@ -36,6 +36,14 @@ def test_rows_of_shipped_presets_are_valid(preset_name):
             assert isinstance(row_config(preset_name, row), AussConfig)
 
 
+def test_rows_of_frame_conditioned_queries_are_valid_with_and_without_sound(make_config, tmp_path):
+    path = tmp_path / "frames.json"
+    make_config(frame_conditioned_queries=True).to_json_file(path, use_diff=False)
+    for row in (row for rows in TABLES.values() for row in rows):
+        config = row_config(str(path), row)
+        assert config.frame_conditioned_queries == config.audio_input
+
+
 def test_our_row_is_the_preset_itself(preset):
     assert row_config(preset, TABLES[5][-1]).to_dict() == AussConfig.from_preset(preset).to_dict()
 
