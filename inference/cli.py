@@ -14,6 +14,7 @@ from .. import __version__
 # Name -> (module with `add_arguments` and `run`, what it does). Modules are imported when their command is called.
 COMMANDS = {
     "segment": ("inference.segment", "mark what sounds in a video"),
+    "segment-folder": ("inference.segment_folder", "mark what sounds in every video of a folder"),
     "compose": ("train.composer", "make a data set of cut-outs and sounds"),
     "train": ("train.train", "train a model"),
     "evaluate": ("train.evaluate", "score a model by the AVSBench protocol"),

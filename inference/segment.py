@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -160,6 +161,48 @@ def draw_masks(
         yield frame.time, held.draw(frame.picture) if held is not None else frame.picture
 
 
+def write_marked(
+    reader: VideoReader,
+    masks: Iterator[FrameMask],
+    num_labels: int,
+    output: Path,
+    mask_folder: Path | None = None,
+    overwrite: bool = False,
+    show_progress: bool = True,
+) -> int:
+    """Writes a video with its masks drawn in it, and the masks themselves if there is a folder for them.
+
+    Args:
+        reader: of the video.
+        masks: what `reader_masks` gives of it.
+        num_labels: more than 2 have colours of their own.
+        output, overwrite: as `VideoWriter` takes them.
+        mask_folder: is there already.
+        show_progress: whether a bar is shown.
+
+    Returns:
+        The number of frames.
+    """
+    count = 0
+    # A second reader decodes the pictures to draw on, so that none needs to be kept until its masks are known.
+    frames = VideoReader(reader.info.path).frames()
+    with (
+        VideoWriter(output, reader.info, overwrite) as writer,
+        tqdm(
+            total=round(reader.length, 1),
+            desc=Path(reader.info.path).name,
+            bar_format=BAR_FORMAT,
+            disable=not show_progress,
+        ) as bar,
+    ):
+        for time, picture in draw_masks(frames, masks, num_labels, mask_folder):
+            writer.write(time, picture)
+            count += 1
+            bar.update(max(0.0, min(time, bar.total) - bar.n))
+        bar.update(max(0.0, bar.total - bar.n))
+    return count
+
+
 def prepare_mask_folder(folder: Path, overwrite: bool) -> None:
     """Makes the folder for masks. One with something in it is refused, or emptied of earlier masks with `overwrite`,
     since masks of two runs side by side would be taken for those of one."""
@@ -183,27 +226,8 @@ def masks_per_second(text: str) -> float | None:
     return value
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss segment`."""
-    parser.add_argument(
-        "video", metavar="VIDEO", help="an mp4, webm or mkv file with sound, of any length, or the http(s) URL of one"
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=Path,
-        metavar="OUT",
-        help="the video to write, with what sounds marked in it and the sound kept: .mp4, .mkv or .webm",
-    )
-    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a trained model's folder")
-    parser.add_argument(
-        "--masks",
-        type=Path,
-        metavar="DIR",
-        help="also save the masks here, as mask_FRAME_SECONDSs.png: 255 where something sounds (with more than two "
-        "labels: their ids), in the picture's own size",
-    )
+def add_mask_options(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options that say how masks are made; `mask_options` reads them."""
     parser.add_argument(
         "--fps",
         type=masks_per_second,
@@ -235,6 +259,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SCORE",
         help=f"the score, 0 to 1, over which a pixel sounds ({DEFAULT_THRESHOLD:g})",
     )
+
+
+def mask_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `add_mask_options` read, as arguments of `reader_masks`."""
+    return {name: getattr(arguments, name) for name in ("fps", "batch_size", "window", "stride", "threshold")}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options of `auss segment`."""
+    parser.add_argument(
+        "video", metavar="VIDEO", help="an mp4, webm or mkv file with sound, of any length, or the http(s) URL of one"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        type=Path,
+        metavar="OUT",
+        help="the video to write, with what sounds marked in it and the sound kept: .mp4, .mkv or .webm",
+    )
+    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a trained model's folder")
+    parser.add_argument(
+        "--masks",
+        type=Path,
+        metavar="DIR",
+        help="also save the masks here, as mask_FRAME_SECONDSs.png: 255 where something sounds (with more than two "
+        "labels: their ids), in the picture's own size",
+    )
+    add_mask_options(parser)
     parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto takes a GPU if there is one (auto)")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT, and earlier masks in the masks' folder")
 
@@ -246,32 +299,14 @@ def run(arguments: argparse.Namespace) -> int:
     reader = VideoReader(arguments.video)
     check_output(arguments.output, reader.info.path, arguments.overwrite)
     model, processor = load_model(arguments.model, arguments.device)
-    masks = reader_masks(
-        reader,
-        model,
-        processor,
-        arguments.fps,
-        arguments.batch_size,
-        arguments.window,
-        arguments.stride,
-        arguments.threshold,
-    )
+    masks = reader_masks(reader, model, processor, **mask_options(arguments))
     if arguments.masks is not None:
         prepare_mask_folder(arguments.masks, arguments.overwrite)
     if not reader.info.has_audio:
         logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", arguments.video)
-    count, num_labels = 0, model.config.num_labels
-    # A second reader decodes the pictures to draw on, so that none needs to be kept until its masks are known.
-    frames = VideoReader(arguments.video).frames()
-    with (
-        VideoWriter(arguments.output, reader.info, arguments.overwrite) as writer,
-        tqdm(total=round(reader.length, 1), desc=Path(arguments.video).name, bar_format=BAR_FORMAT) as bar,
-    ):
-        for time, picture in draw_masks(frames, masks, num_labels, arguments.masks):
-            writer.write(time, picture)
-            count += 1
-            bar.update(max(0.0, min(time, bar.total) - bar.n))
-        bar.update(max(0.0, bar.total - bar.n))
+    count = write_marked(
+        reader, masks, model.config.num_labels, arguments.output, arguments.masks, arguments.overwrite
+    )
     print(f"{arguments.output}: {count} frames, {reader.length:.1f} s")
     if arguments.masks is not None:
         print(f"{arguments.masks}: {len(list(arguments.masks.glob(MASK_PATTERN)))} masks")
@@ -283,4 +318,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-__all__ = ["add_arguments", "load_model", "reader_masks", "run", "segment_video"]
+__all__ = [
+    "MASK_PATTERN",
+    "add_arguments",
+    "add_mask_options",
+    "load_model",
+    "mask_options",
+    "reader_masks",
+    "run",
+    "segment_video",
+    "write_marked",
+    "write_mask",
+]

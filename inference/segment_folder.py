@@ -1,0 +1,254 @@
+"""`auss segment-folder`, also `accelerate launch -m auss.inference`: a folder of videos, shared among processes.
+
+A video's results appear whole or not at all, so that a run can be stopped at any moment and begun again.
+"""
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import traceback
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
+from tqdm import tqdm
+
+from ..hub.model_card import weights_digest
+from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ..processing.processing_auss import AussProcessor
+from .parameters import check_batch_size, check_threshold, window_and_stride
+from .segment import add_mask_options, load_model, mask_options, reader_masks, write_marked, write_mask
+from .sound_windows import window_seconds
+from .video_reader import VideoReader
+
+logger = logging.getLogger(__name__)
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
+)
+MARKED_FILE, MASKS_FOLDER, RECORD_FILE = "marked.mp4", "masks", "record.json"
+ERROR_SUFFIX = ".error.txt"
+# A process that has finished its share waits for the others, which may have hours to go.
+LONGEST_WAIT = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class FolderJob:
+    """What is done with each video of `source`: its results get a folder of the same relative name in `output`."""
+
+    source: Path
+    output: Path
+    write: frozenset[str]  # "video", "masks" or both
+    overwrite: bool
+    options: dict[str, Any]  # as `reader_masks` takes them
+    weights: str  # the digest of the model's
+
+    def folder(self, name: str) -> Path:
+        """The folder of a video's results. The name keeps its ending, so that a.mov and a.mp4 have each their own."""
+        return self.output / name
+
+    def error_file(self, name: str) -> Path:
+        return self.output / (name + ERROR_SUFFIX)
+
+    def record(self, name: str) -> dict[str, Any]:
+        """What a video's results depend on; the batch size is none of it."""
+        options = {key: value for key, value in self.options.items() if key != "batch_size"}
+        size = (self.source / name).stat().st_size
+        return {"video": name, "bytes": size, "weights": self.weights, "write": sorted(self.write), **options}
+
+
+def list_videos(source: Path, output: Path) -> list[str]:
+    """The names of the videos in a folder and the folders in it, relative to it, the largest file first, so that the
+    shares of the processes come out even. Hidden files, and what lies in `output`, are no part of it.
+
+    Raises:
+        NotADirectoryError: there is no such folder.
+        ValueError: there is no video in it, or it lies in `output`.
+    """
+    if not source.is_dir():
+        raise NotADirectoryError(f"folder must be a folder of videos, got {source}")
+    inside = output.resolve()
+    if source.resolve().is_relative_to(inside):
+        raise ValueError(f"output must be another folder than the videos' and not hold it, got {output} for {source}")
+    found = [
+        path
+        for path in source.rglob("*")
+        if path.suffix.lower() in VIDEO_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(source).parts)
+        and not path.resolve().is_relative_to(inside)
+    ]
+    if not found:
+        endings = ", ".join(sorted(VIDEO_SUFFIXES))
+        raise ValueError(f"folder {source} has no video: no file in it ends in {endings}")
+    found.sort(key=lambda path: (-path.stat().st_size, path))
+    return [path.relative_to(source).as_posix() for path in found]
+
+
+def is_done(job: FolderJob, name: str) -> bool:
+    """
+    Whether a video's results are there, made from the same file by the same weights with the same options.
+
+    Raises:
+        FileExistsError: others are there; those that `segment-folder` made may be overwritten if the job says so.
+    """
+    folder = job.folder(name)
+    if not folder.exists():
+        return False
+    try:
+        record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise FileExistsError(f"{folder} exists and holds no results of this command: choose another folder") from None
+    expected = job.record(name)
+    if record == expected:
+        return True
+    if not job.overwrite:
+        other = sorted(key for key in {*record, *expected} if record.get(key) != expected.get(key))
+        raise FileExistsError(
+            f"{folder} was made with other {', '.join(other)}: choose another folder, or allow it with --overwrite"
+        )
+    return False
+
+
+def plan(job: FolderJob) -> tuple[list[str], int]:
+    """The videos to do, and the number of those that are done."""
+    videos = list_videos(job.source, job.output)
+    to_do = [name for name in videos if not is_done(job, name)]
+    return to_do, len(videos) - len(to_do)
+
+
+def agreed_plan(job: FolderJob, accelerator: Accelerator) -> tuple[list[str], int]:
+    """`plan` as the main process finds it, for all, since the others might already see the first one's results."""
+    outcome: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            outcome = [plan(job)]
+        except (OSError, ValueError) as error:
+            outcome = [error]  # for all: the others would wait for ever
+    broadcast_object_list(outcome)
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0]
+
+
+def segment_one(job: FolderJob, name: str, model: AussForAudioVisualSegmentation, processor: AussProcessor) -> None:
+    """Segments one video. Its folder appears when everything is in it; after an error there is none.
+
+    Raises:
+        FileNotFoundError, ValueError: as `segment_video`; DamagedVideoError also where some of it could be read.
+    """
+    folder = job.folder(name)
+    partial = folder.with_name(f".{folder.name}.partial")
+    if partial.exists():  # of a process that was killed
+        shutil.rmtree(partial)
+    record, num_labels = job.record(name), model.config.num_labels
+    try:
+        partial.mkdir(parents=True)
+        masks_folder = partial / MASKS_FOLDER if "masks" in job.write else None
+        if masks_folder is not None:
+            masks_folder.mkdir()
+        reader = VideoReader(job.source / name)
+        if not reader.info.has_audio:
+            logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", name)
+        masks = reader_masks(reader, model, processor, **job.options)
+        if "video" in job.write:
+            write_marked(reader, masks, num_labels, partial / MARKED_FILE, masks_folder, show_progress=False)
+        else:
+            assert masks_folder is not None  # since one of the two is written
+            for mask in masks:
+                write_mask(mask, masks_folder, num_labels)
+        reader.check()
+        (partial / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        if folder.exists():  # results made with other options, which may be overwritten
+            shutil.rmtree(folder)
+        os.replace(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    job.error_file(name).unlink(missing_ok=True)
+
+
+def segment_share(
+    job: FolderJob, names: list[str], model: AussForAudioVisualSegmentation, processor: AussProcessor, show: bool
+) -> list[tuple[str, str]]:
+    """Segments videos one after the other. What goes wrong with one is logged and written to its error file.
+
+    Returns:
+        (name, message) of each that failed.
+    """
+    failures = []
+    for name in tqdm(names, desc="segmenting", unit="video", disable=not show):
+        try:
+            segment_one(job, name, model, processor)
+        except Exception as error:  # whatever is wrong with one video, a night's work on the others is to go on
+            message = " ".join(str(error).split()) or type(error).__name__
+            logger.warning("%s failed: %s", name, message)
+            failures.append((name, message))
+            path = job.error_file(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return failures
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options of `auss segment-folder`."""
+    parser.add_argument(
+        "folder", metavar="FOLDER", type=Path, help="videos, also in folders in it, known by their endings"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        type=Path,
+        metavar="OUT",
+        help=f"folder for the results: OUT/NAME/{MARKED_FILE} for the video FOLDER/NAME. Videos that are done are "
+        f"passed over; for one that fails OUT/NAME{ERROR_SUFFIX} says why, and it is tried again the next time",
+    )
+    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a trained model's folder")
+    parser.add_argument(
+        "--write",
+        nargs="+",
+        choices=("video", "masks"),
+        default=["video"],
+        help=f"the video with what sounds marked in it, the masks as OUT/NAME/{MASKS_FOLDER}/mask_FRAME_SECONDSs.png, "
+        "or both (video)",
+    )
+    add_mask_options(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace results that were made with other options")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command. Every process returns 1 where any video failed."""
+    check_batch_size(arguments.batch_size)
+    check_threshold(arguments.threshold)
+    # On a machine without accelerators it would overlook that torchrun has started several processes.
+    on_cpu = not torch.accelerator.is_available()
+    accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)])
+    model, processor = load_model(arguments.model, str(accelerator.device))
+    options = mask_options(arguments)
+    # Also what depends on the model is refused once, not for every video.
+    options["window"], options["stride"] = window_and_stride(window_seconds(model), arguments.window, arguments.stride)
+    write = frozenset(arguments.write)
+    job = FolderJob(
+        arguments.folder, arguments.output, write, arguments.overwrite, options, weights_digest(arguments.model)
+    )
+    to_do, skipped = agreed_plan(job, accelerator)
+    share = to_do[accelerator.process_index :: accelerator.num_processes]
+    failures = gather_object(segment_share(job, share, model, processor, accelerator.is_main_process))
+    if accelerator.is_main_process:
+        done = len(to_do) - len(failures)
+        print(f"{job.output}: {done} made, {skipped} there already, {len(failures)} failed")
+        for name, message in sorted(failures):
+            print(f"failed  {name}: {message}")
+    # A launcher ends the other processes as soon as one of them has failed: not before the summary is out.
+    accelerator.wait_for_everyone()
+    return 1 if failures else 0
+
+
+__all__ = ["FolderJob", "add_arguments", "list_videos", "run", "segment_one"]
