@@ -50,7 +50,7 @@ def attention_masks_plain(case, size):
 def attention_masks_shortcut(case, size):
     """The mask features resized, then the masks."""
     from auss.modeling_auss.fusion_decoder import blocked_positions
-    from auss.modeling_auss.image_embedding import resize
+    from auss.modeling_auss.mask_features import resize
 
     blocked = []
     for stride in (8, 4, 2):
