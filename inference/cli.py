@@ -16,6 +16,7 @@ COMMANDS = {
     "segment": ("inference.segment", "mark what sounds in a video"),
     "segment-folder": ("inference.segment_folder", "mark what sounds in every video of a folder"),
     "compose": ("train.composer", "make a data set of cut-outs and sounds"),
+    "prepare": ("train.parquet_writer", "write a data set as Parquet shards, to load, stream or push"),
     "train": ("train.train", "train a model"),
     "evaluate": ("train.evaluate", "score a model by the AVSBench protocol"),
     "reproduce": ("train.reproduce", "train and test the rows of a table of the paper"),

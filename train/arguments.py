@@ -36,12 +36,17 @@ class DataArguments:
     )
     augment: bool = option(True, "flip, crop, colour and scale jitter 0.5-2, the same for all frames of a clip")
     cache_sounds: bool = option(True, "transform each sound once, before training; 0.12 MB of memory for 5 seconds")
+    streaming: bool = option(
+        False, "read the training clips as a stream of Parquet shards, made by auss prepare; sounds are not cached"
+    )
+    shuffle_buffer: int = option(128, "clips among which each worker draws the next one of a stream")
     workers: int | None = option(
         None, "processes that decode clips beside each training process; default 4, or 0 where there is no accelerator"
     )
 
     def __post_init__(self):
         check_at_least("batch_size", self.batch_size, 1)
+        check_at_least("shuffle_buffer", self.shuffle_buffer, 1)
         if self.workers is not None:
             check_at_least("workers", self.workers, 0)
         if self.image_size is not None:
@@ -183,10 +188,12 @@ def differences(groups: tuple[DataArguments, OptimArguments, RunArguments], path
     """The fields that bear on the result and differ from those saved at `path`: name -> (saved, given)."""
     saved = json.loads(path.read_text(encoding="utf-8"))
     given = as_dict(groups)
+    # The order of a stream follows from them.
+    incidental = INCIDENTAL - {"workers"} if given["streaming"] else INCIDENTAL
     return {
         name: (saved.get(name), value)
         for name, value in given.items()
-        if name not in INCIDENTAL and saved.get(name) != value
+        if name not in incidental and saved.get(name) != value
     }
 
 

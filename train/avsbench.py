@@ -18,6 +18,7 @@ from datasets import Audio, Dataset, Features, Image, List, Value
 from tqdm import tqdm
 
 from .avss_palette import LABEL_FILE, read_class_names
+from .parquet_shards import is_sharded, load_shards
 
 SPLITS = ("train", "val", "test")
 FRAMES_PER_CLIP = 5
@@ -168,6 +169,24 @@ def _make_rows(root: Path, split: str, layout: Layout, content: bytes) -> list[d
     return rows
 
 
+def subsets_of(root: str | os.PathLike) -> dict[str, list[str]]:
+    """The subsets whose table lies under `root`, by name, and their splits that have a video.
+
+    Raises:
+        ValueError: a table is malformed, or there is none.
+    """
+    found = {}
+    for name, layout in LAYOUTS.items():
+        path = Path(root).expanduser() / layout.meta_file
+        if path.is_file():
+            used = {meta.named["split"] for meta in _read_meta(path, path.read_bytes(), layout)}
+            found[name] = [split for split in SPLITS if split in used]
+    if not found:
+        tables = ", ".join(layout.meta_file for layout in LAYOUTS.values())
+        raise ValueError(f"root must hold AVSBench, so one of {tables}; got {str(root)!r}")
+    return found
+
+
 def _write_table(rows: list[dict], path: Path) -> None:
     """Writes the rows as an Arrow stream, whole or not at all.
 
@@ -207,17 +226,18 @@ def load_avsbench(
     cache_dir: str | os.PathLike | None = None,
     check_files: bool = True,
 ) -> Dataset:
-    """One split of AVSBench, or of a data set in its layout such as the composer's.
+    """One split of AVSBench, or of a data set in its layout such as the composer's, or of `auss prepare`'s shards.
 
     Nothing is decoded here: a row's pictures are opened when the row is read, its sound by `decode_clip`. The table
     of paths is cached as an Arrow file under the hash of root, name, split and the meta file's content. The `.pkl`
     files that the authors also ship are never opened.
 
     Args:
-        root: the folder that holds `Single-source`, `Multi-sources` or, for avss, `metadata.csv`.
+        root: the folder that holds `Single-source`, `Multi-sources` or, for avss, `metadata.csv`; or one that
+            `auss prepare` made, or its copy on the Hub, `hf://datasets/OWNER/NAME`.
         name: "s4" (one sounding object, of a named category), "ms3" (several) or "avss" (71 classes).
         split: "train", "val" or "test".
-        cache_dir: where the table is kept; `datasets`' own cache folder unless told.
+        cache_dir: where the table, or the shards' Arrow copy, is kept; `datasets`' own cache folder unless told.
         check_files: look for every file of every clip. False saves the time on a slow network disk.
 
     Returns:
@@ -234,6 +254,8 @@ def load_avsbench(
         raise ValueError(f"name must be one of {', '.join(LAYOUTS)}, got {name!r}")
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if is_sharded(root, name):
+        return load_shards(root, name, split, cache_dir)
     layout = LAYOUTS[name]
     root = Path(os.path.abspath(Path(root).expanduser()))
     meta_file = root / layout.meta_file
@@ -254,4 +276,4 @@ def load_avsbench(
     return dataset
 
 
-__all__ = ["FEATURES", "LABEL_FILE", "LAYOUTS", "SPLITS", "load_avsbench"]
+__all__ = ["FEATURES", "LABEL_FILE", "LAYOUTS", "SPLITS", "load_avsbench", "subsets_of"]

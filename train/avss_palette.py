@@ -6,6 +6,7 @@ import json
 from functools import cache
 from pathlib import Path
 
+import fsspec
 import numpy as np
 
 AVSS_NUM_LABELS = 71
@@ -72,18 +73,21 @@ def label_picture_to_ids(picture, num_labels: int, name: str) -> np.ndarray:
 
 
 def read_class_names(root: str | Path) -> list[str]:
-    """The AVSS class names in the order of their ids, from label2idx.json in the data set's folder.
+    """The AVSS class names in the order of their ids, from label2idx.json in the data set's folder, or on the Hub.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no JSON object of names with the ids 0, 1, 2, ... once each.
     """
-    path = Path(root) / LABEL_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"AVSBench avss is missing {path}")
+    path = f"{root}/{LABEL_FILE}"
+    try:
+        with fsspec.open(path, "rb") as file:  # hf://datasets/... too
+            content = file.read()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"AVSBench avss is missing {path}") from error
     expected = f"{path} must map each class name to its id, 0 to n - 1, once each"
     try:
-        ids = json.loads(path.read_text(encoding="utf-8"))
+        ids = json.loads(content)
     except ValueError as error:
         raise ValueError(f"{expected}; it is not JSON: {error}") from error
     if not isinstance(ids, dict) or sorted(map(str, ids.values())) != sorted(map(str, range(len(ids)))):

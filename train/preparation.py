@@ -1,7 +1,10 @@
 """What a run starts from: the model, its processor, and the loaders of clips."""
 
 import torch
+from accelerate import PartialState
+from accelerate.data_loader import DataLoaderShard, prepare_data_loader
 from torch.utils.data import DataLoader, Dataset
+from transformers.utils import logging
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..configuration.configuration_auss import AussConfig
@@ -16,8 +19,12 @@ from .arguments import DataArguments, RunArguments
 from .augmentation import ClipAugmentation
 from .avss_palette import read_class_names
 from .collator import AussDataCollator
+from .parquet_shards import stream_shards
 from .schedule import BACKBONE_INFIX
 from .seeded_rows import SeededRows
+from .streamed_rows import SkippingCollator, StreamedRows
+
+logger = logging.get_logger(__name__)
 
 DEFAULT_PRESET = "auss-resnet101"
 DEFAULT_IMAGE_SIZE = 224
@@ -122,10 +129,8 @@ def worker_count(workers: int | None) -> int:
     return 4 if torch.accelerator.is_available() else 0
 
 
-def create_train_loader(
-    rows: SeededRows, processor: AussProcessor, data: DataArguments, num_labels: int, seed: int
-) -> DataLoader:
-    """Shuffled batches with augmentation. A last batch that is not full is left out, unless it is the only one."""
+def create_train_collator(processor: AussProcessor, data: DataArguments, num_labels: int) -> AussDataCollator:
+    """Makes batches for training, with augmentation if `data` says so."""
     video_processor = processor.video_processor
     augmentation = None
     if data.augment:
@@ -133,7 +138,7 @@ def create_train_loader(
             (video_processor.size["height"], video_processor.size["width"]),
             fill=tuple(round(255 * value) for value in video_processor.image_mean),
         )
-    collator = AussDataCollator(
+    return AussDataCollator(
         processor,
         augmentation=augmentation,
         frames_per_clip=data.frames_per_clip,
@@ -142,16 +147,62 @@ def create_train_loader(
         keep_ids=True,
         num_labels=num_labels,
     )
+
+
+def create_train_loader(
+    rows: SeededRows, processor: AussProcessor, data: DataArguments, num_labels: int, seed: int
+) -> DataLoader:
+    """Shuffled batches with augmentation. A last batch that is not full is left out, unless it is the only one."""
     return DataLoader(
         rows,
         batch_size=data.batch_size,
         shuffle=True,
-        collate_fn=collator,
+        collate_fn=create_train_collator(processor, data, num_labels),
         num_workers=worker_count(data.workers),
         drop_last=len(rows) >= data.batch_size,
         # A generator of its own: making an iterator draws a number, which must not come from the global one.
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def open_stream(data: DataArguments, seed: int) -> StreamedRows:
+    """This process's share of the training clips, streamed from Parquet shards."""
+    state = PartialState()
+    stream, num_clips = stream_shards(data.data, data.name, "train")
+    return StreamedRows(
+        stream, num_clips, data.batch_size, seed, data.shuffle_buffer, state.process_index, state.num_processes
+    )
+
+
+def create_stream_loader(
+    rows: StreamedRows,
+    processor: AussProcessor,
+    data: DataArguments,
+    num_labels: int,
+    seed: int,
+    device: torch.device | None = None,
+) -> DataLoaderShard:
+    """This process's batches of a stream, with augmentation, on `device`. The accelerator takes it as prepared, for
+    the rows are this process's already."""
+    workers = min(worker_count(data.workers), rows.num_shards)
+    if workers < worker_count(data.workers):
+        logger.warning(f"{workers} workers, since there are no more shards for a process: `auss prepare --shards`")
+    elif not rows.shares_evenly(workers):
+        logger.warning(
+            f"{rows.all_shards} shards do not divide by {rows.world_size} processes of {max(1, workers)} workers: in "
+            "an epoch some clips come twice and some not at all"
+        )
+    loader = DataLoader(
+        rows,
+        batch_size=rows.batch_size,
+        collate_fn=SkippingCollator(create_train_collator(processor, data, num_labels)),
+        num_workers=workers,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    prepared = prepare_data_loader(loader, device, num_processes=1, process_index=0, put_on_device=device is not None,
+                                   dispatch_batches=False)  # fmt: skip
+    prepared._is_accelerate_prepared = True
+    return prepared
 
 
 def create_eval_loader(
@@ -173,8 +224,11 @@ __all__ = [
     "create_eval_loader",
     "create_model",
     "create_processor",
+    "create_stream_loader",
+    "create_train_collator",
     "create_train_loader",
     "new_config",
+    "open_stream",
     "pixel_statistics",
     "worker_count",
 ]

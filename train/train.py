@@ -33,9 +33,16 @@ from .avsbench import load_avsbench
 from .checkpoint import Position, delete_checkpoints, load_newest_checkpoint, save_checkpoint
 from .collator import precompute_input_features
 from .evaluate import evaluate
-from .preparation import create_eval_loader, create_model, create_train_loader
+from .preparation import (
+    create_eval_loader,
+    create_model,
+    create_stream_loader,
+    create_train_loader,
+    open_stream,
+)
 from .schedule import create_optimizer, create_scheduler
 from .seeded_rows import SeededRows, augmentation_seed
+from .streamed_rows import StreamedRows
 
 logger = get_logger(__name__)
 
@@ -53,7 +60,7 @@ class Training:
     processor: AussProcessor
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
-    rows: SeededRows
+    rows: SeededRows | StreamedRows
     train_loader: DataLoaderShard
     eval_loader: DataLoader | None
     data: DataArguments
@@ -87,6 +94,8 @@ def epoch_batches(training: Training) -> DataLoader:
     position = training.position
     training.rows.set_epoch(position.epoch)
     training.train_loader.set_epoch(position.epoch)
+    if isinstance(training.rows, StreamedRows):
+        training.rows.skip_batches(position.batch)
     return skip_first_batches(training.train_loader, position.batch) if position.batch else training.train_loader
 
 
@@ -249,8 +258,12 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Trai
     set_seed(run.seed)
     model, processor = create_model(data, run, optim.backbone_rate)
     num_labels = model.config.num_labels
-    rows = load_rows(data, processor, "train", run.seed)
-    train_loader = create_train_loader(rows, processor, data, num_labels, run.seed)
+    if data.streaming:
+        rows = open_stream(data, run.seed)
+        train_loader = create_stream_loader(rows, processor, data, num_labels, run.seed, accelerator.device)
+    else:
+        rows = load_rows(data, processor, "train", run.seed)
+        train_loader = create_train_loader(rows, processor, data, num_labels, run.seed)
     eval_loader = create_validation_loader(data, run, processor, num_labels)
     optimizer = create_optimizer(model, optim.learning_rate, optim.backbone_rate, optim.weight_decay)
     scheduler = create_scheduler(optimizer, optim.steps, optim.warmup, optim.power)
