@@ -57,15 +57,12 @@ def _thresholds(dtype: np.dtype) -> np.ndarray:
 
 
 def _thresholds_passed(scores: np.ndarray) -> np.ndarray:
-    """How many thresholds each score reaches (score >= threshold): int64 of the same shape, 1 to 255."""
+    """How many thresholds each score reaches (score >= threshold): integers of the same shape, 1 to 255."""
     thresholds = _thresholds(scores.dtype)
-    # The thresholds are all but evenly spaced, so the rank is a multiplication, then exact by one comparison
-    # each way: 4 times as fast as a binary search.
-    rank = np.minimum((scores * scores.dtype.type(NUM_THRESHOLDS - 1)).astype(np.int64), NUM_THRESHOLDS - 1)
-    rank -= scores < thresholds[rank]
-    following = np.minimum(rank + 1, NUM_THRESHOLDS - 1)
-    rank += (scores >= thresholds[following]) & (following > rank)
-    return rank + 1
+    # The thresholds are all but evenly spaced, so the nearest one is a multiplication, and one comparison tells on which
+    # side of it the score is.
+    nearest = (scores * scores.dtype.type(NUM_THRESHOLDS - 1) + scores.dtype.type(0.5)).astype(np.intp)
+    return nearest + (scores >= thresholds[nearest])
 
 
 def jaccard(scores: np.ndarray | torch.Tensor, masks: np.ndarray | torch.Tensor) -> float:
@@ -109,18 +106,16 @@ def f_score(scores: np.ndarray | torch.Tensor, masks: np.ndarray | torch.Tensor)
     frames = int(filled.sum())
     if frames == 0:
         return 0.0
-    bins = NUM_THRESHOLDS + 1
-    passed = _thresholds_passed(scores[filled]) + np.arange(frames)[:, None, None] * bins
-
-    def pixels_at_thresholds(chosen: np.ndarray) -> np.ndarray:
-        """(frames, 255): how many of the chosen pixels reach each threshold, by a reversed cumulative histogram."""
-        histogram = np.bincount(chosen, minlength=frames * bins).reshape(frames, bins)
-        return histogram[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:].astype(np.float64)
-
-    predicted = pixels_at_thresholds(passed.ravel())
-    true_positives = pixels_at_thresholds(passed[masks[filled]])
+    masks = masks[filled]
+    # How many pixels of each frame, outside and inside its mask, reach so many thresholds.
+    shape = (frames, 2, NUM_THRESHOLDS + 1)
+    places = _thresholds_passed(scores[filled]) + (2 * np.arange(frames)[:, None, None] + masks) * shape[-1]
+    histogram = np.bincount(places.ravel(), minlength=math.prod(shape)).reshape(shape)
+    # (frames, 2, 255): those that reach each threshold, by a cumulative sum from the last.
+    reaching = histogram[..., ::-1].cumsum(axis=-1)[..., ::-1][..., 1:].astype(np.float64)
+    predicted, true_positives = reaching.sum(axis=1), reaching[:, 1]
     precision = true_positives / (predicted + 1e-20)
-    recall = true_positives / (np.count_nonzero(masks[filled], axis=(1, 2))[:, None] + 1e-20)
+    recall = true_positives / (np.count_nonzero(masks, axis=(1, 2))[:, None] + 1e-20)
     weighted = BETA_SQUARED * precision + recall
     # No true positive makes 0 / 0, which the protocol counts as 0.
     values = (1 + BETA_SQUARED) * precision * recall / np.where(weighted > 0, weighted, 1)

@@ -1,0 +1,164 @@
+"""`make bench`: what auss costs beside the least that the same work could cost; writes docs/benchmarks.md.
+
+    python benchmarks/bench.py [--rows NAME ...] [--no-scaling]
+
+Each row is measured in a process of its own. Run it on an idle machine: torch's threads wait for one another, so that
+another busy process makes every figure worthless.
+"""
+
+import argparse
+import dataclasses
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import media_rows
+import network_rows
+from timing import Measured
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+RESULTS = "<!-- measured: written by make bench -->"
+
+
+@dataclass(frozen=True)
+class Row:
+    """
+    Args:
+        work: as the table says it.
+        measure: in the process of its own.
+        must, aim: what the project holds itself to.
+        kind: "cost" is ours over the limit, at most; "faster" the plain way over ours, at least; "memory" in GB, at
+            most.
+    """
+
+    work: str
+    measure: Callable[[], Measured]
+    must: float | None = None
+    aim: float | None = None
+    kind: str = "cost"
+
+    def figure(self, measured: Measured) -> float:
+        """What `must` and `aim` are about."""
+        if self.kind == "memory":
+            return measured.ours
+        assert measured.limit is not None  # of every other kind
+        return measured.ours / measured.limit if self.kind == "cost" else measured.limit / measured.ours
+
+    def verdict(self, measured: Measured) -> str:
+        """ "aim", "must", "missed", or nothing where nothing is demanded."""
+        if self.must is None or self.aim is None:
+            return ""
+        sign = -1 if self.kind == "faster" else 1
+        figure = sign * self.figure(measured)
+        return "aim" if figure <= sign * self.aim else "must" if figure <= sign * self.must else "missed"
+
+
+FAST, RESNET, SWIN = "auss-fast-resnet50", "auss-resnet101", "auss-swin-base"
+STEP = "forward, losses and backward"
+ROWS = {
+    "fast": Row(f"`{FAST}`: a clip to masks", partial(network_rows.forward, FAST), 2.2, 1.7),
+    "resnet101": Row(f"`{RESNET}`: a clip to masks", partial(network_rows.forward, RESNET), 4.0, 3.0),
+    "swin": Row(f"`{SWIN}`: a clip to masks", partial(network_rows.forward, SWIN), 2.0, 1.6),
+    "fast-every": Row(f"`{FAST}`, a mask of every query", partial(network_rows.forward, FAST, every_query=True)),
+    "resnet101-every": Row(
+        f"`{RESNET}`, a mask of every query", partial(network_rows.forward, RESNET, every_query=True)
+    ),
+    "step": Row(f"`{FAST}`: {STEP}", partial(network_rows.training_step, FAST, False), 2.5, 2.0),
+    "step-frozen": Row(f"`{FAST}`, VGGish frozen: {STEP}", partial(network_rows.training_step, FAST, True), 2.5, 2.0),
+    "memory": Row(
+        f"`{FAST}`: peak memory of that", partial(network_rows.training_memory, FAST, False), 2.5, 1.8, "memory"
+    ),
+    "memory-frozen": Row(
+        f"`{FAST}`, VGGish frozen: peak memory", partial(network_rows.training_memory, FAST, True), 2.5, 1.8, "memory"
+    ),
+    "frame": Row(f"`{FAST}`: every further frame", partial(network_rows.further_frame, FAST), 1.6, 1.4),
+    "log-mel": Row("log-mel of 5 s at 44.1 kHz stereo", media_rows.log_mel, 8, 15, "faster"),
+    "f-score": Row("M_F of a clip", media_rows.clip_f_score, 15, 40, "faster"),
+    "segment": Row(
+        "`auss segment`: 60 s of 720p, a mask a second", partial(media_rows.segmented_video, FAST), 2.5, 1.8
+    ),
+    "compiled": Row(f"`{FAST}` under `torch.compile`", partial(network_rows.compiled_forward, FAST), kind="faster"),
+}
+SCALING = network_rows.scaling_measurements()
+MEASUREMENTS = {name: row.measure for name, row in ROWS.items()} | {
+    f"{name}={value}": measure for (name, value), measure in SCALING.items()
+}
+
+
+def measure_apart(name: str) -> Measured:
+    """Measures in a new process; what it says on stderr is shown only if it fails."""
+    child = subprocess.run([sys.executable, __file__, "--measure", name], capture_output=True, text=True)
+    if child.returncode:
+        raise RuntimeError(f"{name} failed:\n{child.stderr[-4000:]}")
+    return Measured(**json.loads(child.stdout.splitlines()[-1]))
+
+
+def table_line(row: Row, measured: Measured) -> str:
+    """A row of the table."""
+    if row.kind == "memory":
+        ours, limit, figure = f"{measured.ours:.2f} GB", "", f"{measured.ours:.2f} GB"
+    else:
+        assert measured.limit is not None
+        unit, scale = ("ms", 1e3) if measured.ours < 0.1 else ("s", 1.0)
+        ours, limit = (f"{value * scale:.3g} {unit}" for value in (measured.ours, measured.limit))
+        figure = f"{row.figure(measured):.3g} x"
+    sign = "≥" if row.kind == "faster" else "≤"
+    must, aim = (f"{sign} {value:g}" if value is not None else "" for value in (row.must, row.aim))
+    return f"| {row.work} | {ours} | {limit} | {figure} | {must} | {aim} | {row.verdict(measured)} | {measured.note} |"
+
+
+def machine() -> str:
+    """Where and with what this was measured."""
+    import torch
+
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "timm", "av"))
+    threads = torch.get_num_threads()
+    return f"{platform.processor() or platform.machine()}, {threads} threads, Python {platform.python_version()}, {packages}"
+
+
+def report(names: list[str], scaling: bool) -> str:
+    """Measures, prints line by line, and returns the Markdown."""
+    lines = [machine(), ""]
+    lines += [
+        "| work | ours | limit | figure | must | aim | reached | |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | --- | --- |",
+    ]
+    print("\n".join(lines), flush=True)
+    for name in names:
+        lines.append(table_line(ROWS[name], measure_apart(name)))
+        print(lines[-1], flush=True)
+    if scaling:
+        start = len(lines)
+        lines += ["", "| grows | to | seconds | peak GB |", "| --- | ---: | ---: | ---: |"]
+        print("\n".join(lines[start:]), flush=True)
+        for name, value in SCALING:
+            measured = measure_apart(f"{name}={value}")
+            lines.append(f"| {name} | {value} | {measured.ours:.3f} | {measured.note} |")
+            print(lines[-1], flush=True)
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), help="only these, and the document is left alone")
+    parser.add_argument("--no-scaling", action="store_true", help="leave the second table out, and the document alone")
+    parser.add_argument("--measure", choices=list(MEASUREMENTS), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure is not None:
+        print(json.dumps(dataclasses.asdict(MEASUREMENTS[arguments.measure]())))
+        return
+    text = report(arguments.rows or list(ROWS), scaling=arguments.rows is None and not arguments.no_scaling)
+    if arguments.rows is None and not arguments.no_scaling:
+        before, _, _ = DOCUMENT.read_text(encoding="utf-8").partition(RESULTS)
+        DOCUMENT.write_text(f"{before}{RESULTS}\n\n{text}", encoding="utf-8")
+        print(f"saved in {DOCUMENT}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Sound, metrics and whole videos against the plain way to the same result."""
+
+import contextlib
+import io
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from network_rows import network
+from timing import Measured, in_turns, seconds
+
+from auss import AussFeatureExtractor, AussProcessor, AussVideoProcessor
+from auss.inference import cli
+from auss.train.metrics import f_score
+
+RATE = 44_100
+
+
+def log_mel() -> Measured:
+    """Five seconds of 44.1 kHz stereo to log-mel, against torchvggish with its resampler."""
+    from torchvggish.vggish_input import waveform_to_examples
+
+    sound = np.random.default_rng(0).normal(0, 0.1, (2, 5 * RATE)).astype(np.float32)
+    extractor = AussFeatureExtractor()
+    plain = waveform_to_examples(sound.T.astype(np.float64), RATE, return_tensor=False)
+    shape = extractor(sound, sampling_rate=RATE, return_tensors="pt")["input_features"].shape
+    ours, limit = in_turns(
+        lambda: extractor(sound, sampling_rate=RATE, return_tensors="pt"),
+        lambda: waveform_to_examples(sound.T.astype(np.float64), RATE),
+        repeats=9,
+    )
+    return Measured(ours, limit, f"{shape[1]} examples, theirs {len(plain)}")
+
+
+def plain_f_score(scores: torch.Tensor, labels: torch.Tensor) -> float:
+    """M_F of one clip threshold by threshold, as the protocol says it."""
+    totals = torch.zeros(255, dtype=torch.float64)
+    frames = 0
+    for score, mask in zip(scores, labels, strict=True):
+        if not mask.any():
+            continue
+        frames += 1
+        for index, threshold in enumerate(torch.linspace(0, 1 - 1e-10, 255)):
+            predicted = (score >= threshold).double()
+            true_positive = (predicted * mask).sum()
+            precision = true_positive / (predicted.sum() + 1e-20)
+            recall = true_positive / (mask.sum() + 1e-20)
+            value = 1.3 * precision * recall / (0.3 * precision + recall)
+            totals[index] += torch.nan_to_num(value)
+    return float((totals / frames).max())
+
+
+def clip_f_score() -> Measured:
+    """M_F of a clip of five frames of 224 x 224, against a loop over its thresholds."""
+    generator = torch.Generator().manual_seed(0)
+    labels = (torch.rand(5, 224, 224, generator=generator) > 0.8).double()
+    scores = (torch.rand(5, 224, 224, generator=generator) * 0.6 + 0.4 * labels).float()
+    difference = abs(f_score(scores, labels) - plain_f_score(scores, labels))
+    if difference > 1e-6:
+        raise AssertionError(f"f_score is off by {difference}")
+    ours, limit = in_turns(lambda: f_score(scores, labels), lambda: plain_f_score(scores, labels))
+    return Measured(ours, limit, f"they differ by {difference:.0e}")
+
+
+def write_video(path: Path, length: int, height: int = 720, width: int = 1280, fps: int = 25) -> None:
+    """`length` seconds of a textured picture in which discs move, with a tone and noise."""
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(0, 255, (height // 16, width // 16, 3), dtype=np.uint8)
+    background = coarse.repeat(16, 0).repeat(16, 1)
+    rows, columns = np.mgrid[:height, :width]
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "20"})
+        sound = container.add_stream("aac", rate=RATE, layout="mono")
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        for index in range(length * fps):
+            picture = background.copy()
+            for disc, colour in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255))):
+                x = (index * (3 + disc) + 400 * disc) % width
+                y = height * (disc + 1) // 4
+                picture[(rows - y) ** 2 + (columns - x) ** 2 < 80**2] = colour
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        times = np.arange(length * RATE) / RATE
+        samples = 0.2 * np.sin(2 * np.pi * 440 * times) + generator.normal(0, 0.02, len(times))
+        frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = RATE, Fraction(1, RATE), 0
+        container.mux(sound.encode(frame))
+        for stream in (video, sound):
+            container.mux(stream.encode(None))
+
+
+def decoded(path: Path) -> Iterator[av.VideoFrame]:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        yield from container.decode(stream)
+
+
+def plain_pass(path: Path, output: Path, backbone: torch.nn.Module) -> None:
+    """Decodes every frame and encodes it again, and shows the backbone one a second, eight at a time."""
+    shown: list[torch.Tensor] = []
+
+    def show() -> None:
+        if shown:
+            backbone(torch.stack(shown))
+            shown.clear()
+
+    with av.open(str(output), "w") as container, torch.inference_mode():
+        stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "20", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        for index, frame in enumerate(decoded(path)):
+            if index % 25 == 0:
+                small = frame.reformat(224, 224, format="rgb24").to_ndarray()
+                shown.append(torch.from_numpy(small).permute(2, 0, 1).float() / 255)
+                if len(shown) == 8:
+                    show()
+            frame.pts = None
+            container.mux(stream.encode(frame))
+        show()
+        container.mux(stream.encode(None))
+
+
+def segmented_video(preset: str, length: int = 60) -> Measured:
+    """`auss segment` of a 720p video at a mask a second, against decoding, the backbone and encoding alone."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        video, model = folder / "video.mp4", network(preset)
+        write_video(video, length)
+        model.save_pretrained(folder / "model")
+        AussProcessor(feature_extractor=AussFeatureExtractor(), video_processor=AussVideoProcessor()).save_pretrained(
+            folder / "model"
+        )
+        backbone = model.auss.image_embedding_extractor.backbone
+        command = ["segment", str(video), "-o", str(folder / "marked.mp4"), "--model", str(folder / "model")]
+
+        def ours() -> None:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                status = cli.main([*command, "--overwrite"])
+            if status:
+                raise AssertionError(f"auss segment ended with {status}")
+
+        pairs = [(seconds(ours), seconds(lambda: plain_pass(video, folder / "plain.mp4", backbone))) for _ in range(5)]
+        frames = [sum(1 for _ in decoded(folder / f"{one}.mp4")) for one in ("marked", "plain")]
+    if len(set(frames)) != 1:
+        print(f"frames written: {frames}", file=sys.stderr)
+    medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
+    return Measured(*medians, note=f"{length} s, {frames[0]} frames; ours loads the model too")

@@ -1,0 +1,144 @@
+"""The network against its image backbone alone, which is the least that any network on it can take."""
+
+from functools import partial
+
+import torch
+from timing import Measured, in_turns, median_seconds, peak_gigabytes
+
+from auss import AussConfig, AussForAudioVisualSegmentation
+from auss.processing.post_processing_auss import post_process_audio_visual_segmentation
+
+SIZE = 224
+FRAMES = 5
+
+
+def network(preset: str, every_query: bool = False, **changes) -> AussForAudioVisualSegmentation:
+    """
+    A network of random weights, for evaluation.
+
+    Args:
+        preset: its name.
+        every_query: every query has a class, and so a mask. In a trained network few have: all others are "no object",
+            which is what the network says of every query otherwise.
+        changes: over the preset's fields.
+    """
+    torch.manual_seed(0)
+    model = AussForAudioVisualSegmentation(AussConfig.from_preset(preset, **changes)).eval()
+    with torch.no_grad():
+        model.class_head.bias[-1] += -10.0 if every_query else 10.0
+        if not every_query:  # but of these, which win pixels
+            model.class_head.weight[-1] *= 0
+            model.class_head.weight[:2] *= 30
+    return model
+
+
+def inputs(frames: int = FRAMES, size: int = SIZE, batch: int = 1, examples: int = 5) -> dict[str, torch.Tensor]:
+    """Noise of the shape of clips."""
+    return {
+        "pixel_values": torch.randn(batch, frames, 3, size, size),
+        "input_features": torch.randn(batch, examples, 96, 64),
+    }
+
+
+def masks(model: AussForAudioVisualSegmentation, clip: dict[str, torch.Tensor]) -> list[dict]:
+    """All that a user waits for: VGGish, the network, and masks of the frames' own size."""
+    sizes = [tuple(clip["pixel_values"].shape[-2:])] * len(clip["pixel_values"])
+    return post_process_audio_visual_segmentation(model(**clip), sizes)
+
+
+def forward(preset: str, every_query: bool = False) -> Measured:
+    """A clip of five frames to masks, against its frames through the backbone."""
+    model, clip = network(preset, every_query), inputs()
+    backbone = model.auss.image_embedding_extractor.backbone
+    with torch.inference_mode():
+        part = (model(**clip).class_queries_logits.argmax(-1) != model.config.num_labels).sum(-1).float().mean()
+        ours, limit = in_turns(lambda: masks(model, clip), lambda: backbone(clip["pixel_values"].flatten(0, 1)))
+    return Measured(ours, limit, f"{part:.0f} of {model.config.num_queries} queries have a class")
+
+
+def training_parts(preset: str, frozen_sound: bool):
+    """A step (forward, losses, backward) and the backbone's forward and backward."""
+    model = network(preset).train()
+    if frozen_sound:
+        model.auss.audio_encoder.requires_grad_(False)
+    clip = inputs() | {"labels": (torch.rand(1, FRAMES, SIZE, SIZE) > 0.8).long()}
+    backbone = model.auss.image_embedding_extractor.backbone
+    frames = clip["pixel_values"].flatten(0, 1)
+
+    def step() -> None:
+        model.zero_grad()
+        model(**clip).loss.backward()
+
+    def backbone_step() -> None:
+        model.zero_grad()
+        maps = backbone(frames).feature_maps
+        torch.autograd.backward(maps, [torch.ones_like(each) for each in maps])
+
+    return step, backbone_step
+
+
+def training_step(preset: str, frozen_sound: bool) -> Measured:
+    """A training step without the optimiser's, against the backbone's."""
+    return Measured(*in_turns(*training_parts(preset, frozen_sound)))
+
+
+def training_memory(preset: str, frozen_sound: bool) -> Measured:
+    """The peak memory of training steps, in GB, of the whole process."""
+    before = peak_gigabytes()
+    step, _ = training_parts(preset, frozen_sound)
+    for _ in range(3):
+        step()
+    return Measured(peak_gigabytes(), note=f"{before:.2f} of it interpreter and libraries")
+
+
+def further_frame(preset: str) -> Measured:
+    """What each of 20 more frames adds to a window, the sound being shared, against what it adds to the backbone."""
+    model, few, many = network(preset), inputs(5), inputs(25)
+    backbone = model.auss.image_embedding_extractor.backbone
+    with torch.inference_mode():
+        ours_few, limit_few = in_turns(lambda: masks(model, few), lambda: backbone(few["pixel_values"].flatten(0, 1)))
+        ours_many, limit_many = in_turns(
+            lambda: masks(model, many), lambda: backbone(many["pixel_values"].flatten(0, 1))
+        )
+    return Measured((ours_many - ours_few) / 20, (limit_many - limit_few) / 20)
+
+
+def compiled_forward(preset: str) -> Measured:
+    """The network under `torch.compile` without a graph break, against eager."""
+    model, clip = network(preset), inputs()
+    compiled = torch.compile(model, fullgraph=True)
+    with torch.no_grad():
+        expected, found = model(**clip).logits, compiled(**clip).logits
+        difference = (expected - found).abs().max().item()
+        ours, limit = in_turns(lambda: compiled(**clip), lambda: model(**clip))
+    return Measured(ours, limit, f"logits differ by at most {difference:.0e}")
+
+
+def scaled(preset: str, queries: int | None = None, examples: int = 5, **shape: int) -> Measured:
+    """Seconds of one forward pass with masks; the note has the peak memory."""
+    changes: dict = {} if queries is None else {"num_queries": queries}
+    if examples != 5:
+        changes["num_audio_examples"] = examples
+    model, clip = network(preset, **changes), inputs(examples=examples, **shape)
+    with torch.inference_mode():
+        ours = median_seconds(lambda: masks(model, clip), repeats=3)
+    return Measured(ours, note=f"{peak_gigabytes():.2f}")
+
+
+SCALINGS = {
+    "N": [{"queries": number} for number in (100, 300, 500, 700)],
+    "H = W": [{"size": size} for size in (224, 448, 672, 1024)],
+    "F": [{"frames": frames} for frames in (1, 5, 25, 125)],
+    "T": [{"examples": examples} for examples in (5, 10)],
+    "B": [{"batch": batch} for batch in (1, 2, 4)],
+}
+SCALED_PRESET = "auss-fast-resnet50"
+
+
+def scaling_measurements() -> dict[tuple[str, int], partial]:
+    """(what grows, its value) -> the measurement."""
+    return {
+        (name, *values.values()): partial(scaled, SCALED_PRESET, **values)
+        for name, cases in SCALINGS.items()
+        for values in cases
+    }
