@@ -1,8 +1,8 @@
 """Checkpoints of a training run: written whole or not at all, and found again.
 
-A checkpoint is a folder `step-00001000` under `checkpoints/`: Accelerate's state (weights, optimiser, schedule)
-and `position.json`, where the run stood. It is written under a temporary name and renamed when complete, so a folder
-with its final name is whole.
+A checkpoint is a folder `step-00001000` under `checkpoints/`: `model.safetensors` and `optimizer.safetensors`, each
+tensor whole and by its parameter's name, and `state.json`, where the run stood. No file depends on how many processes
+wrote it or how they shared the weights. It is written under a temporary name and renamed when complete.
 """
 
 import json
@@ -11,13 +11,22 @@ import re
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.distributed.checkpoint import state_dict as distributed_state
+from torch.distributed.checkpoint.state_dict import StateDictOptions
 
 logger = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
-POSITION_FILE = "position.json"
+MODEL_FILE = "model.safetensors"
+OPTIMIZER_FILE = "optimizer.safetensors"
+STATE_FILE = "state.json"
 TEMPORARY_PREFIX = "unfinished-"
 NAME = re.compile(r"step-(\d{8,})")
 
@@ -26,43 +35,98 @@ NAME = re.compile(r"step-(\d{8,})")
 class Position:
     """Where a run stands: `batch` batches of epoch `epoch` are done, `step` optimiser steps in all.
 
-    `history` holds the entries logged so far, as `inference.drawing.training_curves` takes them.
+    `history` holds the entries logged so far, as `inference.drawing.training_curves` takes them; `term_sums` the sums
+    of the loss terms since its last entry, over `term_count` batches, each a mean over the processes.
     """
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
     history: list[dict] = field(default_factory=list)
+    term_sums: dict[str, float] = field(default_factory=dict)
+    term_count: int = 0
+
+
+def check_whole(checkpoint: Path) -> None:
+    """Raises OSError, ValueError, TypeError, KeyError or SafetensorError if a file of a checkpoint is cut off."""
+    read_position(checkpoint)
+    for name in (MODEL_FILE, OPTIMIZER_FILE):
+        # The header says how long the file must be.
+        with safe_open(checkpoint / name, framework="pt"):
+            pass
 
 
 def whole_checkpoints(output: Path) -> list[Path]:
-    """The checkpoints under `output`, oldest first. A folder without a readable position is reported and left out."""
+    """The checkpoints under `output`, oldest first. What is not whole is reported and left out."""
     found = []
-    for path in sorted((output / FOLDER).glob("step-*")):
+    for path in sorted((output / FOLDER).glob("*")):
         match = NAME.fullmatch(path.name)
         if match is None:
+            if path.name.startswith(TEMPORARY_PREFIX):
+                logger.warning("checkpoint %s was not finished and is passed over", path)
             continue
         try:
-            read_position(path)
-        except (OSError, ValueError, TypeError) as error:
+            check_whole(path)
+        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
             logger.warning("checkpoint %s is not whole and is passed over: %s", path, error)
             continue
         found.append((int(match.group(1)), path))
     return [path for _, path in sorted(found)]
 
 
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    return json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
+
+
 def read_position(checkpoint: Path) -> Position:
     """The position saved in a checkpoint's folder."""
-    return Position(**json.loads((checkpoint / POSITION_FILE).read_text(encoding="utf-8")))
+    return Position(**read_state(checkpoint)["position"])
 
 
-def save_checkpoint(accelerator: Accelerator, output: Path, position: Position, keep: int) -> Path:
+def gather_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[dict]]:
+    """
+    The optimiser's state as tensors "PARAMETER:exp_avg" and the like, and its groups with the names of their
+    parameters. Every process calls this; only the first one gets them.
+    """
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    whole: Any = distributed_state.get_optimizer_state_dict(model, optimizer, options=options)
+    tensors = {
+        f"{parameter}:{kind}": value
+        for parameter, state in whole.get("state", {}).items()
+        for kind, value in state.items()
+    }
+    return tensors, whole.get("param_groups", [])
+
+
+def restore_optimizer(
+    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], groups: list[dict]
+) -> None:
+    """Puts back what `gather_optimizer` gave; every process calls this with all of it."""
+    state: dict[str, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        parameter, _, kind = key.rpartition(":")
+        state.setdefault(parameter, {})[kind] = value
+    options = StateDictOptions(full_state_dict=True, strict=False)
+    whole: Any = {"state": state, "param_groups": groups}
+    distributed_state.set_optimizer_state_dict(model, optimizer, whole, options=options)
+    # torch fills in a state for parameters that never had a gradient, which would count as a step.
+    for group, saved in zip(optimizer.param_groups, groups, strict=True):
+        for parameter, name in zip(group["params"], saved["params"], strict=True):
+            if name not in state:
+                optimizer.state.pop(parameter, None)
+
+
+def save_checkpoint(
+    accelerator: Accelerator, model: nn.Module, optimizer, scheduler, output: Path, position: Position, keep: int
+) -> Path:
     """
     Saves the run's state as the newest checkpoint and deletes all but the `keep` newest. Every process calls this.
 
     Args:
-        accelerator: has prepared the model, the optimiser and the scheduler.
-        output: the run's folder.
+        accelerator: has prepared the next three.
+        model: in any data parallelism of Accelerate's: DDP or FSDP.
+        optimizer, scheduler: as `Accelerator.prepare` returned them.
+        output: the run's folder, which all processes see.
         position: where the run stands.
         keep: at least 1.
 
@@ -71,15 +135,22 @@ def save_checkpoint(accelerator: Accelerator, output: Path, position: Position, 
     """
     path = output / FOLDER / f"step-{position.step:08d}"
     temporary = path.with_name(TEMPORARY_PREFIX + path.name)
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights: Any = distributed_state.get_model_state_dict(model, options=options)
+    tensors, groups = gather_optimizer(model, optimizer.optimizer)
     if accelerator.is_main_process:
-        if temporary.exists():
-            shutil.rmtree(temporary)
+        for unfinished in (output / FOLDER).glob(f"{TEMPORARY_PREFIX}*"):
+            shutil.rmtree(unfinished)
         temporary.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(temporary))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        (temporary / POSITION_FILE).write_text(json.dumps(asdict(position)), encoding="utf-8")
+        save_file(weights, temporary / MODEL_FILE)
+        save_file(tensors, temporary / OPTIMIZER_FILE)
+        state = {
+            "position": asdict(position),
+            "optimizer_groups": groups,
+            "scheduler": scheduler.state_dict(),
+            "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
+        }
+        (temporary / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
         if path.exists():  # left by a run that went past this step before it was resumed from an earlier checkpoint
             shutil.rmtree(path)
         temporary.rename(path)
@@ -89,9 +160,12 @@ def save_checkpoint(accelerator: Accelerator, output: Path, position: Position, 
     return path
 
 
-def load_newest_checkpoint(accelerator: Accelerator, output: Path) -> Position | None:
+def load_newest_checkpoint(
+    accelerator: Accelerator, model: nn.Module, optimizer, scheduler, output: Path
+) -> Position | None:
     """
-    Restores the newest whole checkpoint under `output` into what the accelerator has prepared.
+    Restores the newest whole checkpoint under `output`; the arguments are those of `save_checkpoint`. The number of
+    processes, and how they share the weights, may be others than when it was saved.
 
     Returns:
         Where that run stood, or None, with nothing changed, if there is no checkpoint.
@@ -99,8 +173,16 @@ def load_newest_checkpoint(accelerator: Accelerator, output: Path) -> Position |
     checkpoints = whole_checkpoints(output)
     if not checkpoints:
         return None
-    accelerator.load_state(str(checkpoints[-1]))
-    return read_position(checkpoints[-1])
+    newest = checkpoints[-1]
+    state = read_state(newest)
+    weights: Any = load_file(newest / MODEL_FILE)
+    options = StateDictOptions(full_state_dict=True)
+    distributed_state.set_model_state_dict(model, weights, options=options)
+    restore_optimizer(model, optimizer.optimizer, load_file(newest / OPTIMIZER_FILE), state["optimizer_groups"])
+    scheduler.load_state_dict(state["scheduler"])
+    if accelerator.scaler is not None and state["scaler"]:
+        accelerator.scaler.load_state_dict(state["scaler"])
+    return read_position(newest)
 
 
 def delete_checkpoints(output: Path) -> None:

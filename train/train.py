@@ -4,14 +4,18 @@ import argparse
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import datasets
 import torch
 from accelerate import Accelerator, PartialState, skip_first_batches
 from accelerate.data_loader import DataLoaderShard
 from accelerate.logging import get_logger
-from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, set_seed
+from accelerate.utils import (
+    DataLoaderConfiguration,
+    DistributedDataParallelKwargs,
+    GradientAccumulationPlugin,
+    set_seed,
+)
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
@@ -33,6 +37,7 @@ from .avsbench import load_avsbench
 from .checkpoint import Position, delete_checkpoints, load_newest_checkpoint, save_checkpoint
 from .collator import precompute_input_features
 from .evaluate import evaluate
+from .loss_terms import finite_terms, means_over_processes
 from .preparation import (
     create_eval_loader,
     create_model,
@@ -43,6 +48,7 @@ from .preparation import (
 from .schedule import create_optimizer, create_scheduler
 from .seeded_rows import SeededRows, augmentation_seed
 from .streamed_rows import StreamedRows
+from .termination import TERMINATED, Termination, ignore_sigterm
 
 logger = get_logger(__name__)
 
@@ -67,9 +73,7 @@ class Training:
     optim: OptimArguments
     run: RunArguments
     position: Position = field(default_factory=Position)
-    # Sums of the loss terms since the last entry of the history, and over how many batches.
-    term_sums: dict[str, torch.Tensor] = field(default_factory=dict)
-    term_count: int = 0
+    termination: Termination = field(default_factory=Termination)
     # What the progress bar shows of the last validation.
     scores: dict[str, str] = field(default_factory=dict)
 
@@ -77,16 +81,6 @@ class Training:
     def network(self) -> AussForAudioVisualSegmentation:
         """The model without what the accelerator wraps around it."""
         return self.accelerator.unwrap_model(self.model)
-
-
-def check_finite(outputs, step: int, clip_ids: list[str]) -> None:
-    """Raises FloatingPointError naming the step, the terms and the clips if the loss is not a number."""
-    if not torch.isfinite(outputs.loss):
-        terms = ", ".join(f"{name} {term.item():.4g}" for name, term in outputs.loss_dict.items())
-        raise FloatingPointError(
-            f"the loss of step {step} is {outputs.loss.item()} ({terms}) on clips {', '.join(clip_ids)}: lower "
-            "learning_rate, or look at these clips"
-        )
 
 
 def epoch_batches(training: Training) -> DataLoader:
@@ -109,16 +103,16 @@ def train_step(training: Training, batch: dict) -> None:
     clip_ids, _ = batch.pop("clip_id"), batch.pop("category")
     with accelerator.accumulate(training.model):
         outputs = training.model(**batch)
-        check_finite(outputs, position.step, clip_ids)
+        terms = finite_terms(outputs, position.step, clip_ids)
         accelerator.backward(outputs.loss)
         if accelerator.sync_gradients and training.optim.max_gradient_norm > 0:
             accelerator.clip_grad_norm_(training.model.parameters(), training.optim.max_gradient_norm)
         training.optimizer.step()
         training.scheduler.step()
         training.optimizer.zero_grad()
-    for name, term in {"loss": outputs.loss, **outputs.loss_dict}.items():
-        training.term_sums[name] = training.term_sums.get(name, 0.0) + term.detach().float()
-    training.term_count += 1
+    for name, value in terms.items():
+        position.term_sums[name] = position.term_sums.get(name, 0.0) + value
+    position.term_count += 1
 
 
 def train_one_epoch(training: Training, bar: tqdm) -> None:
@@ -139,26 +133,45 @@ def train_one_epoch(training: Training, bar: tqdm) -> None:
 
 
 def after_step(training: Training, bar: tqdm) -> None:
-    """What is due at this step: an entry of the history, a validation, a checkpoint."""
+    """
+    What is due at this step: an entry of the history, a validation, a checkpoint.
+
+    Raises:
+        SystemExit: with the status `TERMINATED`, once the checkpoint is saved, if a process was sent SIGTERM.
+    """
     run, step = training.run, training.position.step
     last = step == training.optim.steps
-    saves = last or step % run.checkpoint_every == 0
-    # A checkpoint begins a new mean, so that a resumed run's history is that of an uninterrupted one.
-    if saves or step % run.log_every == 0:
+    stops = training.termination.reached_any(training.accelerator) and not last
+    if last or step % run.log_every == 0:
         log_terms(training, bar)
     if training.eval_loader is not None and (last or step % run.eval_every == 0):
         validate(training, training.eval_loader)
-    if saves:
-        save_checkpoint(training.accelerator, Path(run.output), training.position, run.keep_checkpoints)
+    if last or stops or step % run.checkpoint_every == 0:
+        path = save(training)
+        if stops:
+            logger.warning("SIGTERM: stopping at step %d, saved in %s; --resume goes on from there", step, path)
+            raise SystemExit(TERMINATED)
+
+
+def save(training: Training) -> Path:
+    """Saves a checkpoint, with what the history's next entry has so far."""
+    training.position.term_sums = means_over_processes(training.position.term_sums)
+    return save_checkpoint(
+        training.accelerator,
+        training.model,
+        training.optimizer,
+        training.scheduler,
+        Path(training.run.output),
+        training.position,
+        training.run.keep_checkpoints,
+    )
 
 
 def log_terms(training: Training, bar: tqdm) -> None:
     """Adds the mean of each loss term since the last time, over all processes, to the history."""
-    names = sorted(training.term_sums)
-    means = torch.stack([training.term_sums[name] for name in names]) / training.term_count
-    means = cast(torch.Tensor, training.accelerator.reduce(means, "mean"))
-    losses = dict(zip(names, means.tolist(), strict=True))
     position = training.position
+    sums = means_over_processes(position.term_sums)
+    losses = {name: total / position.term_count for name, total in sums.items()}
     position.history.append(
         {
             "step": position.step,
@@ -167,7 +180,7 @@ def log_terms(training: Training, bar: tqdm) -> None:
             "losses": losses,
         }
     )
-    training.term_sums, training.term_count = {}, 0
+    position.term_sums, position.term_count = {}, 0
     bar.set_postfix({**training.scores, "loss": f"{losses['loss']:.3f}"})
 
 
@@ -248,7 +261,8 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Trai
     """Arguments to a run that is ready to go, at its beginning or where the newest checkpoint stands."""
     accelerator = Accelerator(
         mixed_precision=run.mixed_precision,
-        gradient_accumulation_steps=optim.accumulation,
+        # A step always has as many batches, also where an epoch ends between them.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(optim.accumulation, sync_with_dataloader=False),
         # batch_size counts the clips of all processes, so that their number does not change the training.
         dataloader_config=DataLoaderConfiguration(split_batches=True, use_seedable_sampler=True, data_seed=run.seed),
         # A batch without any annotated frame leaves the heads' parameters unused.
@@ -272,12 +286,17 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Trai
     if accelerator.is_main_process:
         prepare_output(data, optim, run)
     accelerator.wait_for_everyone()
+    for loader in (train_loader, eval_loader):
+        if loader is not None:
+            loader.worker_init_fn = ignore_sigterm
     model, optimizer, scheduler, train_loader = accelerator.prepare(model, optimizer, scheduler, train_loader)
     training = Training(
         accelerator, model, processor, optimizer, scheduler, rows, train_loader, eval_loader, data, optim, run
     )
     if run.resume:
-        training.position = load_newest_checkpoint(accelerator, Path(run.output)) or Position()
+        training.position = (
+            load_newest_checkpoint(accelerator, model, optimizer, scheduler, Path(run.output)) or Position()
+        )
         logger.info("resuming at step %d", training.position.step)
     return training
 
@@ -292,17 +311,19 @@ def train(data: DataArguments, optim: OptimArguments, run: RunArguments) -> list
     Raises:
         ValueError: arguments that do not go together, an output folder with files, data that `load_avsbench` refuses.
         FloatingPointError: the loss became infinite or not a number.
+        SystemExit: SIGTERM came; the run is saved, and `resume` goes on from there.
     """
     datasets.disable_progress_bars()
     training = start(data, optim, run)
     accelerator, position = training.accelerator, training.position
-    with tqdm(
+    bar = tqdm(
         total=optim.steps,
         initial=position.step,
         desc="training",
         unit="step",
         disable=not accelerator.is_main_process,
-    ) as bar:
+    )
+    with bar, training.termination:
         while position.step < optim.steps:
             train_one_epoch(training, bar)
     accelerator.wait_for_everyone()

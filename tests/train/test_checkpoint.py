@@ -1,13 +1,19 @@
+import json
 import logging
+from dataclasses import dataclass
 
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from auss.train import checkpoint as checkpoint_module
 from auss.train.checkpoint import (
     FOLDER,
-    POSITION_FILE,
+    MODEL_FILE,
+    OPTIMIZER_FILE,
+    STATE_FILE,
     Position,
     delete_checkpoints,
     load_newest_checkpoint,
@@ -17,89 +23,163 @@ from auss.train.checkpoint import (
 )
 
 
+@dataclass
+class Run:
+    """A model of one weight and one bias, its optimiser and a scheduler, prepared."""
+
+    accelerator: Accelerator
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+
+    def save(self, output, position, keep=2):
+        return save_checkpoint(*vars(self).values(), output, position, keep)
+
+    def load_newest(self, output):
+        return load_newest_checkpoint(*vars(self).values(), output)
+
+    def step(self, with_bias=False):
+        (self.model.weight + (self.model.bias if with_bias else 0)).sum().backward()
+        self.optimizer.step()
+        self.scheduler.step()
+        self.optimizer.zero_grad()
+
+    @property
+    def weight(self):
+        return self.model.weight.item()
+
+
 @pytest.fixture
-def accelerator():
-    """One that has prepared a model of one weight, its optimiser and a scheduler."""
-    accelerator = Accelerator()
-    model = nn.Linear(1, 1)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    accelerator.prepare(model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step))
-    return accelerator
+def new_run():
+    def make(weight=0.5):
+        accelerator, model = Accelerator(), nn.Linear(1, 1)
+        nn.init.constant_(model.weight, weight)
+        optimizer = torch.optim.AdamW([{"params": [model.weight], "name": "weights"}, {"params": [model.bias]}], 1e-2)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
+        return Run(accelerator, *accelerator.prepare(model, optimizer, scheduler))
+
+    return make
 
 
-def step(accelerator):
-    accelerator._models[0](torch.ones(1, 1)).sum().backward()
-    accelerator._optimizers[0].step()
-    accelerator._schedulers[0].step()
-    accelerator._optimizers[0].zero_grad()
+@pytest.fixture
+def run(new_run):
+    return new_run()
 
 
-def weight(accelerator):
-    return accelerator._models[0].weight.item()
+def test_a_checkpoint_restores_weights_optimiser_schedule_and_position(run, new_run, tmp_path):
+    run.step()
+    expected = Position(2, 3, 1, [{"step": 1, "losses": {"loss": 0.5}}], {"loss": 0.1}, 7)
+    path = run.save(tmp_path, expected)
+    saved = run.weight
+    run.step()
+    for resumed in (run, new_run(weight=3.0)):
+        assert resumed.load_newest(tmp_path) == expected == read_position(path)
+        assert resumed.weight == saved
+    # With the optimiser's moments and the rate of then.
+    run.step()
+    resumed.step()
+    assert run.weight == resumed.weight != saved
+    assert resumed.optimizer.param_groups[0]["lr"] == 1e-2 * 0.5**2
 
 
-def test_a_checkpoint_restores_weights_optimiser_schedule_and_position(accelerator, tmp_path):
-    step(accelerator)
-    history = [{"step": 1, "losses": {"loss": 0.5}}]
-    path = save_checkpoint(accelerator, tmp_path, Position(epoch=2, batch=3, step=1, history=history), keep=2)
-    saved = weight(accelerator)
-    step(accelerator)
-    expected = weight(accelerator)
-    position = load_newest_checkpoint(accelerator, tmp_path)
-    assert position == Position(2, 3, 1, history) == read_position(path)
-    assert weight(accelerator) == saved
-    step(accelerator)  # with the optimiser's moments and the rate of then
-    assert weight(accelerator) == expected
+def test_a_parameter_without_a_gradient_so_far_begins_at_its_first_step(run, new_run, tmp_path):
+    """Adam corrects for the number of a parameter's steps, which torch would begin to count at 1."""
+    run.step()
+    run.save(tmp_path, Position(step=1))
+    resumed = new_run()
+    resumed.load_newest(tmp_path)
+    for one in (run, resumed):
+        one.step(with_bias=True)
+    assert run.model.bias.item() == resumed.model.bias.item()
+    assert resumed.optimizer.state[resumed.model.bias]["step"] == 1
 
 
-def test_the_newest_are_kept_and_found(accelerator, tmp_path):
+def test_nothing_in_a_checkpoint_is_a_pickle(run, tmp_path):
+    run.step()
+    path = run.save(tmp_path, Position(step=1))
+    assert {file.name for file in path.iterdir()} == {MODEL_FILE, OPTIMIZER_FILE, STATE_FILE}
+    assert load_file(path / OPTIMIZER_FILE).keys() == {f"weight:{kind}" for kind in ("step", "exp_avg", "exp_avg_sq")}
+    assert json.loads((path / STATE_FILE).read_text())["optimizer_groups"][0]["params"] == ["weight"]
+
+
+def test_the_scale_of_float16_gradients_is_restored(run, tmp_path):
+    run.step()
+    run.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    run.save(tmp_path, Position(step=1))
+    run.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    run.load_newest(tmp_path)
+    assert run.accelerator.scaler.get_scale() == 4.0
+
+
+def test_the_newest_are_kept_and_found(run, tmp_path):
     for number in (5, 10, 15):
-        save_checkpoint(accelerator, tmp_path, Position(step=number), keep=2)
+        run.save(tmp_path, Position(step=number))
     assert [path.name for path in whole_checkpoints(tmp_path)] == ["step-00000010", "step-00000015"]
     assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == ["step-00000010", "step-00000015"]
-    assert load_newest_checkpoint(accelerator, tmp_path).step == 15
+    assert run.load_newest(tmp_path).step == 15
 
 
-def test_saving_stopped_half_way_leaves_no_checkpoint(accelerator, tmp_path, monkeypatch):
-    save_checkpoint(accelerator, tmp_path, Position(step=1), keep=2)
+def test_saving_stopped_half_way_leaves_no_checkpoint(run, tmp_path, monkeypatch, caplog):
+    run.save(tmp_path, Position(step=1))
 
-    def save_half(folder):
-        (tmp_path / FOLDER / folder).joinpath("model.safetensors").write_bytes(b"half")
-        raise KeyboardInterrupt
+    def save_half(tensors, file):
+        if file.name == OPTIMIZER_FILE:
+            raise KeyboardInterrupt
+        save_file(tensors, file)
 
-    monkeypatch.setattr(accelerator, "save_state", save_half)
+    monkeypatch.setattr(checkpoint_module, "save_file", save_half)
     with pytest.raises(KeyboardInterrupt):
-        save_checkpoint(accelerator, tmp_path, Position(step=2), keep=2)
+        run.save(tmp_path, Position(step=2))
     monkeypatch.undo()
-    assert load_newest_checkpoint(accelerator, tmp_path).step == 1
-    # The leftover stands in nobody's way.
-    save_checkpoint(accelerator, tmp_path, Position(step=2), keep=2)
-    assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == ["step-00000001", "step-00000002"]
-
-
-@pytest.mark.parametrize("content", [None, "{", '{"unknown": 1}'])
-def test_a_folder_without_a_readable_position_is_passed_over_with_a_warning(accelerator, tmp_path, content, caplog):
-    save_checkpoint(accelerator, tmp_path, Position(step=1), keep=2)
-    broken = tmp_path / FOLDER / "step-00000009"
-    broken.mkdir()
-    if content is not None:
-        (broken / POSITION_FILE).write_text(content)
+    unfinished = tmp_path / FOLDER / "unfinished-step-00000002"
+    assert (unfinished / MODEL_FILE).is_file()
     with caplog.at_level(logging.WARNING):
-        assert load_newest_checkpoint(accelerator, tmp_path).step == 1
+        assert run.load_newest(tmp_path).step == 1
+    assert f"checkpoint {unfinished} was not finished and is passed over" in caplog.text
+    # The next one clears it away.
+    run.save(tmp_path, Position(step=3))
+    assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == ["step-00000001", "step-00000003"]
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}", '{"position": {"unknown": 1}}'])
+def test_a_folder_without_a_readable_position_is_passed_over_with_a_warning(run, tmp_path, content, caplog):
+    run.save(tmp_path, Position(step=1))
+    broken = run.save(tmp_path, Position(step=9))
+    (broken / STATE_FILE).unlink()
+    if content is not None:
+        (broken / STATE_FILE).write_text(content)
+    with caplog.at_level(logging.WARNING):
+        assert run.load_newest(tmp_path).step == 1
     assert f"checkpoint {broken} is not whole and is passed over" in caplog.text
 
 
-def test_a_checkpoint_of_the_same_step_is_replaced(accelerator, tmp_path):
-    save_checkpoint(accelerator, tmp_path, Position(step=3, epoch=0), keep=1)
-    save_checkpoint(accelerator, tmp_path, Position(step=3, epoch=7), keep=1)
-    assert load_newest_checkpoint(accelerator, tmp_path).epoch == 7
+@pytest.mark.parametrize("name", [MODEL_FILE, OPTIMIZER_FILE])
+@pytest.mark.parametrize("left", [0, -1, None])
+def test_a_file_that_was_cut_off_is_passed_over_with_a_warning(run, tmp_path, name, left, caplog):
+    """As a machine leaves it that loses power before its disk has all: empty, a byte short, or not there."""
+    run.step()
+    run.save(tmp_path, Position(step=1))
+    broken = run.save(tmp_path, Position(step=9)) / name
+    if left is None:
+        broken.unlink()
+    else:
+        broken.write_bytes(broken.read_bytes()[:left])
+    with caplog.at_level(logging.WARNING):
+        assert run.load_newest(tmp_path).step == 1
+    assert f"checkpoint {broken.parent} is not whole and is passed over" in caplog.text
 
 
-def test_without_checkpoints_nothing_is_restored(accelerator, tmp_path):
-    before = weight(accelerator)
-    assert load_newest_checkpoint(accelerator, tmp_path) is None
-    assert weight(accelerator) == before
+def test_a_checkpoint_of_the_same_step_is_replaced(run, tmp_path):
+    run.save(tmp_path, Position(step=3, epoch=0), keep=1)
+    run.save(tmp_path, Position(step=3, epoch=7), keep=1)
+    assert run.load_newest(tmp_path).epoch == 7
+
+
+def test_without_checkpoints_nothing_is_restored(run, tmp_path):
+    before = run.weight
+    assert run.load_newest(tmp_path) is None
+    assert run.weight == before
     delete_checkpoints(tmp_path)  # nothing to delete is no error
-    save_checkpoint(accelerator, tmp_path, Position(step=1), keep=1)
+    run.save(tmp_path, Position(step=1), keep=1)
     delete_checkpoints(tmp_path)
     assert whole_checkpoints(tmp_path) == [] and not (tmp_path / FOLDER).exists()

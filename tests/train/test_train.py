@@ -1,5 +1,6 @@
 import json
 import logging
+import signal
 
 import pytest
 import torch
@@ -51,6 +52,18 @@ def stop_before(monkeypatch, step):
     monkeypatch.setattr(train_module, "train_step", stopping_step)
 
 
+def send_at(monkeypatch, step, number):
+    """Sends this process a signal while it does the step after `step` others."""
+    whole_step = train_module.train_step
+
+    def signalled_step(training, batch):
+        if training.position.step == step:
+            signal.raise_signal(number)
+        whole_step(training, batch)
+
+    monkeypatch.setattr(train_module, "train_step", signalled_step)
+
+
 def assert_same_run(first, second):
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (first, second))
     assert ours.keys() == theirs.keys()
@@ -89,6 +102,33 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_bits(run_tiny, tmp_path, mon
     assert not (tmp_path / "stopped" / "model.safetensors").exists()
     run_tiny("stopped", resume=True, **options)
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("options", [{"log_every": 5}, {"workers": 1}, {"batch_size": 1, "accumulation": 3}])
+def test_sigterm_saves_and_the_resumed_run_ends_in_the_same_bits(run_tiny, tmp_path, monkeypatch, caplog, options):
+    """Before any checkpoint, in the middle of what the history averages, of an epoch, and of a step's batches."""
+    options = {"mute_probability": 0.3, "checkpoint_every": 100, **options}
+    run_tiny("straight", **options)
+    with monkeypatch.context() as patch:
+        send_at(patch, 2, signal.SIGTERM)
+        with pytest.raises(SystemExit) as stopped:
+            run_tiny("stopped", **options)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    (saved,) = whole_checkpoints(tmp_path / "stopped")
+    assert saved.name == "step-00000003"
+    assert f"SIGTERM: stopping at step 3, saved in {saved}" in caplog.text
+    run_tiny("stopped", resume=True, **options)
+    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
+
+
+def test_a_step_has_all_its_batches_also_over_the_end_of_an_epoch(run_tiny):
+    assert [entry["epoch"] for entry in run_tiny(steps=4, accumulation=3)] == [1, 2, 4, 5]  # an epoch has two batches
+
+
+def test_sigterm_in_the_last_step_lets_the_run_end(run_tiny, tmp_path, monkeypatch):
+    send_at(monkeypatch, 5, signal.SIGTERM)
+    run_tiny()
+    assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
 def test_workers_and_cached_sounds_do_not_change_the_result(run_tiny, tmp_path):

@@ -1,0 +1,36 @@
+"""The terms of the loss as numbers: for the history, and to stop a run whose loss is none."""
+
+import math
+
+import torch
+from accelerate.utils import gather_object
+
+from ..modeling_auss.outputs import AussSegmentationOutput
+
+
+def finite_terms(outputs: AussSegmentationOutput, step: int, clip_ids: list[str]) -> dict[str, float]:
+    """
+    The loss and its terms as numbers.
+
+    Raises:
+        FloatingPointError: the loss is not finite; names the step, the terms and the clips.
+    """
+    tensors = {"loss": outputs.loss, **outputs.loss_dict}
+    # Stacked, so that an accelerator is waited for once.
+    values = torch.stack([term.detach().float() for term in tensors.values()]).tolist()
+    loss, *terms = zip(tensors, values, strict=True)
+    if not math.isfinite(loss[1]):
+        raise FloatingPointError(
+            f"the loss of step {step} is {loss[1]} ({', '.join(f'{name} {value:.4g}' for name, value in terms)}) on "
+            f"clips {', '.join(clip_ids)}: lower learning_rate, or look at these clips"
+        )
+    return dict((loss, *terms))
+
+
+def means_over_processes(sums: dict[str, float]) -> dict[str, float]:
+    """The mean of each entry over all processes, by name in order. Every process calls this with the same names."""
+    everyones = gather_object([sums])
+    return {name: sum(one[name] for one in everyones) / len(everyones) for name in sorted(sums)}
+
+
+__all__ = ["finite_terms", "means_over_processes"]
