@@ -128,8 +128,10 @@ class VideoWriter:
             raise ValueError(f"picture must be {(self.info.height, self.info.width, 3)}, got {picture.shape}")
         self._write_sound(time + self._offset)
         # H.264 and VP9 store colour at half the size: an odd row or column is repeated to make the size even.
-        padding = ((0, self.info.height % 2), (0, self.info.width % 2), (0, 0))
-        frame = av.VideoFrame.from_ndarray(np.pad(picture, padding, mode="edge"), format="rgb24")
+        odd_height, odd_width = self.info.height % 2, self.info.width % 2
+        if odd_height or odd_width:
+            picture = np.pad(picture, ((0, odd_height), (0, odd_width), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
         # Two times closer than a tick would share it, which no muxer takes.
         self._last_pts = max(self._last_pts + 1, round((time + self._offset) / TIME_BASE))
