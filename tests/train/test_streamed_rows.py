@@ -1,0 +1,179 @@
+import json
+from collections import Counter
+
+import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader
+
+from auss.train import train as train_module
+from auss.train.arguments import DataArguments, OptimArguments, RunArguments
+from auss.train.parquet_writer import prepare_data_set
+from auss.train.streamed_rows import SkippingCollator, StreamedRows
+from auss.train.train import train
+
+from .conftest import make_s4
+
+
+def make_rows(clips=16, shards=4, batch_size=2, **options):
+    table = Dataset.from_dict({"clip_id": [f"clip {i:02}" for i in range(clips)], "category": ["dog"] * clips})
+    return StreamedRows(table.to_iterable_dataset(num_shards=shards), clips, batch_size, **options)
+
+
+def batches(rows, workers=0):
+    """The rows of an epoch, batch by batch, as a training process of that many workers sees them."""
+    return list(DataLoader(rows, rows.batch_size, num_workers=workers, collate_fn=list))
+
+
+def names(rows, workers=0):
+    return [row["clip_id"] for batch in batches(rows, workers) for row in batch]
+
+
+@pytest.mark.parametrize("processes, workers", [(1, 0), (1, 2), (2, 0), (2, 2)])
+def test_processes_and_workers_share_an_epoch_without_a_clip_twice(processes, workers):
+    shares = [names(make_rows(rank=rank, world_size=processes), workers) for rank in range(processes)]
+    assert {len(share) for share in shares} == {16 // processes}
+    assert sorted(sum(shares, [])) == sorted(names(make_rows()))
+    assert len(set(sum(shares, []))) == 16
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_order_follows_from_seed_and_epoch(workers):
+    orders = {}
+    for seed in (0, 1):
+        for epoch in (0, 1):
+            rows = make_rows(seed=seed)
+            rows.set_epoch(epoch)
+            orders[seed, epoch] = names(rows, workers)
+            assert names(rows, workers) == orders[seed, epoch]
+    assert len({tuple(order) for order in orders.values()}) == 4
+    assert {tuple(sorted(order)) for order in orders.values()} == {tuple(sorted(orders[0, 0]))}
+
+
+def test_the_buffer_mixes_what_is_far_apart():
+    """In one shard a buffer of one clip leaves the order as it is."""
+    assert names(make_rows(shards=1, buffer_size=1)) == sorted(names(make_rows()))
+    assert names(make_rows(shards=1, buffer_size=16)) != sorted(names(make_rows()))
+
+
+def test_a_clips_seed_depends_on_seed_and_epoch_and_not_on_where_it_is_read():
+    def seeds(workers=0, epoch=0, **options):
+        rows = make_rows(**options)
+        rows.set_epoch(epoch)
+        return {row["clip_id"]: row["augmentation_seed"] for batch in batches(rows, workers) for row in batch}
+
+    plain = seeds()
+    assert len(set(plain.values())) == 16 and seeds(workers=2) == plain
+    for other in (seeds(epoch=1), seeds(seed=1)):
+        assert set(other.values()).isdisjoint(plain.values())
+
+
+@pytest.mark.parametrize("processes, workers, clips, shards", [(2, 0, 7, 3), (2, 2, 9, 5), (1, 3, 7, 4), (2, 1, 2, 2)])
+def test_uneven_shards_give_every_process_equally_many_full_batches(processes, workers, clips, shards):
+    """So that none waits for another for ever; and a clip that comes again is augmented in another way."""
+    options = {"clips": clips, "shards": shards, "batch_size": 2 * processes, "world_size": processes}
+    for rank in range(processes):
+        mine = batches(make_rows(rank=rank, **options), workers)
+        assert [len(batch) for batch in mine] == [2] * max(1, clips // (2 * processes))
+        seeds = Counter(row["augmentation_seed"] for batch in mine for row in batch)
+        assert set(seeds.values()) == {1}
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+@pytest.mark.parametrize("done", [1, 3, 8])
+def test_skipped_batches_are_none_and_those_after_them_the_same(workers, done):
+    rows = make_rows()
+    whole = batches(rows, workers)
+    rows.skip_batches(done)
+    seen = []
+    collator = SkippingCollator(lambda rows: seen.append(len(rows)) or rows)
+    again = list(DataLoader(rows, rows.batch_size, num_workers=workers, collate_fn=collator))
+    assert again == [None] * done + whole[done:]
+    if not workers:  # what the collator did is seen in its own process only
+        assert seen == [2] * (8 - done)
+
+
+def test_shards_that_divide_evenly():
+    rows = make_rows(shards=4, world_size=2)
+    assert rows.num_shards == 2
+    assert [rows.shares_evenly(workers) for workers in (0, 1, 2, 3)] == [True, True, True, False]
+
+
+def test_more_workers_than_shards_are_refused():
+    with pytest.raises(ValueError, match="workers must be at most the 1 shards of this process, got more"):
+        batches(make_rows(shards=1), workers=2)
+
+
+def test_processes_must_share_a_batch_evenly():
+    with pytest.raises(ValueError, match=r"batch_size must be a multiple of the number of processes \(2\), got 3"):
+        make_rows(batch_size=3, world_size=2)
+
+
+@pytest.fixture
+def streamed_root(tmp_path):
+    """Seven clips for training in four shards."""
+    prepare_data_set(make_s4(tmp_path / "avsbench", ("train", "val"), clips=7), tmp_path / "shards", shards=4)
+    return tmp_path / "shards"
+
+
+@pytest.fixture
+def run_streamed(streamed_root, tiny_preset, tmp_path):
+    def run(output, **options):
+        data = DataArguments(
+            str(streamed_root),
+            batch_size=2,
+            image_size=32,
+            streaming=True,
+            shuffle_buffer=3,
+            workers=options.pop("workers", 0),
+        )
+        optim = OptimArguments(steps=8, learning_rate=1e-3)
+        return train(
+            data,
+            optim,
+            RunArguments(
+                str(tmp_path / output),
+                preset=tiny_preset,
+                checkpoint_every=2,
+                log_every=1,
+                **{"eval_every": 0, **options},
+            ),
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stopped_and_resumed_streaming_run_ends_in_the_same_bits(run_streamed, tmp_path, monkeypatch, workers):
+    """Stopped in the second epoch, at its third batch, and begun again from the second."""
+    run_streamed("straight", workers=workers)
+    whole_step = train_module.train_step
+
+    def stopping_step(training, batch):
+        if training.position.step == 5:
+            raise KeyboardInterrupt
+        whole_step(training, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "train_step", stopping_step)
+        with pytest.raises(KeyboardInterrupt):
+            run_streamed("stopped", workers=workers)
+    run_streamed("stopped", workers=workers, resume=True)
+    ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "stopped"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert (tmp_path / "straight/history.json").read_text() == (tmp_path / "stopped/history.json").read_text()
+
+
+def test_validation_reads_the_shards_too(run_streamed):
+    assert [entry["step"] for entry in run_streamed("run", eval_every=4) if "validation_M_J" in entry] == [4, 8]
+
+
+@pytest.mark.slow
+def test_two_processes_train_on_a_stream(streamed_root, in_two_processes, tiny_preset, tmp_path):
+    """Seven clips: three batches of two in each epoch, and no process waits for the other at its end."""
+    options = ["--data", str(streamed_root), "--streaming", "--preset", tiny_preset, "--output", str(tmp_path / "run")]
+    options += ["--steps", "7", "--batch-size", "2", "--image-size", "32", "--workers", "2", "--log-every", "1"]
+    assert in_two_processes("train", *options).count("validation M_J") == 1
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert [entry["epoch"] for entry in history if "losses" in entry] == [0, 0, 0, 1, 1, 1, 2]
