@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import yaml
 from transformers import HfArgumentParser
 
 
@@ -103,6 +104,11 @@ class RunArguments:
     checkpoint_every: int = option(1_000, "steps between checkpoints; one more ends the run")
     keep_checkpoints: int = option(2, "newest checkpoints kept")
     log_every: int = option(20, "steps between entries of the history, each a mean over them")
+    tracker: list[str] | None = option(
+        None,
+        "where else the run is shown: tensorboard, wandb or any other that Accelerate knows, by name; its files go "
+        "to OUTPUT/logs",
+    )
     resume: bool = option(False, "go on from the newest whole checkpoint in the output folder, if there is one")
     overwrite: bool = option(False, "start anew in an output folder that has files, deleting its checkpoints")
 
@@ -124,6 +130,8 @@ class RunArguments:
 
 # Any, because `HfArgumentParser` is annotated to take a type of its own, to which no dataclass belongs.
 GROUPS: Any = (DataArguments, OptimArguments, RunArguments)
+FIELD_NAMES = frozenset(one.name for group in GROUPS for one in dataclasses.fields(group))
+METAVARS = {int: "N", float: "X"}
 # They change how a run is watched or carried out, not what it computes: a resumed run may have others.
 INCIDENTAL = frozenset(
     {
@@ -135,6 +143,7 @@ INCIDENTAL = frozenset(
         "checkpoint_every",
         "keep_checkpoints",
         "log_every",
+        "tracker",
     }
     | {"resume", "overwrite"}
 )
@@ -152,26 +161,103 @@ def check_share(name: str, value: float) -> None:
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds defaults to the help, but not `None`, which the help explains in words."""
+    """Adds defaults to the help, but not `None`, which the help explains in words. Of the two spellings that
+    `HfArgumentParser` gives an option it shows the one with hyphens, and of a switch no value."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None else super()._get_help_string(action)
 
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return super()._format_action_invocation(action)
+        names = ", ".join(name for name in action.option_strings if "_" not in name)
+        if action.nargs == 0 or action.const is True:
+            return names
+        return f"{names} {self._format_args(action, action.dest.upper())}"
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser an option for every field, grouped by dataclass."""
+
+def field_parser(defaults: dict[str, Any]) -> HfArgumentParser:
+    """A parser with an option for every field, grouped by dataclass, whose result has only what was given: so a file
+    can stand between the command line and the defaults, of which only the help speaks."""
+    parser = HfArgumentParser(GROUPS, add_help=False, allow_abbrev=False, exit_on_error=False)
+    for group, described in zip(GROUPS, parser._action_groups[-len(GROUPS) :], strict=True):
+        described.description = group.__doc__
+    for action in parser._actions:
+        default = defaults.get(action.dest, action.default)
+        if isinstance(action, argparse._StoreFalseAction):
+            action.help = argparse.SUPPRESS  # what it would say stands beside its counterpart
+        elif default is True:
+            action.help = f"{action.help} (default; --no-{action.dest.replace('_', '-')} leaves it out)"
+        elif default is not None and default is not False:
+            action.help = f"{action.help} (default: {default})"
+        elif action.required:
+            action.help = f"{action.help} (required)"
+        if action.type in METAVARS:
+            action.metavar = METAVARS[action.type]
+        action.default, action.required = argparse.SUPPRESS, False
+    return parser
+
+
+def add_arguments(parser: argparse.ArgumentParser, defaults: dict[str, Any] | None = None) -> None:
+    """Gives the parser `--config` and an option for every field; `defaults` are fields' that shall have others."""
+    parser.add_argument(
+        "--config", metavar="FILE", help="a YAML or JSON file with any of the options below; the command line wins"
+    )
     # argparse has no public way to take over another parser's options after construction; this is what its own
     # `parents=` calls.
-    parser._add_container_actions(HfArgumentParser(GROUPS, add_help=False))
+    parser._add_container_actions(field_parser(defaults or {}))
     parser.formatter_class = HelpFormatter
+    parser.usage = "%(prog)s --data DATA --output OUTPUT [options]"
 
 
-def from_namespace(namespace: argparse.Namespace) -> tuple[DataArguments, OptimArguments, RunArguments]:
-    """The parsed options as dataclasses; other attributes of the namespace are left alone."""
-    names = {one.name for group in GROUPS for one in dataclasses.fields(group)}
-    values = {name: value for name, value in vars(namespace).items() if name in names}
-    groups = HfArgumentParser(GROUPS).parse_dict(values)
-    return cast(tuple[DataArguments, OptimArguments, RunArguments], groups)
+def read_config(path: Path) -> dict[str, Any]:
+    """
+    The fields that a YAML file sets, such as `steps: 1000`; a saved `arguments.json` is one too.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no YAML or no mapping, a name is no option, or a value is none that the option takes.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"config {path} is no YAML file: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"config {path} must hold lines such as 'steps: 1000', got {type(settings).__name__}")
+    settings = {str(name).replace("-", "_"): value for name, value in settings.items() if value is not None}
+    unknown = sorted(settings.keys() - FIELD_NAMES)
+    if unknown:
+        raise ValueError(
+            f"config {path} sets {', '.join(unknown)}, but there are only {', '.join(sorted(FIELD_NAMES))}"
+        )
+    # As words of a command line, so that a value is converted as there: YAML takes 1e-4 for a text.
+    words = []
+    for name, value in settings.items():
+        words += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
+    try:
+        return vars(field_parser({}).parse_args(words))
+    except argparse.ArgumentError as error:
+        raise ValueError(f"config {path}: {error}") from error
+
+
+def from_namespace(
+    namespace: argparse.Namespace, defaults: dict[str, Any] | None = None
+) -> tuple[DataArguments, OptimArguments, RunArguments]:
+    """
+    The parsed options as dataclasses; other attributes of the namespace are left alone. What the command line does not
+    give comes from the file of `--config`, else from `defaults`, as `add_arguments` had them, else from the dataclass.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_config` and the dataclasses; nothing gives `data` or `output`.
+    """
+    values = dict(defaults or {})
+    if getattr(namespace, "config", None) is not None:
+        values |= read_config(Path(namespace.config))
+    values |= {name: value for name, value in vars(namespace).items() if name in FIELD_NAMES}
+    missing = [f"--{name}" for name in ("data", "output") if name not in values]
+    if missing:
+        raise ValueError(f"{' and '.join(missing)} must be given, on the command line or in the file of --config")
+    return cast(tuple[DataArguments, OptimArguments, RunArguments], HfArgumentParser(GROUPS).parse_dict(values))
 
 
 def as_dict(groups: tuple[DataArguments, OptimArguments, RunArguments]) -> dict:
@@ -206,5 +292,6 @@ __all__ = [
     "as_dict",
     "differences",
     "from_namespace",
+    "read_config",
     "save_arguments",
 ]

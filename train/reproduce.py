@@ -19,6 +19,7 @@ from .train import train
 
 # The table decides these.
 DECIDED = ("name", "init_from", "seed", "resume", "overwrite")
+DEFAULTS = {"output": "reproduction"}
 SETTINGS_FILE = "settings.json"
 RESULTS_FILE = "results.json"
 # Empty, and written when `train` has returned: the model's own files may be there and not whole.
@@ -240,17 +241,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     table.add_argument(
         "--rows", type=int, nargs="+", metavar="ROW", help="which rows, from 1, to share a table out; default all"
     )
-    add_train_arguments(parser)
-    for action in parser._actions:
-        if action.dest == "output":
-            action.required, action.default = False, "reproduction"
+    add_train_arguments(parser, DEFAULTS)
+    parser.usage = "%(prog)s --table N --data DATA [options]"
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    text = reproduce(arguments.table, from_namespace(arguments), arguments.seeds, arguments.rows)
+    groups = from_namespace(arguments, DEFAULTS)
+    text = reproduce(arguments.table, groups, arguments.seeds, arguments.rows)
     if PartialState().is_main_process:
-        print(f"\n{text}\nsaved in {arguments.output}")
+        print(f"\n{text}\nsaved in {groups[2].output}")
     return 0
 
 

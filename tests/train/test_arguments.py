@@ -53,15 +53,84 @@ def test_options_reach_their_fields_with_hyphens_or_underscores():
     assert (run.output, run.resume) == ("o", True)
 
 
-def test_help_is_grouped_and_names_every_option():
-    parser = argparse.ArgumentParser()
+def help_text():
+    parser = argparse.ArgumentParser(prog="auss train")
     add_arguments(parser)
-    text = parser.format_help()
-    for group in GROUPS:
-        assert f"\n{group._argument_group_name}:" in text
+    return parser.format_help()
+
+
+def test_help_is_grouped_and_names_every_option_once(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    text = help_text()
+    assert text.startswith("usage: auss train --data DATA --output OUTPUT [options]\n")
+    places = [text.index(f"\n{group._argument_group_name}:\n  {group.__doc__}") for group in GROUPS]
+    assert places == sorted(places)
     for field in FIELDS:
-        assert f"--{field.name}" in text
-    assert "(default: 90000)" in text and "(default: None)" not in text
+        assert text.count(f"\n  --{field.name.replace('_', '-')}") == 1
+        assert "_" not in field.name or f"--{field.name}" not in text
+    assert "(default: 90000)" in text and "dropout (default: 0)" in text
+    assert "(default: None)" not in text and "suppress" not in text.lower()
+    # Wherever the line is broken, at a hyphen too.
+    assert "(default; --no-augment leaves it out)" in " ".join(text.split()).replace("- ", "-")
+
+
+@pytest.mark.parametrize("width", ["60", "200"])
+def test_help_fits_terminals_of_any_width(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", width)
+    assert max(map(len, help_text().splitlines())) <= int(width)
+
+
+def test_every_value_can_come_from_a_file_and_the_command_line_wins(tmp_path):
+    groups = (
+        DataArguments("d", name="ms3", batch_size=4, augment=False, mute_probability=0.25),
+        OptimArguments(steps=7, learning_rate=1e-5),
+        RunArguments("o", seed=3, tracker=["tensorboard", "wandb"], eval_clips=2),
+    )
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "data: d\noutput: o  # YAML 1.1 reads the next as a text\nlearning_rate: 1e-5\nbatch-size: 4\nname: ms3\n"
+        "augment: false\nmute_probability: .25\nsteps: 7\nseed: 3\ntracker: [tensorboard, wandb]\neval_clips: 2\n"
+        "preset:\n"
+    )
+    assert parse("--config", str(path)) == groups
+    for options in (("--steps", "9", "--config", str(path)), ("--config", str(path), "--steps", "9")):
+        assert parse(*options)[1] == OptimArguments(steps=9, learning_rate=1e-5)
+    # The value of the default, which the file has changed.
+    assert parse("--config", str(path), "--seed", "0", "--augment")[0].augment is True
+    assert parse("--config", str(path), "--seed", "0", "--augment")[2].seed == 0
+
+
+def test_saved_arguments_are_such_a_file(tmp_path):
+    groups = (DataArguments("d", workers=0), OptimArguments(warmup=0.5), RunArguments("o", mixed_precision="bf16"))
+    save_arguments(groups, tmp_path / "arguments.json")
+    assert parse("--config", str(tmp_path / "arguments.json")) == groups
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("step: 7", "run.yaml sets step, but there are only accumulation, "),
+        ("steps: many", "run.yaml: argument --steps: invalid int value: 'many'"),
+        ("steps: 1.5", "run.yaml: argument --steps: invalid int value: '1.5'"),
+        ("name: s5", "run.yaml: argument --name: invalid choice: 's5'"),
+        ("resume: perhaps", "run.yaml: argument --resume: "),
+        ("- steps", "run.yaml must hold lines such as 'steps: 1000', got list"),
+        ("steps: [", "run.yaml is no YAML file"),
+        ("steps: 0", "steps must be at least 1, got 0"),
+    ],
+)
+def test_what_a_file_may_not_say(tmp_path, text, message):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        parse("--data", "d", "--output", "o", "--config", str(path))
+
+
+def test_data_and_output_must_come_from_somewhere(tmp_path):
+    with pytest.raises(ValueError, match="--data and --output must be given, on the command line or in the file"):
+        parse("--steps", "3")
+    with pytest.raises(FileNotFoundError):
+        parse("--config", str(tmp_path / "nowhere.yaml"))
 
 
 @pytest.mark.parametrize(
