@@ -1,10 +1,11 @@
 """What a run starts from: the model, its processor, and the loaders of clips."""
 
+import logging
+
 import torch
 from accelerate import PartialState
 from accelerate.data_loader import DataLoaderShard, prepare_data_loader
 from torch.utils.data import DataLoader, Dataset
-from transformers.utils import logging
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..configuration.configuration_auss import AussConfig
@@ -23,8 +24,9 @@ from .parquet_shards import stream_shards
 from .schedule import BACKBONE_INFIX
 from .seeded_rows import SeededRows
 from .streamed_rows import SkippingCollator, StreamedRows
+from .termination import ignore_sigterm
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 DEFAULT_PRESET = "auss-resnet101"
 DEFAULT_IMAGE_SIZE = 224
@@ -186,11 +188,13 @@ def create_stream_loader(
     the rows are this process's already."""
     workers = min(worker_count(data.workers), rows.num_shards)
     if workers < worker_count(data.workers):
-        logger.warning(f"{workers} workers, since there are no more shards for a process: `auss prepare --shards`")
+        logger.warning("%d workers, since there are no more shards for a process: `auss prepare --shards`", workers)
     elif not rows.shares_evenly(workers):
         logger.warning(
-            f"{rows.all_shards} shards do not divide by {rows.world_size} processes of {max(1, workers)} workers: in "
-            "an epoch some clips come twice and some not at all"
+            "%d shards do not divide by %d processes of %d workers: in an epoch clips can come twice, or not at all",
+            rows.all_shards,
+            rows.world_size,
+            max(1, workers),
         )
     loader = DataLoader(
         rows,
@@ -198,9 +202,11 @@ def create_stream_loader(
         collate_fn=SkippingCollator(create_train_collator(processor, data, num_labels)),
         num_workers=workers,
         generator=torch.Generator().manual_seed(seed),
+        worker_init_fn=ignore_sigterm,  # here, for what is prepared keeps its own
     )
-    prepared = prepare_data_loader(loader, device, num_processes=1, process_index=0, put_on_device=device is not None,
-                                   dispatch_batches=False)  # fmt: skip
+    prepared = prepare_data_loader(
+        loader, device, num_processes=1, process_index=0, put_on_device=True, dispatch_batches=False
+    )
     prepared._is_accelerate_prepared = True
     return prepared
 

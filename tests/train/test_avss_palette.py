@@ -1,5 +1,6 @@
 import json
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -72,6 +73,12 @@ def test_few_unknown_pixels_are_background_and_many_are_an_error():
 def test_class_names_come_in_the_order_of_their_ids(tmp_path):
     (tmp_path / "label2idx.json").write_text(json.dumps({"dog": 2, "background": 0, "accordion": 1}))
     assert read_class_names(tmp_path) == ["background", "accordion", "dog"]
+
+
+def test_class_names_are_read_from_where_a_url_points():
+    with fsspec.open("memory://clips/label2idx.json", "w") as file:
+        file.write(json.dumps({"dog": 1, "background": 0}))
+    assert read_class_names("memory://clips") == ["background", "dog"]
 
 
 def test_class_names_are_checked(tmp_path):

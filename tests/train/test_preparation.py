@@ -1,15 +1,21 @@
+import logging
+
 import pytest
 import torch
+from accelerate import Accelerator
 from transformers import ResNetConfig, TimmBackboneConfig
 
 from auss.train.arguments import DataArguments, RunArguments
 from auss.train.avsbench import load_avsbench
+from auss.train.parquet_writer import prepare_data_set
 from auss.train.preparation import (
     create_eval_loader,
     create_model,
     create_processor,
+    create_stream_loader,
     create_train_loader,
     new_config,
+    open_stream,
     pixel_statistics,
     worker_count,
 )
@@ -87,6 +93,61 @@ def test_train_batches_are_augmented_and_of_the_networks_size(s4_root, processor
         assert batch["pixel_values"].shape == (2, 1, 3, 32, 32) and batch["labels"].shape == (2, 1, 32, 32)
         assert sorted(batch["clip_id"]) == ["train_0", "train_1"]
     assert not torch.equal(plain["pixel_values"], augmented["pixel_values"])
+
+
+@pytest.fixture
+def streaming(s4_root, tmp_path):
+    """Arguments for a stream of two clips in two shards."""
+
+    def make(**options):
+        if not (tmp_path / "shards").exists():
+            prepare_data_set(s4_root, tmp_path / "shards")
+        return DataArguments(str(tmp_path / "shards"), **{"batch_size": 2, "streaming": True, "workers": 0, **options})
+
+    return make
+
+
+def test_a_streams_batches_are_those_of_the_files(s4_root, processor, streaming):
+    """But for their order."""
+    data = streaming(augment=False)
+    files = create_train_loader(SeededRows(load_avsbench(s4_root, "s4", "train")), processor, data, 2, 0)
+    stream = create_stream_loader(open_stream(data, 0), processor, data, 2, 0)
+    (from_files,), (from_stream,) = list(files), list(stream)
+    assert from_files.keys() == from_stream.keys()
+    order = [from_stream["clip_id"].index(clip) for clip in from_files["clip_id"]]
+    for name in ("pixel_values", "labels", "input_features", "input_features_mask", "frame_examples"):
+        assert torch.equal(from_stream[name][order], from_files[name]), name
+
+
+def test_the_accelerator_does_not_share_a_stream_out_again(processor, streaming):
+    loader = create_stream_loader(open_stream(streaming(), 0), processor, streaming(), 2, 0)
+    assert Accelerator().prepare(loader) is loader
+
+
+@pytest.mark.parametrize(
+    "workers, kept, message",
+    [
+        (3, 2, "2 workers, since there are no more shards for a process"),
+        (2, 2, ""),
+        (1, 1, ""),
+        (0, 0, ""),
+    ],
+)
+def test_workers_are_at_most_the_shards_of_the_process(processor, streaming, caplog, workers, kept, message):
+    data = streaming(workers=workers)
+    with caplog.at_level(logging.WARNING, "auss"):
+        loader = create_stream_loader(open_stream(data, 0), processor, data, 2, 0)
+    assert loader.num_workers == kept
+    assert message in caplog.text and (message or not caplog.text)
+
+
+def test_shards_that_do_not_divide_are_told(processor, streaming, caplog):
+    data = streaming(batch_size=3)
+    rows = open_stream(data, 0)
+    rows.world_size = 3
+    with caplog.at_level(logging.WARNING, "auss"):
+        create_stream_loader(rows, processor, data, 2, 0)
+    assert "2 shards do not divide by 3 processes of 1 workers: in an epoch clips can come twice" in caplog.text
 
 
 @pytest.mark.parametrize("batch_size, batches", [(1, 3), (2, 1), (3, 1), (4, 1)])

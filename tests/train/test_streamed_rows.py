@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
 from auss.train import train as train_module
-from auss.train.arguments import DataArguments, OptimArguments, RunArguments
+from auss.train.arguments import DataArguments, OptimArguments, RunArguments, differences, save_arguments
 from auss.train.parquet_writer import prepare_data_set
 from auss.train.streamed_rows import SkippingCollator, StreamedRows
 from auss.train.train import train
@@ -163,6 +163,16 @@ def test_a_stopped_and_resumed_streaming_run_ends_in_the_same_bits(run_streamed,
     ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "stopped"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert (tmp_path / "straight/history.json").read_text() == (tmp_path / "stopped/history.json").read_text()
+
+
+@pytest.mark.parametrize("streaming, expected", [(True, {"workers": (2, 1)}), (False, {})])
+def test_another_number_of_workers_is_another_run_of_a_stream(tmp_path, streaming, expected):
+    first, second = (
+        (DataArguments("d", streaming=streaming, workers=workers), OptimArguments(), RunArguments("o"))
+        for workers in (2, 1)
+    )
+    save_arguments(first, tmp_path / "arguments.json")
+    assert differences(second, tmp_path / "arguments.json") == expected
 
 
 def test_validation_reads_the_shards_too(run_streamed):
