@@ -91,8 +91,9 @@ def test_setup_lists_every_package_and_ships_every_preset():
     assert listed == ["auss", *(f"auss.{folder}" for folder in FOLDERS)]
     assert setup["options.package_data"]["auss.configuration"] == "presets/*.json"
     assert list((ROOT / "configuration" / "presets").glob("*.json"))
-    assert setup["options.package_data"]["auss.train"] == "metric_scripts/*.py"
+    assert setup["options.package_data"]["auss.train"] == "metric_scripts/*.py, accelerate/*.yaml"
     assert list((ROOT / "train" / "metric_scripts").glob("*.py"))
+    assert list((ROOT / "train" / "accelerate").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")

@@ -95,8 +95,10 @@ class RunArguments:
     audio_weights: str | None = option(
         None, "VGGish weights, as torchvggish publishes them or auss convert-vggish writes them; it is then frozen"
     )
-    mixed_precision: Literal["no", "bf16", "fp16"] = option(
-        "no", "numbers used in the network while it trains; losses and validation stay in float32"
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = option(
+        None,
+        "numbers used in the network while it trains, losses and validation stay in float32; default what accelerate "
+        "launch is told, or no",
     )
     seed: int = option(0, "of the initial weights, the order of clips, augmentation and dropout")
     eval_every: int = option(5_000, "steps between validations; one more ends the run; 0 leaves out all of them")

@@ -2,7 +2,8 @@
 
 A checkpoint is a folder `step-00001000` under `checkpoints/`: `model.safetensors` and `optimizer.safetensors`, each
 tensor whole and by its parameter's name, and `state.json`, where the run stood. No file depends on how many processes
-wrote it or how they shared the weights. It is written under a temporary name and renamed when complete.
+wrote it or how they shared the weights. With `config.json` beside them `from_pretrained` opens the model. A checkpoint
+is written under a temporary name and renamed when complete.
 """
 
 import json
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.checkpoint import state_dict as distributed_state
 from torch.distributed.checkpoint.state_dict import StateDictOptions
+from transformers import CONFIG_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +126,7 @@ def save_checkpoint(
 
     Args:
         accelerator: has prepared the next three.
-        model: in any data parallelism of Accelerate's: DDP or FSDP.
+        model: with a `config`; in any data parallelism of Accelerate's, DDP or FSDP.
         optimizer, scheduler: as `Accelerator.prepare` returned them.
         output: the run's folder, which all processes see.
         position: where the run stands.
@@ -142,7 +144,8 @@ def save_checkpoint(
         for unfinished in (output / FOLDER).glob(f"{TEMPORARY_PREFIX}*"):
             shutil.rmtree(unfinished)
         temporary.mkdir(parents=True)
-        save_file(weights, temporary / MODEL_FILE)
+        accelerator.unwrap_model(model).config.to_json_file(temporary / CONFIG_NAME)
+        save_file(weights, temporary / MODEL_FILE, metadata={"format": "pt"})
         save_file(tensors, temporary / OPTIMIZER_FILE)
         state = {
             "position": asdict(position),

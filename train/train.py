@@ -2,8 +2,9 @@
 
 import argparse
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import datasets
 import torch
@@ -13,10 +14,12 @@ from accelerate.logging import get_logger
 from accelerate.utils import (
     DataLoaderConfiguration,
     DistributedDataParallelKwargs,
+    DistributedType,
     GradientAccumulationPlugin,
     set_seed,
 )
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
@@ -184,10 +187,25 @@ def log_terms(training: Training, bar: tqdm) -> None:
     bar.set_postfix({**training.scores, "loss": f"{losses['loss']:.3f}"})
 
 
+def whole_network(training: Training) -> AussForAudioVisualSegmentation:
+    """
+    The network with all of its weights in this process: itself or, where FSDP shares them out, a copy. For in
+    validation some processes may have more clips than others, which under FSDP would wait for them.
+    """
+    network = training.network
+    if training.accelerator.distributed_type != DistributedType.FSDP:
+        return network
+    weights: Any = get_model_state_dict(training.model, options=StateDictOptions(full_state_dict=True))
+    copy = AussForAudioVisualSegmentation(network.config).to(training.accelerator.device)
+    copy.load_state_dict(weights)
+    return copy
+
+
 def validate(training: Training, loader: DataLoader) -> None:
     """Scores the validation split, adds M_J and M_F to the history and draws the curves."""
-    num_labels = training.network.config.num_labels
-    results = evaluate(training.accelerator, training.model, loader, training.processor, num_labels, "validation")
+    network = whole_network(training)
+    num_labels = network.config.num_labels
+    results = evaluate(training.accelerator, network, loader, training.processor, num_labels, "validation")
     scores = {"validation_M_J": results["M_J"], "validation_M_F": results["M_F"]}
     training.position.history.append({"step": training.position.step, **scores})
     training.scores = {"M_J": f"{results['M_J']:.3f}"}
@@ -268,6 +286,7 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Trai
         # A batch without any annotated frame leaves the heads' parameters unused.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    run = replace(run, mixed_precision=accelerator.mixed_precision)  # what `accelerate launch` was told, if nothing
     check_output(run)
     set_seed(run.seed)
     model, processor = create_model(data, run, optim.backbone_rate)

@@ -39,7 +39,7 @@ def test_defaults_are_the_papers():
     assert (data.name, data.batch_size, data.augment, data.mute_probability) == ("s4", 8, True, 0.0)
     assert (optim.steps, optim.learning_rate, optim.weight_decay) == (90_000, 1e-4, 0.05)
     assert (optim.backbone_rate, optim.power, optim.accumulation) == (0.1, 0.9, 1)
-    assert (run.preset, run.resume, run.overwrite, run.mixed_precision) == (None, False, False, "no")
+    assert (run.preset, run.resume, run.overwrite, run.mixed_precision) == (None, False, False, None)
 
 
 def test_options_reach_their_fields_with_hyphens_or_underscores():

@@ -50,9 +50,10 @@ class Run:
 
 
 @pytest.fixture
-def new_run():
+def new_run(tiny_config):
     def make(weight=0.5):
         accelerator, model = Accelerator(), nn.Linear(1, 1)
+        model.config = tiny_config
         nn.init.constant_(model.weight, weight)
         optimizer = torch.optim.AdamW([{"params": [model.weight], "name": "weights"}, {"params": [model.bias]}], 1e-2)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
@@ -97,7 +98,7 @@ def test_a_parameter_without_a_gradient_so_far_begins_at_its_first_step(run, new
 def test_nothing_in_a_checkpoint_is_a_pickle(run, tmp_path):
     run.step()
     path = run.save(tmp_path, Position(step=1))
-    assert {file.name for file in path.iterdir()} == {MODEL_FILE, OPTIMIZER_FILE, STATE_FILE}
+    assert {file.name for file in path.iterdir()} == {"config.json", MODEL_FILE, OPTIMIZER_FILE, STATE_FILE}
     assert load_file(path / OPTIMIZER_FILE).keys() == {f"weight:{kind}" for kind in ("step", "exp_avg", "exp_avg_sq")}
     assert json.loads((path / STATE_FILE).read_text())["optimizer_groups"][0]["params"] == ["weight"]
 
@@ -122,10 +123,10 @@ def test_the_newest_are_kept_and_found(run, tmp_path):
 def test_saving_stopped_half_way_leaves_no_checkpoint(run, tmp_path, monkeypatch, caplog):
     run.save(tmp_path, Position(step=1))
 
-    def save_half(tensors, file):
+    def save_half(tensors, file, **kwargs):
         if file.name == OPTIMIZER_FILE:
             raise KeyboardInterrupt
-        save_file(tensors, file)
+        save_file(tensors, file, **kwargs)
 
     monkeypatch.setattr(checkpoint_module, "save_file", save_half)
     with pytest.raises(KeyboardInterrupt):
