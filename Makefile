@@ -11,13 +11,14 @@ TEST_PROCESSES ?= 2
 TEST_RUN = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadscope
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow conformance quality style clean
+.PHONY: help demo test test-slow conformance bench quality style clean
 
 help:
 	@echo "make demo         compose a data set, train on it, evaluate, and segment a video (5 minutes)"
 	@echo "make test         the tests that CI runs"
 	@echo "make test-slow    the long tests too"
 	@echo "make conformance  Transformers' own tests on auss; writes docs/conformance.md (5 minutes)"
+	@echo "make bench        what auss costs beside its backbone; writes docs/benchmarks.md"
 	@echo "make quality      ruff check and format check, pyright"
 	@echo "make style        let ruff mend what it can"
 	@echo "make clean        remove .venv and build leftovers"
@@ -33,6 +34,10 @@ test-slow: $(VENV)/.test
 
 conformance: $(VENV)/.conformance
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python tests/conformance/run.py
+
+# torch's threads wait for one another: on a machine that does anything else the figures are worthless.
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/bench.py $(BENCH_ARGUMENTS)
 
 quality: $(VENV)/.quality
 	$(BIN)/ruff check .
@@ -72,6 +77,10 @@ $(VENV)/.test: $(PACKAGING) | $(VENV)/.created
 
 $(VENV)/.conformance: $(PACKAGING) | $(VENV)/.created
 	$(BIN)/python -m pip install --progress-bar off -e '.[conformance]'
+	touch $@
+
+$(VENV)/.bench: $(PACKAGING) | $(VENV)/.created
+	$(BIN)/python -m pip install --progress-bar off -e '.[bench]'
 	touch $@
 
 $(VENV)/.quality: $(PACKAGING) | $(VENV)/.created

@@ -65,9 +65,9 @@ ROWS = {
     "fast": Row(f"`{FAST}`: a clip to masks", partial(network_rows.forward, FAST), 2.2, 1.7),
     "resnet101": Row(f"`{RESNET}`: a clip to masks", partial(network_rows.forward, RESNET), 4.0, 3.0),
     "swin": Row(f"`{SWIN}`: a clip to masks", partial(network_rows.forward, SWIN), 2.0, 1.6),
-    "fast-every": Row(f"`{FAST}`, a mask of every query", partial(network_rows.forward, FAST, every_query=True)),
+    "fast-every": Row(f"`{FAST}`, a mask of every query", partial(network_rows.forward, FAST, classes=10_000)),
     "resnet101-every": Row(
-        f"`{RESNET}`, a mask of every query", partial(network_rows.forward, RESNET, every_query=True)
+        f"`{RESNET}`, a mask of every query", partial(network_rows.forward, RESNET, classes=10_000)
     ),
     "step": Row(f"`{FAST}`: {STEP}", partial(network_rows.training_step, FAST, False), 2.5, 2.0),
     "step-frozen": Row(f"`{FAST}`, VGGish frozen: {STEP}", partial(network_rows.training_step, FAST, True), 2.5, 2.0),
@@ -119,7 +119,8 @@ def machine() -> str:
 
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "timm", "av"))
     threads = torch.get_num_threads()
-    return f"{platform.processor() or platform.machine()}, {threads} threads, Python {platform.python_version()}, {packages}"
+    cpu = platform.processor() or platform.machine()
+    return f"{cpu}, {threads} threads, Python {platform.python_version()}, {packages}"
 
 
 def report(names: list[str], scaling: bool) -> str:

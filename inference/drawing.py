@@ -93,8 +93,8 @@ def overlay(
     mask = scores if scores.dtype == bool else scores > SCORE_THRESHOLD
     if not mask.any():
         return frame.copy()
-    # Every value of a channel has one tinted value, so a table says what it is: Pillow looks up and pastes five times as
-    # fast as NumPy computes and indexes.
+    # Every value of a channel has one tinted value, so a table says what it is: Pillow looks up and pastes several
+    # times as fast as NumPy computes and indexes.
     tint = np.asarray(colour, dtype=np.float32)[:, None] * np.float32(alpha)
     table = np.rint(np.arange(256, dtype=np.float32) * np.float32(1.0 - alpha) + tint).astype(np.uint8)
     picture = Image.fromarray(frame)

@@ -59,8 +59,8 @@ def _thresholds(dtype: np.dtype) -> np.ndarray:
 def _thresholds_passed(scores: np.ndarray) -> np.ndarray:
     """How many thresholds each score reaches (score >= threshold): integers of the same shape, 1 to 255."""
     thresholds = _thresholds(scores.dtype)
-    # The thresholds are all but evenly spaced, so the nearest one is a multiplication, and one comparison tells on which
-    # side of it the score is.
+    # The thresholds are all but evenly spaced, so the nearest one is a multiplication, and one comparison tells on
+    # which side of it the score is.
     nearest = (scores * scores.dtype.type(NUM_THRESHOLDS - 1) + scores.dtype.type(0.5)).astype(np.intp)
     return nearest + (scores >= thresholds[nearest])
 

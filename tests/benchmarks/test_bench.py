@@ -1,0 +1,74 @@
+"""`make bench`: verdicts and lines of the table, and that its rows measure what they say."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import bench
+
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("kind", "ours", "limit", "figure", "verdict"),
+    [
+        ("cost", 3.0, 2.0, 1.5, "aim"),
+        ("cost", 4.0, 2.0, 2.0, "must"),
+        ("cost", 6.0, 2.0, 3.0, "missed"),
+        ("faster", 1.0, 1.4, 1.4, "missed"),
+        ("faster", 1.0, 1.8, 1.8, "must"),
+        ("faster", 1.0, 3.0, 3.0, "aim"),
+        ("memory", 1.4, None, 1.4, "aim"),
+        ("memory", 2.5, None, 2.5, "missed"),
+    ],
+)
+def test_verdicts(bench, kind, ours, limit, figure, verdict):
+    must, aim = (1.5, 2.0) if kind == "faster" else (2.0, 1.5)
+    row, measured = bench.Row("work", None, must, aim, kind), bench.Measured(ours, limit)
+    assert row.figure(measured) == pytest.approx(figure)
+    assert row.verdict(measured) == verdict
+
+
+def test_a_line_has_times_figure_and_demands(bench):
+    row = bench.Row("work", None, 2.0, 1.5)
+    assert bench.table_line(row, bench.Measured(0.09, 0.05, "note")) == (
+        "| work | 90 ms | 50 ms | 1.8 x | ≤ 2 | ≤ 1.5 | must | note |"
+    )
+    memory = bench.Row("work", None, 2.5, 1.8, "memory")
+    assert (
+        bench.table_line(memory, bench.Measured(2.25)) == "| work | 2.25 GB |  | 2.25 GB | ≤ 2.5 | ≤ 1.8 | must |  |"
+    )
+
+
+def test_a_row_is_measured_in_a_process_of_its_own():
+    command = [sys.executable, str(BENCHMARKS / "bench.py"), "--measure", "f-score"]
+    measured = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    assert 0 < measured["ours"] < measured["limit"]
+
+
+def test_as_many_queries_of_a_network_have_a_class_as_are_asked_for(bench):
+    import torch
+    from network_rows import inputs, network
+
+    for wanted, expected in ((8, 8), (10_000, 32)):
+        model = network("auss-demo", wanted)
+        with torch.no_grad():
+            found = model(**inputs(frames=1, size=64)).class_queries_logits.argmax(-1) != model.config.num_labels
+        assert found.sum() == expected
+
+
+@pytest.mark.slow
+def test_a_short_video_is_segmented(bench):
+    from media_rows import segmented_video
+
+    measured = segmented_video("auss-demo", length=3)
+    assert measured.ours > 0 and measured.limit > 0 and "75 frames" in measured.note
