@@ -6,8 +6,8 @@ import json
 from functools import cache
 from pathlib import Path
 
-import fsspec
 import numpy as np
+from fsspec.core import url_to_fs
 
 AVSS_NUM_LABELS = 71
 LABEL_FILE = "label2idx.json"
@@ -81,8 +81,8 @@ def read_class_names(root: str | Path) -> list[str]:
     """
     path = f"{root}/{LABEL_FILE}"
     try:
-        with fsspec.open(path, "rb") as file:  # hf://datasets/... too
-            content = file.read()
+        filesystem, inner_path = url_to_fs(path)  # hf://datasets/... too
+        content = filesystem.cat_file(inner_path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"AVSBench avss is missing {path}") from error
     expected = f"{path} must map each class name to its id, 0 to n - 1, once each"

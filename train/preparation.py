@@ -4,7 +4,7 @@ import logging
 
 import torch
 from accelerate import PartialState
-from accelerate.data_loader import DataLoaderShard, prepare_data_loader
+from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader, Dataset
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
@@ -183,7 +183,7 @@ def create_stream_loader(
     num_labels: int,
     seed: int,
     device: torch.device | None = None,
-) -> DataLoaderShard:
+) -> DataLoader:
     """This process's batches of a stream, with augmentation, on `device`. The accelerator takes it as prepared, for
     the rows are this process's already."""
     workers = min(worker_count(data.workers), rows.num_shards)
