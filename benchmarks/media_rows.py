@@ -138,7 +138,16 @@ def segmented_video(preset: str, length: int = 60) -> Measured:
             folder / "model"
         )
         backbone = model.auss.image_embedding_extractor.backbone
-        command = ["segment", str(video), "-o", str(folder / "marked.mp4"), "--model", str(folder / "model")]
+        command = [
+            "segment",
+            str(video),
+            "-o",
+            str(folder / "marked.mp4"),
+            "--model",
+            str(folder / "model"),
+            "--fps",
+            "1",
+        ]
 
         def ours() -> None:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -60,7 +60,9 @@ def test_torch_compile_gives_the_same(tiny_model, make_inputs, labelled):
     torch._dynamo.reset()
     labels = make_labels() if labelled else None
     plain = tiny_model(**make_inputs(), labels=labels)
-    compiled = torch.compile(tiny_model, backend="aot_eager")(**make_inputs(), labels=labels)
+    # The network is one graph; the losses copy the matching's costs off the device.
+    compiled = torch.compile(tiny_model, backend="aot_eager", fullgraph=not labelled)
+    compiled = compiled(**make_inputs(), labels=labels)
     torch.testing.assert_close(plain.logits, compiled.logits, rtol=0, atol=1e-4)
     if labelled:
         torch.testing.assert_close(plain.loss, compiled.loss, rtol=1e-4, atol=0)
