@@ -154,7 +154,17 @@ def create_train_collator(processor: AussProcessor, data: DataArguments, num_lab
 def create_train_loader(
     rows: SeededRows, processor: AussProcessor, data: DataArguments, num_labels: int, seed: int
 ) -> DataLoader:
-    """Shuffled batches with augmentation. A last batch that is not full is left out, unless it is the only one."""
+    """
+    Shuffled batches with augmentation. A last batch that is not full is left out, unless it is the only one.
+
+    Raises:
+        ValueError: several processes were to share that one: some clips would count more than others.
+    """
+    if len(rows) < data.batch_size and PartialState().num_processes > 1:
+        raise ValueError(
+            f"batch_size must be at most the number of training clips, {len(rows)}, where several processes share a "
+            f"batch, got {data.batch_size}"
+        )
     return DataLoader(
         rows,
         batch_size=data.batch_size,

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from transformers import ResNetConfig, TimmBackboneConfig
 
 from auss.train.arguments import DataArguments, RunArguments
@@ -154,6 +154,15 @@ def test_shards_that_do_not_divide_are_told(processor, streaming, caplog):
 def test_only_a_data_set_smaller_than_a_batch_gives_a_batch_that_is_not_full(processor, batch_size, batches):
     loader = create_train_loader(range(3), processor, DataArguments("d", batch_size=batch_size, workers=0), 2, 0)
     assert len(loader) == batches
+
+
+def test_several_processes_share_no_batch_that_is_not_full(processor, monkeypatch):
+    data = DataArguments("d", batch_size=4, workers=0)
+    assert len(create_train_loader(range(3), processor, data, 2, 0)) == 1
+    monkeypatch.setitem(PartialState._shared_state, "num_processes", 2)
+    with pytest.raises(ValueError, match="batch_size must be at most the number of training clips, 3, .* got 4"):
+        create_train_loader(range(3), processor, data, 2, 0)
+    assert len(create_train_loader(range(4), processor, data, 2, 0)) == 1
 
 
 def test_muted_evaluation_silences_the_sound_and_keeps_the_labels(s4_root, processor):
