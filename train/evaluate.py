@@ -147,6 +147,20 @@ def evaluate(
     return {**means, "frames": sum(record["frames"] for record in records), "classes": classes, "per_clip": per_clip}
 
 
+def drawable_clip(model: nn.Module, processor: AussProcessor, collator, row: dict, title: str) -> dict:
+    """A row's clip and what the model makes of it, as `contact_sheet` takes it; the arguments are `draw_clips`'s."""
+    device = next(model.parameters()).device
+    batch = collator([row])
+    moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in batch.items()}
+    frames = decode_clip(row, num_labels=collator.num_labels, with_audio=False)["frames"]
+    return {
+        "title": title,
+        "frames": frames.permute(0, 2, 3, 1).numpy(),
+        "labels": batch["labels"][0].numpy(),
+        "scores": predict(model, processor, moved)[0]["scores"].cpu().numpy(),
+    }
+
+
 def draw_clips(
     model: nn.Module,
     processor: AussProcessor,
@@ -166,22 +180,12 @@ def draw_clips(
     """
     wanted = {(record["category"], record["clip_id"]): record for record in records}
     blocks = {}
-    device = next(model.parameters()).device
     for row in rows:
         key = (str(row["category"]), str(row["clip_id"]))
-        if key not in wanted:
-            continue
-        batch = collator([row])
-        moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in batch.items()}
-        scores = predict(model, processor, moved)[0]["scores"].cpu().numpy()
-        frames = decode_clip(row, num_labels=collator.num_labels, with_audio=False)["frames"]
-        record = wanted[key]
-        blocks[key] = {
-            "title": f"{record['category']} {record['clip_id']}  J {record['J']:.3f}  F {record['F']:.3f}".strip(),
-            "frames": frames.permute(0, 2, 3, 1).numpy(),
-            "labels": batch["labels"][0].numpy(),
-            "scores": scores,
-        }
+        if key in wanted:
+            record = wanted[key]
+            title = f"{record['category']} {record['clip_id']}  J {record['J']:.3f}  F {record['F']:.3f}".strip()
+            blocks[key] = drawable_clip(model, processor, collator, row, title)
     return contact_sheet([blocks[key] for key in wanted], path)
 
 

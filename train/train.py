@@ -2,9 +2,10 @@
 
 import argparse
 import json
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import torch
@@ -16,6 +17,7 @@ from accelerate.utils import (
     DistributedDataParallelKwargs,
     DistributedType,
     GradientAccumulationPlugin,
+    ProjectConfiguration,
     set_seed,
 )
 from torch import nn
@@ -32,6 +34,7 @@ from .arguments import (
     OptimArguments,
     RunArguments,
     add_arguments,
+    as_dict,
     differences,
     from_namespace,
     save_arguments,
@@ -52,12 +55,14 @@ from .schedule import create_optimizer, create_scheduler
 from .seeded_rows import SeededRows, augmentation_seed
 from .streamed_rows import StreamedRows
 from .termination import TERMINATED, Termination, ignore_sigterm
+from .tracking import Tracking, check_trackers
 
 logger = get_logger(__name__)
 
 ARGUMENTS_FILE = "arguments.json"
 HISTORY_FILE = "history.json"
 CURVES_FILE = "curves.png"
+LOGS_FOLDER = "logs"
 
 
 @dataclass
@@ -79,6 +84,7 @@ class Training:
     termination: Termination = field(default_factory=Termination)
     # What the progress bar shows of the last validation.
     scores: dict[str, str] = field(default_factory=dict)
+    tracking: Tracking = field(init=False)
 
     @property
     def network(self) -> AussForAudioVisualSegmentation:
@@ -96,6 +102,14 @@ def epoch_batches(training: Training) -> DataLoader:
     return skip_first_batches(training.train_loader, position.batch) if position.batch else training.train_loader
 
 
+def clip_gradients(training: Training) -> None:
+    """Scales the gradients down to their largest norm, and counts what it was."""
+    limit = training.optim.max_gradient_norm or math.inf  # which leaves them as they are
+    if limit < math.inf or training.tracking.active:
+        norm = training.accelerator.clip_grad_norm_(training.model.parameters(), limit)
+        training.tracking.add_gradient_norm(norm)
+
+
 def train_step(training: Training, batch: dict) -> None:
     """Forward, loss, backward; and, when enough batches are accumulated, the optimiser's step."""
     accelerator, position = training.accelerator, training.position
@@ -108,14 +122,15 @@ def train_step(training: Training, batch: dict) -> None:
         outputs = training.model(**batch)
         terms = finite_terms(outputs, position.step, clip_ids)
         accelerator.backward(outputs.loss)
-        if accelerator.sync_gradients and training.optim.max_gradient_norm > 0:
-            accelerator.clip_grad_norm_(training.model.parameters(), training.optim.max_gradient_norm)
+        if accelerator.sync_gradients:
+            clip_gradients(training)
         training.optimizer.step()
         training.scheduler.step()
         training.optimizer.zero_grad()
     for name, value in terms.items():
         position.term_sums[name] = position.term_sums.get(name, 0.0) + value
     position.term_count += 1
+    training.tracking.add_batch(outputs, len(clip_ids), training.network.confidence_threshold)
 
 
 def train_one_epoch(training: Training, bar: tqdm) -> None:
@@ -154,6 +169,7 @@ def after_step(training: Training, bar: tqdm) -> None:
         if stops:
             logger.warning("SIGTERM: stopping at step %d, saved in %s; --resume goes on from there", step, path)
             raise SystemExit(TERMINATED)
+    training.tracking.restart_clock()
 
 
 def save(training: Training) -> Path:
@@ -184,6 +200,10 @@ def log_terms(training: Training, bar: tqdm) -> None:
         }
     )
     position.term_sums, position.term_count = {}, 0
+    groups = zip(training.optimizer.param_groups, training.scheduler.get_last_lr(), strict=True)
+    # A group's decayed and undecayed parameters have the same rate.
+    rates = {group["name"].partition(",")[0]: float(rate) for group, rate in groups}
+    training.tracking.log(position.step, losses, training.network.confidence_threshold, rates)
     bar.set_postfix({**training.scores, "loss": f"{losses['loss']:.3f}"})
 
 
@@ -209,6 +229,8 @@ def validate(training: Training, loader: DataLoader) -> None:
     scores = {"validation_M_J": results["M_J"], "validation_M_F": results["M_F"]}
     training.position.history.append({"step": training.position.step, **scores})
     training.scores = {"M_J": f"{results['M_J']:.3f}"}
+    shown = {name: results[name] for name in ("M_J", "M_F")}
+    training.tracking.log_validation(training.position.step, shown, network, training.processor, loader)
     if training.accelerator.is_main_process:
         save_history(training)
 
@@ -277,8 +299,11 @@ def create_validation_loader(
 
 def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Training:
     """Arguments to a run that is ready to go, at its beginning or where the newest checkpoint stands."""
+    check_trackers(run.tracker)
     accelerator = Accelerator(
         mixed_precision=run.mixed_precision,
+        log_with=cast(Any, run.tracker),  # annotated for lists of more than names
+        project_config=ProjectConfiguration(logging_dir=str(Path(run.output) / LOGS_FOLDER)),
         # A step always has as many batches, also where an epoch ends between them.
         gradient_accumulation_plugin=GradientAccumulationPlugin(optim.accumulation, sync_with_dataloader=False),
         # batch_size counts the clips of all processes, so that their number does not change the training.
@@ -317,6 +342,7 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Trai
             load_newest_checkpoint(accelerator, model, optimizer, scheduler, Path(run.output)) or Position()
         )
         logger.info("resuming at step %d", training.position.step)
+    training.tracking = Tracking(accelerator, as_dict((data, optim, run)), training.position.step)
     return training
 
 
@@ -342,7 +368,7 @@ def train(data: DataArguments, optim: OptimArguments, run: RunArguments) -> list
         unit="step",
         disable=not accelerator.is_main_process,
     )
-    with bar, training.termination:
+    with bar, training.termination, training.tracking:
         while position.step < optim.steps:
             train_one_epoch(training, bar)
     accelerator.wait_for_everyone()
