@@ -106,8 +106,10 @@ def make_routes(arguments: argparse.Namespace, processor, folder: Path) -> dict[
         return create_train_loader(rows, processor, data, 2, SEED)
 
     def streamed(data: DataArguments):
-        stream, _ = stream_shards(folder, arguments.name, "train")
-        share = StreamedRows(stream, clips, data.batch_size, SEED, SHUFFLE_BUFFER)
+        stream, total = stream_shards(folder, arguments.name, "train")
+        # So many shards as hold about these clips: what is read is trained on, as in a whole epoch.
+        parts = min(max(1, total // clips), stream.num_shards)
+        share = StreamedRows(stream.shard(parts, 0), total // parts, data.batch_size, SEED, SHUFFLE_BUFFER)
         return create_stream_loader(share, processor, data, 2, SEED)
 
     plain = options(augment=False)
