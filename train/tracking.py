@@ -128,7 +128,7 @@ class Tracking:
             self._since = now
 
     def add_gradient_norm(self, norm: Any) -> None:
-        """Counts the norm of a step's gradients, a scalar tensor (), before they were clipped; None counts for nothing:
+        """Counts the norm of a step's gradients, a scalar tensor (), before they were clipped. None is passed over:
         DeepSpeed clips by itself and does not tell."""
         if self.active and norm is not None:
             # Under FSDP each process has a part of it.

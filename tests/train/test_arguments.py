@@ -1,9 +1,12 @@
 import argparse
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import pytest
 
+import auss
 from auss.train.arguments import (
     GROUPS,
     INCIDENTAL,
@@ -98,6 +101,14 @@ def test_every_value_can_come_from_a_file_and_the_command_line_wins(tmp_path):
     # The value of the default, which the file has changed.
     assert parse("--config", str(path), "--seed", "0", "--augment")[0].augment is True
     assert parse("--config", str(path), "--seed", "0", "--augment")[2].seed == 0
+
+
+def test_the_file_of_the_documentation_is_one(tmp_path):
+    document = (Path(auss.__file__).parent / "docs" / "training.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(.*?)```", document, flags=re.DOTALL)
+    (tmp_path / "s4.yaml").write_text(text)
+    data, _, run = parse("--config", str(tmp_path / "s4.yaml"), "--output", "runs/s4", "--seed", "1")
+    assert (data.data, run.preset, run.tracker, run.seed) == ("DATA", "auss-resnet101", ["tensorboard"], 1)
 
 
 def test_saved_arguments_are_such_a_file(tmp_path):

@@ -1,5 +1,6 @@
 """What trackers are told of a run: TensorBoard's own files, and any tracker by name."""
 
+import json
 import shutil
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -219,3 +220,29 @@ def test_a_resumed_run_replaces_what_was_told_of_its_steps(tiny_run, tmp_path):
     events.Reload()
     told = [(one.step, one.value) for one in events.Scalars("train/loss")]
     assert told == [(entry["step"], pytest.approx(entry["losses"]["loss"], rel=1e-5)) for entry in history]
+
+
+@pytest.mark.slow
+def test_the_main_process_of_two_tells(odd_root, in_two_processes, tiny_preset, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = [
+        "--data",
+        str(odd_root("s4")),
+        "--preset",
+        tiny_preset,
+        "--output",
+        str(tmp_path / "run"),
+        "--steps",
+        "3",
+    ]
+    options += ["--batch-size", "2", "--image-size", "32", "--workers", "0", "--log-every", "1", "--tracker"]
+    in_two_processes("train", *options, "tensorboard")
+    assert len(list((tmp_path / "run" / "logs" / "auss").glob("events*"))) == 1
+    events = EventAccumulator(str(tmp_path / "run" / "logs" / "auss"))
+    events.Reload()
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    expected = [(one["step"], pytest.approx(one["losses"]["loss"], rel=1e-5)) for one in history if "losses" in one]
+    assert [(one.step, one.value) for one in events.Scalars("train/loss")] == expected
+    assert all(one.value > 0 for one in events.Scalars("speed/clips_per_second"))
+    assert len(events.Tags()["images"]) == 3
