@@ -25,7 +25,6 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from ..hub.flat_code import check_code
 from ..inference.drawing import training_curves
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
@@ -35,15 +34,14 @@ from .arguments import (
     RunArguments,
     add_arguments,
     as_dict,
-    differences,
     from_namespace,
-    save_arguments,
 )
 from .avsbench import load_avsbench
-from .checkpoint import Position, delete_checkpoints, load_newest_checkpoint, save_checkpoint
+from .checkpoint import Position, load_newest_checkpoint, save_checkpoint
 from .collator import precompute_input_features
 from .evaluate import evaluate
 from .loss_terms import finite_terms, means_over_processes
+from .output_folder import check_output, prepare_output
 from .preparation import (
     create_eval_loader,
     create_model,
@@ -59,7 +57,6 @@ from .tracking import Tracking, check_trackers
 
 logger = get_logger(__name__)
 
-ARGUMENTS_FILE = "arguments.json"
 HISTORY_FILE = "history.json"
 CURVES_FILE = "curves.png"
 LOGS_FOLDER = "logs"
@@ -241,39 +238,6 @@ def save_history(training: Training) -> None:
     training_curves(training.position.history, output / CURVES_FILE)
 
 
-def check_output(run: RunArguments) -> None:
-    """
-    Looks whether the run may write into its output folder, and changes nothing.
-
-    Raises:
-        ValueError: it is a file, or it has files and neither `resume` nor `overwrite` is given.
-        FileExistsError: it has files that the model's code would replace; better now than after the training.
-    """
-    output = Path(run.output)
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"output must be a folder, got {run.output!r}, which is a file")
-    if output.is_dir() and any(output.iterdir()) and not (run.resume or run.overwrite):
-        raise ValueError(
-            f"output must be a new or an empty folder, got {run.output!r}, which has files: pass --resume to go on "
-            "with its run, or --overwrite to start anew"
-        )
-    check_code(output)
-
-
-def prepare_output(data: DataArguments, optim: OptimArguments, run: RunArguments) -> None:
-    """Makes the output folder, deletes an overwritten run's checkpoints, and writes the arguments."""
-    output = Path(run.output)
-    output.mkdir(parents=True, exist_ok=True)
-    if run.overwrite:
-        delete_checkpoints(output)
-    if run.resume and (output / ARGUMENTS_FILE).is_file():
-        for name, (saved, given) in differences((data, optim, run), output / ARGUMENTS_FILE).items():
-            logger.warning(
-                "resuming with %s=%r where the run began with %r: the result will be another", name, given, saved
-            )
-    save_arguments((data, optim, run), output / ARGUMENTS_FILE)
-
-
 def load_rows(data: DataArguments, processor: AussProcessor, split: str, seed: int = 0) -> SeededRows:
     """The rows of a split, with their log-mel if `cache_sounds`."""
     dataset = load_avsbench(data.data, data.name, split)
@@ -311,6 +275,8 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Trai
         # A batch without any annotated frame leaves the heads' parameters unused.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        raise ValueError("auss train runs on one process, DDP or FSDP, got DeepSpeed: take FSDP, or `Trainer`")
     run = replace(run, mixed_precision=accelerator.mixed_precision)  # what `accelerate launch` was told, if nothing
     check_output(run)
     set_seed(run.seed)

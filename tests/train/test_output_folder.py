@@ -1,0 +1,57 @@
+import json
+import logging
+
+import pytest
+from accelerate import Accelerator
+
+from auss.train.arguments import DataArguments, OptimArguments, RunArguments
+from auss.train.output_folder import ARGUMENTS_FILE, check_output, prepare_output
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "runs" / "s4"
+
+
+def prepare(output, steps=1, **options):
+    Accelerator()  # its loggers need one
+    prepare_output(DataArguments("d"), OptimArguments(steps=steps), RunArguments(str(output), **options))
+
+
+def test_a_new_and_an_empty_folder_are_taken_as_they_are(output):
+    check_output(RunArguments(str(output)))
+    assert not output.exists()
+    output.mkdir(parents=True)
+    check_output(RunArguments(str(output)))
+
+
+def test_a_file_and_a_folder_with_files_are_refused(output):
+    output.mkdir(parents=True)
+    (output / "thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match="output must be a new or an empty folder, got '.*s4', which has files"):
+        check_output(RunArguments(str(output)))
+    with pytest.raises(ValueError, match="output must be a folder, got '.*thesis.txt', which is a file"):
+        check_output(RunArguments(str(output / "thesis.txt"), overwrite=True))
+    for option in ("resume", "overwrite"):
+        check_output(RunArguments(str(output), **{option: True}))
+    (output / "loss.py").write_text("mine")
+    with pytest.raises(FileExistsError, match="files that auss did not write, .*: loss.py"):
+        check_output(RunArguments(str(output), resume=True))
+
+
+def test_the_arguments_are_written_and_an_overwritten_runs_checkpoints_deleted(output):
+    prepare(output, steps=3)
+    assert json.loads((output / ARGUMENTS_FILE).read_text())["steps"] == 3
+    (output / "checkpoints" / "step-00000001").mkdir(parents=True)
+    prepare(output, steps=4, resume=True)
+    assert (output / "checkpoints").exists()
+    prepare(output, steps=5, overwrite=True)
+    assert not (output / "checkpoints").exists()
+    assert json.loads((output / ARGUMENTS_FILE).read_text())["steps"] == 5
+
+
+def test_resuming_with_other_arguments_warns_by_name(output, caplog):
+    prepare(output, steps=3)
+    with caplog.at_level(logging.WARNING):
+        prepare(output, steps=4, resume=True, log_every=7)
+    assert "resuming with steps=4 where the run began with 3" in caplog.text and "log_every" not in caplog.text
