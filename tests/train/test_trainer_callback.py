@@ -3,7 +3,11 @@
 And Trainer with everything that auss has for it, as docs/training.md shows it.
 """
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +15,9 @@ import torch
 from transformers import Trainer, TrainingArguments, pipeline
 
 import auss
-from auss import AussConfidenceCallback
+from auss import AussConfidenceCallback, AussForAudioVisualSegmentation
 from auss.modeling_auss.query_losses import confidence_threshold
+from auss.train.evaluate import evaluate_folder
 
 
 @pytest.fixture
@@ -77,19 +82,26 @@ def test_the_model_is_found_inside_a_wrapper_and_others_are_refused(make_trainer
         make_trainer(torch.nn.Linear(2, 2), max_steps=1, save_strategy="no").train()
 
 
+def documented_example(trained_folder, root, options: str) -> str:
+    """The example of docs/training.md, of a tiny model on the data set at `root`, with further training arguments."""
+    text = (Path(auss.__file__).parent / "docs" / "training.md").read_text(encoding="utf-8")
+    for written, here in {
+        '"runs/s4"': repr(str(trained_folder)),
+        '"DATA"': repr(str(root)),
+        "max_steps=1000": f"{options}, use_cpu=True, report_to=[]",
+    }.items():
+        assert written in text
+        text = text.replace(written, here)
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    (code,) = (block for block in blocks if "Trainer(" in block)
+    return code
+
+
 def test_the_example_of_the_documentation_trains_and_its_checkpoints_open(
     s4_root, trained_folder, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    text = (Path(auss.__file__).parent / "docs" / "training.md").read_text(encoding="utf-8")
-    for written, here in {
-        '"runs/s4"': repr(str(trained_folder)),
-        '"DATA"': repr(str(s4_root)),
-        "max_steps=1000": "max_steps=2, save_steps=1, use_cpu=True, report_to=[]",
-    }.items():
-        assert written in text
-        text = text.replace(written, here)
-    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    code = documented_example(trained_folder, s4_root, "max_steps=2, save_steps=1")
     names = {}
     exec(code, names)
     trainer = names["trainer"]
@@ -105,3 +117,33 @@ def test_the_example_of_the_documentation_trains_and_its_checkpoints_open(
         assert all(torch.equal(value, trained[name]) for name, value in segmenter.model.state_dict().items())
         frames = segmenter({**clip, "sampling_rate": 16_000})
         assert [frame[0]["mask"].size for frame in frames] == [(32, 32), (32, 32)]
+
+
+@pytest.mark.slow
+def test_the_example_runs_in_two_processes_accumulates_and_loads_its_best_model(odd_root, trained_folder, tmp_path):
+    """The scores that two processes find over an odd number of clips are those of the saved model in one."""
+    options = (
+        "max_steps=4, gradient_accumulation_steps=2, eval_strategy='steps', eval_steps=2, save_strategy='steps', "
+        "save_steps=2, load_best_model_at_end=True, metric_for_best_model='m_j'"
+    )
+    root = odd_root("s4")
+    code = documented_example(trained_folder, root, options)
+    code = code.replace("per_device_train_batch_size=4", "per_device_train_batch_size=1")
+    code = code.partition("segmenter =")[0]  # which only the process that saved the model could open at once
+    report = """
+import json
+if trainer.is_world_process_zero():
+    print("RESULTS", json.dumps({**results, "best": trainer.state.best_model_checkpoint}))
+"""
+    (tmp_path / "example.py").write_text(code + report)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "example.py"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("RESULTS"))
+    results = json.loads(line.removeprefix("RESULTS"))
+    best = AussForAudioVisualSegmentation.from_pretrained(tmp_path / results["best"]).state_dict()
+    saved = AussForAudioVisualSegmentation.from_pretrained(tmp_path / "runs" / "fine-tuned").state_dict()
+    assert all(torch.equal(value, saved[name]) for name, value in best.items())
+    alone = evaluate_folder(str(tmp_path / "runs" / "fine-tuned"), str(root), name="s4", split="val", workers=0)
+    assert results["eval_m_j"] == pytest.approx(alone["M_J"], abs=1e-6)
