@@ -19,11 +19,13 @@ from transformers import SwinConfig
 import auss
 from auss import AussForAudioVisualSegmentation
 from auss.inference.trained_model import load_trained
+from auss.train import collator
 from auss.train.__main__ import main
 from auss.train.checkpoint import whole_checkpoints
 from auss.train.evaluate import evaluate_folder
 
 from .conftest import make_s4
+from .unannotated_clip import without_annotation
 
 pytestmark = pytest.mark.slow
 
@@ -145,6 +147,17 @@ def test_two_processes_train_as_one_with_the_whole_batch(striped_root, options, 
     assert main(options(root, "one", backbone_config=swin)) == 0
     program = (*MODULE, *options(root, "two", backbone_config=swin))
     finish(launch("eight_gpus.yaml", "--main_process_port", free_port(), program=program))
+    assert_same_losses(tmp_path / "one", tmp_path / "two", steps=5)
+
+
+def test_a_process_without_annotated_frames_trains_along(striped_root, options, tmp_path, monkeypatch):
+    """In every step one of two processes has nothing annotated: its heads still have gradients, which are zero."""
+    root = striped_root(clips=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(collator, "decode_clip", without_annotation(collator.decode_clip))
+        assert main(options(root, "one", "--batch-size", "1", "--accumulation", "2")) == 0
+    script = str(Path(__file__).with_name("unannotated_clip.py"))
+    finish(launch("eight_gpus.yaml", "--main_process_port", free_port(), program=(script, *options(root, "two"))))
     assert_same_losses(tmp_path / "one", tmp_path / "two", steps=5)
 
 
