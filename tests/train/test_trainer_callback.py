@@ -15,9 +15,15 @@ import torch
 from transformers import Trainer, TrainingArguments, pipeline
 
 import auss
-from auss import AussConfidenceCallback, AussForAudioVisualSegmentation
+from auss import (
+    AussConfidenceCallback,
+    AussDataCollator,
+    AussForAudioVisualSegmentation,
+    AussProcessor,
+    AussTrainerMetrics,
+    load_avsbench,
+)
 from auss.modeling_auss.query_losses import confidence_threshold
-from auss.train.evaluate import evaluate_folder
 
 
 @pytest.fixture
@@ -145,5 +151,20 @@ if trainer.is_world_process_zero():
     best = AussForAudioVisualSegmentation.from_pretrained(tmp_path / results["best"]).state_dict()
     saved = AussForAudioVisualSegmentation.from_pretrained(tmp_path / "runs" / "fine-tuned").state_dict()
     assert all(torch.equal(value, saved[name]) for name, value in best.items())
-    alone = evaluate_folder(str(tmp_path / "runs" / "fine-tuned"), str(root), name="s4", split="val", workers=0)
-    assert results["eval_m_j"] == pytest.approx(alone["M_J"], abs=1e-6)
+    folder = str(tmp_path / "runs" / "fine-tuned")
+    alone = Trainer(
+        AussForAudioVisualSegmentation.from_pretrained(folder),
+        TrainingArguments(
+            str(tmp_path),
+            batch_eval_metrics=True,
+            per_device_eval_batch_size=1,
+            remove_unused_columns=False,
+            use_cpu=True,
+            report_to=[],
+        ),
+        data_collator=AussDataCollator(AussProcessor.from_pretrained(folder), train=True),
+        eval_dataset=load_avsbench(root, "s4", "val"),
+        compute_metrics=AussTrainerMetrics(),
+    ).evaluate()
+    for name in ("eval_m_j", "eval_m_f"):
+        assert results[name] == pytest.approx(alone[name], abs=1e-6)
