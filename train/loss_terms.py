@@ -15,7 +15,9 @@ def finite_terms(outputs: AussSegmentationOutput, step: int, clip_ids: list[str]
     Raises:
         FloatingPointError: the loss is not finite; names the step, the terms and the clips.
     """
-    tensors = {"loss": outputs.loss, **outputs.loss_dict}
+    # The model was given labels.
+    assert outputs.loss is not None and outputs.loss_dict is not None
+    tensors: dict[str, torch.Tensor] = {"loss": outputs.loss, **outputs.loss_dict}
     # Stacked, so that an accelerator is waited for once.
     values = torch.stack([term.detach().float() for term in tensors.values()]).tolist()
     loss, *terms = zip(tensors, values, strict=True)
