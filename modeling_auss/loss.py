@@ -12,7 +12,13 @@ from .query_losses import audio_query_distance_loss, audio_query_mask_loss
 from .query_selection import confident_rows
 
 
-def class_focal_loss(class_logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, gamma: float):
+def class_focal_loss(
+    class_logits: torch.Tensor,
+    targets: torch.Tensor,
+    weights: torch.Tensor,
+    gamma: float,
+    total_weight: torch.Tensor | None = None,
+):
     """
     Focal loss [20] over the queries' classes, the weighted mean over queries.
 
@@ -21,16 +27,31 @@ def class_focal_loss(class_logits: torch.Tensor, targets: torch.Tensor, weights:
         targets: (M, N) int64 in 0 ... K.
         weights: (K + 1,), one for each class.
         gamma: the focusing exponent; 0 gives the cross-entropy.
+        total_weight: what the weighted sum is divided by, if not the sum of the weights.
     """
     log_probs = class_logits.float().log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     weights = weights[targets]
-    return (-weights * (1 - log_probs.exp()) ** gamma * log_probs).sum() / weights.sum().clamp(min=1e-6)
+    if total_weight is None:
+        total_weight = weights.sum()
+    return (-weights * (1 - log_probs.exp()) ** gamma * log_probs).sum() / total_weight.clamp(min=1e-6)
 
 
 def dice_loss(mask_probs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """1 - Dice [28] of (S, P) masks and targets, both 0 outside the annotated pixels, smoothed as in [6]: (S,)."""
     overlap = (mask_probs * targets).sum(-1)
     return 1 - (2 * overlap + 1) / (mask_probs.sum(-1) + targets.sum(-1) + 1)
+
+
+def mean_over_processes(values: torch.Tensor) -> torch.Tensor:
+    """
+    The mean of a tensor over the processes of data parallelism, which all call this. Their gradients are averaged: a
+    sum in each, divided by such a mean, becomes the mean over what all of them have.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return values
+    values = values.clone()
+    torch.distributed.all_reduce(values)
+    return values / torch.distributed.get_world_size()
 
 
 class AussLoss(nn.Module):
@@ -56,7 +77,29 @@ class AussLoss(nn.Module):
         per_pixel = [name for name in ("mask_focal", "mask_cross_entropy") if self.weights[name]]
         return ["class", "dice", *per_pixel]
 
-    def class_loss(self, class_logits: torch.Tensor, matches: torch.Tensor) -> torch.Tensor:
+    def divisors(self, labels: torch.Tensor, num_queries: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        What the sums over queries and over segments are divided by, for the mean over the queries (by their classes'
+        weights) and segments of the annotated frames; in training those of all processes.
+
+        Args:
+            labels: (M, H, W) int64.
+            num_queries: N.
+        """
+        flat = labels.flatten(1)
+        present = torch.stack([(flat == label).any(-1) for label in range(self.num_labels)], dim=-1)
+        matched = present.sum(-1).clamp(max=num_queries)  # a segment for each label, as long as there are queries
+        annotated = (flat != IGNORED_LABEL).any(-1)
+        segments = matched.sum().float()
+        weight = segments + self.config.no_object_weight * (annotated.sum() * num_queries - segments)
+        counts = torch.stack([weight, segments])
+        if self.training:  # in evaluation some processes may have more batches than others
+            counts = mean_over_processes(counts)
+        return counts[0], counts[1]
+
+    def class_loss(
+        self, class_logits: torch.Tensor, matches: torch.Tensor, total_weight: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Focal loss of (M, N, K + 1) against the labels of the matched queries (M, K), "no object" for the others."""
         num_frames, num_queries, _ = class_logits.shape
         # One row more than there are queries takes the labels that have no query.
@@ -65,18 +108,27 @@ class AussLoss(nn.Module):
         targets = targets.scatter(1, matches.where(matches >= 0, num_queries), labels)[:, :num_queries]
         weights = torch.ones(self.num_labels + 1, device=class_logits.device)
         weights[-1] = self.config.no_object_weight
-        return class_focal_loss(class_logits, targets, weights, self.config.focal_gamma)
+        return class_focal_loss(class_logits, targets, weights, self.config.focal_gamma, total_weight)
 
-    def mask_losses(self, mask_logits: torch.Tensor, targets: torch.Tensor, valid: torch.Tensor) -> dict:
+    def mask_losses(
+        self,
+        mask_logits: torch.Tensor,
+        targets: torch.Tensor,
+        valid: torch.Tensor,
+        num_segments: torch.Tensor | None = None,
+    ) -> dict:
         """
         The dice loss and the per-pixel losses, each the mean over segments.
 
         Args:
             mask_logits: (S, H, W), a row for each matched query.
             targets, valid: (S, H, W) bool, the segment's pixels and the annotated ones.
+            num_segments: what the sums over segments are divided by, if not S.
         """
+        if num_segments is None:
+            num_segments = mask_logits.new_tensor(len(mask_logits), dtype=torch.float32)
+        num_segments = num_segments.clamp(min=1e-6)  # none anywhere: the sums are 0
         mask_logits, targets, valid = (x.flatten(1).float() for x in (mask_logits, targets, valid))
-        num_segments = max(1, len(mask_logits))
         num_pixels = valid.sum(-1).clamp(min=1)
         losses = {"dice": dice_loss(mask_logits.sigmoid() * valid, targets * valid).sum() / num_segments}
         if self.weights["mask_focal"]:
@@ -93,6 +145,7 @@ class AussLoss(nn.Module):
         mask_embeddings: torch.Tensor,
         mask_features: MaskFeatures,
         targets: FrameTargets,
+        divisors: tuple[torch.Tensor, torch.Tensor],
     ) -> dict[str, torch.Tensor]:
         """
         Class and mask losses of one layer over the annotated frames.
@@ -102,7 +155,9 @@ class AussLoss(nn.Module):
             mask_embeddings: g_3(A_l), (M, N, e).
             mask_features: h(f_4) of the M frames.
             targets: those of the M frames, none of which is wholly 255.
+            divisors: as `divisors` gives them.
         """
+        total_weight, num_segments = divisors
         # Autocast would compute the costs in half precision.
         maps = mask_features.maps
         with torch.no_grad(), torch.autocast(maps.device.type, enabled=False):
@@ -116,8 +171,8 @@ class AussLoss(nn.Module):
         slots = mask_embeddings.new_zeros(*matches.shape, mask_embeddings.shape[-1])
         slots = slots.index_put((frames, matched_labels), embeddings)
         mask_logits = resize(mask_features.masks(slots), targets.valid.shape[-2:])[frames, matched_labels]
-        return {"class": self.class_loss(class_logits, matches)} | self.mask_losses(
-            mask_logits, targets.segments[frames, matched_labels], targets.valid[frames]
+        return {"class": self.class_loss(class_logits, matches, total_weight)} | self.mask_losses(
+            mask_logits, targets.segments[frames, matched_labels], targets.valid[frames], num_segments
         )
 
     def query_losses(
@@ -162,12 +217,13 @@ class AussLoss(nn.Module):
         terms = self.query_losses(layers[-1][0], queries, layers[-1][1], mask_features, threshold)
         annotated = (labels != IGNORED_LABEL).flatten(1).any(-1)
         auxiliary = mask_features.maps.new_zeros((), dtype=torch.float32)
+        divisors = self.divisors(labels, layers[-1][0].shape[1])  # here, where also a process without annotation is
         if annotated.any():
             features = mask_features.of_frames(annotated)
             height, width = features.maps.shape[-2:]
             targets = frame_targets(labels[annotated], (height, width), self.num_labels)
             *earlier, last = [
-                self.supervised_losses(class_logits[annotated], embeddings[annotated], features, targets)
+                self.supervised_losses(class_logits[annotated], embeddings[annotated], features, targets, divisors)
                 for class_logits, embeddings in layers
             ]
             terms |= last

@@ -225,6 +225,28 @@ def test_frames_without_annotation_leave_the_supervised_terms_alone(make_config)
     assert not torch.allclose(mixed["aqml"], alone["aqml"])
 
 
+@pytest.mark.parametrize("change", [None, 0, 255])
+def test_the_losses_of_processes_average_to_that_of_the_whole_batch(make_config, monkeypatch, change):
+    """Four frames in two processes, of which the second has fewer segments, or none."""
+    loss, case = AussLoss(make_config()), make_case(frames=4)
+    if change is not None:
+        case["labels"][2:] = change
+    expected, _ = loss(**case, threshold=0.2)
+    parts = [
+        {
+            "layers": [(x[part], y[part]) for x, y in case["layers"]],
+            **{name: case[name][part] for name in ("queries", "mask_features", "labels")},
+        }
+        for part in (slice(2), slice(2, 4))
+    ]
+    mean = torch.stack([torch.stack(loss.divisors(part["labels"], N)) for part in parts]).mean(0)
+    monkeypatch.setattr(loss_module, "mean_over_processes", lambda counts: mean)
+    torch.testing.assert_close(sum(loss(**part, threshold=0.2)[0] for part in parts) / 2, expected)
+    # In evaluation, where some may have more batches than others, each is on its own.
+    monkeypatch.setattr(loss_module, "mean_over_processes", lambda counts: 1 / 0)
+    loss.eval()(**parts[0], threshold=0.2)
+
+
 def test_all_unannotated_batch_reaches_every_head_even_without_confident_queries(make_config):
     loss, case = AussLoss(make_config()), make_case()
     case["labels"][:] = 255

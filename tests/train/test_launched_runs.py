@@ -131,10 +131,11 @@ def test_two_processes_train_as_one_that_accumulates(striped_root, options, tmp_
     assert_same_losses(tmp_path / "one", tmp_path / "two", steps=5)
 
 
-def test_two_processes_train_as_one_with_the_whole_batch(striped_root, options, tmp_path):
-    """Without batch normalisation, whose statistics are each process's own. The last batch of five clips would have
-    one alone: it is left out in both."""
-    root = striped_root(clips=5)
+@pytest.mark.parametrize("annotated", [True, False])
+def test_two_processes_train_as_one_with_the_whole_batch(tmp_path, options, monkeypatch, annotated):
+    """Clips of unequally many segments, or of two one that has none. Without batch normalisation, whose statistics are
+    each process's own. The last batch of five clips would have one alone: it is left out in both."""
+    root = make_s4(tmp_path / "s4", ("train",), clips=5 if annotated else 2)
     swin = SwinConfig(
         image_size=32,
         embed_dim=8,
@@ -144,20 +145,15 @@ def test_two_processes_train_as_one_with_the_whole_batch(striped_root, options, 
         drop_path_rate=0.0,
         out_features=["stage1", "stage2"],
     )
-    assert main(options(root, "one", backbone_config=swin)) == 0
-    program = (*MODULE, *options(root, "two", backbone_config=swin))
-    finish(launch("eight_gpus.yaml", "--main_process_port", free_port(), program=program))
-    assert_same_losses(tmp_path / "one", tmp_path / "two", steps=5)
-
-
-def test_a_process_without_annotated_frames_trains_along(striped_root, options, tmp_path, monkeypatch):
-    """In every step one of two processes has nothing annotated: its heads still have gradients, which are zero."""
-    root = striped_root(clips=2)
+    muting = ("--mute-probability", "0.5")
+    program = MODULE
     with monkeypatch.context() as patch:
-        patch.setattr(collator, "decode_clip", without_annotation(collator.decode_clip))
-        assert main(options(root, "one", "--batch-size", "1", "--accumulation", "2")) == 0
-    script = str(Path(__file__).with_name("unannotated_clip.py"))
-    finish(launch("eight_gpus.yaml", "--main_process_port", free_port(), program=(script, *options(root, "two"))))
+        if not annotated:
+            patch.setattr(collator, "decode_clip", without_annotation(collator.decode_clip))
+            program = (str(Path(__file__).with_name("unannotated_clip.py")),)
+        assert main(options(root, "one", *muting, backbone_config=swin)) == 0
+    program = (*program, *options(root, "two", *muting, backbone_config=swin))
+    finish(launch("eight_gpus.yaml", "--main_process_port", free_port(), program=program))
     assert_same_losses(tmp_path / "one", tmp_path / "two", steps=5)
 
 
