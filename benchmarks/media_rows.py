@@ -113,13 +113,14 @@ def plain_pass(path: Path, output: Path, backbone: torch.nn.Module) -> None:
     with av.open(str(output), "w") as container, torch.inference_mode():
         stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "20", "bf": "0"})
         stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 25)
         for index, frame in enumerate(decoded(path)):
             if index % 25 == 0:
                 small = frame.reformat(224, 224, format="rgb24").to_ndarray()
                 shown.append(torch.from_numpy(small).permute(2, 0, 1).float() / 255)
                 if len(shown) == 8:
                     show()
-            frame.pts = None
+            frame.pts, frame.time_base = index, Fraction(1, 25)
             container.mux(stream.encode(frame))
         show()
         container.mux(stream.encode(None))

@@ -18,6 +18,7 @@ from accelerate.utils import (
     DistributedType,
     GradientAccumulationPlugin,
     ProjectConfiguration,
+    broadcast,
     set_seed,
 )
 from torch import nn
@@ -211,6 +212,8 @@ def whole_network(training: Training) -> AussForAudioVisualSegmentation:
     """
     network = training.network
     if training.accelerator.distributed_type != DistributedType.FSDP:
+        # Batch norm's statistics are each process's own. Those of the first one are saved, so they are scored.
+        broadcast(list(network.buffers()))
         return network
     weights: Any = get_model_state_dict(training.model, options=StateDictOptions(full_state_dict=True))
     copy = AussForAudioVisualSegmentation(network.config).to(training.accelerator.device)
