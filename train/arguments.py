@@ -133,6 +133,7 @@ class RunArguments:
 # Any, because `HfArgumentParser` is annotated to take a type of its own, to which no dataclass belongs.
 GROUPS: Any = (DataArguments, OptimArguments, RunArguments)
 FIELD_NAMES = frozenset(one.name for group in GROUPS for one in dataclasses.fields(group))
+NOT_SET = ("", "~", "null")  # of YAML
 METAVARS = {int: "N", float: "X"}
 # They change how a run is watched or carried out, not what it computes: a resumed run may have others.
 INCIDENTAL = frozenset(
@@ -221,18 +222,18 @@ def read_config(path: Path) -> dict[str, Any]:
         ValueError: it is no YAML or no mapping, a name is no option, or a value is none that the option takes.
     """
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # Values stay words, as on a command line: `mixed_precision: no` is no false, and 1e-4 a number.
+        settings = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"config {path} is no YAML file: {error}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"config {path} must hold lines such as 'steps: 1000', got {type(settings).__name__}")
-    settings = {str(name).replace("-", "_"): value for name, value in settings.items() if value is not None}
+    settings = {str(name).replace("-", "_"): value for name, value in settings.items() if value not in NOT_SET}
     unknown = sorted(settings.keys() - FIELD_NAMES)
     if unknown:
         raise ValueError(
             f"config {path} sets {', '.join(unknown)}, but there are only {', '.join(sorted(FIELD_NAMES))}"
         )
-    # As words of a command line, so that a value is converted as there: YAML takes 1e-4 for a text.
     words = []
     for name, value in settings.items():
         words += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]

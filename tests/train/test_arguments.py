@@ -117,6 +117,14 @@ def test_saved_arguments_are_such_a_file(tmp_path):
     assert parse("--config", str(tmp_path / "arguments.json")) == groups
 
 
+def test_words_of_a_yaml_file_are_those_of_the_command_line(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("mixed_precision: no\nlearning_rate: 1e-4\naugment: no\npreset: null\nseed:\n")
+    data, optim, run = parse("--data", "d", "--output", "o", "--config", str(path))
+    assert (run.mixed_precision, run.preset, run.seed) == ("no", None, 0)
+    assert (optim.learning_rate, data.augment) == (1e-4, False)
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
