@@ -227,7 +227,8 @@ def masks_per_second(text: str) -> float | None:
 
 
 def add_mask_options(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options that say how masks are made; `mask_options` reads them."""
+    """Gives the parser the model's option and those that say how masks are made, which `mask_options` reads."""
+    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a trained model's folder")
     parser.add_argument(
         "--fps",
         type=masks_per_second,
@@ -279,7 +280,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         help="the video to write, with what sounds marked in it and the sound kept: .mp4, .mkv or .webm",
     )
-    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a trained model's folder")
     parser.add_argument(
         "--masks",
         type=Path,

@@ -210,7 +210,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"folder for the results: OUT/NAME/{MARKED_FILE} for the video FOLDER/NAME. Videos that are done are "
         f"passed over; for one that fails OUT/NAME{ERROR_SUFFIX} says why, and it is tried again the next time",
     )
-    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a trained model's folder")
     parser.add_argument(
         "--write",
         nargs="+",

@@ -9,7 +9,7 @@ from .frame_targets import FrameTargets, frame_targets
 from .mask_features import MaskFeatures, resize
 from .matcher import HungarianMatcher
 from .query_losses import audio_query_distance_loss, audio_query_mask_loss
-from .query_selection import confident_rows
+from .query_selection import confident_rows, sounding_probabilities
 
 
 def class_focal_loss(
@@ -184,8 +184,7 @@ class AussLoss(nn.Module):
         threshold: float,
     ) -> dict[str, torch.Tensor]:
         """AQDL and AQML (Eq. 15-18) of the last layer over all frames; `threshold` is delta of Eq. 22."""
-        sounding = class_logits.float().softmax(-1)[..., 1:-1].sum(-1)  # of all labels but 0, "silent"
-        confident = sounding > threshold
+        confident = sounding_probabilities(class_logits) > threshold
         losses = {}
         if self.weights["aqdl"]:
             losses["aqdl"] = audio_query_distance_loss(queries, confident, self.config.query_distance_threshold)

@@ -42,13 +42,10 @@ class MaskFeatures:
         """Those of the frames that an index or a mask (M,) chooses."""
         return MaskFeatures(self.maps[chosen], self.size)
 
-    def small_masks(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Mask embeddings (M, N, e) to the logits of their masks before the last step, (M, N, h', w')."""
-        return (embeddings @ self.maps.flatten(2)).unflatten(2, self.maps.shape[-2:])
-
     def masks(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Mask embeddings (M, N, e) to the logits of their masks, (M, N, h, w), Eq. 12."""
-        return resize(self.small_masks(embeddings), self.size)
+        small = (embeddings @ self.maps.flatten(2)).unflatten(2, self.maps.shape[-2:])
+        return resize(small, self.size)
 
     def resized(self, size: tuple[int, int]) -> torch.Tensor:
         """h(f_4) resized to `size`, (M, e, *size)."""

@@ -3,6 +3,11 @@
 import torch
 
 
+def sounding_probabilities(class_logits: torch.Tensor) -> torch.Tensor:
+    """(..., N, K + 1) class logits to (..., N): how probable any label but 0, "silent", is, "no object" being last."""
+    return class_logits.float().softmax(-1)[..., 1:-1].sum(-1)
+
+
 def confident_rows(rows: torch.Tensor, confident: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """
     The confident queries of each frame, moved to the front: only their masks are ever computed.
@@ -24,4 +29,4 @@ def confident_rows(rows: torch.Tensor, confident: torch.Tensor) -> tuple[torch.T
     return chosen, confident.gather(1, order), order
 
 
-__all__ = ["confident_rows"]
+__all__ = ["confident_rows", "sounding_probabilities"]

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from ..inference.drawing import clip_block
 from ..modeling_auss.outputs import AussSegmentationOutput
+from ..modeling_auss.query_selection import sounding_probabilities
 from ..processing.processing_auss import AussProcessor
 from .evaluate import drawable_clip, own_precision
 from .loss_terms import means_over_processes
@@ -52,9 +53,8 @@ def memory_gb(device: torch.device) -> float:
 def count_confident(outputs: AussSegmentationOutput, threshold: float) -> float:
     """How many queries of a frame, in the mean, AQDL and AQML take: those over `threshold`, delta of Eq. 22."""
     assert outputs.class_queries_logits is not None  # as every output has
-    probs = outputs.class_queries_logits.detach().float().softmax(-1)  # (B, F, N, K + 1)
-    # Of all labels but 0, "silent", and the last, "no object".
-    return (probs[..., 1:-1].sum(-1) > threshold).float().sum(-1).mean().item()
+    confident = sounding_probabilities(outputs.class_queries_logits.detach()) > threshold  # (B, F, N)
+    return confident.float().sum(-1).mean().item()
 
 
 def sample_pictures(
