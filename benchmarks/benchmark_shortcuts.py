@@ -36,27 +36,33 @@ def all_masks(case: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.einsum("bne,behw->bnhw", case["embeddings"], case["features"])
 
 
+def visible(mask_logits: torch.Tensor) -> torch.Tensor:
+    """At how many positions the queries may look."""
+    from auss.modeling_auss.fusion_decoder import attention_mask
+
+    return (attention_mask(mask_logits, 0.5) == 0).sum()
+
+
+def mask_features(case, size):
+    """`MaskFeatures` with the identity for h."""
+    from auss.modeling_auss.resized_maps import MaskFeatures
+
+    return MaskFeatures(case["features"], (size, size), torch.eye(HIDDEN_SIZE), torch.zeros(HIDDEN_SIZE))
+
+
 def attention_masks_plain(case, size):
     """Masks at f_4's size, then resized to the attended map's; strides 8, 4, 2."""
-    from auss.modeling_auss.fusion_decoder import blocked_positions
-
     masks = all_masks(case)
     return [
-        blocked_positions(nn.functional.interpolate(masks, scale_factor=1 / stride, mode="bilinear"), 0.5).sum()
-        for stride in (8, 4, 2)
+        visible(nn.functional.interpolate(masks, scale_factor=1 / stride, mode="bilinear")) for stride in (8, 4, 2)
     ]
 
 
 def attention_masks_shortcut(case, size):
     """The mask features resized, then the masks."""
-    from auss.modeling_auss.fusion_decoder import blocked_positions
-    from auss.modeling_auss.mask_features import resize
-
-    blocked = []
-    for stride in (8, 4, 2):
-        features = resize(case["features"], (size // stride, size // stride))
-        blocked.append(blocked_positions(all_masks(case | {"features": features}), 0.5).sum())
-    return blocked
+    features = mask_features(case, size)
+    levels = [(size // stride, size // stride) for stride in (8, 4, 2)]
+    return [visible(features.at(level).masks(case["embeddings"])) for level in levels]
 
 
 def inference_plain(case, size):
@@ -73,7 +79,7 @@ def inference_shortcut(case, size):
     """Eq. 20-21 over the masks of queries that are not "no object"."""
     from auss.modeling_auss.semantic_inference import semantic_scores
 
-    return [semantic_scores(case["class_logits"], case["embeddings"], case["features"]).sum()]
+    return [semantic_scores(case["class_logits"], case["embeddings"], mask_features(case, size)).sum()]
 
 
 def matched_masks(case, plain: bool) -> torch.Tensor:

@@ -7,7 +7,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..configuration.configuration_auss import AussConfig
-from ..modeling_auss.mask_features import MaskFeatures
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 
 DEFAULT_SIZE = 224
@@ -31,8 +30,7 @@ def forward_flops(model: AussForAudioVisualSegmentation, num_frames: int, size: 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         outputs = model.auss(pixel_values, input_features)
         _, mask_embeddings = model.heads(outputs.last_hidden_state)
-        mask_features = MaskFeatures(outputs.mask_features.flatten(0, 1), model.auss.mask_size(pixel_values))
-        mask_features.masks(mask_embeddings)
+        model.auss.mask_features(outputs, pixel_values).masks(mask_embeddings)
     return counter.get_total_flops()
 
 

@@ -8,6 +8,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import is_flash_attention_requested
 
 from ..configuration.configuration_auss import AussConfig
+from .resized_maps import resize
 
 
 def eager_attention_forward(
@@ -44,45 +45,70 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(
-        self,
-        queries: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        blocked: torch.Tensor | None = None,
-        **kwargs,
+        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         Args:
             queries: (B, N, e).
             keys, values: (B, S, e).
-            blocked: (B, N or 1, S) bool, True where a query must not look; a row must not be all True.
 
         Returns:
             (B, N, e), and the weights (B, heads, N, S) where the attention implementation gives them.
         """
+        return self.attend(self.q_proj(queries), self.k_proj(keys), self.v_proj(values))
+
+    def attend(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """From (B, N, e) and (B, S, e), projected, and a mask (B, N or 1, S) to add, to what `forward` returns."""
         query, key, value = (
-            projection(states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-            for projection, states in ((self.q_proj, queries), (self.k_proj, keys), (self.v_proj, values))
+            states.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for states in (query, key, value)
         )  # (B, heads, N or S, head_dim)
-        implementation, attention_mask = self.config._attn_implementation or "eager", None
-        if blocked is not None:
+        implementation = self.config._attn_implementation or "eager"
+        if attention_mask is not None:
+            attention_mask = attention_mask.to(query.dtype).unsqueeze(1)
             if is_flash_attention_requested(requested_attention_implementation=implementation):
                 # Flash kernels know padding, but no mask for each query, and would leave it out.
                 implementation = "sdpa"
-            lowest = torch.full((), torch.finfo(query.dtype).min, dtype=query.dtype, device=query.device)
-            attention_mask = torch.where(blocked, lowest, 0).unsqueeze(1)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
-        output, weights = attend(
-            self,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout=self.config.dropout if self.training else 0.0,
-            scaling=self.scaling,
-            **kwargs,
-        )
-        return self.o_proj(output.flatten(2)), weights
+        dropout = self.config.dropout if self.training else 0.0
+        output, weights = attend(self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling)
+        # A copy, as an exported graph may find its heads in another layout than they had when it was traced.
+        return self.o_proj(output.clone(memory_format=torch.contiguous_format).flatten(2)), weights
+
+
+class MaskedAttention(Attention):
+    """Masked attention of queries to the positions of an image map (Eq. 8, 14)."""
+
+    def forward(
+        self,
+        queries: torch.Tensor,
+        maps: torch.Tensor,
+        size: tuple[int, int],
+        position_lines: tuple[torch.Tensor, torch.Tensor],
+        attention_mask: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Keys and values are projected before the map is resized, and positions line by line: both are linear.
+
+        Args:
+            queries: (M, N, e).
+            maps: (M, e, h', w'), what is attended to before its resize to `size`.
+            size: (h, w).
+            position_lines: (h, e) and (w, e), whose sum is a position's embedding, added to the keys only.
+            attention_mask: (M, N, h*w), added to the scores; see `attention_mask`.
+
+        Returns:
+            (M, N, e), and the weights (M, heads, N, h*w) where the attention implementation gives them.
+        """
+        pixels = maps.permute(0, 2, 3, 1)
+        projected = torch.stack((self.k_proj(pixels), self.v_proj(pixels))).permute(0, 1, 4, 2, 3)
+        key, value = resize(projected.flatten(0, 1), size).permute(0, 2, 3, 1).flatten(1, 2).chunk(2)  # (M, h*w, e)
+        rows, columns = position_lines
+        # By the whole module, which may be quantised or adapted; its bias is in the keys already.
+        bias = self.k_proj(torch.zeros_like(rows[:1]))
+        positions = (self.k_proj(rows) - bias).unsqueeze(1) + (self.k_proj(columns) - bias)  # (h, w, e)
+        return self.attend(self.q_proj(queries), key + positions.flatten(0, 1), value, attention_mask)
 
 
 class FeedForward(nn.Module):
@@ -98,4 +124,4 @@ class FeedForward(nn.Module):
         return self.contract(self.dropout(nn.functional.relu(self.expand(states))))
 
 
-__all__ = ["Attention", "FeedForward", "eager_attention_forward"]
+__all__ = ["Attention", "FeedForward", "MaskedAttention", "eager_attention_forward"]

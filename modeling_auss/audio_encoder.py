@@ -58,7 +58,8 @@ class VGGish(nn.Module):
             A_ori, (B, T, e_0), not negative.
         """
         batch_size, num_examples = input_features.shape[:2]
-        maps = self.features(input_features.flatten(0, 1).unsqueeze(1))
+        # Channels last, in which pooling is many times faster on a CPU.
+        maps = self.features(input_features.flatten(0, 1).unsqueeze(-1).permute(0, 3, 1, 2))
         # The public weights expect TensorFlow's order: time, band, channel.
         flat = maps.permute(0, 2, 3, 1).flatten(1)
         return self.embeddings(flat).unflatten(0, (batch_size, num_examples))

@@ -7,38 +7,49 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ..configuration.configuration_auss import AussConfig
-from .attention import Attention, FeedForward
-from .mask_features import MaskFeatures
+from .attention import Attention, FeedForward, MaskedAttention
+from .resized_maps import MaskFeatures, ResizedMaps
 
 
-def sine_position_embedding(height: int, width: int, channels: int, like: torch.Tensor) -> torch.Tensor:
-    """(height * width, channels) normalised two-dimensional sines, half of the channels for each axis, as in [5]."""
+def sine_position_embedding(
+    height: int, width: int, channels: int, like: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Normalised two-dimensional sines, half of the channels for each axis, as in [5].
+
+    Returns:
+        (height, channels) and (width, channels): the embedding of a position is its row's plus its column's.
+    """
     half = channels // 2
     frequencies = 10_000 ** (-torch.arange(0, half, 2, device=like.device, dtype=torch.float32) / half)
 
     def embed(length: int) -> torch.Tensor:
         positions = torch.arange(1, length + 1, device=like.device, dtype=torch.float32) / length * 2 * math.pi
         angles = positions[:, None] * frequencies
-        return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)  # (length, half)
+        return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1).to(like.dtype)  # (length, half)
 
-    rows = embed(height)[:, None].expand(height, width, -1)
-    columns = embed(width)[None].expand(height, width, -1)
-    return torch.cat((rows, columns), dim=-1).flatten(0, 1).to(like.dtype)
+    return nn.functional.pad(embed(height), (0, half)), nn.functional.pad(embed(width), (half, 0))
 
 
-def blocked_positions(mask_logits: torch.Tensor, threshold: float) -> torch.Tensor:
+@torch.no_grad()
+def attention_mask(mask_logits: torch.Tensor, threshold: float) -> torch.Tensor:
     """
-    Eq. 13: where a query must not look. A query whose mask is empty attends everywhere, as in [5].
+    Eq. 13: what is added to attention's scores, 0 where the mask is and the dtype's lowest number where it is not. A
+    query whose mask is empty attends everywhere, as in [5].
 
     Args:
-        mask_logits: (B, N, h*w).
-        threshold: tau, a probability.
+        mask_logits: (B, N, h, w); overwritten, since they are as large as what is attended to.
+        threshold: tau, a probability; a pixel of just that is not in the mask.
 
     Returns:
-        (B, N, h*w) bool, True = blocked, detached.
+        (B, N, h*w).
     """
-    blocked = mask_logits.detach() <= math.log(threshold / (1 - threshold))
-    return blocked & ~blocked.all(dim=-1, keepdim=True)
+    mask_logits = mask_logits.flatten(2)
+    lowest = torch.finfo(mask_logits.dtype).min
+    logit = math.log(threshold / (1 - threshold))
+    empty = mask_logits.amax(dim=-1, keepdim=True) <= logit
+    mask_logits -= torch.where(empty, lowest, logit)
+    return nn.functional.threshold_(mask_logits, 0, lowest).clamp_(max=0)
 
 
 class FusionBlock(GradientCheckpointingLayer):
@@ -46,7 +57,7 @@ class FusionBlock(GradientCheckpointingLayer):
 
     def __init__(self, config: AussConfig):
         super().__init__()
-        self.masked_attention = Attention(config)
+        self.masked_attention = MaskedAttention(config)
         self.masked_attention_norm = nn.LayerNorm(config.hidden_size)
         self.self_attention = Attention(config)
         self.self_attention_norm = nn.LayerNorm(config.hidden_size)
@@ -57,23 +68,24 @@ class FusionBlock(GradientCheckpointingLayer):
     def forward(
         self,
         queries: torch.Tensor,
-        image_keys: torch.Tensor,
-        image_values: torch.Tensor,
+        maps: torch.Tensor,
+        size: tuple[int, int],
+        position_lines: tuple[torch.Tensor, torch.Tensor],
         query_positions: torch.Tensor | None,
-        blocked: torch.Tensor,
+        mask: torch.Tensor,
     ) -> torch.Tensor:
         """
         Args:
             queries: A_{l-1}, (B*F, N, e).
-            image_keys, image_values: f_i flattened, (B*F, h*w, e); the keys carry positions.
+            maps, size, position_lines: f_i with its level embedding, as `MaskedAttention` takes it.
             query_positions: (N, e), added to queries and keys of both attentions.
-            blocked: (B*F, N, h*w), see `blocked_positions`.
+            mask: (B*F, N, h*w), see `attention_mask`.
 
         Returns:
             A_l, (B*F, N, e).
         """
         positions = 0 if query_positions is None else query_positions
-        attended, _ = self.masked_attention(queries + positions, image_keys, image_values, blocked)
+        attended, _ = self.masked_attention(queries + positions, maps, size, position_lines, mask)
         queries = self.masked_attention_norm(queries + self.dropout(attended))
         attended, _ = self.self_attention(queries + positions, queries + positions, queries)
         queries = self.self_attention_norm(queries + self.dropout(attended))
@@ -96,33 +108,34 @@ class FusionDecoder(nn.Module):
         self.mask_head = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(
-        self, queries: torch.Tensor, embeddings: list[torch.Tensor], mask_features: MaskFeatures
+        self, queries: torch.Tensor, embeddings: list[ResizedMaps], mask_features: MaskFeatures
     ) -> tuple[torch.Tensor, ...]:
         """
         Args:
             queries: A_0, A2U's output for each frame, (B*F, N, e).
             embeddings: f_1 ... f_3, each (B*F, e, h_i, w_i).
-            mask_features: h(f_4) of B*F frames.
+            mask_features: those of B*F frames.
 
         Returns:
             A_0 ... A_L, each (B*F, N, e).
         """
         levels = []
         for embedding, level_embedding in zip(embeddings, self.level_embedding, strict=True):
-            values = embedding.flatten(2).transpose(1, 2) + level_embedding  # (B*F, h_i*w_i, e)
-            height, width = embedding.shape[-2:]
-            keys = values + sine_position_embedding(height, width, values.shape[-1], like=values)
+            maps = embedding.maps + level_embedding[:, None, None]
+            lines = sine_position_embedding(*embedding.size, maps.shape[1], like=maps)
             # The attention mask at the attended map's own size: the resize commutes with the product of Eq. 12.
-            levels.append((keys, values, mask_features.resized((height, width)).flatten(2)))
+            with torch.no_grad():
+                level_mask_features = mask_features.at(embedding.size)
+            levels.append(((maps, embedding.size, lines), level_mask_features))
 
         all_queries = [queries]
         for index, layer in enumerate(self.layers):
-            keys, values, level_mask_features = levels[index % len(levels)]
-            mask_logits = self.mask_head(queries) @ level_mask_features
-            blocked = blocked_positions(mask_logits, self.mask_threshold)
-            queries = layer(queries, keys, values, self.query_position_embedding, blocked)
+            image, level_mask_features = levels[index % len(levels)]
+            with torch.no_grad():
+                mask = attention_mask(level_mask_features.masks(self.mask_head(queries)), self.mask_threshold)
+            queries = layer(queries, *image, self.query_position_embedding, mask)
             all_queries.append(queries)
         return tuple(all_queries)
 
 
-__all__ = ["FusionBlock", "FusionDecoder", "blocked_positions", "sine_position_embedding"]
+__all__ = ["FusionBlock", "FusionDecoder", "attention_mask", "sine_position_embedding"]

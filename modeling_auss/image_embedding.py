@@ -10,7 +10,7 @@ from transformers import AutoBackbone, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from ..configuration.configuration_auss import AussConfig
-from .mask_features import resize
+from .resized_maps import MaskFeatures, ResizedMaps, linear_parts, resize
 
 logger = logging.get_logger(__name__)
 
@@ -41,11 +41,11 @@ class UpsamplingStep(nn.Module):
         """(B, C, h, w) to (B, C, h, w)."""
         return maps + nn.functional.gelu(self.norm(self.refine(maps)))
 
-    def forward(self, maps: torch.Tensor, size: tuple[int, int], lateral: torch.Tensor | None) -> torch.Tensor:
+    def forward(self, maps: torch.Tensor, size: tuple[int, int], lateral: torch.Tensor | None) -> ResizedMaps:
         if lateral is None:
-            return resize(self.refined(maps), size)
+            return ResizedMaps(self.refined(maps), size)
         # A backbone that rounds sizes down, as ConvNeXt does, gives a map one row smaller.
-        return self.refined(resize(maps, size) + resize(lateral, size))
+        return ResizedMaps(self.refined(resize(maps, size) + resize(lateral, size)), size)
 
 
 def usable_attention(backbone: PreTrainedModel, requested: str) -> str | None:
@@ -114,31 +114,35 @@ class ImageEmbeddingExtractor(nn.Module):
             laterals[stride] = project(lateral)
         return laterals
 
-    def forward(self, pixel_values: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+    def backbone_maps(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(B*F, 3, H, W), any H and W, to the backbone's maps, f_ori being the last."""
+        # The rest of the model's hidden states and attentions does not include the backbone's.
+        return self.backbone(pixel_values, output_hidden_states=False, output_attentions=False).feature_maps
+
+    def forward(
+        self, maps: tuple[torch.Tensor, ...], frame_size: Sequence[int]
+    ) -> tuple[list[ResizedMaps], MaskFeatures]:
         """
         Args:
-            pixel_values: (B*F, 3, H, W), any H and W.
+            maps: those of `backbone_maps`.
+            frame_size: (H, W).
 
         Returns:
-            f_1 ... f_3, each (B*F, e, ceil(H / stride), ceil(W / stride)), and h of Eq. 12 of the map that f_4 is an
-            enlargement of, (B*F, e, h', w'): `MaskFeatures.maps`.
+            f_1 ... f_3, each (B*F, e, ceil(H / stride), ceil(W / stride)), and f_4 with h of Eq. 12.
         """
-        frame_size = pixel_values.shape[-2:]
-        # The rest of the model's hidden states and attentions does not include the backbone's.
-        maps = self.backbone(pixel_values, output_hidden_states=False, output_attentions=False).feature_maps
         laterals = self.lateral_maps(maps[:-1], frame_size)
         # A pixel's channels side by side, as attention reads them: no map is copied again.
-        embedding = self.top_projection(maps[-1]).contiguous(memory_format=torch.channels_last)
-        *steps, last_step = self.upsampling_steps
-        embeddings = []
-        for stride, step in zip(self.strides, steps, strict=False):
-            embedding = step(embedding, map_size(frame_size, stride), laterals.get(stride))
-            embeddings.append(embedding)
-        lateral = laterals.get(self.strides[-1])
-        if lateral is None:
-            return embeddings, self.mask_projection(last_step.refined(embedding))
-        size = map_size(frame_size, self.strides[-1])
-        return embeddings, self.mask_projection(last_step(embedding, size, lateral))
+        top = self.top_projection(maps[-1]).contiguous(memory_format=torch.channels_last)
+        levels = [ResizedMaps(top, tuple(top.shape[-2:]))]
+        for stride, step in zip(self.strides, self.upsampling_steps, strict=True):
+            levels.append(step(levels[-1].full(), map_size(frame_size, stride), laterals.get(stride)))
+        _, *embeddings, f_4 = levels
+        return embeddings, self.mask_features(f_4)
+
+    def mask_features(self, f_4: ResizedMaps) -> MaskFeatures:
+        """f_4 with h of Eq. 12."""
+        weight, bias = linear_parts(self.mask_projection, f_4.maps.shape[1], like=f_4.maps)
+        return MaskFeatures(f_4.maps, f_4.size, weight, bias)
 
 
 __all__ = ["ImageEmbeddingExtractor", "UpsamplingStep", "map_size"]

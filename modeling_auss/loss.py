@@ -1,15 +1,17 @@
 """Eq. 19: AQDL and AQML on confident queries, focal and dice losses on matched ones, with deep supervision."""
 
+import itertools
+
 import torch
 from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
 from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
 from .frame_targets import FrameTargets, frame_targets
-from .mask_features import MaskFeatures, resize
 from .matcher import HungarianMatcher
 from .query_losses import audio_query_distance_loss, audio_query_mask_loss
 from .query_selection import confident_rows, sounding_probabilities
+from .resized_maps import MaskFeatures, resize
 
 
 def class_focal_loss(
@@ -153,16 +155,15 @@ class AussLoss(nn.Module):
         Args:
             class_logits: (M, N, K + 1).
             mask_embeddings: g_3(A_l), (M, N, e).
-            mask_features: h(f_4) of the M frames.
+            mask_features: those of the M frames.
             targets: those of the M frames, none of which is wholly 255.
             divisors: as `divisors` gives them.
         """
         total_weight, num_segments = divisors
         # Autocast would compute the costs in half precision.
-        maps = mask_features.maps
-        with torch.no_grad(), torch.autocast(maps.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(mask_embeddings.device.type, enabled=False):
             # All N masks, so before the last enlargement.
-            mask_logits = mask_embeddings.float() @ maps.flatten(2).float()
+            mask_logits = mask_features.float().masks_before_resize(mask_embeddings.float()).flatten(2)
             matches = self.matcher(class_logits, mask_logits, targets.shares, targets.annotated, targets.present)
 
         frames, matched_labels = (matches >= 0).nonzero(as_tuple=True)
@@ -206,7 +207,7 @@ class AussLoss(nn.Module):
         Args:
             layers: class logits (M, N, K + 1) and mask embeddings (M, N, e) of each supervised layer, the last last.
             queries: A_L, (M, N, e).
-            mask_features: h(f_4) of M frames.
+            mask_features: those of M frames.
             labels: (M, H, W) int64; a frame that is all 255 has no supervised loss.
             threshold: delta of Eq. 22.
 
@@ -230,8 +231,8 @@ class AussLoss(nn.Module):
         else:
             # Zero, but with every head in the graph: under data parallelism no process may lack a gradient.
             # Each is multiplied before it is summed, since a sum may overflow float16 and 0 * inf is NaN.
-            touched = sum((0.0 * tensor).sum() for layer in layers for tensor in layer)
-            auxiliary = auxiliary + touched + (0.0 * mask_features.maps).sum()
+            features = (mask_features.maps, mask_features.weight, mask_features.bias)
+            auxiliary = auxiliary + sum((0.0 * tensor).sum() for tensor in (*itertools.chain(*layers), *features))
             # Every batch has the same terms, so that they can be averaged over batches and processes.
             terms |= {name: torch.zeros_like(auxiliary) for name in self.supervised_terms}
         return self.weighted_sum(terms) + auxiliary, terms | {"auxiliary": auxiliary}

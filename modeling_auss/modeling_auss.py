@@ -10,13 +10,14 @@ from typing_extensions import Unpack
 from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
 from .audio_encoder import VGGish
 from .audio_queries import AudioQueryGenerator, FrameConditioner, spread_frames
+from .frame_parts import BACKBONE_PIXELS, FUSION_ELEMENTS, frame_parts, splits_frames
 from .fusion_decoder import FusionDecoder
 from .image_embedding import ImageEmbeddingExtractor, map_size
 from .loss import AussLoss
-from .mask_features import MaskFeatures
 from .outputs import AussModelOutput, AussSegmentationOutput
 from .pretrained_model import AussPreTrainedModel
 from .query_losses import confidence_threshold
+from .resized_maps import MaskFeatures, ResizedMaps
 from .semantic_inference import semantic_scores
 
 logger = logging.get_logger(__name__)
@@ -168,30 +169,39 @@ class AussModel(AussPreTrainedModel):
             frame_queries = self.frame_conditioner(frame_queries, audio_features, frame_examples)
         return audio_queries, frame_queries
 
-    def mask_size(self, pixel_values: torch.Tensor) -> tuple[int, int]:
-        """(h, w) of the masks of frames (..., H, W)."""
-        return map_size(pixel_values.shape[-2:], self.config.mask_stride)
+    def mask_features(self, outputs: AussModelOutput, pixel_values: torch.Tensor) -> MaskFeatures:
+        """What the masks of this model's outputs for `pixel_values` are read from, of B*F frames."""
+        size = map_size(pixel_values.shape[-2:], self.config.mask_stride)
+        f_4 = ResizedMaps(outputs.mask_features.flatten(0, 1), size)
+        return self.image_embedding_extractor.mask_features(f_4)
 
     # Hidden states and attentions are recorded here and not in `forward`, since a backbone may record its own. Untied:
     # `last_hidden_state` has a frame axis, which the recorded states lack.
     @capture_outputs(tie_last_hidden_states=False)
     def fuse(
-        self,
-        audio_queries: torch.Tensor | None,
-        frame_queries: torch.Tensor,
-        embeddings: list[torch.Tensor],
-        mask_features: MaskFeatures,
-        **kwargs,
+        self, queries: torch.Tensor, maps: tuple[torch.Tensor, ...], frame_size: tuple[int, int], **kwargs
     ) -> AussModelOutput:
-        """(B, F, N, e) queries and the maps of B*F frames, as `FusionDecoder` takes them, to the model's output."""
-        shape = frame_queries.shape[:2]
-        layer_queries = self.fusion_decoder(frame_queries.flatten(0, 1), embeddings, mask_features)
-        layer_queries = tuple(queries.unflatten(0, shape) for queries in layer_queries)
+        """(M, N, e) queries and the backbone's maps of M frames to an output of M frames, not B times F."""
+        embeddings, mask_features = self.image_embedding_extractor(maps, frame_size)
+        layer_queries = self.fusion_decoder(queries, embeddings, mask_features)
         return AussModelOutput(
-            last_hidden_state=layer_queries[-1],
-            audio_queries=audio_queries,
-            mask_features=mask_features.maps.unflatten(0, shape),
-            layer_queries=layer_queries,
+            last_hidden_state=layer_queries[-1], mask_features=mask_features.maps, layer_queries=layer_queries
+        )
+
+    def fuse_in_parts(self, queries: torch.Tensor, frames: torch.Tensor, **kwargs) -> AussModelOutput:
+        """What `fuse` returns for (M, N, e) queries and (M, 3, H, W) frames, seen and fused a few at a time."""
+        height, width = frames.shape[-2:]
+        stride = min(*self.config.feature_strides, 2 * self.config.mask_stride)
+        largest = height * width // stride**2 * max(self.config.num_queries, self.config.hidden_size)
+        parts = []
+        for seen in frame_parts(len(frames), height * width, BACKBONE_PIXELS):
+            maps = self.image_embedding_extractor.backbone_maps(frames[seen])
+            for fused in frame_parts(len(maps[-1]), largest, FUSION_ELEMENTS):
+                part_maps = tuple(level[fused] for level in maps)
+                parts.append(self.fuse(queries[seen][fused], part_maps, (height, width), return_dict=True, **kwargs))
+        return AussModelOutput(
+            mask_features=torch.cat([part.mask_features for part in parts]),
+            layer_queries=tuple(map(torch.cat, zip(*(part.layer_queries for part in parts), strict=True))),
         )
 
     @can_return_tuple
@@ -229,10 +239,26 @@ class AussModel(AussPreTrainedModel):
                 pixel_values.shape[1], input_features, input_features_mask, frame_examples
             )
         assert frame_queries is not None  # or `check_inputs` would have raised
-        pixel_values = in_weights_dtype(pixel_values, self.image_embedding_extractor)
-        embeddings, maps = self.image_embedding_extractor(pixel_values.flatten(0, 1))
-        mask_features = MaskFeatures(maps, self.mask_size(pixel_values))
-        return self.fuse(audio_queries, frame_queries, embeddings, mask_features, return_dict=True, **kwargs)
+        shape = pixel_values.shape[:2]
+        frames = in_weights_dtype(pixel_values, self.image_embedding_extractor).flatten(0, 1)
+        queries = frame_queries.flatten(0, 1)
+        recorded = any(
+            kwargs.get(name, getattr(self.config, name)) for name in ("output_hidden_states", "output_attentions")
+        )
+        if splits_frames(self, frames) and not recorded:
+            outputs = self.fuse_in_parts(queries, frames, **kwargs)
+        else:
+            maps = self.image_embedding_extractor.backbone_maps(frames)
+            outputs = self.fuse(queries, maps, frames.shape[-2:], return_dict=True, **kwargs)
+        layer_queries = tuple(queries.unflatten(0, shape) for queries in outputs.layer_queries)
+        return AussModelOutput(
+            last_hidden_state=layer_queries[-1],
+            audio_queries=audio_queries,
+            mask_features=outputs.mask_features.unflatten(0, shape),
+            layer_queries=layer_queries,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
 
 
 class AussForAudioVisualSegmentation(AussPreTrainedModel):
@@ -296,7 +322,7 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         inputs = (pixel_values, input_features, input_features_mask, frame_examples, frame_queries)
         outputs = self.auss(*inputs, return_dict=True, **kwargs)
         shape = outputs.last_hidden_state.shape[:2]
-        mask_features = MaskFeatures(outputs.mask_features.flatten(0, 1), self.auss.mask_size(pixel_values))
+        mask_features = self.auss.mask_features(outputs, pixel_values)
         class_logits, mask_embeddings = self.heads(outputs.last_hidden_state)
 
         loss = loss_dict = None

@@ -2,8 +2,8 @@
 
 import torch
 
-from .mask_features import MaskFeatures
 from .query_selection import confident_rows
+from .resized_maps import MaskFeatures
 
 
 def semantic_scores(
@@ -17,7 +17,7 @@ def semantic_scores(
     Args:
         class_logits: (M, N, K + 1), "no object" last.
         mask_embeddings: g_3(A_L), (M, N, e).
-        mask_features: h(f_4) of M frames.
+        mask_features: those of M frames.
 
     Returns:
         (M, K, h, w) in [0, 1]; its argmax over K is Eq. 20.

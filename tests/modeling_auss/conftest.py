@@ -3,6 +3,14 @@
 import torch
 
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from auss.modeling_auss.resized_maps import MaskFeatures
+
+
+def plain_mask_features(maps: torch.Tensor, size: tuple[int, int] | None = None) -> MaskFeatures:
+    """Mask features with the identity for h; of the maps' own size, if none is given."""
+    channels = maps.shape[1]
+    size = tuple(maps.shape[-2:]) if size is None else size
+    return MaskFeatures(maps, size, torch.eye(channels, dtype=maps.dtype), maps.new_zeros(channels))
 
 
 def make_labels(batch=2, frames=3, size=(32, 32), num_labels=2):

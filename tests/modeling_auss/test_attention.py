@@ -4,16 +4,24 @@ import pytest
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from auss.modeling_auss.attention import Attention, FeedForward, eager_attention_forward
+from auss.modeling_auss.attention import Attention, FeedForward, MaskedAttention, eager_attention_forward
 
 IMPLEMENTATIONS = ("eager", "sdpa")
 
 
-def make_attention(make_config, implementation="eager", **overrides) -> Attention:
+def make_attention(make_config, implementation="eager", attention_class=Attention, **overrides) -> Attention:
     config = make_config(**overrides)
     config._attn_implementation = implementation
     torch.manual_seed(0)
-    return Attention(config).eval()
+    return attention_class(config).eval()
+
+
+def attend(attention: Attention, queries, keys, values, blocked=None):
+    """Attention under a mask that is True where a query must not look."""
+    if blocked is None:
+        return attention(queries, keys, values)
+    mask = torch.zeros(blocked.shape, dtype=queries.dtype).masked_fill(blocked, torch.finfo(queries.dtype).min)
+    return attention.attend(attention.q_proj(queries), attention.k_proj(keys), attention.v_proj(values), mask)
 
 
 def literal_attention(attention: Attention, queries, keys, values, blocked=None) -> torch.Tensor:
@@ -39,7 +47,7 @@ def test_equals_the_loop_with_and_without_a_mask(make_config, implementation):
     blocked = torch.rand(2, 4, 6) > 0.5
     blocked[..., 0] = False
     for mask in (None, blocked):
-        output, weights = attention(queries, memory, memory + 1, mask)
+        output, weights = attend(attention, queries, memory, memory + 1, mask)
         assert (weights is None) == (implementation == "sdpa")
         torch.testing.assert_close(
             output, literal_attention(attention, queries, memory, memory + 1, mask), rtol=0, atol=1e-5
@@ -60,7 +68,7 @@ def test_equals_torch_multi_head_attention_with_copied_weights(make_config, impl
     blocked = torch.rand(2, 5, 7) > 0.6
     blocked[..., 3] = False
     expected, _ = reference(queries, keys, values, attn_mask=blocked.repeat_interleave(heads, dim=0))
-    torch.testing.assert_close(attention(queries, keys, values, blocked)[0], expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(attend(attention, queries, keys, values, blocked)[0], expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -71,7 +79,7 @@ def test_what_is_blocked_changes_nothing(make_config, implementation):
     blocked[:, 1, 2] = True
     disturbed = memory.clone()
     disturbed[:, 2] = 100.0
-    before, after = (attention(queries, x, x, blocked)[0] for x in (memory, disturbed))
+    before, after = (attend(attention, queries, x, x, blocked)[0] for x in (memory, disturbed))
     assert torch.equal(before[:, 1], after[:, 1])
     assert not torch.allclose(before[:, 0], after[:, 0])
 
@@ -81,7 +89,9 @@ def test_one_mask_row_serves_all_queries(make_config):
     queries, memory = torch.randn(2, 3, 16), torch.randn(2, 5, 16)
     blocked = torch.rand(2, 1, 5) > 0.5
     blocked[..., 0] = False
-    one, all_rows = (attention(queries, memory, memory, mask)[0] for mask in (blocked, blocked.expand(2, 3, 5)))
+    one, all_rows = (
+        attend(attention, queries, memory, memory, mask)[0] for mask in (blocked, blocked.expand(2, 3, 5))
+    )
     torch.testing.assert_close(one, all_rows)
 
 
@@ -90,7 +100,7 @@ def test_eager_weights_are_probabilities_and_zero_where_blocked(make_config):
     blocked = torch.rand(2, 3, 5) > 0.5
     blocked[..., 0] = False
     memory = torch.randn(2, 5, 16)
-    _, weights = attention(torch.randn(2, 3, 16), memory, memory, blocked)
+    _, weights = attend(attention, torch.randn(2, 3, 16), memory, memory, blocked)
     assert weights.shape == (2, 2, 3, 5)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 2, 3))
     assert (weights.masked_select(blocked.unsqueeze(1)) == 0).all()
@@ -101,7 +111,7 @@ def test_bfloat16_mask_does_not_overflow(make_config, implementation):
     attention = make_attention(make_config, implementation).bfloat16()
     queries = torch.randn(1, 3, 16, dtype=torch.bfloat16) * 50
     blocked = torch.eye(3, dtype=torch.bool).unsqueeze(0)
-    assert attention(queries, queries, queries, blocked)[0].isfinite().all()
+    assert attend(attention, queries, queries, queries, blocked)[0].isfinite().all()
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -112,6 +122,23 @@ def test_dropout_acts_in_training_only(make_config, implementation):
     assert torch.equal(still, attention(queries, queries, queries)[0])
     attention.train()
     assert not torch.allclose(still, attention(queries, queries, queries)[0])
+
+
+@pytest.mark.parametrize("size", [(3, 4), (6, 8), (5, 9)])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_masked_attention_is_attention_to_the_resized_map_with_positions(make_config, implementation, size):
+    attention = make_attention(make_config, implementation, MaskedAttention)
+    torch.nn.init.normal_(attention.k_proj.bias)
+    queries, maps = torch.randn(2, 4, 16), torch.randn(2, 16, 3, 4)
+    rows, columns = torch.randn(size[0], 16), torch.randn(size[1], 16)
+    blocked = torch.rand(2, 4, size[0] * size[1]) > 0.5
+    blocked[..., 0] = False
+    mask = torch.zeros(blocked.shape).masked_fill(blocked, torch.finfo().min)
+    output, _ = attention(queries, maps, size, (rows, columns), mask)
+    values = torch.nn.functional.interpolate(maps, size=size, mode="bilinear").flatten(2).transpose(1, 2)
+    keys = values + torch.stack([row + column for row in rows for column in columns])
+    expected = literal_attention(attention, queries, keys, values, blocked)
+    torch.testing.assert_close(output, expected, rtol=0, atol=1e-5)
 
 
 def test_feed_forward_is_two_layers_with_a_relu(make_config):
@@ -136,7 +163,7 @@ def test_flash_kernels_get_no_mask_they_would_leave_out(make_config, monkeypatch
     blocked = torch.rand(2, 4, 4) > 0.5
     blocked[..., 0] = False
     for mask in (None, blocked):
-        output, _ = attention(queries, queries, queries, mask)
+        output, _ = attend(attention, queries, queries, queries, mask)
         expected = literal_attention(attention, queries, queries, queries, mask)
         torch.testing.assert_close(output, expected, rtol=0, atol=1e-5)
     assert called_with == [None]

@@ -4,8 +4,10 @@ import pytest
 import torch
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerSinePositionEmbedding
 
-from auss.modeling_auss.fusion_decoder import FusionBlock, FusionDecoder, blocked_positions, sine_position_embedding
-from auss.modeling_auss.mask_features import MaskFeatures
+from auss.modeling_auss.fusion_decoder import FusionBlock, FusionDecoder, attention_mask, sine_position_embedding
+from auss.modeling_auss.resized_maps import ResizedMaps
+
+from .conftest import plain_mask_features
 
 
 def make(module_class, make_config, implementation="eager", **overrides):
@@ -51,45 +53,54 @@ def literal_block(block, queries, keys, values, positions, mask):
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])
-def test_blocked_positions_are_equation_13_with_empty_rows_open(threshold):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_attention_mask_is_equation_13_with_empty_rows_open(threshold, dtype):
     torch.manual_seed(0)
     mask_logits = torch.randn(2, 4, 3, 5) * 2
     mask_logits[0, 1] = -9.0
-    blocked = blocked_positions(mask_logits.flatten(2), threshold)
-    assert blocked.dtype == torch.bool and blocked.shape == (2, 4, 15)
-    assert torch.equal(blocked, literal_mask(mask_logits.flatten(2), threshold) == -torch.inf)
-    assert blocked.any() and not blocked[0, 1].any()
-    assert not blocked.all(-1).any()
+    expected = literal_mask(mask_logits.flatten(2), threshold)
+    mask = attention_mask(mask_logits.to(dtype), threshold)
+    assert mask.dtype == dtype and mask.shape == (2, 4, 15)
+    assert set(mask.unique().tolist()) == {0.0, torch.finfo(dtype).min}
+    assert torch.equal(mask == 0, expected == 0)
+    assert (mask[0, 1] == 0).all()
 
 
 def test_a_probability_equal_to_the_threshold_is_blocked():
-    assert blocked_positions(torch.tensor([[[0.0, 1e-3]]]), 0.5).tolist() == [[[True, False]]]
+    mask = attention_mask(torch.tensor([[[[0.0, 1e-3]]]]), 0.5)
+    assert mask.tolist() == [[[torch.finfo(torch.float32).min, 0.0]]]
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 @pytest.mark.parametrize("positioned", [True, False])
 def test_fusion_block_is_equations_8_to_10(make_config, implementation, positioned):
     block = make(FusionBlock, make_config, implementation)
-    queries, keys, values = torch.randn(2, 8, 16), torch.randn(2, 10, 16), torch.randn(2, 10, 16)
+    queries, maps = torch.randn(2, 8, 16), torch.randn(2, 16, 2, 5)
+    rows, columns = torch.randn(2, 16), torch.randn(5, 16)
+    values = maps.flatten(2).transpose(1, 2)
+    keys = values + (rows.unsqueeze(1) + columns).flatten(0, 1)
     positions = torch.randn(8, 16) if positioned else None
     mask_logits = torch.randn(2, 8, 2, 5)
     mask_logits[0, 3] = -1.0  # an empty mask
     mask_logits[1, 2] = 1.0  # a full one
-    output = block(queries, keys, values, positions, blocked_positions(mask_logits.flatten(2), 0.5))
+    mask = attention_mask(mask_logits.clone(), 0.5)
+    output = block(queries, maps, (2, 5), (rows, columns), positions, mask)
     expected = literal_block(
         block, queries, keys, values, positions if positioned else 0, literal_mask(mask_logits.flatten(2))
     )
     torch.testing.assert_close(output, expected, rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("small_size", [(12, 16), (6, 8), (5, 9)])
+@pytest.mark.parametrize(("small_size", "level_size"), [((12, 16), (6, 8)), ((6, 8), (3, 4)), ((5, 9), (4, 5))])
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
-def test_decoder_is_the_plain_route_in_round_robin(make_config, implementation, small_size):
+def test_decoder_is_the_plain_route_in_round_robin(make_config, implementation, small_size, level_size):
     """The plain route predicts masks at f_4's size and then resizes them, block after block."""
     decoder = make(FusionDecoder, make_config, implementation, num_fusion_layers=5)
     queries, small = torch.randn(2, 8, 16), torch.randn(2, 16, *small_size)
-    embeddings = [torch.randn(2, 16, 3, 4), torch.randn(2, 16, 6, 8)]
-    outputs = decoder(queries, embeddings, MaskFeatures(small, (12, 16)))
+    # The second level is an enlargement, of the first or of a map of no rounder size.
+    levels = [ResizedMaps(torch.randn(2, 16, 3, 4), (3, 4)), ResizedMaps(torch.randn(2, 16, *level_size), (6, 8))]
+    outputs = decoder(queries, levels, plain_mask_features(small, (12, 16)))
+    embeddings = [level.full() for level in levels]
     mask_features = torch.nn.functional.interpolate(small, size=(12, 16), mode="bilinear", align_corners=False)
     assert len(outputs) == 6 and torch.equal(outputs[0], queries)
 
@@ -98,7 +109,7 @@ def test_decoder_is_the_plain_route_in_round_robin(make_config, implementation, 
         level = (0, 1, 0, 1, 0)[index]
         height, width = embeddings[level].shape[-2:]
         values = embeddings[level].flatten(2).transpose(1, 2) + decoder.level_embedding[level]
-        keys = values + sine_position_embedding(height, width, 16, like=values)
+        keys = values + sines(height, width, 16)
         masks = torch.einsum("bne,behw->bnhw", decoder.mask_head(expected), mask_features)
         masks = torch.nn.functional.interpolate(masks, size=(height, width), mode="bilinear", align_corners=False)
         margin = min(margin, masks.abs().min().item())
@@ -112,19 +123,19 @@ def test_more_levels_than_two_are_attended_in_order(make_config):
     decoder = make(FusionDecoder, make_config, num_fusion_layers=4, feature_strides=(16, 8, 4))
     seen = []
     for layer in decoder.layers:
-        layer.masked_attention.register_forward_hook(lambda module, args, output: seen.append(args[1].shape[1]))
-    embeddings = [torch.randn(1, 16, size, size) for size in (1, 2, 4)]
-    decoder(torch.randn(1, 8, 16), embeddings, MaskFeatures(torch.randn(1, 16, 8, 8), (8, 8)))
-    assert seen == [1, 4, 16, 1]
+        layer.masked_attention.register_forward_hook(lambda module, args, output: seen.append(args[2]))
+    embeddings = [ResizedMaps(torch.randn(1, 16, size, size), (size, size)) for size in (1, 2, 4)]
+    decoder(torch.randn(1, 8, 16), embeddings, plain_mask_features(torch.randn(1, 16, 8, 8)))
+    assert seen == [(1, 1), (2, 2), (4, 4), (1, 1)]
 
 
 def test_queries_without_position_embedding(make_config):
     decoder = make(FusionDecoder, make_config, query_position_embedding=False)
     assert decoder.query_position_embedding is None
-    embeddings = [torch.randn(1, 16, 2, 2), torch.randn(1, 16, 4, 4)]
+    embeddings = [ResizedMaps(torch.randn(1, 16, size, size), (size, size)) for size in (2, 4)]
     # Without positions the queries are a set: permuting them permutes the result.
     queries, order = torch.randn(1, 8, 16), torch.randperm(8)
-    arguments = (embeddings, MaskFeatures(torch.randn(1, 16, 8, 8), (8, 8)))
+    arguments = (embeddings, plain_mask_features(torch.randn(1, 16, 8, 8)))
     before, after = decoder(queries, *arguments)[-1], decoder(queries[:, order], *arguments)[-1]
     torch.testing.assert_close(before[:, order], after, rtol=0, atol=1e-4)
 
@@ -134,15 +145,22 @@ def test_attention_masks_pass_no_gradient_but_the_maps_do(make_config):
     queries = torch.randn(1, 8, 16, requires_grad=True)
     mask_features = torch.randn(1, 16, 8, 8, requires_grad=True)
     embeddings = [torch.randn(1, 16, 2, 2, requires_grad=True), torch.randn(1, 16, 4, 4, requires_grad=True)]
-    decoder(queries, embeddings, MaskFeatures(mask_features, (8, 8)))[-1].square().sum().backward()
+    levels = [ResizedMaps(embedding, tuple(embedding.shape[-2:])) for embedding in embeddings]
+    decoder(queries, levels, plain_mask_features(mask_features))[-1].square().sum().backward()
     assert mask_features.grad is None
     assert all(tensor.grad.abs().sum() > 0 for tensor in (queries, *embeddings))
 
 
+def sines(height: int, width: int, channels: int) -> torch.Tensor:
+    """(height * width, channels)."""
+    rows, columns = sine_position_embedding(height, width, channels, like=torch.zeros(1))
+    assert rows.shape == (height, channels) and columns.shape == (width, channels)
+    return (rows.unsqueeze(1) + columns).flatten(0, 1)
+
+
 @pytest.mark.parametrize(("height", "width", "channels"), [(3, 5, 16), (1, 1, 8), (7, 2, 32)])
 def test_sine_embedding_is_mask2formers(height, width, channels):
-    embedding = sine_position_embedding(height, width, channels, like=torch.zeros(1))
-    assert embedding.shape == (height * width, channels)
+    embedding = sines(height, width, channels)
     reference = Mask2FormerSinePositionEmbedding(num_position_features=channels // 2, normalize=True)
     expected = reference(shape=(1, 1, height, width), device=torch.device("cpu"), dtype=torch.float32)
     expected = expected.reshape(-1, channels) if expected.ndim == 3 else expected[0].flatten(1).T
@@ -150,7 +168,7 @@ def test_sine_embedding_is_mask2formers(height, width, channels):
 
 
 def test_sine_embedding_separates_the_axes_and_every_position():
-    embedding = sine_position_embedding(6, 4, 16, like=torch.zeros(1)).view(6, 4, 16)
+    embedding = sines(6, 4, 16).view(6, 4, 16)
     assert embedding.abs().max() <= 1
     torch.testing.assert_close(embedding.square().sum(-1), torch.full((6, 4), 8.0))  # sin^2 + cos^2 = 1, eight pairs
     assert torch.equal(embedding[:, 0, :8], embedding[:, 3, :8])  # rows do not see the column
@@ -160,4 +178,5 @@ def test_sine_embedding_separates_the_axes_and_every_position():
 
 
 def test_sine_embedding_takes_the_dtype_it_is_added_to():
-    assert sine_position_embedding(2, 2, 8, like=torch.zeros(1, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    for lines in sine_position_embedding(2, 2, 8, like=torch.zeros(1, dtype=torch.bfloat16)):
+        assert lines.dtype == torch.bfloat16

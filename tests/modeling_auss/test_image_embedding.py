@@ -7,7 +7,7 @@ import torch
 from transformers import ResNetConfig, SwinConfig, TimmBackboneConfig
 
 from auss.modeling_auss.image_embedding import ImageEmbeddingExtractor, UpsamplingStep, map_size
-from auss.modeling_auss.mask_features import resize
+from auss.modeling_auss.resized_maps import resize
 
 
 def resnet(*stages) -> ResNetConfig:
@@ -42,14 +42,21 @@ def make_extractor(make_config, **overrides) -> ImageEmbeddingExtractor:
     return ImageEmbeddingExtractor(make_config(**overrides)).eval()
 
 
+def embed(extractor: ImageEmbeddingExtractor, frames: torch.Tensor):
+    """f_1 ... f_3, each at its own size, and the mask features."""
+    embeddings, mask_features = extractor(extractor.backbone_maps(frames), frames.shape[-2:])
+    return [embedding.full() for embedding in embeddings], mask_features
+
+
 def assert_shapes(extractor, size, strides=(32, 16, 8), mask_stride=4, frames=2):
     """With laterals, f_4 has a map of its own; without, it is an enlargement of f_3's."""
-    embeddings, mask_features = extractor(torch.randn(frames, 3, *size))
+    embeddings, mask_features = embed(extractor, torch.randn(frames, 3, *size))
     expected = [(frames, 16, math.ceil(size[0] / stride), math.ceil(size[1] / stride)) for stride in strides]
     assert [tuple(embedding.shape) for embedding in embeddings] == expected
     stride = mask_stride if len(extractor.lateral_projections) else strides[-1]
-    assert mask_features.shape == (frames, 16, math.ceil(size[0] / stride), math.ceil(size[1] / stride))
-    assert all(tensor.isfinite().all() for tensor in (*embeddings, mask_features))
+    assert mask_features.size == (math.ceil(size[0] / mask_stride), math.ceil(size[1] / mask_stride))
+    assert mask_features.maps.shape == (frames, 16, math.ceil(size[0] / stride), math.ceil(size[1] / stride))
+    assert all(tensor.isfinite().all() for tensor in (*embeddings, mask_features.maps))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 97), (50, 130), (7, 5)])
@@ -81,25 +88,25 @@ def test_lateral_of_a_stride_that_is_not_upsampled_to_is_refused(make_config):
     overrides = dict(feature_strides=(32, 16), mask_stride=8, lateral_connections=True)
     extractor = make_extractor(make_config, backbone_config=resnet(1, 2, 3, 4), **overrides)
     with pytest.raises(ValueError, match="stride 4.*lateral_connections"):
-        extractor(torch.randn(1, 3, 64, 64))
+        embed(extractor, torch.randn(1, 3, 64, 64))
 
 
 def test_laterals_reach_the_embedding_of_their_own_stride_and_all_finer_ones(make_config):
     overrides = dict(feature_strides=(32, 16, 8), mask_stride=4, lateral_connections=True)
     extractor = make_extractor(make_config, backbone_config=resnet(1, 2, 3, 4), **overrides)
     frames = torch.randn(1, 3, 64, 64)
-    before, mask_before = extractor(frames)
+    before, mask_before = embed(extractor, frames)
     with torch.no_grad():
         extractor.lateral_projections[1][-1].bias.add_(1.0)  # stage 2 has stride 8
-    after, mask_after = extractor(frames)
+    after, mask_after = embed(extractor, frames)
     assert [torch.equal(x, y) for x, y in zip(before, after, strict=True)] == [True, True, False]
-    assert not torch.allclose(mask_before, mask_after)
+    assert not torch.allclose(mask_before.maps, mask_after.maps)
 
 
 def test_without_laterals_only_the_last_map_counts(make_config):
     extractor = make_extractor(make_config, backbone_config=resnet(2, 3), feature_strides=(8, 4, 2), mask_stride=1)
     assert len(extractor.lateral_projections) == 0
-    embeddings, _ = extractor(torch.randn(1, 3, 32, 32))
+    embeddings, _ = embed(extractor, torch.randn(1, 3, 32, 32))
     embeddings[0].sum().backward()
     assert extractor.top_projection[0].weight.shape[1] == 8  # stage 3's channels
 
@@ -118,25 +125,27 @@ def test_upsampling_step_with_a_lateral_map_written_out():
         dim=1,
     )
     expected = summed + torch.nn.functional.gelu(step.norm(refined))
-    torch.testing.assert_close(step(maps, (6, 8), lateral), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(step(maps, (6, 8), lateral).full(), expected, rtol=0, atol=1e-5)
 
 
 def test_upsampling_step_without_a_lateral_map_refines_before_it_enlarges():
     torch.manual_seed(0)
     step, maps = UpsamplingStep(8), torch.randn(2, 8, 3, 4)
     expected = resize(maps + torch.nn.functional.gelu(step.norm(step.refine(maps))), (6, 8))
-    torch.testing.assert_close(step(maps, (6, 8), None), expected)
+    torch.testing.assert_close(step(maps, (6, 8), None).full(), expected)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 97)])
 def test_mask_features_of_the_paper_are_enlarged_last(make_config, size):
-    """h(f_4) by its definition, with f_4 at full size, is what the extractor returns, enlarged."""
+    """Masks of h(f_4) by its definition, with f_4 at full size, are those of what the extractor returns."""
     overrides = dict(backbone_config=resnet(3), feature_strides=(8, 4, 2), mask_stride=1)
     extractor = make_extractor(make_config, **overrides)
-    embeddings, mask_features = extractor(torch.randn(2, 3, *size))
-    f_4 = extractor.upsampling_steps[-1](embeddings[-1], map_size(size, 1), None)
+    embeddings, mask_features = embed(extractor, torch.randn(2, 3, *size))
+    f_4 = extractor.upsampling_steps[-1](embeddings[-1], map_size(size, 1), None).full()
     assert f_4.shape[-2:] == size
-    torch.testing.assert_close(resize(mask_features, size), extractor.mask_projection(f_4), rtol=1e-4, atol=1e-4)
+    mask_embeddings = torch.randn(2, 4, 16)
+    expected = torch.einsum("bne,behw->bnhw", mask_embeddings, extractor.mask_projection(f_4))
+    torch.testing.assert_close(mask_features.masks(mask_embeddings), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("laterals", [False, True])
@@ -145,8 +154,8 @@ def test_maps_have_a_pixels_channels_side_by_side(make_config, laterals):
     stages, strides = ((1, 2, 3, 4), (32, 16, 8)) if laterals else ((3,), (8, 4, 2))
     overrides = dict(feature_strides=strides, mask_stride=4 if laterals else 1, lateral_connections=laterals)
     extractor = make_extractor(make_config, backbone_config=resnet(*stages), **overrides)
-    embeddings, mask_features = extractor(torch.randn(2, 3, 64, 64))
-    for maps in (*embeddings, mask_features):
+    embeddings, mask_features = embed(extractor, torch.randn(2, 3, 64, 64))
+    for maps in (*embeddings, mask_features.maps):
         assert maps.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -154,8 +163,8 @@ def test_maps_have_a_pixels_channels_side_by_side(make_config, laterals):
 def test_frames_are_independent(make_config, make_backbone):
     extractor = make_extractor(make_config, backbone_config=make_backbone(1, 2), lateral_connections=True)
     frames = torch.randn(3, 3, 40, 33)
-    together = extractor(frames)[1]
-    alone = torch.cat([extractor(frame.unsqueeze(0))[1] for frame in frames])
+    together = embed(extractor, frames)[1].maps
+    alone = torch.cat([embed(extractor, frame.unsqueeze(0))[1].maps for frame in frames])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
@@ -167,7 +176,8 @@ def test_timm_backbones_run_forward_and_backward(make_config, name, stages):
     backbone_config = TimmBackboneConfig(backbone=name, use_pretrained_backbone=False, out_indices=list(stages))
     overrides = dict(feature_strides=(32, 16, 8), mask_stride=4, lateral_connections=True)
     extractor = make_extractor(make_config, backbone_config=backbone_config, **overrides).train()
-    embeddings, mask_features = extractor(torch.randn(2, 3, 65, 70))
-    sum(tensor.square().sum() for tensor in (*embeddings, mask_features)).backward()
+    embeddings, mask_features = embed(extractor, torch.randn(2, 3, 65, 70))
+    tensors = (*embeddings, mask_features.maps, mask_features.weight, mask_features.bias)
+    sum(tensor.square().sum() for tensor in tensors).backward()
     missing = [name for name, parameter in extractor.named_parameters() if parameter.grad is None]
     assert missing == []

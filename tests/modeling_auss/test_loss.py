@@ -9,8 +9,10 @@ from torchvision.ops import sigmoid_focal_loss
 
 from auss.modeling_auss import loss as loss_module
 from auss.modeling_auss.loss import class_focal_loss, dice_loss
-from auss.modeling_auss.mask_features import MaskFeatures, resize
 from auss.modeling_auss.query_losses import audio_query_distance_loss, audio_query_mask_loss
+from auss.modeling_auss.resized_maps import resize
+
+from .conftest import plain_mask_features
 
 E, N = 8, 5
 
@@ -19,7 +21,7 @@ class AussLoss(loss_module.AussLoss):
     """Takes mask features that have the masks' own size as a tensor."""
 
     def forward(self, layers, queries, mask_features, labels, threshold):
-        features = MaskFeatures(mask_features, tuple(mask_features.shape[-2:]))
+        features = plain_mask_features(mask_features)
         return super().forward(layers, queries, features, labels, threshold)
 
 
@@ -179,8 +181,8 @@ def test_features_before_their_enlargement_give_the_losses_of_enlarged_ones(make
     loss.matcher.forward = lambda *args: torch.tensor(3 * [[2, 4]])
     case = make_case(scale=scale, mask_size=(8, 12))
     small = torch.randn(3, E, 4, 6)
-    _, before = loss(**case | {"mask_features": MaskFeatures(small, (8, 12))}, threshold=0.1)
-    _, after = loss(**case | {"mask_features": MaskFeatures(resize(small, (8, 12)), (8, 12))}, threshold=0.1)
+    _, before = loss(**case | {"mask_features": plain_mask_features(small, (8, 12))}, threshold=0.1)
+    _, after = loss(**case | {"mask_features": plain_mask_features(resize(small, (8, 12)))}, threshold=0.1)
     assert before["aqml"] > 0
     for name in before:
         torch.testing.assert_close(before[name], after[name], rtol=0, atol=1e-5)

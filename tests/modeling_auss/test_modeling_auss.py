@@ -8,7 +8,6 @@ from transformers import SwinConfig, Trainer, TrainingArguments
 
 from auss.modeling_auss.frame_targets import frame_targets
 from auss.modeling_auss.loss import AussLoss
-from auss.modeling_auss.mask_features import MaskFeatures
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
 
 from .conftest import make_labels, make_model, randomise_heads
@@ -48,7 +47,8 @@ def test_class_logits_and_masks_are_equations_11_and_12(tiny_model, make_inputs)
     torch.testing.assert_close(outputs.class_queries_logits, normed @ head.weight.T + head.bias)
     embeddings = tiny_model.auss.fusion_decoder.mask_head(base.last_hidden_state)
     size = outputs.masks_queries_logits.shape[-2:]
-    features = torch.nn.functional.interpolate(base.mask_features.flatten(0, 1), size=size, mode="bilinear")
+    f_4 = torch.nn.functional.interpolate(base.mask_features.flatten(0, 1), size=size, mode="bilinear")
+    features = tiny_model.auss.image_embedding_extractor.mask_projection(f_4)
     expected = torch.einsum("bfne,bfehw->bfnhw", embeddings, features.unflatten(0, embeddings.shape[:2]))
     torch.testing.assert_close(outputs.masks_queries_logits, expected)
 
@@ -153,7 +153,7 @@ def test_deep_supervision_is_the_sum_over_all_layers(make_config, make_inputs):
     base = model.auss(**inputs)
     assert len(base.layer_queries) == 4  # A_0 and three blocks
     loss = AussLoss(model.config)
-    features = MaskFeatures(base.mask_features.flatten(0, 1), model.auss.mask_size(inputs["pixel_values"]))
+    features = model.auss.mask_features(base, inputs["pixel_values"])
     targets = frame_targets(labels.flatten(0, 1), features.maps.shape[-2:], 2)
     expected = 0.0
     for queries in base.layer_queries:

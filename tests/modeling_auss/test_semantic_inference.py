@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from auss.modeling_auss import semantic_inference
-from auss.modeling_auss.mask_features import MaskFeatures, resize
+from auss.modeling_auss.resized_maps import resize
+
+from .conftest import plain_mask_features
 
 
 def semantic_scores(class_logits, mask_embeddings, mask_features):
     """Of mask features that have the masks' own size."""
-    features = MaskFeatures(mask_features, tuple(mask_features.shape[-2:]))
+    features = plain_mask_features(mask_features)
     return semantic_inference.semantic_scores(class_logits, mask_embeddings, features)
 
 
@@ -59,7 +61,7 @@ def test_equals_the_triple_loop(num_labels, seed):
 def test_features_before_their_enlargement_give_the_scores_of_enlarged_ones():
     case = make_case()
     small = case["mask_features"]
-    before = semantic_inference.semantic_scores(**case | {"mask_features": MaskFeatures(small, (9, 11))})
+    before = semantic_inference.semantic_scores(**case | {"mask_features": plain_mask_features(small, (9, 11))})
     after, _ = literal_scores(**case | {"mask_features": resize(small, (9, 11))})
     torch.testing.assert_close(before, after, rtol=0, atol=1e-6)
 

@@ -1,9 +1,11 @@
-"""Mask features kept small: every way to read them equals that of features enlarged first."""
+"""Maps kept small: every way to read them equals that of maps enlarged first."""
 
 import pytest
 import torch
 
-from auss.modeling_auss.mask_features import MaskFeatures, interpolation_matrix, resize
+from auss.modeling_auss.resized_maps import MaskFeatures, ResizedMaps, interpolation_matrix, linear_parts, resize
+
+from .conftest import plain_mask_features
 
 
 @pytest.mark.parametrize(("size", "target"), [((4, 6), (9, 11)), ((9, 11), (4, 6)), ((2, 2), (1, 1))])
@@ -31,15 +33,36 @@ def test_interpolation_matrix_is_one_resize_after_the_other(sizes):
     torch.testing.assert_close(line @ interpolation_matrix(sizes, like=line).T, expected)
 
 
-CASES = [((4, 6), (8, 12)), ((5, 7), (9, 13)), ((4, 6), (4, 6)), ((3, 3), (7, 5))]
+CASES = [
+    ((4, 6), (8, 12)),
+    ((8, 12), (16, 24)),
+    ((4, 8), (8, 15)),
+    ((5, 7), (9, 13)),
+    ((4, 6), (4, 6)),
+    ((3, 3), (7, 5)),
+]
 
 
 @pytest.mark.parametrize(("small", "size"), CASES)
 def test_masks_are_those_of_enlarged_features(small, size):
     torch.manual_seed(0)
-    maps, embeddings = torch.randn(2, 8, *small), torch.randn(2, 5, 8)
-    expected = torch.einsum("bne,behw->bnhw", embeddings, resize(maps, size))
-    torch.testing.assert_close(MaskFeatures(maps, size).masks(embeddings), expected, rtol=0, atol=1e-5)
+    maps, embeddings, projection = torch.randn(2, 8, *small), torch.randn(2, 5, 8), torch.nn.Conv2d(8, 8, 1)
+    features = MaskFeatures(maps, size, *linear_parts(projection, 8, like=maps))
+    expected = torch.einsum("bne,behw->bnhw", embeddings, projection(resize(maps, size)))
+    torch.testing.assert_close(features.masks(embeddings), expected, rtol=0, atol=1e-5)
+    at_target = features.at((4, 6)).masks(embeddings)
+    torch.testing.assert_close(at_target, resize(expected, (4, 6)), rtol=0, atol=1e-5)
+
+
+def test_linear_parts_are_the_convolutions_own_and_pass_gradients():
+    projection = torch.nn.Conv2d(6, 4, 1)
+    weight, bias = linear_parts(projection, 6, like=projection.weight)
+    torch.testing.assert_close(weight, projection.weight[:, :, 0, 0])
+    torch.testing.assert_close(bias, projection.bias)
+    factors, offsets = torch.randn(4, 6), torch.randn(4)
+    ((weight * factors).sum() + (bias * offsets).sum()).backward()
+    torch.testing.assert_close(projection.weight.grad[:, :, 0, 0], factors)
+    torch.testing.assert_close(projection.bias.grad, offsets, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -49,17 +72,18 @@ def test_resized_is_enlarged_and_then_resized(small, size, target, layout):
     torch.manual_seed(0)
     maps = torch.randn(2, 8, *small).contiguous(memory_format=layout)
     expected = resize(resize(maps, size), target)
-    torch.testing.assert_close(MaskFeatures(maps, size).resized(target), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(ResizedMaps(maps, size).resized(target), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(ResizedMaps(maps, size).full(), resize(maps, size))
 
 
 def test_frames_are_chosen_with_their_size():
     maps = torch.randn(3, 8, 2, 2)
-    chosen = MaskFeatures(maps, (4, 4)).of_frames(torch.tensor([True, False, True]))
+    chosen = plain_mask_features(maps, (4, 4)).of_frames(torch.tensor([True, False, True]))
     assert torch.equal(chosen.maps, maps[[0, 2]]) and chosen.size == (4, 4)
 
 
 def test_bfloat16_features_stay_bfloat16():
-    features = MaskFeatures(torch.randn(1, 8, 4, 4).bfloat16(), (8, 8))
+    features = ResizedMaps(torch.randn(1, 8, 4, 4).bfloat16(), (8, 8))
     assert features.resized((4, 4)).dtype == torch.bfloat16
     expected = resize(resize(features.maps.float(), (8, 8)), (4, 4))
     torch.testing.assert_close(features.resized((4, 4)).float(), expected, rtol=0.05, atol=0.05)

@@ -1,0 +1,120 @@
+"""Feature maps kept small: a bilinear resize commutes with whatever is linear in the channels, and comes after it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from typing_extensions import Self
+
+
+def resize(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Bilinear resize of (B, C, h, w) to `size`; it commutes with any linear map over C."""
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    return nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+def interpolation_matrix(sizes: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+    """(last of `sizes`, first of `sizes`): a line resized from each size to the next is this matrix times the line."""
+    lines = torch.eye(sizes[0], device=like.device)[None]
+    for size in sizes[1:]:
+        lines = nn.functional.interpolate(lines, size=size, mode="linear", align_corners=False)
+    return lines[0].T.to(like.dtype)
+
+
+def doubled_and_halved(maps: torch.Tensor) -> torch.Tensor:
+    """(B, C, h, w) resized to (2h, 2w) and back: a line is then 3/4 of itself and 1/8 of each of its neighbours."""
+    weights = torch.tensor([0.125, 0.75, 0.125], dtype=maps.dtype, device=maps.device)
+    channels = maps.shape[1]
+    padded = nn.functional.pad(maps, (1, 1, 1, 1), mode="replicate")
+    return nn.functional.conv2d(padded, torch.outer(weights, weights).expand(channels, 1, 3, 3), groups=channels)
+
+
+@dataclass(frozen=True)
+class ResizedMaps:
+    """
+    Maps that stand for their resize to `size`. Where a step of the pyramid only enlarges, what is linear in their
+    channels (keys, values, mask logits) is computed on the smaller maps.
+
+    Args:
+        maps: (M, C, h', w').
+        size: (h, w).
+    """
+
+    maps: torch.Tensor
+    size: tuple[int, int]
+
+    def of_frames(self, chosen: torch.Tensor) -> Self:
+        """Those of the frames that an index or a mask (M,) chooses."""
+        return replace(self, maps=self.maps[chosen])
+
+    def full(self) -> torch.Tensor:
+        """(M, C, h, w)."""
+        return resize(self.maps, self.size)
+
+    def resized(self, size: tuple[int, int]) -> torch.Tensor:
+        """`full()` resized to `size`, (M, C, *size), without ever computing `full()`."""
+        height, width = self.maps.shape[-2:]
+        if self.size == (height, width):
+            return resize(self.maps, size)
+        if self.size == (2 * height, 2 * width):
+            if size == (height, width):
+                return doubled_and_halved(self.maps)
+            # Every wanted line then lies between the two lines of `maps` that its neighbours in `full()` do.
+            if height % (2 * size[0]) == 0 and width % (2 * size[1]) == 0:
+                return resize(self.maps, size)
+        rows = interpolation_matrix((height, self.size[0], size[0]), like=self.maps)
+        columns = interpolation_matrix((width, self.size[1], size[1]), like=self.maps)
+        maps = self.maps.permute(0, 2, 3, 1)  # (M, h', w', C)
+        maps = (rows @ maps.flatten(2)).unflatten(2, maps.shape[2:])  # (M, size[0], w', C)
+        return (columns @ maps).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class MaskFeatures(ResizedMaps):
+    """
+    f_4 and the h of Eq. 12, from which the masks of all queries are read.
+
+    At the masks' own size h(f_4) would be the largest tensor of the paper's network. It is never computed: with h(x) =
+    Wx + b the product g_3(A) . h(f_4) is (g_3(A) W) . f_4 + g_3(A) . b, and the resize comes last.
+
+    Args:
+        maps, size: f_4.
+        weight: W, (e, e).
+        bias: b, (e,).
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def masks_before_resize(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Mask embeddings (M, N, e) to (M, N, h', w')."""
+        offsets = (embeddings @ self.bias).unsqueeze(-1)
+        masks = torch.baddbmm(offsets, embeddings @ self.weight, self.maps.flatten(2))
+        return masks.unflatten(2, self.maps.shape[-2:])
+
+    def masks(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Mask embeddings g_3(A), (M, N, e), to the logits of their masks, (M, N, h, w), Eq. 12."""
+        return resize(self.masks_before_resize(embeddings), self.size)
+
+    def at(self, size: tuple[int, int]) -> "MaskFeatures":
+        """Those whose masks are these masks resized to `size`."""
+        return replace(self, maps=self.resized(size), size=size)
+
+    def float(self) -> "MaskFeatures":
+        """In float32."""
+        return replace(self, maps=self.maps.float(), weight=self.weight.float(), bias=self.bias.float())
+
+
+def linear_parts(projection: nn.Module, channels: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    W, (out, channels), and b, (out,), of a 1x1 convolution: what it makes of the unit vectors and of nothing. Its own
+    parameters would leave out what an adapter adds.
+    """
+    units = torch.eye(channels, dtype=like.dtype, device=like.device)[None, :, :, None]  # a pixel for each channel
+    bias = projection(torch.zeros_like(units[:, :, :1]))
+    return (projection(units) - bias)[0, :, :, 0], bias[0, :, 0, 0]
+
+
+__all__ = ["MaskFeatures", "ResizedMaps", "doubled_and_halved", "interpolation_matrix", "linear_parts", "resize"]

@@ -1,0 +1,82 @@
+"""A window seen in parts on a CPU gives what it gives as a whole."""
+
+import pytest
+import torch
+
+from auss.modeling_auss import modeling_auss
+from auss.modeling_auss.frame_parts import frame_parts, splits_frames
+
+from .conftest import make_labels, make_model, randomise_heads
+
+
+@pytest.mark.parametrize(
+    ("frames", "elements", "most", "expected"),
+    [(5, 10, 50, [5]), (5, 10, 49, [4, 1]), (7, 10, 25, [2, 2, 2, 1]), (3, 10, 5, [1, 1, 1]), (1, 1, 100, [1])],
+)
+def test_parts_are_consecutive_and_no_larger_than_they_may_be(frames, elements, most, expected):
+    numbers = list(range(frames))
+    parts = [numbers[part] for part in frame_parts(frames, elements, most)]
+    assert [len(part) for part in parts] == expected
+    assert sum(parts, start=[]) == numbers
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The numbers of frames of each pass through the backbone and through the fusion."""
+    monkeypatch.setattr(modeling_auss, "BACKBONE_PIXELS", 2 * 32 * 32)
+    monkeypatch.setattr(modeling_auss, "FUSION_ELEMENTS", 1)
+    seen: dict[str, list[int]] = {"backbone": [], "fusion": []}
+
+    def count(model):
+        extractor, decoder = model.auss.image_embedding_extractor, model.auss.fusion_decoder
+        extractor.backbone.register_forward_pre_hook(lambda _, args: seen["backbone"].append(len(args[0])))
+        decoder.register_forward_pre_hook(lambda _, args: seen["fusion"].append(len(args[0])))
+        return seen
+
+    return count
+
+
+def test_parts_change_nothing(make_config, make_inputs, counted):
+    model = randomise_heads(make_model(make_config()))
+    inputs, labels = make_inputs(batch=1, frames=5), make_labels(1, 5)
+    whole = model(**inputs, labels=labels, output_masks_queries_logits=True)
+    seen = counted(model)
+    with torch.no_grad():
+        parts = model(**inputs, labels=labels, output_masks_queries_logits=True)
+    assert seen == {"backbone": [2, 2, 1], "fusion": [1] * 5}
+    assert parts.keys() == whole.keys()
+    for name in ("loss", "logits", "class_queries_logits", "masks_queries_logits", "audio_queries", "fused_queries"):
+        torch.testing.assert_close(parts[name], whole[name], rtol=1e-4, atol=1e-4)
+
+
+def test_base_outputs_keep_their_frame_axes(make_config, make_inputs, counted):
+    model = make_model(make_config())
+    inputs = make_inputs(batch=2, frames=3)
+    whole = model.auss(**inputs)
+    seen = counted(model)
+    with torch.no_grad():
+        parts = model.auss(**inputs)
+    assert len(seen["fusion"]) == 6
+    torch.testing.assert_close(parts.mask_features, whole.mask_features, rtol=1e-4, atol=1e-4)
+    for part, expected in zip(parts.layer_queries, whole.layer_queries, strict=True):
+        torch.testing.assert_close(part, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("recorded", ["output_hidden_states", "output_attentions"])
+def test_what_is_recorded_has_all_frames(make_config, make_inputs, counted, recorded):
+    model = make_model(make_config())
+    model.set_attn_implementation("eager")
+    seen = counted(model)
+    with torch.no_grad():
+        outputs = model(**make_inputs(batch=1, frames=5), **{recorded: True})
+    assert seen == {"backbone": [5], "fusion": [5]}
+    assert {len(states) for states in outputs[recorded.removeprefix("output_")]} == {5}
+
+
+def test_training_gradients_and_other_devices_are_whole(make_config):
+    model, frames = make_model(make_config()), torch.zeros(1, 3, 8, 8)
+    assert not splits_frames(model, frames)  # gradients
+    with torch.no_grad():
+        assert splits_frames(model, frames)
+        assert not splits_frames(model, frames.to("meta"))
+        assert not splits_frames(model.train(), frames)
