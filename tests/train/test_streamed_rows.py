@@ -9,7 +9,11 @@ from torch.utils.data import DataLoader
 
 from auss.train import train as train_module
 from auss.train.arguments import DataArguments, OptimArguments, RunArguments, differences, save_arguments
+from auss.train.avsbench import load_avsbench
+from auss.train.parquet_shards import stream_shards
 from auss.train.parquet_writer import prepare_data_set
+from auss.train.preparation import create_stream_loader, create_train_collator, create_train_loader
+from auss.train.seeded_rows import SeededRows
 from auss.train.streamed_rows import SkippingCollator, StreamedRows
 from auss.train.train import train
 
@@ -110,6 +114,63 @@ def test_processes_must_share_a_batch_evenly():
         make_rows(batch_size=3, world_size=2)
 
 
+def clips_of(batches):
+    """Tensors by the clip's name; a clip that comes twice fails."""
+    clips = {}
+    for batch in batches:
+        tensors = {name: value for name, value in batch.items() if torch.is_tensor(value)}
+        for index, clip_id in enumerate(batch["clip_id"]):
+            assert clip_id not in clips
+            clips[clip_id] = {name: value[index] for name, value in tensors.items()}
+    return clips
+
+
+def assert_same_clips(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for clip_id, tensors in theirs.items():
+        assert ours[clip_id].keys() == tensors.keys() > {"pixel_values", "input_features", "labels"}
+        assert [name for name, value in tensors.items() if not torch.equal(ours[clip_id][name], value)] == []
+
+
+@pytest.fixture
+def files_and_shards(tmp_path):
+    """Sixteen clips, each with pictures and a sound of its own, as files and in four shards."""
+    root = make_s4(tmp_path / "files", ("train",), clips=16)
+    prepare_data_set(root, tmp_path / "parts", shards=4)
+    return root, tmp_path / "parts"
+
+
+@pytest.mark.parametrize("processes, workers", [(1, 0), (1, 2), (2, 0), (2, 2)])
+@pytest.mark.parametrize("buffer_size", [1, 16])
+def test_an_epoch_of_the_stream_has_the_files_clips_with_the_same_tensors(
+    files_and_shards, tiny_processor, processes, workers, buffer_size
+):
+    root, parts = files_and_shards
+    data = DataArguments(str(root), batch_size=2, augment=False, workers=workers)
+    from_files = create_train_loader(SeededRows(load_avsbench(root, "s4", "train")), tiny_processor, data, 2, seed=0)
+    expected = clips_of(from_files)
+    assert len(expected) == 16 and len({float(clip["input_features"].sum()) for clip in expected.values()}) == 16
+    stream, num_clips = stream_shards(parts, "s4", "train")
+    for epoch in range(2):
+        batches = []
+        for rank in range(processes):
+            rows = StreamedRows(stream, num_clips, 2, buffer_size=buffer_size, rank=rank, world_size=processes)
+            loader = create_stream_loader(rows, tiny_processor, data, 2, seed=0)
+            rows.set_epoch(epoch)
+            batches += list(loader)
+        assert len(batches) == 8 * processes
+        assert_same_clips(clips_of(batches), expected)
+
+
+def test_with_the_same_seed_a_clip_of_the_stream_is_augmented_as_that_of_the_files(files_and_shards, tiny_processor):
+    root, parts = files_and_shards
+    collator = create_train_collator(tiny_processor, DataArguments(str(root), mute_probability=0.3), 2)
+    from_files = {row["clip_id"]: row for row in SeededRows(load_avsbench(root, "s4", "train"))}
+    for row in StreamedRows(*stream_shards(parts, "s4", "train"), 1):
+        same = from_files[row["clip_id"]] | {"augmentation_seed": row["augmentation_seed"]}
+        assert_same_clips(clips_of([collator([row])]), clips_of([collator([same])]))
+
+
 @pytest.fixture
 def streamed_root(tmp_path):
     """Seven clips for training in four shards."""
@@ -177,6 +238,23 @@ def test_another_number_of_workers_is_another_run_of_a_stream(tmp_path, streamin
 
 def test_validation_reads_the_shards_too(run_streamed):
     assert [entry["step"] for entry in run_streamed("run", eval_every=4) if "validation_M_J" in entry] == [4, 8]
+
+
+def test_a_streaming_run_trains_as_one_on_the_files(files_and_shards, tiny_preset, tmp_path):
+    """A step takes all clips, so that their order in it cannot matter. The same sums in another order: float32."""
+    root, parts = files_and_shards
+    losses = []
+    for source, streaming in ((root, False), (parts, False), (parts, True)):
+        data = DataArguments(
+            str(source), batch_size=16, image_size=32, augment=False, streaming=streaming, shuffle_buffer=1, workers=0
+        )
+        run = RunArguments(str(tmp_path / f"run-{len(losses)}"), preset=tiny_preset, log_every=1, eval_every=0)
+        history = train(data, OptimArguments(steps=4, learning_rate=1e-3), run)
+        losses.append([entry["losses"] for entry in history])
+    assert losses[0][0]["loss"] != losses[0][3]["loss"]
+    for other in losses[1:]:
+        for expected, found in zip(losses[0], other, strict=True):
+            assert found == pytest.approx(expected, rel=5e-5, abs=1e-6)
 
 
 @pytest.mark.slow
