@@ -23,6 +23,7 @@ from auss.train import collator
 from auss.train.__main__ import main
 from auss.train.checkpoint import whole_checkpoints
 from auss.train.evaluate import evaluate_folder
+from auss.train.parquet_writer import prepare_data_set
 
 from .conftest import make_s4
 from .unannotated_clip import without_annotation
@@ -211,12 +212,25 @@ def wait_for(process: subprocess.Popen, output: Path, checkpoints: int) -> None:
         time.sleep(0.01)
 
 
+def children_of(process: subprocess.Popen) -> list[int]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    return [int(number) for number in listed.stdout.split()]
+
+
+STREAM = ("--streaming", "--shuffle-buffer", "5", "--workers", "2")
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_and_resumed_run_ends_in_the_same_bits(striped_root, options, tmp_path, number):
-    """Killed somewhere in an epoch of twelve batches; with dropout, augmentation, muting and workers."""
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_killed_and_resumed_run_ends_in_the_same_bits(striped_root, options, tmp_path, number, streaming):
+    """Killed somewhere in an epoch of twelve batches; with dropout, augmentation, muting and workers. The two workers
+    of the stream have two shards each."""
     root = striped_root(clips=24)
     more = ("--steps", "40", "--checkpoint-every", "7", "--keep-checkpoints", "9", "--workers", "1")
     more += ("--mute-probability", "0.3")
+    if streaming:
+        prepare_data_set(root, tmp_path / "shards", shards=4)
+        root, more = tmp_path / "shards", (*more, *STREAM)
     assert main(options(root, "straight", *more, dropout=0.3)) == 0
     killed = options(root, "killed", *more, dropout=0.3)
     process = start(*MODULE, *killed)
@@ -232,6 +246,28 @@ def test_a_killed_and_resumed_run_ends_in_the_same_bits(striped_root, options, t
     assert losses(tmp_path / "straight") == losses(tmp_path / "killed")
 
 
+def test_two_killed_processes_of_a_streaming_run_go_on_to_the_same_bits(striped_root, options, tmp_path):
+    """All at once, as a machine that fails; eleven clips, so that in an epoch some come twice."""
+    prepare_data_set(striped_root(clips=11), tmp_path / "shards", shards=4)
+    more = ("--steps", "30", "--checkpoint-every", "3", "--keep-checkpoints", "99", *STREAM)
+    more += ("--mute-probability", "0.3")
+
+    def launched(output: str, *further: str) -> subprocess.Popen:
+        given = options(tmp_path / "shards", output, *more, *further, dropout=0.3)
+        return launch("eight_gpus.yaml", "--main_process_port", free_port(), program=(*MODULE, *given))
+
+    finish(launched("straight"))
+    process = launched("killed")
+    wait_for(process, tmp_path / "killed", checkpoints=2)
+    for pid in (process.pid, *children_of(process)):
+        os.kill(pid, signal.SIGKILL)
+    finish(process, status=-signal.SIGKILL)
+    assert not (tmp_path / "killed" / "model.safetensors").exists()
+    finish(launched("killed", "--resume"))
+    assert_same_weights(tmp_path / "straight", tmp_path / "killed")
+    assert losses(tmp_path / "straight") == losses(tmp_path / "killed")
+
+
 def test_sigterm_to_one_of_two_processes_saves_and_stops_both(striped_root, options, tmp_path):
     """As one machine's notice reaches all. The launcher reports what failed, with the status of its own."""
     root = striped_root(clips=8)
@@ -241,9 +277,8 @@ def test_sigterm_to_one_of_two_processes_saves_and_stops_both(striped_root, opti
     killed = options(root, "killed", *more)
     process = launch("eight_gpus.yaml", "--main_process_port", free_port(), program=(*MODULE, *killed))
     wait_for(process, tmp_path / "killed", checkpoints=2)
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
-    one, other = listed.stdout.split()
-    os.kill(int(other), signal.SIGTERM)
+    _, other = children_of(process)
+    os.kill(other, signal.SIGTERM)
     written = finish(process, status=1)
     last = whole_checkpoints(tmp_path / "killed")[-1]
     assert f"saved in {last}" in written and "exitcode  : 143" in written
