@@ -4,9 +4,11 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import torch
 from PIL import Image
@@ -18,6 +20,7 @@ from ..processing.processing_auss import AussProcessor
 from .clip_batches import FrameMask, clip_batches, frame_masks, predict
 from .decoding import DamagedVideoError
 from .drawing import outline, outline_thickness, overlay, overlay_labels
+from .frame_planes import own_colours
 from .parameters import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_FPS,
@@ -26,6 +29,7 @@ from .parameters import (
     check_threshold,
     window_and_stride,
 )
+from .plane_drawing import PlanePaint
 from .sound_windows import window_seconds
 from .trained_model import load_trained
 from .video_reader import TimedFrame, VideoReader
@@ -124,17 +128,29 @@ def segment_video(
 
 
 class HeldMask:
-    """Draws the last mask on frame after frame; its outline is found only once."""
+    """Draws the last mask on frame after frame; what only the mask says is found once."""
 
     def __init__(self, mask: FrameMask, num_labels: int):
-        self._labels = mask.segmentation if num_labels > 2 else None
-        self._sounding = mask.segmentation > 0
-        self._border = outline(self._sounding, outline_thickness(self._sounding.shape))
+        self._has_classes = num_labels > 2
+        self._labels = mask.segmentation if self._has_classes else mask.segmentation > 0
+        self._paint: PlanePaint | None = None
 
-    def draw(self, picture: np.ndarray) -> np.ndarray:
-        if self._labels is not None:
-            return overlay_labels(picture, self._labels)
-        return overlay(picture, self._sounding, border=self._border)
+    @cached_property
+    def _border(self) -> np.ndarray:
+        return outline(self._labels, outline_thickness(self._labels.shape))
+
+    def draw(self, picture: np.ndarray | av.VideoFrame) -> np.ndarray | av.VideoFrame:
+        """An RGB picture (H, W, 3) uint8 with the mask drawn on it; or the frame of `planar_copy` itself, drawn on."""
+        if isinstance(picture, np.ndarray):
+            if self._has_classes:
+                return overlay_labels(picture, self._labels)
+            return overlay(picture, self._labels, border=self._border)
+        if self._paint is None:
+            colours = own_colours(picture)
+            assert colours is not None  # as all that `planar_copy` gives
+            self._paint = PlanePaint(self._labels, colours)
+        self._paint.draw(picture)
+        return picture
 
 
 def write_mask(mask: FrameMask, folder: Path, num_labels: int) -> Path:
@@ -148,7 +164,7 @@ def write_mask(mask: FrameMask, folder: Path, num_labels: int) -> Path:
 
 def draw_masks(
     frames: Iterator[TimedFrame], masks: Iterator[FrameMask], num_labels: int, mask_folder: Path | None = None
-) -> Iterator[tuple[float, np.ndarray]]:
+) -> Iterator[tuple[float, np.ndarray | av.VideoFrame]]:
     """(time, picture) of every frame, with the last mask up to it drawn on it; each new mask is saved on the way."""
     held = None
     upcoming = next(masks, None)
@@ -158,7 +174,8 @@ def draw_masks(
             if mask_folder is not None:
                 write_mask(upcoming, mask_folder, num_labels)
             upcoming = next(masks, None)
-        yield frame.time, held.draw(frame.picture) if held is not None else frame.picture
+        picture = frame.planar_copy() or frame.picture
+        yield frame.time, held.draw(picture) if held is not None else picture
 
 
 def write_marked(

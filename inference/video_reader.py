@@ -23,12 +23,11 @@ from .decoding import (
     picture_stream,
     sound_stream,
 )
+from .frame_planes import BT709, FrameColours, own_colours, upright_copy
 
 logger = logging.getLogger(__name__)
 
 SILENCE_SAMPLING_RATE = 16_000  # of the silence that stands for a missing sound track
-UNSPECIFIED_COLORSPACE = 2  # AVCOL_SPC_UNSPECIFIED
-HIGH_DEFINITION_HEIGHT = 720  # from here on players take an unspecified colour space for BT.709
 # A frame is due when its time reaches the next multiple of the period, less these seconds for the rounding of time
 # stamps (mkv keeps milliseconds: at 30 frames a second, 1/30 s is 0.033 s).
 DUE_TOLERANCE = 0.001
@@ -50,6 +49,7 @@ class VideoInfo:
     rotation: int  # degrees counterclockwise by which stored frames are turned to be shown: 0, 90, 180 or 270
     pixel_aspect: Fraction  # width : height of a shown pixel
     origin: float  # the file's own time of its first frame, in seconds: time 0 of everything here
+    colours: FrameColours  # of its planes, where they can be written as they are; else those to convert to
 
 
 class TimedFrame:
@@ -67,14 +67,19 @@ class TimedFrame:
         """(H, W, 3) uint8 RGB, upright."""
         return upright_picture(self._frame, self._info)
 
+    def planar_copy(self) -> av.VideoFrame | None:
+        """The frame's own planes, upright, to draw on and write; None where only `picture` will do, see
+        `upright_copy`."""
+        size = (self._info.height, self._info.width)
+        return upright_copy(self._frame, size, self._info.rotation, self._info.colours)
+
 
 def upright_picture(frame: av.VideoFrame, info: VideoInfo) -> np.ndarray:
     """Converts a frame to RGB (H, W, 3) uint8, turned as the file says and of the video's size."""
     quarter_turns = info.rotation // 90
     width, height = (info.height, info.width) if quarter_turns % 2 else (info.width, info.height)
-    high_definition = min(frame.height, frame.width) >= HIGH_DEFINITION_HEIGHT
-    unspecified = frame.colorspace == UNSPECIFIED_COLORSPACE
-    colorspace = Colorspace.ITU709 if unspecified and high_definition else None
+    colours = own_colours(frame)  # also of a high definition that does not name them
+    colorspace = Colorspace.ITU709 if colours is not None and colours.matrix == BT709 else None
     # Streams that adapt to a network change their size on the way: every frame gets that of the first.
     picture = frame.to_ndarray(format="rgb24", width=width, height=height, src_colorspace=colorspace)
     return np.ascontiguousarray(np.rot90(picture, quarter_turns))
@@ -164,6 +169,7 @@ def probe(path: str | Path) -> VideoInfo:
             rotation=rotation,
             pixel_aspect=aspect,
             origin=origin,
+            colours=own_colours(frame) or FrameColours(),
         )
 
 

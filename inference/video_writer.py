@@ -15,6 +15,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from .audio_track import AudioTrack
 from .decoding import Damage, is_url, open_media, packets, sound_stream
+from .frame_planes import BT709
 from .video_reader import VideoInfo
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,6 @@ logger = logging.getLogger(__name__)
 TIME_BASE = Fraction(1, 90_000)  # fine enough for any frame rate, so variable ones keep their times
 LONGEST_LEAD_SECONDS = 0.1  # sound that leads the picture by more than a codec's priming is no priming
 ENCODED_SECONDS = 1.0  # sound is re-encoded in pieces of this length
-BT709 = 1  # the number that BT.709 has as matrix, transfer function and primaries alike
 
 
 @dataclass(frozen=True)
@@ -117,22 +117,19 @@ class VideoWriter:
             self._abandon()
             raise
 
-    def write(self, time: float, picture: np.ndarray) -> None:
+    def write(self, time: float, picture: np.ndarray | av.VideoFrame) -> None:
         """Adds a frame.
 
         Args:
             time: in seconds from the first frame; must be later than that of the frame before.
-            picture: (H, W, 3) uint8 of the size in `info`.
+            picture: (H, W, 3) uint8 of the size in `info`; or, written as it is, a frame of that size in yuv420p and
+                the colours of `info`, as `TimedFrame.planar_copy` gives it.
+
+        Raises:
+            ValueError: for a picture of another size or format.
         """
-        if picture.shape != (self.info.height, self.info.width, 3):
-            raise ValueError(f"picture must be {(self.info.height, self.info.width, 3)}, got {picture.shape}")
+        frame = self._checked(picture) if isinstance(picture, av.VideoFrame) else self._converted(picture)
         self._write_sound(time + self._offset)
-        # H.264 and VP9 store colour at half the size: an odd row or column is repeated to make the size even.
-        odd_height, odd_width = self.info.height % 2, self.info.width % 2
-        if odd_height or odd_width:
-            picture = np.pad(picture, ((0, odd_height), (0, odd_width), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
         # Two times closer than a tick would share it, which no muxer takes.
         self._last_pts = max(self._last_pts + 1, round((time + self._offset) / TIME_BASE))
         frame.pts, frame.time_base = self._last_pts, TIME_BASE
@@ -154,6 +151,26 @@ class VideoWriter:
             raise
         os.replace(self.partial_path, self.path)
 
+    def _checked(self, frame: av.VideoFrame) -> av.VideoFrame:
+        found, expected = ((one.format.name, one.width, one.height) for one in (frame, self._stream))
+        if found != expected:
+            raise ValueError(f"picture must be a frame of {expected}, got {found}")
+        return frame
+
+    def _converted(self, picture: np.ndarray) -> av.VideoFrame:
+        if picture.shape != (self.info.height, self.info.width, 3):
+            raise ValueError(f"picture must be {(self.info.height, self.info.width, 3)}, got {picture.shape}")
+        # H.264 and VP9 store colour at half the size: an odd row or column is repeated to make the size even.
+        odd_height, odd_width = self.info.height % 2, self.info.width % 2
+        if odd_height or odd_width:
+            picture = np.pad(picture, ((0, odd_height), (0, odd_width), (0, 0)), mode="edge")
+        colours = self.info.colours
+        return av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709 if colours.matrix == BT709 else Colorspace.ITU601,
+            dst_color_range=ColorRange.JPEG if colours.full_range else ColorRange.MPEG,
+        )
+
     def _abandon(self) -> None:
         """Stops without a result: nothing stays behind."""
         try:
@@ -172,8 +189,10 @@ class VideoWriter:
         context = stream.codec_context
         context.time_base = TIME_BASE
         context.sample_aspect_ratio = self.info.pixel_aspect
-        context.colorspace = context.color_trc = context.color_primaries = BT709
-        context.color_range = int(ColorRange.MPEG)
+        colours = self.info.colours
+        context.colorspace, context.color_primaries = colours.matrix, colours.primaries
+        context.color_trc = colours.transfer
+        context.color_range = int(ColorRange.JPEG if colours.full_range else ColorRange.MPEG)
         return stream
 
     def _add_sound(self) -> Iterator[tuple[float, list[av.Packet]]]:

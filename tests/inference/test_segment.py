@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from auss.inference.clip_batches import FrameMask
 from auss.inference.decoding import DamagedVideoError
-from auss.inference.drawing import SOUNDING_COLOUR, outline
+from auss.inference.drawing import class_colour, outline
 from auss.inference.segment import (
     add_arguments,
     draw_masks,
@@ -84,12 +85,24 @@ def test_masks_are_held_until_the_next(make_video, tiny_processor, red_sounds):
     masks = list(segment_video(path, red_sounds, tiny_processor, fps=2))
     chosen = [masks[0], masks[2]]  # frames 0 and 10
     chosen[0].segmentation[:], chosen[0].scores[:] = 0, 0
-    pictures = [picture for _, picture in draw_masks(VideoReader(path).frames(), iter(chosen), 2)]
-    originals = [frame.picture for frame in VideoReader(path).frames()]
-    changed = [not np.array_equal(*pair) for pair in zip(pictures, originals, strict=True)]
+    drawn = [picture.to_ndarray() for _, picture in draw_masks(VideoReader(path).frames(), iter(chosen), 2)]
+    originals = [frame.planar_copy().to_ndarray() for frame in VideoReader(path).frames()]
+    changed = [not np.array_equal(*pair) for pair in zip(drawn, originals, strict=True)]
     assert changed == [False] * 10 + [True] * 10
-    border = outline(chosen[1].segmentation.astype(bool), 1)
-    assert (pictures[15][border] == SOUNDING_COLOUR).all()
+
+
+@pytest.mark.parametrize("num_labels", [2, 3])
+def test_pictures_that_must_be_rgb_are_drawn_on_too(make_video, num_labels):
+    """An odd height, in 4:4:4."""
+    path = make_video("clip.mp4", seconds=0.1, size=(47, 64))
+    labels = np.zeros((47, 64), np.uint8)
+    labels[10:30, 10:30] = num_labels - 1
+    mask = FrameMask(0, 0.0, labels, labels.astype(np.float32))
+    ((_, picture),) = draw_masks(VideoReader(path).frames(), iter([mask]), num_labels)
+    border = outline(labels > 0, 1)
+    assert picture.shape == (47, 64, 3) and (picture[border] == class_colour(num_labels - 1)).all()
+    unmarked = next(VideoReader(path).frames()).picture
+    np.testing.assert_array_equal(picture[labels == 0], unmarked[labels == 0])
 
 
 def test_masks_as_pictures(tmp_path, make_video, tiny_processor, red_sounds):

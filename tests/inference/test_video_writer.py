@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from auss.inference.audio_track import AudioTrack
+from auss.inference.frame_planes import planes
 from auss.inference.video_reader import VideoReader
 from auss.inference.video_writer import VideoWriter, check_output
 
@@ -84,6 +85,79 @@ def test_sound_after_the_picture_is_kept(make_video, media, tmp_path):
     path = make_video("in.mkv", seconds=2.0, audio_seconds=5.0)
     rewrite(path, tmp_path / "out.mp4")
     assert AudioTrack(tmp_path / "out.mp4").window(0, 9).shape[1] == pytest.approx(5 * 48_000, abs=1200)
+
+
+COLOURS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (128, 128, 128), (250, 250, 250), (180, 140, 90)]
+
+
+def colour_bars(path, matrix, full_range, codec="libx264"):
+    """A video of bars in `COLOURS`, 16 pixels each, that says how its planes stand for them."""
+    picture = np.repeat(np.array(COLOURS, np.uint8), 16, axis=0)[None].repeat(32, axis=0)
+    colorspace, color_range = (1 if matrix == 1 else 5), (2 if full_range else 1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10, options={"crf": "5", "b": "0"})
+        stream.width, stream.height, stream.pix_fmt = 96, 32, "yuv420p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = matrix, color_range
+        for _ in range(5):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace=colorspace, dst_color_range=color_range)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("route", ["planes", "picture"])
+@pytest.mark.parametrize(
+    ("source", "target", "matrix", "full_range"),
+    [
+        ("in.mp4", "out.mp4", 1, False),
+        ("in.mp4", "out.webm", 1, False),
+        ("in.mp4", "out.mp4", 6, False),
+        ("in.mp4", "out.mkv", 5, False),
+        ("in.mp4", "out.mp4", 6, True),
+        ("in.mp4", "out.webm", 1, True),
+        ("in.webm", "out.mp4", 6, False),
+    ],
+)
+def test_colours_stay_and_are_named_as_before(tmp_path, source, target, matrix, full_range, route):
+    path = tmp_path / source
+    colour_bars(path, matrix, full_range, "libvpx-vp9" if source.endswith("webm") else "libx264")
+    reader = VideoReader(path)
+    assert (reader.info.colours.matrix, reader.info.colours.full_range) == (matrix, full_range)
+    frames = list(reader.frames())
+    with VideoWriter(tmp_path / target, reader.info) as writer:
+        for frame in frames:
+            writer.write(frame.time, frame.planar_copy() if route == "planes" else frame.picture)
+    result = VideoReader(tmp_path / target)
+    assert result.info.colours == reader.info.colours
+    for frame, original in zip(result.frames(), frames, strict=True):
+        if route == "planes":
+            for found, expected in zip(planes(frame.planar_copy()), planes(original.planar_copy()), strict=True):
+                assert np.abs(found.astype(int) - expected).mean() < 0.5
+        centres = frame.picture[16, 8::16].astype(int)
+        assert np.abs(centres - original.picture[16, 8::16]).max() <= (2 if route == "planes" else 4)
+        assert np.abs(centres - COLOURS).max() <= 6
+
+
+def test_planes_turned_upright(make_video, media, tmp_path):
+    reader = VideoReader(make_video("turned.mp4", rotation=90))
+    frames = list(reader.frames())
+    with VideoWriter(tmp_path / "out.mp4", reader.info) as writer:
+        for frame in frames:
+            writer.write(frame.time, frame.planar_copy())
+    result = VideoReader(tmp_path / "out.mp4")
+    assert (result.info.width, result.info.height, result.info.rotation) == (48, 64, 0)
+    for frame, original in zip(result.frames(), frames, strict=True):
+        assert np.abs(frame.picture.astype(int) - original.picture).mean() < 3
+
+
+def test_other_frames_are_refused(make_video, tmp_path):
+    info = VideoReader(make_video("in.mp4")).info
+    for frame in (av.VideoFrame(64, 32, "yuv420p"), av.VideoFrame(64, 48, "yuv444p")):
+        with (
+            pytest.raises(ValueError, match=r"picture must be a frame of \('yuv420p', 64, 48\), got \('yuv4"),
+            VideoWriter(tmp_path / "out.mp4", info) as writer,
+        ):
+            writer.write(0.0, frame)
 
 
 def test_odd_size_and_rotation(make_video, media, tmp_path):

@@ -1,0 +1,83 @@
+"""Decoded frames as they are stored: planes of 8-bit brightness and colour, and what their numbers stand for.
+
+Colours are numbered as in H.273, which FFmpeg follows. https://www.itu.int/rec/T-REC-H.273
+"""
+
+from dataclasses import dataclass
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange
+
+RESERVED, UNSPECIFIED = 0, 2  # as primaries and transfer function; the latter also as matrix
+HIGH_DEFINITION_HEIGHT = 720  # from here on players take unspecified colours for BT.709, below for BT.601
+BT709 = 1  # as matrix, primaries and transfer function alike
+BT601_625, BT601_525 = 5, 6  # two systems with one matrix; the latter also numbers primaries and a transfer function
+# What red and blue give to brightness, by the number of the matrix; green gives the rest.
+BRIGHTNESS_WEIGHTS = {BT709: (0.2126, 0.0722), BT601_625: (0.299, 0.114), BT601_525: (0.299, 0.114)}
+# Y at full size, then U and V at half of it. The second is FFmpeg's name for the first with a full range.
+PLANAR_FORMATS = ("yuv420p", "yuvj420p")
+
+
+@dataclass(frozen=True)
+class FrameColours:
+    """How brightness and colour planes stand for red, green and blue."""
+
+    matrix: int = BT709  # one of `BRIGHTNESS_WEIGHTS`
+    primaries: int = BT709
+    transfer: int = BT709
+    full_range: bool = False  # whether Y goes from 0 to 255, or from 16 to 235
+
+
+def own_colours(frame: av.VideoFrame) -> FrameColours | None:
+    """The colours that a frame says it has, or that players take it to have; None for others than those of BT.709 and
+    BT.601, such as RGB or BT.2020."""
+    matrix = int(frame.colorspace)
+    if matrix == UNSPECIFIED:
+        matrix = BT709 if min(frame.height, frame.width) >= HIGH_DEFINITION_HEIGHT else BT601_525
+    if frame.format.is_rgb or matrix not in BRIGHTNESS_WEIGHTS:
+        return None
+    standard = BT709 if matrix == BT709 else BT601_525
+    tags = (int(frame.color_primaries), int(frame.color_trc))
+    primaries, transfer = (standard if tag in (RESERVED, UNSPECIFIED) else tag for tag in tags)
+    full_range = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+    return FrameColours(matrix, primaries, transfer, full_range)
+
+
+def planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    """The planes of a frame in one of `PLANAR_FORMATS` as (h, w) uint8 views of its memory."""
+    return [
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        for plane in frame.planes
+    ]
+
+
+def upright_copy(
+    frame: av.VideoFrame, size: tuple[int, int], rotation: int, colours: FrameColours
+) -> av.VideoFrame | None:
+    """A copy of a frame, turned upright, that may be drawn on; of the frame itself the decoder may still make others.
+
+    Args:
+        frame: as it was decoded.
+        size: even height and width that the copy is to have.
+        rotation: degrees counterclockwise by which the frame is turned, a multiple of 90.
+        colours: that the copy is to have.
+
+    Returns:
+        A frame in the format yuv420p that says its colours; None where more than a copy would be needed, because the
+        frame has another format, size or other colours, an odd size, or is stored bottom up.
+    """
+    stored = (frame.width, frame.height) if rotation % 180 else (frame.height, frame.width)
+    if frame.format.name not in PLANAR_FORMATS or stored != size or size[0] % 2 or size[1] % 2:
+        return None
+    if own_colours(frame) != colours or any(plane.line_size < 0 for plane in frame.planes):
+        return None
+    copy = av.VideoFrame(size[1], size[0], "yuv420p")
+    for source, target in zip(planes(frame), planes(copy), strict=True):
+        np.copyto(target, np.rot90(source, rotation // 90))
+    copy.colorspace, copy.color_primaries, copy.color_trc = colours.matrix, colours.primaries, colours.transfer
+    copy.color_range = ColorRange.JPEG if colours.full_range else ColorRange.MPEG
+    return copy
+
+
+__all__ = ["BT709", "BRIGHTNESS_WEIGHTS", "PLANAR_FORMATS", "FrameColours", "own_colours", "planes", "upright_copy"]
