@@ -337,6 +337,7 @@ def test_nothing_of_the_command_line_is_imported():
         "audio_track",
         "clip_batches",
         "decoding",
+        "frame_planes",
         "parameters",
         "sound_windows",
         "video_reader",
