@@ -219,7 +219,7 @@ class AussLoss(nn.Module):
         auxiliary = mask_features.maps.new_zeros((), dtype=torch.float32)
         divisors = self.divisors(labels, layers[-1][0].shape[1])  # here, where also a process without annotation is
         if annotated.any():
-            features = mask_features.of_frames(annotated)
+            features = mask_features if annotated.all() else mask_features.of_frames(annotated)
             height, width = features.maps.shape[-2:]
             targets = frame_targets(labels[annotated], (height, width), self.num_labels)
             *earlier, last = [

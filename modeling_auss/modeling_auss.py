@@ -170,7 +170,7 @@ class AussModel(AussPreTrainedModel):
         return audio_queries, frame_queries
 
     def mask_features(self, outputs: AussModelOutput, pixel_values: torch.Tensor) -> MaskFeatures:
-        """What the masks of this model's outputs for `pixel_values` are read from, of B*F frames."""
+        """What the masks of this model's outputs for (B, F, 3, H, W) frames are read from, of B*F frames."""
         size = map_size(pixel_values.shape[-2:], self.config.mask_stride)
         f_4 = ResizedMaps(outputs.mask_features.flatten(0, 1), size)
         return self.image_embedding_extractor.mask_features(f_4)

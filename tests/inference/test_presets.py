@@ -1,5 +1,6 @@
 """`auss presets`: its figures against a plain count over the layers of a network that really runs."""
 
+import math
 import re
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from auss.configuration.configuration_auss import AussConfig
 from auss.inference import cli
 from auss.inference.presets import describe, forward_flops
-from auss.modeling_auss.attention import Attention
+from auss.modeling_auss.attention import Attention, MaskedAttention
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 
 
@@ -27,7 +28,8 @@ def counted_flops(model, num_frames: int, size: int) -> int:
     def attention(module, inputs, output):
         nonlocal total
         queries, keys = inputs[:2]
-        total += 2 * 2 * queries.shape[0] * queries.shape[1] * keys.shape[1] * queries.shape[2]
+        positions = math.prod(inputs[2]) if isinstance(module, MaskedAttention) else keys.shape[1]
+        total += 2 * 2 * queries.numel() * positions
 
     for module in model.modules():
         if isinstance(module, torch.nn.Conv2d):
@@ -39,15 +41,17 @@ def counted_flops(model, num_frames: int, size: int) -> int:
     inputs = dict(pixel_values=torch.randn(1, num_frames, 3, size, size), input_features=torch.randn(1, 5, 96, 64))
     with torch.no_grad():
         model(**inputs, output_masks_queries_logits=True)
-    # Eq. 1's product by W_1; the masks at stride 4, before they are enlarged, and those that attention is masked with,
-    # at strides 8, 4, 8; and their features' way to strides 8 and 4, along columns and along rows.
+    # Eq. 1's product by W_1; h of Eq. 12 on the queries of three blocks and of the last masks; these at stride 4,
+    # before they are enlarged, and those that attention is masked with, at strides 8, 4, 8; for those at stride 4,
+    # what is left of enlarging and reducing f_4: a depthwise 3x3 convolution.
     config = model.config
-    total += 2 * config.num_queries * 5 * config.hidden_size
-    small = size // 4
+    channels = config.hidden_size
+    total += 2 * config.num_queries * 5 * channels
+    total += 2 * num_frames * config.num_queries * channels**2 * 4
+    small = (size // 4) ** 2
     attended = sum((size // stride) ** 2 for stride in (8, 4, 8))
-    total += 2 * num_frames * config.num_queries * config.hidden_size * (small**2 + attended)
-    for side in (size // 8, size // 4):
-        total += 2 * num_frames * config.hidden_size * (side * small * small + side * side * small)
+    total += 2 * num_frames * config.num_queries * channels * (small + attended)
+    total += 2 * num_frames * channels * 9 * small
     return total
 
 
