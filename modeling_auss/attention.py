@@ -55,15 +55,20 @@ class Attention(nn.Module):
         Returns:
             (B, N, e), and the weights (B, heads, N, S) where the attention implementation gives them.
         """
-        return self.attend(self.q_proj(queries), self.k_proj(keys), self.v_proj(values))
+        projected = self.q_proj(queries), self.k_proj(keys), self.v_proj(values)
+        return self.attend(*(self.split_heads(states) for states in projected))
+
+    def split_heads(self, states: torch.Tensor) -> torch.Tensor:
+        """(..., S, e) to (..., heads, S, head_dim)."""
+        return states.unflatten(-1, (-1, self.head_dim)).transpose(-3, -2)
 
     def attend(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """From (B, N, e) and (B, S, e), projected, and a mask (B, N or 1, S) to add, to what `forward` returns."""
-        query, key, value = (
-            states.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for states in (query, key, value)
-        )  # (B, heads, N or S, head_dim)
+        """
+        From (B, heads, N, head_dim) and (B, heads, S, head_dim), projected, and a mask (B, N or 1, S) to add, to what
+        `forward` returns.
+        """
         implementation = self.config._attn_implementation or "eager"
         if attention_mask is not None:
             attention_mask = attention_mask.to(query.dtype).unsqueeze(1)
@@ -79,6 +84,12 @@ class Attention(nn.Module):
 
 class MaskedAttention(Attention):
     """Masked attention of queries to the positions of an image map (Eq. 8, 14)."""
+
+    def resized_heads(self, states: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """(M, h', w', e) to (M, heads, h*w, head_dim), a head's channels side by side, as attention reads them."""
+        heads = states.unflatten(-1, (-1, self.head_dim)).movedim(-2, 1)  # (M, heads, h', w', head_dim)
+        resized = resize(heads.flatten(0, 1).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last), size)
+        return resized.permute(0, 2, 3, 1).flatten(1, 2).unflatten(0, heads.shape[:2])
 
     def forward(
         self,
@@ -102,13 +113,14 @@ class MaskedAttention(Attention):
             (M, N, e), and the weights (M, heads, N, h*w) where the attention implementation gives them.
         """
         pixels = maps.permute(0, 2, 3, 1)
-        projected = torch.stack((self.k_proj(pixels), self.v_proj(pixels))).permute(0, 1, 4, 2, 3)
-        key, value = resize(projected.flatten(0, 1), size).permute(0, 2, 3, 1).flatten(1, 2).chunk(2)  # (M, h*w, e)
-        rows, columns = position_lines
+        key, value = (self.resized_heads(project(pixels), size) for project in (self.k_proj, self.v_proj))
         # By the whole module, which may be quantised or adapted; its bias is in the keys already.
-        bias = self.k_proj(torch.zeros_like(rows[:1]))
-        positions = (self.k_proj(rows) - bias).unsqueeze(1) + (self.k_proj(columns) - bias)  # (h, w, e)
-        return self.attend(self.q_proj(queries), key + positions.flatten(0, 1), value, attention_mask)
+        bias = self.k_proj(torch.zeros_like(position_lines[0][:1]))
+        rows, columns = (self.split_heads(self.k_proj(lines) - bias) for lines in position_lines)
+        positions = rows.unsqueeze(2) + columns.unsqueeze(1)  # (heads, h, w, head_dim)
+        return self.attend(
+            self.split_heads(self.q_proj(queries)), key + positions.flatten(1, 2), value, attention_mask
+        )
 
 
 class FeedForward(nn.Module):

@@ -21,7 +21,8 @@ def attend(attention: Attention, queries, keys, values, blocked=None):
     if blocked is None:
         return attention(queries, keys, values)
     mask = torch.zeros(blocked.shape, dtype=queries.dtype).masked_fill(blocked, torch.finfo(queries.dtype).min)
-    return attention.attend(attention.q_proj(queries), attention.k_proj(keys), attention.v_proj(values), mask)
+    projected = attention.q_proj(queries), attention.k_proj(keys), attention.v_proj(values)
+    return attention.attend(*(attention.split_heads(states) for states in projected), mask)
 
 
 def literal_attention(attention: Attention, queries, keys, values, blocked=None) -> torch.Tensor:
