@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from av.video.frame import PictureType
 from network_rows import network
 from timing import Measured, in_turns, seconds
 
@@ -121,6 +122,7 @@ def plain_pass(path: Path, output: Path, backbone: torch.nn.Module) -> None:
                 if len(shown) == 8:
                     show()
             frame.pts, frame.time_base = index, Fraction(1, 25)
+            frame.pict_type = PictureType.NONE  # the encoder's own choice, not what the frame was
             container.mux(stream.encode(frame))
         show()
         container.mux(stream.encode(None))
