@@ -7,13 +7,13 @@ Each measurement is a process of its own, so that peak memory is its own too. Pr
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import time
 
 import torch
+from timing import peak_gigabytes
 from torch import nn
 
 HIDDEN_SIZE = 256
@@ -111,16 +111,15 @@ def measure(index: int, frames: int, queries: int, size: int, repeats: int) -> d
     with torch.set_grad_enabled("dice" in list(ROUTES)[index][0]):
         small = {name: value[:1, :, :16, :16] if name == "features" else value[:1] for name, value in case.items()}
         route(small, 16)  # imports, and the libraries' first-call work
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_gigabytes()
         seconds = []
         for _ in range(repeats):
             began = time.perf_counter()
             values = route(case, size)
             seconds.append(time.perf_counter() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     return {
         "seconds": statistics.median(seconds),
-        "gigabytes": peak * 1024 / 1e9,
+        "gigabytes": peak_gigabytes() - before,
         "values": [float(value) for value in values],
     }
 
@@ -141,10 +140,13 @@ def main() -> None:
         f"--{name}={value}" for name, value in zip(("frames", "queries", "size", "repeats"), sizes, strict=True)
     ]
     print("| work | route | seconds | peak GB |\n| --- | --- | ---: | ---: |")
+    given: dict[str, torch.Tensor] = {}
     for index, (work, route) in enumerate(ROUTES):
         command = [sys.executable, __file__, *options, f"--route={index}"]
         result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         print(f"| {work} | {route} | {result['seconds']:.3f} | {result['gigabytes']:.2f} |", flush=True)
+        values = torch.tensor(result["values"])
+        torch.testing.assert_close(values, given.setdefault(work, values), rtol=1e-3, atol=1e-3)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from av.video.reformatter import ColorRange
 RESERVED, UNSPECIFIED = 0, 2  # as primaries and transfer function; the latter also as matrix
 HIGH_DEFINITION_HEIGHT = 720  # from here on players take unspecified colours for BT.709, below for BT.601
 BT709 = 1  # as matrix, primaries and transfer function alike
-BT601_625, BT601_525 = 5, 6  # two systems with one matrix; the latter also numbers primaries and a transfer function
+BT601_625, BT601_525 = 5, 6  # matrix and primaries of two systems; the latter also numbers their transfer function
 # What red and blue give to brightness, by the number of the matrix; green gives the rest.
 BRIGHTNESS_WEIGHTS = {BT709: (0.2126, 0.0722), BT601_625: (0.299, 0.114), BT601_525: (0.299, 0.114)}
 # Y at full size, then U and V at half of it. The second is FFmpeg's name for the first with a full range.
@@ -37,9 +37,11 @@ def own_colours(frame: av.VideoFrame) -> FrameColours | None:
         matrix = BT709 if min(frame.height, frame.width) >= HIGH_DEFINITION_HEIGHT else BT601_525
     if frame.format.is_rgb or matrix not in BRIGHTNESS_WEIGHTS:
         return None
-    standard = BT709 if matrix == BT709 else BT601_525
-    tags = (int(frame.color_primaries), int(frame.color_trc))
-    primaries, transfer = (standard if tag in (RESERVED, UNSPECIFIED) else tag for tag in tags)
+    primaries, transfer = int(frame.color_primaries), int(frame.color_trc)
+    if primaries in (RESERVED, UNSPECIFIED):
+        primaries = matrix
+    if transfer in (RESERVED, UNSPECIFIED):
+        transfer = BT709 if matrix == BT709 else BT601_525
     full_range = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
     return FrameColours(matrix, primaries, transfer, full_range)
 

@@ -15,7 +15,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from .audio_track import AudioTrack
 from .decoding import Damage, is_url, open_media, packets, sound_stream
-from .frame_planes import BT709
+from .frame_planes import BT709, own_colours
 from .video_reader import VideoInfo
 
 logger = logging.getLogger(__name__)
@@ -155,6 +155,9 @@ class VideoWriter:
         found, expected = ((one.format.name, one.width, one.height) for one in (frame, self._stream))
         if found != expected:
             raise ValueError(f"picture must be a frame of {expected}, got {found}")
+        colours = own_colours(frame)
+        if colours != self.info.colours:
+            raise ValueError(f"picture must be a frame in {self.info.colours}, got {colours}")
         return frame
 
     def _converted(self, picture: np.ndarray) -> av.VideoFrame:

@@ -48,7 +48,7 @@ def attention_mask(mask_logits: torch.Tensor, threshold: float) -> torch.Tensor:
     lowest = torch.finfo(mask_logits.dtype).min
     logit = math.log(threshold / (1 - threshold))
     empty = mask_logits.amax(dim=-1, keepdim=True) <= logit
-    mask_logits -= torch.where(empty, lowest, logit)
+    mask_logits -= mask_logits.new_full((), logit).where(~empty, lowest)
     return nn.functional.threshold_(mask_logits, 0, lowest).clamp_(max=0)
 
 
@@ -131,8 +131,11 @@ class FusionDecoder(nn.Module):
         all_queries = [queries]
         for index, layer in enumerate(self.layers):
             image, level_mask_features = levels[index % len(levels)]
+            # With gradients, although none is asked for: autocast of older torch keeps the cast weights of a layer's
+            # first call for its later ones, which train them.
+            mask_embeddings = self.mask_head(queries)
             with torch.no_grad():
-                mask = attention_mask(level_mask_features.masks(self.mask_head(queries)), self.mask_threshold)
+                mask = attention_mask(level_mask_features.masks(mask_embeddings), self.mask_threshold)
             queries = layer(queries, *image, self.query_position_embedding, mask)
             all_queries.append(queries)
         return tuple(all_queries)

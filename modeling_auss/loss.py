@@ -163,7 +163,7 @@ class AussLoss(nn.Module):
         # Autocast would compute the costs in half precision.
         with torch.no_grad(), torch.autocast(mask_embeddings.device.type, enabled=False):
             # All N masks, so before the last enlargement.
-            mask_logits = mask_features.float().masks_before_resize(mask_embeddings.float()).flatten(2)
+            mask_logits = mask_features.to(torch.float32).masks_before_resize(mask_embeddings.float()).flatten(2)
             matches = self.matcher(class_logits, mask_logits, targets.shares, targets.annotated, targets.present)
 
         frames, matched_labels = (matches >= 0).nonzero(as_tuple=True)

@@ -1,5 +1,7 @@
 """AUSS, the audio unmixing and semantic segmentation network (Ling et al. 2023), as Transformers models."""
 
+import math
+
 import torch
 from torch import nn
 from transformers.utils import logging
@@ -192,7 +194,7 @@ class AussModel(AussPreTrainedModel):
         """What `fuse` returns for (M, N, e) queries and (M, 3, H, W) frames, seen and fused a few at a time."""
         height, width = frames.shape[-2:]
         stride = min(*self.config.feature_strides, 2 * self.config.mask_stride)
-        largest = height * width // stride**2 * max(self.config.num_queries, self.config.hidden_size)
+        largest = math.prod(map_size((height, width), stride)) * max(self.config.num_queries, self.config.hidden_size)
         parts = []
         for seen in frame_parts(len(frames), height * width, BACKBONE_PIXELS):
             maps = self.image_embedding_extractor.backbone_maps(frames[seen])

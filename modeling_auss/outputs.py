@@ -12,8 +12,8 @@ class AussModelOutput(ModelOutput):
     Args:
         last_hidden_state: A_L, the fused queries, (B, F, N, e).
         audio_queries: A, A2U's output, (B, N, e).
-        mask_features: f_4 of Eq. 12, (B, F, e, h', w'), as `MaskFeatures.maps`: of the masks' size, or of f_3's
-            where f_4 only enlarges it.
+        mask_features: f_4 of Eq. 12, before h, (B, F, e, h', w'): of the masks' size, or of f_3's where f_4 only
+            enlarges it. `AussModel.mask_features` adds h, with which the masks are read from it.
         layer_queries: A_0 ... A_L, each (B, F, N, e).
         hidden_states: on request, the fusion blocks' inputs and last output, each (B*F, N, e).
         attentions: on request, the masked attentions' weights, each (B*F, heads, N, h_i*w_i); only with `eager`.

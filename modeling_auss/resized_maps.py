@@ -49,6 +49,11 @@ class ResizedMaps:
         """Those of the frames that an index or a mask (M,) chooses."""
         return replace(self, maps=self.maps[chosen])
 
+    def to(self, *args, **kwargs) -> Self:
+        """As `torch.Tensor.to`; Accelerate moves the inputs of layers on other devices so."""
+        tensors = {name: value for name, value in vars(self).items() if torch.is_tensor(value)}
+        return replace(self, **{name: value.to(*args, **kwargs) for name, value in tensors.items()})
+
     def full(self) -> torch.Tensor:
         """(M, C, h, w)."""
         return resize(self.maps, self.size)
@@ -102,16 +107,15 @@ class MaskFeatures(ResizedMaps):
         """Those whose masks are these masks resized to `size`."""
         return replace(self, maps=self.resized(size), size=size)
 
-    def float(self) -> "MaskFeatures":
-        """In float32."""
-        return replace(self, maps=self.maps.float(), weight=self.weight.float(), bias=self.bias.float())
-
 
 def linear_parts(projection: nn.Module, channels: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    W, (out, channels), and b, (out,), of a 1x1 convolution: what it makes of the unit vectors and of nothing. Its own
-    parameters would leave out what an adapter adds.
+    W, (out, channels), and b, (out,), of a 1x1 convolution, in the dtype and on the device of `like`. Where it is
+    adapted, or offloaded, its own parameters do not tell: W and b are then what it makes of the unit vectors and of
+    nothing.
     """
+    if type(projection) is nn.Conv2d and projection.bias is not None and projection.weight.device == like.device:
+        return projection.weight[:, :, 0, 0].to(like.dtype), projection.bias.to(like.dtype)
     units = torch.eye(channels, dtype=like.dtype, device=like.device)[None, :, :, None]  # a pixel for each channel
     bias = projection(torch.zeros_like(units[:, :, :1]))
     return (projection(units) - bias)[0, :, :, 0], bias[0, :, 0, 0]

@@ -27,7 +27,7 @@ def stored(height=8, width=12, name="yuv420p", colours=(2, 2, 2), color_range=0)
         (stored(720, 1280), FrameColours()),
         (stored(1280, 720), FrameColours()),
         (stored(colours=(BT709, DISPLAY_P3, 2)), FrameColours(BT709, DISPLAY_P3, BT709, False)),
-        (stored(colours=(BT601_625, 0, 0)), FrameColours(BT601_625, BT601, BT601, False)),
+        (stored(colours=(BT601_625, 0, 0)), FrameColours(BT601_625, BT601_625, BT601, False)),
         (stored(color_range=ColorRange.JPEG), FrameColours(BT601, BT601, BT601, True)),
         (stored(name="yuvj420p"), FrameColours(BT601, BT601, BT601, True)),
         (stored(colours=(BT2020, BT2020, HLG)), None),

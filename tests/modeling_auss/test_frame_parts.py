@@ -49,6 +49,15 @@ def test_parts_change_nothing(make_config, make_inputs, counted):
         torch.testing.assert_close(parts[name], whole[name], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("size", [(7, 5), (1, 40)])
+def test_frames_smaller_than_a_stride(make_config, make_inputs, size):
+    model = make_model(make_config(feature_strides=(8,), mask_stride=4, num_fusion_layers=1))
+    inputs = make_inputs(batch=1, frames=2) | {"pixel_values": torch.randn(1, 2, 3, *size)}
+    whole = model(**inputs)
+    with torch.no_grad():
+        torch.testing.assert_close(model(**inputs).logits, whole.logits, rtol=1e-4, atol=1e-4)
+
+
 def test_base_outputs_keep_their_frame_axes(make_config, make_inputs, counted):
     model = make_model(make_config())
     inputs = make_inputs(batch=2, frames=3)

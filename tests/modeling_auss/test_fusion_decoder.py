@@ -53,7 +53,7 @@ def literal_block(block, queries, keys, values, positions, mask):
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_attention_mask_is_equation_13_with_empty_rows_open(threshold, dtype):
     torch.manual_seed(0)
     mask_logits = torch.randn(2, 4, 3, 5) * 2
@@ -149,6 +149,19 @@ def test_attention_masks_pass_no_gradient_but_the_maps_do(make_config):
     decoder(queries, levels, plain_mask_features(mask_features))[-1].square().sum().backward()
     assert mask_features.grad is None
     assert all(tensor.grad.abs().sum() > 0 for tensor in (queries, *embeddings))
+
+
+def test_the_mask_head_is_never_called_without_gradients(make_config):
+    """Or autocast of older torch keeps weights that train nothing for the calls that should."""
+    decoder = make(FusionDecoder, make_config)
+    enabled = []
+    decoder.mask_head.register_forward_hook(lambda *_: enabled.append(torch.is_grad_enabled()))
+    decoder(
+        torch.randn(1, 8, 16),
+        [ResizedMaps(torch.randn(1, 16, 2, 2), (2, 2))] * 2,
+        plain_mask_features(torch.randn(1, 16, 4, 4)),
+    )
+    assert enabled == [True] * 3
 
 
 def sines(height: int, width: int, channels: int) -> torch.Tensor:

@@ -166,9 +166,14 @@ def test_with_the_same_seed_a_clip_of_the_stream_is_augmented_as_that_of_the_fil
     root, parts = files_and_shards
     collator = create_train_collator(tiny_processor, DataArguments(str(root), mute_probability=0.3), 2)
     from_files = {row["clip_id"]: row for row in SeededRows(load_avsbench(root, "s4", "train"))}
+    seen = set()
     for row in StreamedRows(*stream_shards(parts, "s4", "train"), 1):
         same = from_files[row["clip_id"]] | {"augmentation_seed": row["augmentation_seed"]}
-        assert_same_clips(clips_of([collator([row])]), clips_of([collator([same])]))
+        ours, other = collator([row]), collator([same | {"augmentation_seed": row["augmentation_seed"] + 1}])
+        assert_same_clips(clips_of([ours]), clips_of([collator([same])]))
+        assert not torch.equal(ours["pixel_values"], other["pixel_values"])
+        seen.add(row["clip_id"])
+    assert len(seen) == 16
 
 
 @pytest.fixture
