@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from accelerate.utils import send_to_device
 
 from auss.modeling_auss.resized_maps import MaskFeatures, ResizedMaps, interpolation_matrix, linear_parts, resize
 
@@ -54,9 +55,12 @@ def test_masks_are_those_of_enlarged_features(small, size):
     torch.testing.assert_close(at_target, resize(expected, (4, 6)), rtol=0, atol=1e-5)
 
 
-def test_linear_parts_are_the_convolutions_own_and_pass_gradients():
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_linear_parts_are_the_convolutions_own_and_pass_gradients(wrapped):
+    """Also where they have to be found out, as those of an adapted one."""
     projection = torch.nn.Conv2d(6, 4, 1)
-    weight, bias = linear_parts(projection, 6, like=projection.weight)
+    module = torch.nn.Sequential(projection) if wrapped else projection
+    weight, bias = linear_parts(module, 6, like=projection.weight)
     torch.testing.assert_close(weight, projection.weight[:, :, 0, 0])
     torch.testing.assert_close(bias, projection.bias)
     factors, offsets = torch.randn(4, 6), torch.randn(4)
@@ -74,6 +78,17 @@ def test_resized_is_enlarged_and_then_resized(small, size, target, layout):
     expected = resize(resize(maps, size), target)
     torch.testing.assert_close(ResizedMaps(maps, size).resized(target), expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(ResizedMaps(maps, size).full(), resize(maps, size))
+
+
+def test_linear_parts_have_the_dtype_of_the_maps():
+    parts = linear_parts(torch.nn.Conv2d(6, 4, 1), 6, like=torch.zeros(1, dtype=torch.bfloat16))
+    assert [part.dtype for part in parts] == [torch.bfloat16] * 2
+
+
+def test_accelerate_moves_all_tensors_and_nothing_else():
+    features = send_to_device([plain_mask_features(torch.randn(3, 8, 2, 2), (4, 4))], "meta")[0]
+    assert {features.maps.device.type, features.weight.device.type, features.bias.device.type} == {"meta"}
+    assert features.size == (4, 4)
 
 
 def test_frames_are_chosen_with_their_size():
