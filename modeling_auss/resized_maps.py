@@ -110,15 +110,14 @@ class MaskFeatures(ResizedMaps):
 
 def linear_parts(projection: nn.Module, channels: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    W, (out, channels), and b, (out,), of a 1x1 convolution, in the dtype and on the device of `like`. Where it is
-    adapted, or offloaded, its own parameters do not tell: W and b are then what it makes of the unit vectors and of
-    nothing.
+    W, (out, channels), and b, (out,), of a 1x1 convolution: what it makes of the unit vectors and of nothing. Its own
+    parameters would leave out what an adapter adds, and may lie elsewhere, offloaded or shared out among processes.
     """
-    if type(projection) is nn.Conv2d and projection.bias is not None and projection.weight.device == like.device:
-        return projection.weight[:, :, 0, 0].to(like.dtype), projection.bias.to(like.dtype)
-    units = torch.eye(channels, dtype=like.dtype, device=like.device)[None, :, :, None]  # a pixel for each channel
+    # Units so long that in half precision b, which is taken off again, costs W no digits.
+    length = 64.0
+    units = length * torch.eye(channels, dtype=like.dtype, device=like.device)[None, :, :, None]  # a pixel for each
     bias = projection(torch.zeros_like(units[:, :, :1]))
-    return (projection(units) - bias)[0, :, :, 0], bias[0, :, 0, 0]
+    return ((projection(units) - bias) / length)[0, :, :, 0], bias[0, :, 0, 0]
 
 
 __all__ = ["MaskFeatures", "ResizedMaps", "doubled_and_halved", "interpolation_matrix", "linear_parts", "resize"]
