@@ -95,7 +95,8 @@ class MaskFeatures(ResizedMaps):
 
     def masks_before_resize(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Mask embeddings (M, N, e) to (M, N, h', w')."""
-        offsets = (embeddings @ self.bias).unsqueeze(-1)
+        # Not as a product of matrices, which int8 export would quantise, b being a constant.
+        offsets = (embeddings * self.bias).sum(-1, keepdim=True)
         masks = torch.baddbmm(offsets, embeddings @ self.weight, self.maps.flatten(2))
         return masks.unflatten(2, self.maps.shape[-2:])
 
