@@ -56,10 +56,11 @@ def lively(config) -> AussForAudioVisualSegmentation:
         model.class_head.weight.normal_()
         model.auss.fusion_decoder.mask_head.weight.mul_(config.hidden_size**0.5)
         # Deep random networks give features that are much the same everywhere.
-        features, projection = model.auss(**sample).mask_features, model.auss.image_embedding_extractor.mask_projection
-        projection.bias.sub_(features.mean((0, 1, 3, 4)))
+        projection = model.auss.image_embedding_extractor.mask_projection
+        features = projection(model.auss(**sample).mask_features.flatten(0, 1))
+        projection.bias.sub_(features.mean((0, 2, 3)))
         for parameter in (projection.weight, projection.bias):
-            parameter.div_(features.std((3, 4)).mean())
+            parameter.div_(features.std((2, 3)).mean())
         model.class_head.bias.sub_(model(**sample).class_queries_logits.mean((0, 1, 2)))
     return model
 
