@@ -4,6 +4,7 @@ Colours are numbered as in H.273, which FFmpeg follows. https://www.itu.int/rec/
 """
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -49,7 +50,7 @@ def own_colours(frame: av.VideoFrame) -> FrameColours | None:
 def planes(frame: av.VideoFrame) -> list[np.ndarray]:
     """The planes of a frame in one of `PLANAR_FORMATS` as (h, w) uint8 views of its memory."""
     return [
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        np.frombuffer(cast(Any, plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
         for plane in frame.planes
     ]
 

@@ -69,9 +69,9 @@ class PlanePaint:
                 remaining -= taken
             for plane, value in enumerate(plane_values(class_colour(int(label)), colours)):
                 added[plane] += of_size[plane > 0] * np.uint16(value)
-        half_area = tuple(slice(side.start // 2, side.stop // 2) for side in area)
+        half_rows, half_columns = (slice(side.start // 2, side.stop // 2) for side in area)
         for plane in range(3):
-            self._layers.append((half_area if plane else area, kept[plane > 0], added[plane]))
+            self._layers.append(((half_rows, half_columns) if plane else area, kept[plane > 0], added[plane]))
 
     def draw(self, frame: av.VideoFrame) -> None:
         """Draws on a frame of the label map's size, in yuv420p and with the colours given."""

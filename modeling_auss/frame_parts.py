@@ -23,7 +23,7 @@ def splits_frames(module: nn.Module, frames: torch.Tensor) -> bool:
         or module.training
         or torch.is_grad_enabled()
         or torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
+        or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
         or any(isinstance(part, (FSDPModule, FullyShardedDataParallel)) for part in module.modules())
     )
 

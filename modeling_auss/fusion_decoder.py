@@ -49,7 +49,7 @@ def attention_mask(mask_logits: torch.Tensor, threshold: float) -> torch.Tensor:
     logit = math.log(threshold / (1 - threshold))
     empty = mask_logits.amax(dim=-1, keepdim=True) <= logit
     mask_logits -= mask_logits.new_full((), logit).where(~empty, lowest)
-    return nn.functional.threshold_(mask_logits, 0, lowest).clamp_(max=0)
+    return torch.threshold_(mask_logits, 0, lowest).clamp_(max=0)
 
 
 class FusionBlock(GradientCheckpointingLayer):

@@ -173,6 +173,7 @@ class AussModel(AussPreTrainedModel):
 
     def mask_features(self, outputs: AussModelOutput, pixel_values: torch.Tensor) -> MaskFeatures:
         """What the masks of this model's outputs for (B, F, 3, H, W) frames are read from, of B*F frames."""
+        assert outputs.mask_features is not None  # as every output has
         size = map_size(pixel_values.shape[-2:], self.config.mask_stride)
         f_4 = ResizedMaps(outputs.mask_features.flatten(0, 1), size)
         return self.image_embedding_extractor.mask_features(f_4)
@@ -251,7 +252,9 @@ class AussModel(AussPreTrainedModel):
             outputs = self.fuse_in_parts(queries, frames, **kwargs)
         else:
             maps = self.image_embedding_extractor.backbone_maps(frames)
-            outputs = self.fuse(queries, maps, frames.shape[-2:], return_dict=True, **kwargs)
+            height, width = frames.shape[-2:]
+            outputs = self.fuse(queries, maps, (height, width), return_dict=True, **kwargs)
+        assert outputs.layer_queries is not None and outputs.mask_features is not None
         layer_queries = tuple(queries.unflatten(0, shape) for queries in outputs.layer_queries)
         return AussModelOutput(
             last_hidden_state=layer_queries[-1],
