@@ -71,6 +71,17 @@ def test_linear_parts_are_the_convolutions_own_and_pass_gradients(dtype, roundin
     torch.testing.assert_close(projection.bias.grad, offsets, rtol=2 * rounding, atol=2 * rounding)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("target", [(4, 6), (2, 3), (8, 12), (1, 5)])
+@pytest.mark.parametrize(("small", "size"), CASES)
+def test_resized_is_enlarged_and_then_resized(small, size, target, layout):
+    torch.manual_seed(0)
+    maps = torch.randn(2, 8, *small).contiguous(memory_format=layout)
+    expected = resize(resize(maps, size), target)
+    torch.testing.assert_close(ResizedMaps(maps, size).resized(target), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(ResizedMaps(maps, size).full(), resize(maps, size))
+
+
 def test_accelerate_moves_all_tensors_and_nothing_else():
     features = send_to_device([plain_mask_features(torch.randn(3, 8, 2, 2), (4, 4))], "meta")[0]
     assert {features.maps.device.type, features.weight.device.type, features.bias.device.type} == {"meta"}
