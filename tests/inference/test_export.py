@@ -332,7 +332,8 @@ TIMM = TimmBackboneConfig(backbone="tf_efficientnet_lite0", use_pretrained_backb
     [
         (SWIN, {"feature_strides": (8, 4), "lateral_connections": True, "query_embedding": True}),
         (TIMM, {"feature_strides": (16, 8), "mask_stride": 4, "lateral_connections": True, "query_embedding": True}),
-        (None, {"frame_conditioned_queries": True, "num_labels": 5}),
+        # At tau = 0.5 one frame has a mask logit so near it that float32 and float64 differ as well.
+        (None, {"frame_conditioned_queries": True, "num_labels": 5, "mask_threshold": 0.45}),
     ],
     ids=["swin", "timm", "frame-conditioned"],
 )
