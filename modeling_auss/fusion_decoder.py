@@ -31,7 +31,6 @@ def sine_position_embedding(
     return nn.functional.pad(embed(height), (0, half)), nn.functional.pad(embed(width), (half, 0))
 
 
-@torch.no_grad()
 def attention_mask(mask_logits: torch.Tensor, threshold: float) -> torch.Tensor:
     """
     Eq. 13: what is added to attention's scores, 0 where the mask is and the dtype's lowest number where it is not. A

@@ -2,9 +2,8 @@
 
 import unittest
 
-from testers import Mask2FormerTester
+from testers import Mask2FormerTester, assert_config_passes
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, Mask2FormerModel
-from transformers_tests.test_configuration_common import ConfigTester
 from transformers_tests.test_modeling_common import ModelTesterMixin
 
 
@@ -25,4 +24,4 @@ class Mask2FormerTest(ModelTesterMixin, unittest.TestCase):
 
 class Mask2FormerConfigTest(unittest.TestCase):
     def test_config(self):
-        ConfigTester(self, Mask2FormerConfig, has_text_modality=False).run_common_tests()
+        assert_config_passes(self, Mask2FormerConfig)

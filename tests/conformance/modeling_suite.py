@@ -3,9 +3,8 @@
 import unittest
 
 import torch
-from testers import AussTester
+from testers import AussTester, assert_config_passes
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
-from transformers_tests.test_configuration_common import ConfigTester
 from transformers_tests.test_modeling_common import ModelTesterMixin
 from transformers_tests.test_training_mixin import TrainingTesterMixin
 
@@ -53,11 +52,11 @@ class AussConfigTest(unittest.TestCase):
     def test_config(self):
         fields = dict(num_queries=8, hidden_size=16, num_attention_heads=2, feature_strides=[8, 4], mask_stride=2)
         names = ["hidden_size", "num_attention_heads", "num_hidden_layers", "num_labels"]
-        ConfigTester(self, AussConfig, has_text_modality=False, common_properties=names, **fields).run_common_tests()
+        assert_config_passes(self, AussConfig, names, **fields)
 
     def test_audio_config(self):
         fields = dict(stage_channels=[2, 4], stage_depths=[1, 1], hidden_features=8, embedding_size=8)
-        ConfigTester(self, AussAudioConfig, has_text_modality=False, common_properties=[], **fields).run_common_tests()
+        assert_config_passes(self, AussAudioConfig, [], **fields)
 
 
 class TrainingTester(AussTester):

@@ -1,7 +1,10 @@
 """What the model tests of Transformers are run on: small networks, and inputs for them."""
 
+import unittest
+
 import torch
 from transformers import Mask2FormerConfig, ResNetConfig, SwinConfig, TimmBackboneConfig
+from transformers_tests.test_configuration_common import ConfigTester
 
 from auss import AussAudioConfig, AussConfig
 
@@ -16,6 +19,20 @@ BACKBONES = {
         backbone="test_efficientnet", use_pretrained_backbone=False, out_indices=[1, 2, 3, 4]
     ),
 }
+
+
+def assert_config_passes(
+    test_case: unittest.TestCase, config_class: type, properties: list[str] | None = None, **fields
+) -> None:
+    """By Transformers' tests of configurations, which assert by `test_case` and must object to a property that lacks."""
+
+    def run(common_properties: list[str] | None) -> None:
+        options = dict(has_text_modality=False, common_properties=common_properties)
+        ConfigTester(test_case, config_class, **options, **fields).run_common_tests()
+
+    run(properties)
+    with test_case.assertRaisesRegex(AssertionError, "no_such_property"):
+        run(["no_such_property"])
 
 
 class AussTester:
