@@ -24,7 +24,7 @@ BACKBONES = {
 def assert_config_passes(
     test_case: unittest.TestCase, config_class: type, properties: list[str] | None = None, **fields
 ) -> None:
-    """By Transformers' tests of configurations, which assert by `test_case`; they must object to a missing property."""
+    """By Transformers' configuration tests, which assert by `test_case`; they must object to a missing property."""
 
     def run(common_properties: list[str] | None) -> None:
         options = dict(has_text_modality=False, common_properties=common_properties)
