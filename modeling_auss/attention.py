@@ -117,10 +117,8 @@ class MaskedAttention(Attention):
         # By the whole module, which may be quantised or adapted; its bias is in the keys already.
         bias = self.k_proj(torch.zeros_like(position_lines[0][:1]))
         rows, columns = (self.split_heads(self.k_proj(lines) - bias) for lines in position_lines)
-        positions = rows.unsqueeze(2) + columns.unsqueeze(1)  # (heads, h, w, head_dim)
-        return self.attend(
-            self.split_heads(self.q_proj(queries)), key + positions.flatten(1, 2), value, attention_mask
-        )
+        key = (key.unflatten(2, size) + rows.unsqueeze(2)).add_(columns.unsqueeze(1)).flatten(2, 3)
+        return self.attend(self.split_heads(self.q_proj(queries)), key, value, attention_mask)
 
 
 class FeedForward(nn.Module):

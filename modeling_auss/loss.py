@@ -8,7 +8,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
 from .frame_targets import FrameTargets, frame_targets
-from .matcher import HungarianMatcher
+from .matcher import HungarianMatcher, dice_cost
 from .query_losses import audio_query_distance_loss, audio_query_mask_loss
 from .query_selection import confident_rows, sounding_probabilities
 from .resized_maps import MaskFeatures, resize
@@ -38,10 +38,21 @@ def class_focal_loss(
     return (-weights * (1 - log_probs.exp()) ** gamma * log_probs).sum() / total_weight.clamp(min=1e-6)
 
 
-def dice_loss(mask_probs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """1 - Dice [28] of (S, P) masks and targets, both 0 outside the annotated pixels, smoothed as in [6]: (S,)."""
-    overlap = (mask_probs * targets).sum(-1)
-    return 1 - (2 * overlap + 1) / (mask_probs.sum(-1) + targets.sum(-1) + 1)
+def cross_entropy(mask_logits: torch.Tensor, targets: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """
+    The mean binary cross-entropy over the annotated pixels of every mask with every target.
+
+    Args:
+        mask_logits: (M, n, P).
+        targets: (M, K, P), 0 or 1, and 0 where nothing is annotated.
+        valid: (M, 1, P), 0 or 1.
+
+    Returns:
+        (M, n, K).
+    """
+    # log(1 + e^x) - xt, summed by products: no tensor of all pixels but the first term's.
+    entropy = nn.functional.softplus(mask_logits) @ valid.mT - mask_logits @ targets.mT
+    return entropy / valid.sum(-1, keepdim=True).clamp(min=1)
 
 
 def mean_over_processes(values: torch.Tensor) -> torch.Tensor:
@@ -54,6 +65,17 @@ def mean_over_processes(values: torch.Tensor) -> torch.Tensor:
     values = values.clone()
     torch.distributed.all_reduce(values)
     return values / torch.distributed.get_world_size()
+
+
+def packed_rows(rows: torch.Tensor, frames: torch.Tensor, num_frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    (S, e) rows of the frames (S,), which ascend, side by side: (M, n, e), n being the most that a frame has, with 0
+    for the padding; and where in its frame each row is, (S,) int64.
+    """
+    counts = frames.bincount(minlength=num_frames)
+    slots = torch.arange(len(frames), device=frames.device) - (counts.cumsum(0) - counts)[frames]
+    packed = rows.new_zeros(num_frames, int(counts.max()), rows.shape[-1])
+    return packed.index_put((frames, slots), rows), slots
 
 
 class AussLoss(nn.Module):
@@ -113,33 +135,44 @@ class AussLoss(nn.Module):
         return class_focal_loss(class_logits, targets, weights, self.config.focal_gamma, total_weight)
 
     def mask_losses(
-        self,
-        mask_logits: torch.Tensor,
-        targets: torch.Tensor,
-        valid: torch.Tensor,
-        num_segments: torch.Tensor | None = None,
-    ) -> dict:
+        self, mask_logits: torch.Tensor, targets: FrameTargets, chosen: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
         """
-        The dice loss and the per-pixel losses, each the mean over segments.
+        The dice loss [28] and the per-pixel losses of each segment, (S,).
 
         Args:
-            mask_logits: (S, H, W), a row for each matched query.
-            targets, valid: (S, H, W) bool, the segment's pixels and the annotated ones.
-            num_segments: what the sums over segments are divided by, if not S.
+            mask_logits: (M, n, H, W).
+            targets: those of the M frames.
+            chosen: the frame, the mask in it and the label of each segment, each (S,).
         """
-        if num_segments is None:
-            num_segments = mask_logits.new_tensor(len(mask_logits), dtype=torch.float32)
-        num_segments = num_segments.clamp(min=1e-6)  # none anywhere: the sums are 0
-        mask_logits, targets, valid = (x.flatten(1).float() for x in (mask_logits, targets, valid))
-        num_pixels = valid.sum(-1).clamp(min=1)
-        losses = {"dice": dice_loss(mask_logits.sigmoid() * valid, targets * valid).sum() / num_segments}
+        frames, rows, labels = chosen
+        mask_logits = mask_logits.flatten(2).float()
+        segments, valid = targets.segments.flatten(2).float(), targets.valid.flatten(1).unsqueeze(1).float()
+        # Of all pairs, since the sums over pixels are then products and keep no tensor of all pixels.
+        losses = {"dice": dice_cost(mask_logits.sigmoid(), segments, valid)[chosen]}
         if self.weights["mask_focal"]:
-            focal = sigmoid_focal_loss(mask_logits, targets, gamma=self.config.focal_gamma)
-            losses["mask_focal"] = ((focal * valid).sum(-1) / num_pixels).sum() / num_segments
+            focal = sigmoid_focal_loss(
+                mask_logits[frames, rows], segments[frames, labels], gamma=self.config.focal_gamma
+            )
+            pixels = valid[frames, 0]
+            losses["mask_focal"] = (focal * pixels).sum(-1) / pixels.sum(-1).clamp(min=1)
         if self.weights["mask_cross_entropy"]:
-            entropy = nn.functional.binary_cross_entropy_with_logits(mask_logits, targets, reduction="none")
-            losses["mask_cross_entropy"] = ((entropy * valid).sum(-1) / num_pixels).sum() / num_segments
+            losses["mask_cross_entropy"] = cross_entropy(mask_logits, segments, valid)[chosen]
         return losses
+
+    def match(
+        self,
+        class_logits: torch.Tensor,
+        mask_embeddings: torch.Tensor,
+        mask_features: MaskFeatures,
+        targets: FrameTargets,
+    ) -> torch.Tensor:
+        """One layer's class logits (M, N, K + 1) and mask embeddings (M, N, e) to the query of each label, (M, K)."""
+        # Autocast would compute the costs in half precision.
+        with torch.no_grad(), torch.autocast(mask_embeddings.device.type, enabled=False):
+            # All N masks, so before the last enlargement.
+            mask_logits = mask_features.to(torch.float32).masks_before_resize(mask_embeddings.float()).flatten(2)
+            return self.matcher(class_logits, mask_logits, targets.shares, targets.annotated, targets.present)
 
     def supervised_losses(
         self,
@@ -150,31 +183,34 @@ class AussLoss(nn.Module):
         divisors: tuple[torch.Tensor, torch.Tensor],
     ) -> dict[str, torch.Tensor]:
         """
-        Class and mask losses of one layer over the annotated frames.
+        Class and mask losses over the annotated frames, each (L,), one for each layer.
 
         Args:
-            class_logits: (M, N, K + 1).
-            mask_embeddings: g_3(A_l), (M, N, e).
+            class_logits: (L, M, N, K + 1).
+            mask_embeddings: g_3(A_l), (L, M, N, e).
             mask_features: those of the M frames.
             targets: those of the M frames, none of which is wholly 255.
             divisors: as `divisors` gives them.
         """
         total_weight, num_segments = divisors
-        # Autocast would compute the costs in half precision.
-        with torch.no_grad(), torch.autocast(mask_embeddings.device.type, enabled=False):
-            # All N masks, so before the last enlargement.
-            mask_logits = mask_features.to(torch.float32).masks_before_resize(mask_embeddings.float()).flatten(2)
-            matches = self.matcher(class_logits, mask_logits, targets.shares, targets.annotated, targets.present)
-
-        frames, matched_labels = (matches >= 0).nonzero(as_tuple=True)
-        embeddings = mask_embeddings[frames, matches[frames, matched_labels]]  # (S, e)
-        # Masks of the matched queries only: padded per frame to K rows, never to N.
-        slots = mask_embeddings.new_zeros(*matches.shape, mask_embeddings.shape[-1])
-        slots = slots.index_put((frames, matched_labels), embeddings)
-        mask_logits = resize(mask_features.masks(slots), targets.valid.shape[-2:])[frames, matched_labels]
-        return {"class": self.class_loss(class_logits, matches, total_weight)} | self.mask_losses(
-            mask_logits, targets.segments[frames, matched_labels], targets.valid[frames], num_segments
-        )
+        layers = list(zip(class_logits, mask_embeddings, strict=True))
+        matches = torch.stack([self.match(*layer, mask_features, targets) for layer in layers], dim=1)  # (M, L, K)
+        losses = {
+            "class": torch.stack(
+                [self.class_loss(logits, matches[:, layer], total_weight) for layer, logits in enumerate(class_logits)]
+            )
+        }
+        # The masks of all layers at once, so that f_4 gets its gradient in one piece.
+        frames, layer, labels = (matches >= 0).nonzero(as_tuple=True)
+        embeddings = mask_embeddings[layer, frames, matches[frames, layer, labels]]
+        rows, slots = packed_rows(embeddings, frames, len(matches))
+        mask_logits = resize(mask_features.masks(rows), targets.valid.shape[-2:])
+        with torch.autocast(mask_logits.device.type, enabled=False):
+            of_segments = self.mask_losses(mask_logits, targets, (frames, slots, labels))
+        for name, values in of_segments.items():
+            # Without a segment anywhere the sums are 0.
+            losses[name] = values.new_zeros(len(layers)).index_add(0, layer, values) / num_segments.clamp(min=1e-6)
+        return losses
 
     def query_losses(
         self,
@@ -222,12 +258,10 @@ class AussLoss(nn.Module):
             features = mask_features if annotated.all() else mask_features.of_frames(annotated)
             height, width = features.maps.shape[-2:]
             targets = frame_targets(labels[annotated], (height, width), self.num_labels)
-            *earlier, last = [
-                self.supervised_losses(class_logits[annotated], embeddings[annotated], features, targets, divisors)
-                for class_logits, embeddings in layers
-            ]
-            terms |= last
-            auxiliary = sum((self.weighted_sum(layer) for layer in earlier), start=auxiliary)
+            class_logits, embeddings = (torch.stack(heads)[:, annotated] for heads in zip(*layers, strict=True))
+            losses = self.supervised_losses(class_logits, embeddings, features, targets, divisors)
+            terms |= {name: values[-1] for name, values in losses.items()}
+            auxiliary = auxiliary + self.weighted_sum({name: values[:-1].sum() for name, values in losses.items()})
         else:
             # Zero, but with every head in the graph: under data parallelism no process may lack a gradient.
             # Each is multiplied before it is summed, since a sum may overflow float16 and 0 * inf is NaN.
@@ -243,4 +277,4 @@ class AussLoss(nn.Module):
         return sum(others, start=first)
 
 
-__all__ = ["AussLoss", "class_focal_loss", "dice_loss"]
+__all__ = ["AussLoss", "class_focal_loss", "cross_entropy", "packed_rows"]

@@ -18,10 +18,11 @@ def dice_cost(mask_probs: torch.Tensor, targets: torch.Tensor, valid: torch.Tens
     Returns:
         (M, N, S) in [0, 1].
     """
-    mask_probs = mask_probs * valid
-    # One factor of `valid` in each sum: a perfect mask costs nothing on half-annotated pixels either.
-    overlap = mask_probs @ targets.transpose(1, 2)
-    total = mask_probs.sum(-1).unsqueeze(2) + (targets * valid).sum(-1).unsqueeze(1)
+    # One factor of `valid` in each sum: a perfect mask costs nothing on half-annotated pixels either. The few targets
+    # take it, not the many masks.
+    targets = targets * valid
+    overlap = mask_probs @ targets.mT
+    total = mask_probs @ valid.mT + targets.sum(-1).unsqueeze(1)
     return 1 - (2 * overlap + 1) / (total + 1)
 
 

@@ -97,7 +97,8 @@ class MaskFeatures(ResizedMaps):
         """Mask embeddings (M, N, e) to (M, N, h', w')."""
         # Not as a product of matrices, which int8 export would quantise, b being a constant.
         offsets = (embeddings * self.bias).sum(-1, keepdim=True)
-        masks = torch.baddbmm(offsets, embeddings @ self.weight, self.maps.flatten(2))
+        # In place, as a product that starts from them would first copy them to all pixels.
+        masks = torch.bmm(embeddings @ self.weight, self.maps.flatten(2)).add_(offsets)
         return masks.unflatten(2, self.maps.shape[-2:])
 
     def masks(self, embeddings: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from torchvision.ops import sigmoid_focal_loss
 
 from auss.modeling_auss import loss as loss_module
-from auss.modeling_auss.loss import class_focal_loss, dice_loss
+from auss.modeling_auss.loss import class_focal_loss, cross_entropy, packed_rows
 from auss.modeling_auss.query_losses import audio_query_distance_loss, audio_query_mask_loss
 from auss.modeling_auss.resized_maps import resize
 
@@ -124,14 +124,36 @@ def test_class_focal_loss_and_gradient_stay_finite_for_certain_queries():
     assert logits.grad.isfinite().all()
 
 
-def test_dice_loss_is_the_sum_over_pixels():
+@pytest.mark.parametrize("scale", [1.0, 50.0])
+def test_cross_entropy_of_every_pair_is_torchs(scale):
     torch.manual_seed(0)
-    masks, targets = torch.rand(4, 30), (torch.rand(4, 30) > 0.5).float()
-    for row, value in enumerate(dice_loss(masks, targets)):
-        overlap = sum(float(m * t) for m, t in zip(masks[row], targets[row], strict=True))
-        total = float(masks[row].sum() + targets[row].sum())
-        assert value.item() == pytest.approx(1 - (2 * overlap + 1) / (total + 1), abs=1e-5)
-    assert dice_loss(targets, targets).abs().max() < 1e-6
+    mask_logits, labels = torch.randn(2, 4, 30) * scale, torch.randint(0, 3, (2, 30))
+    labels[0, :7] = 255
+    targets = torch.stack([labels == label for label in range(3)], dim=1).float()
+    found = cross_entropy(mask_logits, targets, (labels != 255).float().unsqueeze(1))
+    assert found.shape == (2, 4, 3)
+    for frame, row, label in itertools.product(range(2), range(4), range(3)):
+        valid = labels[frame] != 255
+        expected = torch.nn.functional.binary_cross_entropy_with_logits(
+            mask_logits[frame, row, valid], targets[frame, label, valid]
+        )
+        torch.testing.assert_close(found[frame, row, label], expected)
+
+
+def test_cross_entropy_without_annotation_is_zero():
+    assert (cross_entropy(torch.randn(1, 4, 6), torch.zeros(1, 2, 6), torch.zeros(1, 1, 6)) == 0).all()
+
+
+@pytest.mark.parametrize("frames", [[0, 0, 0, 2, 2, 3], [1], [0, 1, 2, 3]])
+def test_packed_rows_stand_in_their_frames_in_order(frames):
+    rows, frames = torch.randn(len(frames), E), torch.tensor(frames)
+    packed, slots = packed_rows(rows, frames, num_frames=4)
+    for frame in range(4):
+        own = rows[frames == frame]
+        assert torch.equal(packed[frame, : len(own)], own)
+        assert (packed[frame, len(own) :] == 0).all()
+    assert torch.equal(packed[frames, slots], rows)
+    assert packed.shape[1] == frames.bincount().max()  # no more than are needed
 
 
 @pytest.mark.parametrize("num_labels", [2, 4])

@@ -158,7 +158,8 @@ def test_deep_supervision_is_the_sum_over_all_layers(make_config, make_inputs):
     expected = 0.0
     for queries in base.layer_queries:
         divisors = loss.divisors(labels.flatten(0, 1), queries.shape[2])
-        terms = loss.supervised_losses(*model.heads(queries), features, targets, divisors)
+        heads = (head.unsqueeze(0) for head in model.heads(queries))
+        terms = loss.supervised_losses(*heads, features, targets, divisors)
         expected += sum(loss.weights[name] * term.item() for name, term in terms.items())
     expected += sum(loss.weights[name] * outputs.loss_dict[name].item() for name in ("aqdl", "aqml"))
     assert outputs.loss.item() == pytest.approx(expected, rel=1e-5)
