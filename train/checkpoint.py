@@ -4,6 +4,9 @@ A checkpoint is a folder `step-00001000` under `checkpoints/`: `model.safetensor
 tensor whole and by its parameter's name, and `state.json`, where the run stood. No file depends on how many processes
 wrote it or how they shared the weights. With `config.json` beside them `from_pretrained` opens the model. A checkpoint
 is written under a temporary name and renamed when complete.
+
+Under DeepSpeed the folder `deepspeed/`, its own and pickled, stands in the place of `optimizer.safetensors`; only as
+many processes of DeepSpeed as wrote it read it again.
 """
 
 import json
@@ -12,16 +15,19 @@ import re
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.checkpoint import state_dict as distributed_state
 from torch.distributed.checkpoint.state_dict import StateDictOptions
 from transformers import CONFIG_NAME
+
+from . import deepspeed_engine
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +58,10 @@ class Position:
 def check_whole(checkpoint: Path) -> None:
     """Raises OSError, ValueError, TypeError, KeyError or SafetensorError if a file of a checkpoint is cut off."""
     read_position(checkpoint)
-    for name in (MODEL_FILE, OPTIMIZER_FILE):
+    deepspeed_processes = read_state(checkpoint).get("deepspeed_processes", 0)
+    if deepspeed_processes:
+        deepspeed_engine.check_engine_files(checkpoint, deepspeed_processes)
+    for name in (MODEL_FILE,) if deepspeed_processes else (MODEL_FILE, OPTIMIZER_FILE):
         # The header says how long the file must be.
         with safe_open(checkpoint / name, framework="pt"):
             pass
@@ -83,6 +92,17 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 def read_position(checkpoint: Path) -> Position:
     """The position saved in a checkpoint's folder."""
     return Position(**read_state(checkpoint)["position"])
+
+
+def gather_weights(accelerator: Accelerator, model: nn.Module, everywhere: bool = False) -> dict[str, torch.Tensor]:
+    """
+    The state dictionary of a prepared model with all of its weights, on the CPU. Every process calls this; only the
+    first one is sure to get them, or each with `everywhere`.
+    """
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        return deepspeed_engine.whole_weights(model)
+    options = StateDictOptions(full_state_dict=True, cpu_offload=not everywhere)
+    return cast(dict[str, torch.Tensor], distributed_state.get_model_state_dict(model, options=options))
 
 
 def gather_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[dict]]:
@@ -126,7 +146,7 @@ def save_checkpoint(
 
     Args:
         accelerator: has prepared the next three.
-        model: with a `config`; in any data parallelism of Accelerate's, DDP or FSDP.
+        model: with a `config`; in any data parallelism of Accelerate's: DDP, FSDP or DeepSpeed.
         optimizer, scheduler: as `Accelerator.prepare` returned them.
         output: the run's folder, which all processes see.
         position: where the run stands.
@@ -137,21 +157,28 @@ def save_checkpoint(
     """
     path = output / FOLDER / f"step-{position.step:08d}"
     temporary = path.with_name(TEMPORARY_PREFIX + path.name)
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights: Any = distributed_state.get_model_state_dict(model, options=options)
-    tensors, groups = gather_optimizer(model, optimizer.optimizer)
+    deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
+    weights = gather_weights(accelerator, model)
+    tensors, groups = ({}, []) if deepspeed else gather_optimizer(model, optimizer.optimizer)
     if accelerator.is_main_process:
         for unfinished in (output / FOLDER).glob(f"{TEMPORARY_PREFIX}*"):
             shutil.rmtree(unfinished)
         temporary.mkdir(parents=True)
+    if deepspeed:
+        accelerator.wait_for_everyone()
+        deepspeed_engine.save_engine(model, temporary)
+        accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
         accelerator.unwrap_model(model).config.to_json_file(temporary / CONFIG_NAME)
         save_file(weights, temporary / MODEL_FILE, metadata={"format": "pt"})
-        save_file(tensors, temporary / OPTIMIZER_FILE)
+        if not deepspeed:
+            save_file(tensors, temporary / OPTIMIZER_FILE)
         state = {
             "position": asdict(position),
             "optimizer_groups": groups,
             "scheduler": scheduler.state_dict(),
             "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
+            "deepspeed_processes": accelerator.num_processes if deepspeed else 0,
         }
         (temporary / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
         if path.exists():  # left by a run that went past this step before it was resumed from an earlier checkpoint
@@ -172,16 +199,30 @@ def load_newest_checkpoint(
 
     Returns:
         Where that run stood, or None, with nothing changed, if there is no checkpoint.
+
+    Raises:
+        ValueError: DeepSpeed wrote it and does not read it, or not in as many processes, or the other way round.
     """
     checkpoints = whole_checkpoints(output)
     if not checkpoints:
         return None
     newest = checkpoints[-1]
     state = read_state(newest)
-    weights: Any = load_file(newest / MODEL_FILE)
-    options = StateDictOptions(full_state_dict=True)
-    distributed_state.set_model_state_dict(model, weights, options=options)
-    restore_optimizer(model, optimizer.optimizer, load_file(newest / OPTIMIZER_FILE), state["optimizer_groups"])
+    deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
+    wrote, reads = state.get("deepspeed_processes", 0), accelerator.num_processes if deepspeed else 0
+    if wrote != reads:
+        engines = {0: "no DeepSpeed"}
+        raise ValueError(
+            f"{newest} was written by {engines.get(wrote, f'{wrote} processes of DeepSpeed')} and can only be resumed "
+            f"so, got {engines.get(reads, f'{reads} processes of DeepSpeed')}; its {MODEL_FILE} starts any new run"
+        )
+    if deepspeed:
+        deepspeed_engine.load_engine(model, newest)
+    else:
+        weights: Any = load_file(newest / MODEL_FILE)
+        options = StateDictOptions(full_state_dict=True)
+        distributed_state.set_model_state_dict(model, weights, options=options)
+        restore_optimizer(model, optimizer.optimizer, load_file(newest / OPTIMIZER_FILE), state["optimizer_groups"])
     scheduler.load_state_dict(state["scheduler"])
     if accelerator.scaler is not None and state["scaler"]:
         accelerator.scaler.load_state_dict(state["scaler"])
@@ -197,6 +238,7 @@ def delete_checkpoints(output: Path) -> None:
 __all__ = [
     "Position",
     "delete_checkpoints",
+    "gather_weights",
     "load_newest_checkpoint",
     "read_position",
     "save_checkpoint",

@@ -22,7 +22,6 @@ from accelerate.utils import (
     set_seed,
 )
 from torch import nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
@@ -38,8 +37,9 @@ from .arguments import (
     from_namespace,
 )
 from .avsbench import load_avsbench
-from .checkpoint import Position, load_newest_checkpoint, save_checkpoint
+from .checkpoint import Position, gather_weights, load_newest_checkpoint, save_checkpoint
 from .collator import precompute_input_features
+from .deepspeed_engine import configure as configure_deepspeed
 from .evaluate import evaluate
 from .loss_terms import finite_terms, means_over_processes
 from .output_folder import check_output, prepare_output
@@ -207,17 +207,16 @@ def log_terms(training: Training, bar: tqdm) -> None:
 
 def whole_network(training: Training) -> AussForAudioVisualSegmentation:
     """
-    The network with all of its weights in this process: itself or, where FSDP shares them out, a copy. For in
-    validation some processes may have more clips than others, which under FSDP would wait for them.
+    The network with all of its weights in this process, in float32: itself or, where FSDP or DeepSpeed share them out,
+    a copy. For in validation some processes may have more clips than others, which would wait for them.
     """
     network = training.network
-    if training.accelerator.distributed_type != DistributedType.FSDP:
-        # Batch norm's statistics are each process's own. Those of the first one are saved, so they are scored.
-        broadcast(list(network.buffers()))
+    # Batch norm's statistics are each process's own. Those of the first one are saved, so they are scored.
+    broadcast(list(network.buffers()))
+    if training.accelerator.distributed_type not in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         return network
-    weights: Any = get_model_state_dict(training.model, options=StateDictOptions(full_state_dict=True))
     copy = AussForAudioVisualSegmentation(network.config).to(training.accelerator.device)
-    copy.load_state_dict(weights)
+    copy.load_state_dict(gather_weights(training.accelerator, training.model, everywhere=True))
     return copy
 
 
@@ -278,8 +277,9 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Trai
         # A batch without any annotated frame leaves the heads' parameters unused.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        raise ValueError("auss train runs on one process, DDP or FSDP, got DeepSpeed: take FSDP, or `Trainer`")
+    if accelerator.state.deepspeed_plugin is not None:
+        clips = data.batch_size // accelerator.num_processes
+        configure_deepspeed(accelerator.state.deepspeed_plugin, clips, optim.accumulation, optim.max_gradient_norm)
     run = replace(run, mixed_precision=accelerator.mixed_precision)  # what `accelerate launch` was told, if nothing
     check_output(run)
     set_seed(run.seed)
@@ -341,12 +341,12 @@ def train(data: DataArguments, optim: OptimArguments, run: RunArguments) -> list
         while position.step < optim.steps:
             train_one_epoch(training, bar)
     accelerator.wait_for_everyone()
-    weights = accelerator.get_state_dict(training.model)
+    network = whole_network(training)
     if accelerator.is_main_process:
         # The model comes last, since the model card that is saved with it tells of the others.
         save_history(training)
         training.processor.save_pretrained(run.output)
-        training.network.save_pretrained(run.output, state_dict=weights)
+        network.save_pretrained(run.output)
     accelerator.wait_for_everyone()
     return position.history
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from auss.train import checkpoint as checkpoint_module
+from auss.train import deepspeed_engine
 from auss.train.checkpoint import (
     FOLDER,
     MODEL_FILE,
@@ -168,6 +170,24 @@ def test_a_file_that_was_cut_off_is_passed_over_with_a_warning(run, tmp_path, na
     with caplog.at_level(logging.WARNING):
         assert run.load_newest(tmp_path).step == 1
     assert f"checkpoint {broken.parent} is not whole and is passed over" in caplog.text
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_checkpoint_of_another_engine_is_refused(run, tmp_path, monkeypatch, processes):
+    """What DeepSpeed wrote, or what it did not."""
+    path = run.save(tmp_path, Position(step=1))
+    state = json.loads((path / STATE_FILE).read_text()) | {"deepspeed_processes": processes}
+    (path / STATE_FILE).write_text(json.dumps(state))
+    monkeypatch.setattr(deepspeed_engine, "check_engine_files", lambda checkpoint, processes: None)
+    if processes == 0:
+        monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.DEEPSPEED)
+    wrote, reads = (
+        ("no DeepSpeed", "1 processes of DeepSpeed") if processes == 0 else ("2 processes .*", "no DeepSpeed")
+    )
+    before = run.weight
+    with pytest.raises(ValueError, match=f"was written by {wrote} and can only be resumed so, got {reads}; its model"):
+        run.load_newest(tmp_path)
+    assert run.weight == before
 
 
 def test_a_checkpoint_of_the_same_step_is_replaced(run, tmp_path):

@@ -1,7 +1,9 @@
 """Runs of `auss train` as processes of their own: several together, under FSDP, and killed."""
 
 import json
+import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.utils import is_deepspeed_available
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import SwinConfig
@@ -60,11 +63,14 @@ def finish(*processes: subprocess.Popen, status: int = 0) -> str:
     return written
 
 
-def launch(configuration: str, *options: str, program: tuple[str, ...], cpu: str = "true") -> subprocess.Popen:
+def launch(
+    configuration: str, *options: str, program: tuple[str, ...], cpu: str = "true", **variables: str
+) -> subprocess.Popen:
     """`accelerate launch` of two processes in all, on CPUs, by a configuration file that auss ships."""
     path = str(CONFIGURATIONS / configuration)
     options = ("--num_processes", "2", "--mixed_precision", "no", *options)
-    return start("-m", "accelerate.commands.launch", "--config_file", path, *options, *program, ACCELERATE_USE_CPU=cpu)
+    command = ("-m", "accelerate.commands.launch", "--config_file", path, *options, *program)
+    return start(*command, ACCELERATE_USE_CPU=cpu, **variables)
 
 
 def losses(output: Path) -> list[dict[str, float]]:
@@ -295,3 +301,47 @@ def test_the_configurations_mixed_precision_is_the_runs(striped_root, options, t
         torch.float32,
         torch.int64,
     }
+
+
+@pytest.mark.skipif(not is_deepspeed_available(), reason="needs deepspeed")
+@pytest.mark.parametrize("stage", ["0", "2", "3"])
+def test_deepspeed_trains_as_ddp_and_resumes_to_the_same_bits(striped_root, options, tmp_path, stage):
+    root = striped_root(clips=4)
+    program = (*MODULE, *options(root, "ddp", "--accumulation", "2", "--checkpoint-every", "2"))
+    finish(launch("eight_gpus.yaml", "--main_process_port", free_port(), program=program))
+
+    def deepspeed(output: str, *more: str) -> Path:
+        program = (*MODULE, *options(root, output, "--accumulation", "2", "--checkpoint-every", "2", *more))
+        port = ("--main_process_port", free_port(), "--zero_stage", stage)
+        finish(launch("deepspeed.yaml", *port, program=program, DS_ACCELERATOR="cpu"))
+        return tmp_path / output
+
+    whole = deepspeed("whole", "--eval-every", "5")
+    assert_same_losses(tmp_path / "ddp", whole, steps=5)
+    ddp, ours = (load_file(folder / "model.safetensors") for folder in (tmp_path / "ddp", whole))
+    assert ddp.keys() == ours.keys()
+    for name, weight in ddp.items():
+        torch.testing.assert_close(ours[name], weight, rtol=1e-3, atol=1e-4)
+    load_trained(whole)
+
+    resumed = tmp_path / "resumed"
+    shutil.copytree(whole / "checkpoints", resumed / "checkpoints")
+    shutil.rmtree(whole_checkpoints(resumed)[-1])  # of step 5, the last
+    (newest,) = whole_checkpoints(resumed)
+    assert newest.name == "step-00000004" and (newest / "deepspeed").is_dir()
+    assert_same_weights(whole, deepspeed("resumed", "--resume"))
+
+
+@pytest.mark.skipif(not is_deepspeed_available(), reason="needs deepspeed")
+@pytest.mark.parametrize("stage", ["2", "3"])
+def test_deepspeed_in_bfloat16_keeps_its_weights_in_float32(striped_root, options, tmp_path, stage):
+    # A step so small that bfloat16 would not show it.
+    program = (*MODULE, *options(striped_root(clips=4), "half", "--learning-rate", "1e-5", "--eval-every", "5"))
+    port = ("--main_process_port", free_port(), "--zero_stage", stage, "--mixed_precision", "bf16")
+    finish(launch("deepspeed.yaml", *port, program=program, DS_ACCELERATOR="cpu"))
+    weights = load_file(tmp_path / "half" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values() if weight.is_floating_point()} == {torch.float32}
+    kept = weights["auss.fusion_decoder.mask_head.weight"]
+    assert not torch.equal(kept, kept.bfloat16().float())
+    assert all(math.isfinite(value) for entry in losses(tmp_path / "half") for value in entry.values())
+    load_trained(tmp_path / "half")

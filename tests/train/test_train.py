@@ -6,7 +6,6 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from auss.inference.trained_model import load_trained
@@ -186,13 +185,6 @@ def test_files_that_the_saved_code_would_replace_are_told_before_the_training(ru
         run_tiny(steps=2, checkpoint_every=1, overwrite=True)
     assert (tmp_path / "run" / "loss.py").read_text() == "mine"
     assert len(whole_checkpoints(tmp_path / "run")) == 2
-
-
-def test_deepspeed_is_refused_before_anything_is_written(run_tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_module.Accelerator, "distributed_type", DistributedType.DEEPSPEED)
-    with pytest.raises(ValueError, match="one process, DDP or FSDP, got DeepSpeed"):
-        run_tiny()
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_mistyped_option_leaves_the_output_folder_as_it_was(run_tiny, tmp_path):
