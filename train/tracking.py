@@ -128,8 +128,10 @@ class Tracking:
             self._since = now
 
     def add_gradient_norm(self, norm: Any) -> None:
-        """Counts the norm of a step's gradients, a number or scalar tensor (), before they were clipped. None is passed
-        over: DeepSpeed does not tell in every stage."""
+        """
+        Counts the norm of a step's gradients before they were clipped, a number or a scalar tensor. None is passed
+        over: DeepSpeed does not tell in every stage.
+        """
         if self.active and norm is not None:
             # Under FSDP each process has a part of it.
             self._norm += float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
