@@ -6,7 +6,7 @@ wrote it or how they shared the weights. With `config.json` beside them `from_pr
 is written under a temporary name and renamed when complete.
 
 Under DeepSpeed the folder `deepspeed/`, its own and pickled, stands in the place of `optimizer.safetensors`; only as
-many processes of DeepSpeed as wrote it read it again.
+many processes of DeepSpeed as wrote it, in the same stage of ZeRO, read it again.
 """
 
 import json
@@ -19,7 +19,6 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -58,10 +57,10 @@ class Position:
 def check_whole(checkpoint: Path) -> None:
     """Raises OSError, ValueError, TypeError, KeyError or SafetensorError if a file of a checkpoint is cut off."""
     read_position(checkpoint)
-    deepspeed_processes = read_state(checkpoint).get("deepspeed_processes", 0)
-    if deepspeed_processes:
-        deepspeed_engine.check_engine_files(checkpoint, deepspeed_processes)
-    for name in (MODEL_FILE,) if deepspeed_processes else (MODEL_FILE, OPTIMIZER_FILE):
+    engine = read_state(checkpoint).get("deepspeed")
+    if engine:
+        deepspeed_engine.check_engine_files(checkpoint, engine["files"])
+    for name in (MODEL_FILE,) if engine else (MODEL_FILE, OPTIMIZER_FILE):
         # The header says how long the file must be.
         with safe_open(checkpoint / name, framework="pt"):
             pass
@@ -96,10 +95,10 @@ def read_position(checkpoint: Path) -> Position:
 
 def gather_weights(accelerator: Accelerator, model: nn.Module, everywhere: bool = False) -> dict[str, torch.Tensor]:
     """
-    The state dictionary of a prepared model with all of its weights, on the CPU. Every process calls this; only the
-    first one is sure to get them, or each with `everywhere`.
+    The state dictionary of a prepared model with all of its weights. Every process calls this; only the first one is
+    sure to get them, on the CPU, or each of them, where its model is, with `everywhere`.
     """
-    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+    if deepspeed_engine.is_deepspeed(accelerator):
         return deepspeed_engine.whole_weights(model)
     options = StateDictOptions(full_state_dict=True, cpu_offload=not everywhere)
     return cast(dict[str, torch.Tensor], distributed_state.get_model_state_dict(model, options=options))
@@ -157,7 +156,7 @@ def save_checkpoint(
     """
     path = output / FOLDER / f"step-{position.step:08d}"
     temporary = path.with_name(TEMPORARY_PREFIX + path.name)
-    deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
+    deepspeed = deepspeed_engine.is_deepspeed(accelerator)
     weights = gather_weights(accelerator, model)
     tensors, groups = ({}, []) if deepspeed else gather_optimizer(model, optimizer.optimizer)
     if accelerator.is_main_process:
@@ -178,8 +177,10 @@ def save_checkpoint(
             "optimizer_groups": groups,
             "scheduler": scheduler.state_dict(),
             "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
-            "deepspeed_processes": accelerator.num_processes if deepspeed else 0,
         }
+        if deepspeed:
+            files = {"files": deepspeed_engine.engine_files(temporary)}
+            state["deepspeed"] = deepspeed_engine.engine_state(model, accelerator) | files
         (temporary / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
         if path.exists():  # left by a run that went past this step before it was resumed from an earlier checkpoint
             shutil.rmtree(path)
@@ -188,6 +189,13 @@ def save_checkpoint(
             shutil.rmtree(older)
     accelerator.wait_for_everyone()
     return path
+
+
+def engine_name(state: dict[str, int]) -> str:
+    """In words what `engine_state` gives, or nothing."""
+    if not state:
+        return "DDP, FSDP or one process"
+    return f"DeepSpeed of zero_stage {state['zero_stage']} in {state['processes']} processes"
 
 
 def load_newest_checkpoint(
@@ -201,20 +209,20 @@ def load_newest_checkpoint(
         Where that run stood, or None, with nothing changed, if there is no checkpoint.
 
     Raises:
-        ValueError: DeepSpeed wrote it and does not read it, or not in as many processes, or the other way round.
+        ValueError: DeepSpeed wrote it and does not read it, or otherwise, or the other way round.
     """
     checkpoints = whole_checkpoints(output)
     if not checkpoints:
         return None
     newest = checkpoints[-1]
     state = read_state(newest)
-    deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
-    wrote, reads = state.get("deepspeed_processes", 0), accelerator.num_processes if deepspeed else 0
+    deepspeed = deepspeed_engine.is_deepspeed(accelerator)
+    wrote = {name: value for name, value in state.get("deepspeed", {}).items() if name != "files"}
+    reads = deepspeed_engine.engine_state(model, accelerator) if deepspeed else {}
     if wrote != reads:
-        engines = {0: "no DeepSpeed"}
         raise ValueError(
-            f"{newest} was written by {engines.get(wrote, f'{wrote} processes of DeepSpeed')} and can only be resumed "
-            f"so, got {engines.get(reads, f'{reads} processes of DeepSpeed')}; its {MODEL_FILE} starts any new run"
+            f"{newest} was written by {engine_name(wrote)} and can only be resumed so, got {engine_name(reads)}; its "
+            f"{MODEL_FILE} starts any new run"
         )
     if deepspeed:
         deepspeed_engine.load_engine(model, newest)

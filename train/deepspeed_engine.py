@@ -5,69 +5,112 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import DeepSpeedPlugin
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 # Where the engine's part of a checkpoint lies in it.
 FOLDER = "deepspeed"
+AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 
 
-def configure(plugin: DeepSpeedPlugin, clips: int, accumulation: int, max_gradient_norm: float) -> None:
+def is_deepspeed(accelerator: Accelerator) -> bool:
+    """Whether a run is DeepSpeed's."""
+    return accelerator.distributed_type == DistributedType.DEEPSPEED
+
+
+def configure(accelerator: Accelerator, clips: int, accumulation: int, max_gradient_norm: float) -> None:
     """
     Puts what `auss train` was told in the place of what DeepSpeed's configuration says about it.
 
     Args:
-        plugin: the accelerator's, before it prepares anything.
+        accelerator: DeepSpeed's, before it prepares anything and before the network is made.
         clips: of a batch in each process.
         accumulation: batches in a step.
         max_gradient_norm: gradients are scaled down to it; 0 leaves them as they are.
     """
-    plugin.deepspeed_config |= {
+    config = accelerator.state.deepspeed_plugin.deepspeed_config
+    config |= {
         "train_micro_batch_size_per_gpu": clips,
         "train_batch_size": "auto",
         "gradient_accumulation_steps": accumulation,
         "gradient_clipping": max_gradient_norm,
     }
+    if accelerator.mixed_precision in AUTOCAST:
+        # Autocast, as everywhere else. DeepSpeed's own way casts the weights but not batch norm's statistics, which no
+        # ResNet survives, and has no float32 of frozen weights.
+        config |= {
+            "bf16": {"enabled": False},
+            "fp16": {"enabled": False},
+            "torch_autocast": {
+                "enabled": True,
+                "dtype": AUTOCAST[accelerator.mixed_precision],
+                "lower_precision_safe_modules": [],  # gradients are averaged in float32
+            },
+        }
+    # Or Transformers would build the backbone of ZeRO-3 with weights of no elements.
+    unset_hf_deepspeed_config()
 
 
 def whole_weights(engine: Any) -> dict[str, torch.Tensor]:
     """
-    A copy of the state dictionary of a `DeepSpeedEngine`'s module, on the CPU, in float32 where it trains in half
-    precision. Every process calls this and gets all of it, in whatever stage of ZeRO the parameters are shared out.
+    A copy of the state dictionary of a `DeepSpeedEngine`'s module, on the CPU. Every process calls this and gets all
+    of it, in whatever stage of ZeRO the weights are shared out.
     """
-    from deepspeed.utils import safe_get_full_fp32_param
-    from deepspeed.zero import GatheredParameters
+    import deepspeed
 
-    weights = dict(engine.module.state_dict())
+    weights = {name: value.detach().cpu().clone() for name, value in engine.module.state_dict().items()}
     for name, parameter in engine.module.named_parameters():
-        with GatheredParameters([parameter]):
-            # None for a frozen one, of which the optimiser keeps no other copy.
-            optimized = safe_get_full_fp32_param(parameter) if parameter.requires_grad else None
-            weights[name] = (parameter if optimized is None else optimized).detach().cpu().clone()
-    return {
-        name: value.detach().cpu().float() if value.is_floating_point() else value.cpu()
-        for name, value in weights.items()
-    }
+        with deepspeed.zero.GatheredParameters([parameter]):
+            weights[name] = parameter.detach().cpu().clone()
+    return weights
+
+
+def engine_state(engine: Any, accelerator: Accelerator) -> dict[str, Any]:
+    """What must be the same for an engine to read what another has written."""
+    return {"processes": accelerator.num_processes, "zero_stage": engine.zero_optimization_stage()}
 
 
 def save_engine(engine: Any, checkpoint: Path) -> None:
-    """Writes the engine's part of a checkpoint, a file for each process and pickled. Every process calls this."""
+    """Writes the engine's part of a checkpoint, pickled. Every process calls this."""
     engine.save_checkpoint(str(checkpoint), tag=FOLDER, save_latest=False)
+    for script in checkpoint.glob("zero_to_*.py"):  # to make weights of it, which lie beside it anyway
+        script.unlink(missing_ok=True)
+
+
+def engine_files(checkpoint: Path) -> list[str]:
+    """The names of the files that `save_engine` wrote, once all processes have."""
+    return sorted(path.name for path in (checkpoint / FOLDER).iterdir())
+
+
+def check_engine_files(checkpoint: Path, names: list[str]) -> None:
+    """Raises ValueError if one of the engine's files is not there or is cut off."""
+    # A pickle of torch is a zip file, whose directory comes last.
+    damaged = [name for name in names if not zipfile.is_zipfile(checkpoint / FOLDER / name)]
+    if damaged:
+        raise ValueError(f"missing or cut off in {FOLDER}/: {', '.join(damaged)}")
 
 
 def load_engine(engine: Any, checkpoint: Path) -> None:
-    """Restores weights and optimiser from what as many processes have saved. Every process calls this."""
-    engine.load_checkpoint(str(checkpoint), tag=FOLDER, load_lr_scheduler_states=False)
+    """
+    Restores weights and optimiser. Every process calls this.
+
+    Raises:
+        ValueError: DeepSpeed finds nothing to load.
+    """
+    loaded, _ = engine.load_checkpoint(str(checkpoint), tag=FOLDER, load_lr_scheduler_states=False)
+    if loaded is None:
+        raise ValueError(f"DeepSpeed finds no checkpoint of its own in {checkpoint / FOLDER}")
 
 
-def check_engine_files(checkpoint: Path, num_processes: int) -> None:
-    """Raises ValueError if the engine's part of a checkpoint lacks a file, or one is cut off."""
-    files = sorted((checkpoint / FOLDER).glob("*.pt"))
-    damaged = [file.name for file in files if not zipfile.is_zipfile(file)]
-    if damaged:
-        raise ValueError(f"cut off: {', '.join(damaged)}")
-    shares = sum("optim_states" in file.name for file in files)
-    if shares < num_processes:
-        raise ValueError(f"{FOLDER}/ holds the optimiser of {shares} of {num_processes} processes")
-
-
-__all__ = ["FOLDER", "check_engine_files", "configure", "load_engine", "save_engine", "whole_weights"]
+__all__ = [
+    "FOLDER",
+    "check_engine_files",
+    "configure",
+    "engine_files",
+    "engine_state",
+    "is_deepspeed",
+    "load_engine",
+    "save_engine",
+    "whole_weights",
+]

@@ -40,6 +40,7 @@ from .avsbench import load_avsbench
 from .checkpoint import Position, gather_weights, load_newest_checkpoint, save_checkpoint
 from .collator import precompute_input_features
 from .deepspeed_engine import configure as configure_deepspeed
+from .deepspeed_engine import is_deepspeed
 from .evaluate import evaluate
 from .loss_terms import finite_terms, means_over_processes
 from .output_folder import check_output, prepare_output
@@ -207,8 +208,8 @@ def log_terms(training: Training, bar: tqdm) -> None:
 
 def whole_network(training: Training) -> AussForAudioVisualSegmentation:
     """
-    The network with all of its weights in this process, in float32: itself or, where FSDP or DeepSpeed share them out,
-    a copy. For in validation some processes may have more clips than others, which would wait for them.
+    The network with all of its weights in this process: itself or, where FSDP or DeepSpeed share them out, a copy. For
+    in validation some processes may have more clips than others, which would wait for them.
     """
     network = training.network
     # Batch norm's statistics are each process's own. Those of the first one are saved, so they are scored.
@@ -277,9 +278,9 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Trai
         # A batch without any annotated frame leaves the heads' parameters unused.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    if accelerator.state.deepspeed_plugin is not None:
+    if is_deepspeed(accelerator):
         clips = data.batch_size // accelerator.num_processes
-        configure_deepspeed(accelerator.state.deepspeed_plugin, clips, optim.accumulation, optim.max_gradient_norm)
+        configure_deepspeed(accelerator, clips, optim.accumulation, optim.max_gradient_norm)
     run = replace(run, mixed_precision=accelerator.mixed_precision)  # what `accelerate launch` was told, if nothing
     check_output(run)
     set_seed(run.seed)
@@ -341,12 +342,12 @@ def train(data: DataArguments, optim: OptimArguments, run: RunArguments) -> list
         while position.step < optim.steps:
             train_one_epoch(training, bar)
     accelerator.wait_for_everyone()
-    network = whole_network(training)
+    weights = gather_weights(accelerator, training.model)
     if accelerator.is_main_process:
         # The model comes last, since the model card that is saved with it tells of the others.
         save_history(training)
         training.processor.save_pretrained(run.output)
-        network.save_pretrained(run.output)
+        training.network.save_pretrained(run.output, state_dict=weights)
     accelerator.wait_for_everyone()
     return position.history
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -172,20 +171,30 @@ def test_a_file_that_was_cut_off_is_passed_over_with_a_warning(run, tmp_path, na
     assert f"checkpoint {broken.parent} is not whole and is passed over" in caplog.text
 
 
-@pytest.mark.parametrize("processes", [0, 2])
-def test_a_checkpoint_of_another_engine_is_refused(run, tmp_path, monkeypatch, processes):
-    """What DeepSpeed wrote, or what it did not."""
+@pytest.mark.parametrize(
+    ("wrote", "reads"),
+    [
+        ({}, {"processes": 2, "zero_stage": 3}),
+        ({"processes": 2, "zero_stage": 3}, {}),
+        ({"processes": 2, "zero_stage": 3}, {"processes": 4, "zero_stage": 3}),
+        ({"processes": 2, "zero_stage": 3}, {"processes": 2, "zero_stage": 2}),
+    ],
+)
+def test_a_checkpoint_of_another_engine_is_refused(run, tmp_path, monkeypatch, wrote, reads):
+    """What DeepSpeed wrote otherwise, or what it did not."""
     path = run.save(tmp_path, Position(step=1))
-    state = json.loads((path / STATE_FILE).read_text()) | {"deepspeed_processes": processes}
+    state = json.loads((path / STATE_FILE).read_text())
+    if wrote:
+        state["deepspeed"] = wrote | {"files": []}
     (path / STATE_FILE).write_text(json.dumps(state))
-    monkeypatch.setattr(deepspeed_engine, "check_engine_files", lambda checkpoint, processes: None)
-    if processes == 0:
-        monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.DEEPSPEED)
-    wrote, reads = (
-        ("no DeepSpeed", "1 processes of DeepSpeed") if processes == 0 else ("2 processes .*", "no DeepSpeed")
-    )
+    monkeypatch.setattr(deepspeed_engine, "is_deepspeed", lambda accelerator: bool(reads))
+    monkeypatch.setattr(deepspeed_engine, "engine_state", lambda model, accelerator: reads)
     before = run.weight
-    with pytest.raises(ValueError, match=f"was written by {wrote} and can only be resumed so, got {reads}; its model"):
+    names = [
+        f"DeepSpeed of zero_stage {one['zero_stage']} in {one['processes']} processes" if one else "DDP, FSDP or one"
+        for one in (wrote, reads)
+    ]
+    with pytest.raises(ValueError, match="was written by {}.* and can only be resumed so, got {}".format(*names)):
         run.load_newest(tmp_path)
     assert run.weight == before
 

@@ -24,7 +24,7 @@ from auss import AussForAudioVisualSegmentation
 from auss.inference.trained_model import load_trained
 from auss.train import collator
 from auss.train.__main__ import main
-from auss.train.checkpoint import whole_checkpoints
+from auss.train.checkpoint import OPTIMIZER_FILE, whole_checkpoints
 from auss.train.evaluate import evaluate_folder
 from auss.train.parquet_writer import prepare_data_set
 
@@ -303,45 +303,61 @@ def test_the_configurations_mixed_precision_is_the_runs(striped_root, options, t
     }
 
 
-@pytest.mark.skipif(not is_deepspeed_available(), reason="needs deepspeed")
-@pytest.mark.parametrize("stage", ["0", "2", "3"])
+DEEPSPEED = (str(Path(__file__).with_name("deepspeed_on_cpus.py")),)
+needs_deepspeed = pytest.mark.skipif(not is_deepspeed_available(), reason="needs deepspeed")
+
+
+def launch_deepspeed(stage: int, program: tuple[str, ...], *options: str) -> str:
+    """What two processes wrote that ran the program under DeepSpeed, in a stage of ZeRO."""
+    options = ("--main_process_port", free_port(), "--zero_stage", str(stage), *options)
+    return finish(launch("deepspeed.yaml", *options, program=program, cpu="false", DS_ACCELERATOR="cpu"))
+
+
+@needs_deepspeed
+@pytest.mark.parametrize("stage", [0, 2, 3])
 def test_deepspeed_trains_as_ddp_and_resumes_to_the_same_bits(striped_root, options, tmp_path, stage):
     root = striped_root(clips=4)
-    program = (*MODULE, *options(root, "ddp", "--accumulation", "2", "--checkpoint-every", "2"))
-    finish(launch("eight_gpus.yaml", "--main_process_port", free_port(), program=program))
+    often = ("--accumulation", "2", "--checkpoint-every", "2", "--keep-checkpoints", "9")
+    finish(
+        launch("eight_gpus.yaml", "--main_process_port", free_port(), program=(*MODULE, *options(root, "ddp", *often)))
+    )
+    launch_deepspeed(stage, (*DEEPSPEED, *options(root, "whole", *often, "--eval-every", "5")))
+    assert_same_losses(tmp_path / "ddp", tmp_path / "whole", steps=5)
+    load_trained(tmp_path / "whole")
 
-    def deepspeed(output: str, *more: str) -> Path:
-        program = (*MODULE, *options(root, output, "--accumulation", "2", "--checkpoint-every", "2", *more))
-        port = ("--main_process_port", free_port(), "--zero_stage", stage)
-        finish(launch("deepspeed.yaml", *port, program=program, DS_ACCELERATOR="cpu"))
-        return tmp_path / output
-
-    whole = deepspeed("whole", "--eval-every", "5")
-    assert_same_losses(tmp_path / "ddp", whole, steps=5)
-    ddp, ours = (load_file(folder / "model.safetensors") for folder in (tmp_path / "ddp", whole))
-    assert ddp.keys() == ours.keys()
-    for name, weight in ddp.items():
-        torch.testing.assert_close(ours[name], weight, rtol=1e-3, atol=1e-4)
-    load_trained(whole)
-
-    resumed = tmp_path / "resumed"
-    shutil.copytree(whole / "checkpoints", resumed / "checkpoints")
-    shutil.rmtree(whole_checkpoints(resumed)[-1])  # of step 5, the last
-    (newest,) = whole_checkpoints(resumed)
-    assert newest.name == "step-00000004" and (newest / "deepspeed").is_dir()
-    assert_same_weights(whole, deepspeed("resumed", "--resume"))
+    checkpoints = whole_checkpoints(tmp_path / "whole")
+    assert [path.name for path in checkpoints] == ["step-00000002", "step-00000004", "step-00000005"]
+    assert all((path / "deepspeed").is_dir() and not (path / OPTIMIZER_FILE).exists() for path in checkpoints)
+    shutil.copytree(checkpoints[1], tmp_path / "resumed" / "checkpoints" / checkpoints[1].name)
+    launch_deepspeed(stage, (*DEEPSPEED, *options(root, "resumed", *often, "--resume", "--eval-every", "5")))
+    # Had it begun anew, there would be one of step 2.
+    assert [path.name for path in whole_checkpoints(tmp_path / "resumed")] == ["step-00000004", "step-00000005"]
+    assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
 
 
-@pytest.mark.skipif(not is_deepspeed_available(), reason="needs deepspeed")
-@pytest.mark.parametrize("stage", ["2", "3"])
-def test_deepspeed_in_bfloat16_keeps_its_weights_in_float32(striped_root, options, tmp_path, stage):
-    # A step so small that bfloat16 would not show it.
-    program = (*MODULE, *options(striped_root(clips=4), "half", "--learning-rate", "1e-5", "--eval-every", "5"))
-    port = ("--main_process_port", free_port(), "--zero_stage", stage, "--mixed_precision", "bf16")
-    finish(launch("deepspeed.yaml", *port, program=program, DS_ACCELERATOR="cpu"))
+@needs_deepspeed
+@pytest.mark.parametrize(("stage", "precision"), [(0, "bf16"), (2, "bf16"), (3, "bf16"), (2, "fp16")])
+def test_deepspeed_in_half_precision_trains_and_keeps_float32_weights(
+    striped_root, options, make_config, tmp_path, stage, precision
+):
+    """With batch norm and a frozen VGGish."""
+    audio = make_config().audio_config.to_dict() | {"frozen": True}
+    given = options(striped_root(clips=4), "half", "--learning-rate", "1e-5", "--eval-every", "5", audio_config=audio)
+    launch_deepspeed(stage, (*DEEPSPEED, *given), "--mixed_precision", precision)
     weights = load_file(tmp_path / "half" / "model.safetensors")
     assert {weight.dtype for weight in weights.values() if weight.is_floating_point()} == {torch.float32}
-    kept = weights["auss.fusion_decoder.mask_head.weight"]
-    assert not torch.equal(kept, kept.bfloat16().float())
+    # A step so small that bfloat16 would not show it, and weights that no step changes.
+    for name in ("auss.fusion_decoder.mask_head.weight", "auss.audio_encoder.embeddings.0.weight"):
+        assert not torch.equal(weights[name], weights[name].bfloat16().float())
     assert all(math.isfinite(value) for entry in losses(tmp_path / "half") for value in entry.values())
+    (checkpoint,) = whole_checkpoints(tmp_path / "half")
+    assert (checkpoint / "deepspeed").is_dir()
     load_trained(tmp_path / "half")
+
+
+@needs_deepspeed
+def test_deepspeed_trains_from_a_stream(striped_root, options, tmp_path):
+    prepare_data_set(striped_root(clips=4), tmp_path / "shards", ["s4"])
+    launch_deepspeed(2, (*DEEPSPEED, *options(tmp_path / "shards", "streamed", "--streaming")))
+    assert len(losses(tmp_path / "streamed")) == 5
+    assert (whole_checkpoints(tmp_path / "streamed")[-1] / "deepspeed").is_dir()

@@ -148,7 +148,8 @@ def test_the_example_runs_in_two_processes_accumulates_and_loads_its_best_model(
     report = """
 import json
 if trainer.is_world_process_zero():
-    print("RESULTS", json.dumps({**results, "best": trainer.state.best_model_checkpoint}))
+    engine = type(trainer.model_wrapped).__name__
+    print("RESULTS", json.dumps({**results, "best": trainer.state.best_model_checkpoint, "engine": engine}))
 """
     (tmp_path / "example.py").write_text(code + report)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "example.py"]
@@ -157,6 +158,7 @@ if trainer.is_world_process_zero():
     assert done.returncode == 0, done.stderr
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("RESULTS"))
     results = json.loads(line.removeprefix("RESULTS"))
+    assert (results["engine"] == "DeepSpeedEngine") == (zero_stage is not None)
     best = AussForAudioVisualSegmentation.from_pretrained(tmp_path / results["best"]).state_dict()
     saved = AussForAudioVisualSegmentation.from_pretrained(tmp_path / "runs" / "fine-tuned").state_dict()
     assert all(torch.equal(value, saved[name]) for name, value in best.items())
