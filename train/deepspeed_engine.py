@@ -29,7 +29,9 @@ def configure(accelerator: Accelerator, clips: int, accumulation: int, max_gradi
         accumulation: batches in a step.
         max_gradient_norm: gradients are scaled down to it; 0 leaves them as they are.
     """
-    config = accelerator.state.deepspeed_plugin.deepspeed_config
+    plugin = accelerator.state.deepspeed_plugin
+    assert plugin is not None  # as DeepSpeed's accelerator has one
+    config = plugin.deepspeed_config
     config |= {
         "train_micro_batch_size_per_gpu": clips,
         "train_batch_size": "auto",
@@ -57,7 +59,7 @@ def whole_weights(engine: Any) -> dict[str, torch.Tensor]:
     A copy of the state dictionary of a `DeepSpeedEngine`'s module, on the CPU. Every process calls this and gets all
     of it, in whatever stage of ZeRO the weights are shared out.
     """
-    import deepspeed
+    import deepspeed  # pyright: ignore[reportMissingImports]
 
     weights = {name: value.detach().cpu().clone() for name, value in engine.module.state_dict().items()}
     for name, parameter in engine.module.named_parameters():
