@@ -209,7 +209,7 @@ def load_newest_checkpoint(
         Where that run stood, or None, with nothing changed, if there is no checkpoint.
 
     Raises:
-        ValueError: DeepSpeed wrote it and does not read it, or otherwise, or the other way round.
+        ValueError: DeepSpeed wrote it and other than as many processes of it, in the same stage, read it; or vice versa.
     """
     checkpoints = whole_checkpoints(output)
     if not checkpoints:

@@ -61,10 +61,13 @@ def whole_weights(engine: Any) -> dict[str, torch.Tensor]:
     """
     import deepspeed  # pyright: ignore[reportMissingImports]
 
-    weights = {name: value.detach().cpu().clone() for name, value in engine.module.state_dict().items()}
+    weights = {}
     for name, parameter in engine.module.named_parameters():
         with deepspeed.zero.GatheredParameters([parameter]):
             weights[name] = parameter.detach().cpu().clone()
+    for name, value in engine.module.state_dict().items():
+        if name not in weights:  # a buffer, which every process has
+            weights[name] = value.detach().cpu().clone()
     return weights
 
 
