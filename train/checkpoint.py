@@ -209,7 +209,7 @@ def load_newest_checkpoint(
         Where that run stood, or None, with nothing changed, if there is no checkpoint.
 
     Raises:
-        ValueError: DeepSpeed wrote it and other than as many processes of it, in the same stage, read it; or vice versa.
+        ValueError: another engine wrote it, or DeepSpeed in another stage of ZeRO or number of processes.
     """
     checkpoints = whole_checkpoints(output)
     if not checkpoints:
