@@ -4,6 +4,7 @@ from functools import partial
 
 import torch
 from timing import Measured, in_turns, median_seconds, peak_gigabytes
+from torch.utils.flop_counter import FlopCounterMode
 
 from auss import AussConfig, AussForAudioVisualSegmentation
 from auss.processing.post_processing_auss import post_process_audio_visual_segmentation
@@ -47,14 +48,24 @@ def masks(model: AussForAudioVisualSegmentation, clip: dict[str, torch.Tensor]) 
     return post_process_audio_visual_segmentation(model(**clip), sizes)
 
 
+def flops(model: torch.nn.Module, **arguments) -> int:
+    """The floating-point operations of the products and convolutions of a call, attention's included."""
+    # Torch does not count a CPU's fused attention, and its counter fails for weights that require gradients.
+    model.requires_grad_(False).set_attn_implementation("eager")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(**arguments)
+    return counter.get_total_flops()
+
+
 def forward(preset: str, classes: int = 8) -> Measured:
     """A clip of five frames to masks, against its frames through the backbone."""
     model, clip = network(preset, classes), inputs()
-    backbone = model.auss.image_embedding_extractor.backbone
+    backbone, frames = model.auss.image_embedding_extractor.backbone, clip["pixel_values"].flatten(0, 1)
     with torch.inference_mode():
-        ours, limit = in_turns(lambda: masks(model, clip), lambda: backbone(clip["pixel_values"].flatten(0, 1)))
+        ours, limit = in_turns(lambda: masks(model, clip), lambda: backbone(frames))
+    work = flops(model, **clip) / flops(backbone, pixel_values=frames)
     queries = model.config.num_queries
-    return Measured(ours, limit, f"{min(classes, queries)} of {queries} queries have a class")
+    return Measured(ours, limit, f"{min(classes, queries)} of {queries} queries have a class; {work:.2f} x the FLOPs")
 
 
 def training_parts(preset: str, frozen_sound: bool):
