@@ -74,6 +74,14 @@ ROWS = {
     "resnet101-every": Row(
         f"`{RESNET}`, a mask of every query", partial(network_rows.forward, RESNET, classes=10_000)
     ),
+    **{
+        f"mask2former-{name}": Row(
+            f"`{preset}`, against Mask2Former of Transformers",
+            partial(network_rows.beside_mask2former, preset),
+            kind="faster",
+        )
+        for name, preset in (("fast", FAST), ("resnet101", RESNET), ("swin", SWIN))
+    },
     "step": Row(f"`{FAST}`: {STEP}", partial(network_rows.training_step, FAST, False), 2.5, 2.0),
     "step-frozen": Row(f"`{FAST}`, VGGish frozen: {STEP}", partial(network_rows.training_step, FAST, True), 2.5, 2.0),
     "memory": Row(

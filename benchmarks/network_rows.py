@@ -1,5 +1,6 @@
 """The network against its image backbone alone, which is the least that any network on it can take."""
 
+import copy
 from functools import partial
 
 import torch
@@ -66,6 +67,28 @@ def forward(preset: str, classes: int = 8) -> Measured:
     work = flops(model, **clip) / flops(backbone, pixel_values=frames)
     queries = model.config.num_queries
     return Measured(ours, limit, f"{min(classes, queries)} of {queries} queries have a class; {work:.2f} x the FLOPs")
+
+
+def beside_mask2former(preset: str) -> Measured:
+    """A clip of five frames to masks, against Transformers' Mask2Former, which hears nothing, on the same backbone."""
+    # Here, since libraries count in the rows of memory.
+    from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, Mask2FormerImageProcessor
+
+    model, clip = network(preset), inputs()
+    backbone_config = copy.deepcopy(model.config.backbone_config)
+    backbone_config.out_features = backbone_config.stage_names[-4:]
+    sizes = [(SIZE, SIZE)] * FRAMES
+    peer_config = Mask2FormerConfig(backbone_config=backbone_config, num_queries=model.config.num_queries)
+    peer = Mask2FormerForUniversalSegmentation(peer_config).eval()
+    peer_processor = Mask2FormerImageProcessor()
+
+    def peer_masks() -> list[torch.Tensor]:
+        outputs = peer(clip["pixel_values"].flatten(0, 1))
+        return peer_processor.post_process_semantic_segmentation(outputs, target_sizes=sizes)
+
+    with torch.inference_mode():
+        ours, limit = in_turns(lambda: masks(model, clip), peer_masks)
+    return Measured(ours, limit, f"{model.config.num_queries} queries both")
 
 
 def training_parts(preset: str, frozen_sound: bool):
