@@ -76,7 +76,7 @@ ROWS = {
     ),
     **{
         f"mask2former-{name}": Row(
-            f"`{preset}`, against Mask2Former of Transformers",
+            f"`{preset}`, against Mask2Former's forward pass",
             partial(network_rows.beside_mask2former, preset),
             kind="faster",
         )
