@@ -55,6 +55,32 @@ def test_a_row_is_measured_in_a_process_of_its_own():
     assert 0 < measured["ours"] < measured["limit"]
 
 
+def test_the_process_of_a_row_gets_its_environment(bench, monkeypatch):
+    given = {}
+
+    def run(command, env, **options):
+        given.update(env)
+        return subprocess.CompletedProcess(command, 0, json.dumps({"ours": 1.0}))
+
+    monkeypatch.setattr(bench.subprocess, "run", run)
+    monkeypatch.setenv("KEPT", "1")
+    assert bench.measure_apart("memory-returned") == bench.Measured(1.0)
+    assert given["MALLOC_MMAP_THRESHOLD_"] == "8000000" and given["KEPT"] == "1"
+
+
+def test_flops_are_those_that_the_presets_are_listed_with(bench):
+    import torch
+    from network_rows import flops, inputs, network
+
+    from auss.inference.presets import forward_flops
+
+    model = network("auss-demo", classes=10_000)
+    counted = flops(model, **inputs(frames=2, size=64))
+    with torch.device("meta"):
+        expected = forward_flops(type(model)(model.config).eval(), num_frames=2, size=64)
+    assert counted == pytest.approx(expected, rel=0.01)
+
+
 def test_as_many_queries_of_a_network_have_a_class_as_are_asked_for(bench):
     import torch
     from network_rows import inputs, network
