@@ -1,6 +1,7 @@
 """AUSS, the audio unmixing and semantic segmentation network (Ling et al. 2023), as Transformers models."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -9,12 +10,13 @@ from transformers.utils.generic import TransformersKwargs, can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 from typing_extensions import Unpack
 
-from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
+from ..configuration.configuration_auss import AussConfig
 from .audio_encoder import VGGish
 from .audio_queries import AudioQueryGenerator, FrameConditioner, spread_frames
 from .frame_parts import BACKBONE_PIXELS, FUSION_ELEMENTS, frame_parts, splits_frames
 from .fusion_decoder import FusionDecoder
 from .image_embedding import ImageEmbeddingExtractor, map_size
+from .input_checks import check_inputs, check_labels
 from .loss import AussLoss
 from .outputs import AussModelOutput, AussSegmentationOutput
 from .pretrained_model import AussPreTrainedModel
@@ -25,80 +27,16 @@ from .semantic_inference import semantic_scores
 logger = logging.get_logger(__name__)
 
 
-def check_inputs(
-    config: AussConfig,
-    pixel_values: torch.Tensor,
-    input_features: torch.Tensor | None,
-    input_features_mask: torch.Tensor | None = None,
-    frame_examples: torch.Tensor | None = None,
-    frame_queries: torch.Tensor | None = None,
-) -> None:
-    """Raises ValueError for shapes that do not belong together, naming the argument."""
-    audio = config.audio_config
-    if pixel_values.ndim != 5 or pixel_values.shape[2] != 3:
-        raise ValueError(f"pixel_values must be (B, F, 3, H, W), got {tuple(pixel_values.shape)}")
-    if input_features is not None and frame_queries is not None:
-        raise ValueError("either input_features or frame_queries must be given, got both")
-    if frame_queries is not None:
-        expected = (*pixel_values.shape[:2], config.num_queries, config.hidden_size)
-        if tuple(frame_queries.shape) != expected:
-            raise ValueError(f"frame_queries must be (B, F, N, e) = {expected}, got {tuple(frame_queries.shape)}")
-        return
-    if input_features is None:
-        raise ValueError("either input_features or frame_queries must be given, got neither")
-    if input_features.ndim != 4 or tuple(input_features.shape[2:]) != (audio.num_frames, audio.num_mel_bins):
-        raise ValueError(
-            f"input_features must be (B, T, {audio.num_frames}, {audio.num_mel_bins}), got "
-            f"{tuple(input_features.shape)}"
-        )
-    if pixel_values.shape[0] != input_features.shape[0]:
-        raise ValueError(
-            f"pixel_values and input_features must hold the same number of clips, got {pixel_values.shape[0]} "
-            f"and {input_features.shape[0]}"
-        )
-    if 0 in pixel_values.shape or 0 in input_features.shape:
-        raise ValueError(
-            f"pixel_values and input_features must not be empty, got {tuple(pixel_values.shape)} and "
-            f"{tuple(input_features.shape)}"
-        )
-    if input_features.shape[1] > config.num_audio_examples:
-        raise ValueError(
-            f"input_features must hold at most num_audio_examples={config.num_audio_examples} examples a clip, got "
-            f"{input_features.shape[1]}: cut the sound into windows of {0.96 * config.num_audio_examples:.1f} s"
-        )
-    if input_features_mask is not None and input_features_mask.shape != input_features.shape[:2]:
-        raise ValueError(
-            f"input_features_mask must be (B, T) as input_features {tuple(input_features.shape[:2])}, got "
-            f"{tuple(input_features_mask.shape)}"
-        )
-    if frame_examples is not None and frame_examples.shape != pixel_values.shape[:2]:
-        raise ValueError(
-            f"frame_examples must be (B, F) as pixel_values {tuple(pixel_values.shape[:2])}, got "
-            f"{tuple(frame_examples.shape)}"
-        )
-
-
-def check_labels(labels: torch.Tensor, pixel_values: torch.Tensor, num_labels: int) -> None:
-    """Raises ValueError for labels of a wrong shape or outside 0 ... K-1 and 255."""
-    if labels.ndim != 4 or labels.shape[:2] != pixel_values.shape[:2]:
-        raise ValueError(
-            f"labels must be (B, F, H, W) with the clips and frames of pixel_values {tuple(pixel_values.shape[:2])}, "
-            f"got {tuple(labels.shape)}"
-        )
-    if labels.is_floating_point() or labels.is_complex():
-        raise ValueError(f"labels must be integers, got {labels.dtype}")
-    wrong = ((labels < 0) | (labels >= num_labels)) & (labels != IGNORED_LABEL)
-    if wrong.any():
-        raise ValueError(
-            f"labels must be 0 ... {num_labels - 1}, or {IGNORED_LABEL} for not annotated, got {int(labels[wrong][0])}"
-        )
-
-
 def in_weights_dtype(values: torch.Tensor, module: nn.Module) -> torch.Tensor:
     """Floating-point inputs of `module`, which may be float32 where its weights are not, in the weights' dtype."""
     # Not that of 8-bit weights, which compute in another. A replica of `nn.DataParallel` lists no parameters.
     dtypes = (weight.dtype for weight in module.parameters() if weight.is_floating_point() and weight.itemsize > 1)
     return values.to(next(dtypes, values.dtype)) if values.is_floating_point() else values
+
+
+def records_states(config: AussConfig, arguments: Mapping[str, object]) -> bool:
+    """Whether hidden states or attentions are asked for, of the configuration or of the call."""
+    return any(arguments.get(name, getattr(config, name)) for name in ("output_hidden_states", "output_attentions"))
 
 
 class AussModel(AussPreTrainedModel):
@@ -245,10 +183,7 @@ class AussModel(AussPreTrainedModel):
         shape = pixel_values.shape[:2]
         frames = in_weights_dtype(pixel_values, self.image_embedding_extractor).flatten(0, 1)
         queries = frame_queries.flatten(0, 1)
-        recorded = any(
-            kwargs.get(name, getattr(self.config, name)) for name in ("output_hidden_states", "output_attentions")
-        )
-        if splits_frames(self, frames) and not recorded:
+        if splits_frames(self, frames) and not records_states(self.config, kwargs):
             outputs = self.fuse_in_parts(queries, frames, **kwargs)
         else:
             maps = self.image_embedding_extractor.backbone_maps(frames)
@@ -292,6 +227,35 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         queries = queries.flatten(0, 1)
         return self.class_head(self.class_norm(queries)), self.auss.fusion_decoder.mask_head(queries)
 
+    def forward_in_parts(
+        self,
+        pixel_values: torch.Tensor,
+        input_features: torch.Tensor | None,
+        input_features_mask: torch.Tensor | None,
+        frame_examples: torch.Tensor | None,
+        frame_queries: torch.Tensor | None,
+        **kwargs,
+    ) -> AussSegmentationOutput:
+        """What `forward` returns without labels, a few frames at a time: no window's f_4 is ever whole."""
+        check_inputs(self.config, pixel_values, input_features, input_features_mask, frame_examples, frame_queries)
+        audio_queries = None
+        if input_features is not None:
+            audio_queries, frame_queries = self.auss.frame_queries(
+                pixel_values.shape[1], input_features, input_features_mask, frame_examples
+            )
+        assert frame_queries is not None  # or `check_inputs` would have raised
+        # Each frame is a clip of one.
+        frames, queries = (each.flatten(0, 1).unsqueeze(1) for each in (pixel_values, frame_queries))
+        parts = [
+            self.forward(frames[seen], frame_queries=queries[seen], return_dict=True, **kwargs)
+            for seen in frame_parts(len(frames), math.prod(frames.shape[-2:]), BACKBONE_PIXELS)
+        ]
+        joined = {
+            name: torch.cat([part[name] for part in parts]).unflatten(0, pixel_values.shape[:2]).squeeze(2)
+            for name in ("logits", "class_queries_logits", "fused_queries")
+        }
+        return AussSegmentationOutput(audio_queries=audio_queries, **joined)
+
     @can_return_tuple
     def forward(
         self,
@@ -325,6 +289,14 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
             ValueError: shapes that do not belong together, labels that are not class ids.
         """
         inputs = (pixel_values, input_features, input_features_mask, frame_examples, frame_queries)
+        asked_of_all_masks = labels is not None or output_masks_queries_logits or records_states(self.config, kwargs)
+        if (
+            splits_frames(self, pixel_values)  # first, as it is False where sizes are symbols
+            and not asked_of_all_masks
+            and pixel_values.shape[:2].numel() > 1
+            and pixel_values.numel() > 3 * BACKBONE_PIXELS
+        ):
+            return self.forward_in_parts(*inputs, **kwargs)
         outputs = self.auss(*inputs, return_dict=True, **kwargs)
         shape = outputs.last_hidden_state.shape[:2]
         mask_features = self.auss.mask_features(outputs, pixel_values)

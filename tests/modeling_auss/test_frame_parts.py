@@ -49,6 +49,52 @@ def test_parts_change_nothing(make_config, make_inputs, counted):
         torch.testing.assert_close(parts[name], whole[name], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("batch", "frames"), [(1, 5), (2, 3), (5, 1)])
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_a_window_that_only_masks_are_asked_of_keeps_no_more_than_a_part(
+    make_config, make_inputs, counted, batch, frames, conditioned
+):
+    model = randomise_heads(make_model(make_config(frame_conditioned_queries=conditioned)))
+    inputs = make_inputs(batch=batch, frames=frames)
+    if conditioned:
+        inputs["frame_examples"] = torch.arange(batch * frames).flip(0).view(batch, frames) % 2
+    whole = model(**inputs)
+    seen, heard, kept = counted(model), [], []
+    model.auss.audio_encoder.register_forward_hook(lambda *_: heard.append(1))
+    model.auss.register_forward_hook(lambda _, __, output: kept.append(output.mask_features.shape[:2].numel()))
+    with torch.no_grad():
+        parts = model(**inputs)
+    total = batch * frames
+    assert kept == seen["backbone"] == [2] * (total // 2) + [1] * (total % 2) and len(heard) == 1
+    assert parts.keys() == whole.keys()
+    for name, expected in whole.items():
+        torch.testing.assert_close(parts[name], expected, rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        as_tuple = model(**inputs, return_dict=False)
+    assert [each.shape for each in as_tuple] == [each.shape for each in parts.to_tuple()]
+
+
+def test_a_frame_larger_than_a_part_is_seen_whole(make_config, make_inputs, counted):
+    model = make_model(make_config())
+    inputs = make_inputs(batch=1, frames=2) | {"pixel_values": torch.randn(1, 2, 3, 64, 96)}
+    whole = model(**inputs)
+    seen = counted(model)
+    with torch.no_grad():
+        parts = model(**inputs)
+    assert seen["backbone"] == [1, 1]
+    torch.testing.assert_close(parts.logits, whole.logits, rtol=1e-4, atol=1e-4)
+
+
+def test_a_window_in_parts_is_checked_as_a_whole(make_config, make_inputs, counted):
+    model = make_model(make_config())
+    counted(model)
+    inputs = make_inputs(batch=2, frames=3)
+    with torch.no_grad(), pytest.raises(ValueError, match="same number of clips, got 2 and 1"):
+        model(inputs["pixel_values"], inputs["input_features"][:1])
+    with torch.no_grad(), pytest.raises(ValueError, match=r"pixel_values must be \(B, F, 3, H, W\)"):
+        model(inputs["pixel_values"][0], inputs["input_features"])
+
+
 @pytest.mark.parametrize("size", [(7, 5), (1, 40)])
 def test_frames_smaller_than_a_stride(make_config, make_inputs, size):
     model = make_model(make_config(feature_strides=(8,), mask_stride=4, num_fusion_layers=1))

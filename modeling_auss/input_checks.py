@@ -1,0 +1,77 @@
+"""What the models refuse: inputs whose shapes do not belong together, and labels that are no class ids."""
+
+import torch
+
+from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
+
+
+def check_inputs(
+    config: AussConfig,
+    pixel_values: torch.Tensor,
+    input_features: torch.Tensor | None,
+    input_features_mask: torch.Tensor | None = None,
+    frame_examples: torch.Tensor | None = None,
+    frame_queries: torch.Tensor | None = None,
+) -> None:
+    """Raises ValueError for shapes that do not belong together, naming the argument."""
+    audio = config.audio_config
+    if pixel_values.ndim != 5 or pixel_values.shape[2] != 3:
+        raise ValueError(f"pixel_values must be (B, F, 3, H, W), got {tuple(pixel_values.shape)}")
+    if input_features is not None and frame_queries is not None:
+        raise ValueError("either input_features or frame_queries must be given, got both")
+    if frame_queries is not None:
+        expected = (*pixel_values.shape[:2], config.num_queries, config.hidden_size)
+        if tuple(frame_queries.shape) != expected:
+            raise ValueError(f"frame_queries must be (B, F, N, e) = {expected}, got {tuple(frame_queries.shape)}")
+        return
+    if input_features is None:
+        raise ValueError("either input_features or frame_queries must be given, got neither")
+    if input_features.ndim != 4 or tuple(input_features.shape[2:]) != (audio.num_frames, audio.num_mel_bins):
+        raise ValueError(
+            f"input_features must be (B, T, {audio.num_frames}, {audio.num_mel_bins}), got "
+            f"{tuple(input_features.shape)}"
+        )
+    if pixel_values.shape[0] != input_features.shape[0]:
+        raise ValueError(
+            f"pixel_values and input_features must hold the same number of clips, got {pixel_values.shape[0]} "
+            f"and {input_features.shape[0]}"
+        )
+    if 0 in pixel_values.shape or 0 in input_features.shape:
+        raise ValueError(
+            f"pixel_values and input_features must not be empty, got {tuple(pixel_values.shape)} and "
+            f"{tuple(input_features.shape)}"
+        )
+    if input_features.shape[1] > config.num_audio_examples:
+        raise ValueError(
+            f"input_features must hold at most num_audio_examples={config.num_audio_examples} examples a clip, got "
+            f"{input_features.shape[1]}: cut the sound into windows of {0.96 * config.num_audio_examples:.1f} s"
+        )
+    if input_features_mask is not None and input_features_mask.shape != input_features.shape[:2]:
+        raise ValueError(
+            f"input_features_mask must be (B, T) as input_features {tuple(input_features.shape[:2])}, got "
+            f"{tuple(input_features_mask.shape)}"
+        )
+    if frame_examples is not None and frame_examples.shape != pixel_values.shape[:2]:
+        raise ValueError(
+            f"frame_examples must be (B, F) as pixel_values {tuple(pixel_values.shape[:2])}, got "
+            f"{tuple(frame_examples.shape)}"
+        )
+
+
+def check_labels(labels: torch.Tensor, pixel_values: torch.Tensor, num_labels: int) -> None:
+    """Raises ValueError for labels of a wrong shape or outside 0 ... K-1 and 255."""
+    if labels.ndim != 4 or labels.shape[:2] != pixel_values.shape[:2]:
+        raise ValueError(
+            f"labels must be (B, F, H, W) with the clips and frames of pixel_values {tuple(pixel_values.shape[:2])}, "
+            f"got {tuple(labels.shape)}"
+        )
+    if labels.is_floating_point() or labels.is_complex():
+        raise ValueError(f"labels must be integers, got {labels.dtype}")
+    wrong = ((labels < 0) | (labels >= num_labels)) & (labels != IGNORED_LABEL)
+    if wrong.any():
+        raise ValueError(
+            f"labels must be 0 ... {num_labels - 1}, or {IGNORED_LABEL} for not annotated, got {int(labels[wrong][0])}"
+        )
+
+
+__all__ = ["check_inputs", "check_labels"]
