@@ -236,7 +236,7 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         frame_queries: torch.Tensor | None,
         **kwargs,
     ) -> AussSegmentationOutput:
-        """What `forward` returns without labels, a few frames at a time: no window's f_4 is ever whole."""
+        """What `forward` returns for (B, F, 3, H, W) frames, a few at a time, so that f_4 is kept of those only."""
         check_inputs(self.config, pixel_values, input_features, input_features_mask, frame_examples, frame_queries)
         audio_queries = None
         if input_features is not None:
