@@ -57,7 +57,8 @@ def masks(model: AussForAudioVisualSegmentation, clip: dict[str, torch.Tensor]) 
 
 def flops(model: torch.nn.Module, **arguments) -> int:
     """The floating-point operations of the products and convolutions of a call, attention's included."""
-    # Torch does not count a CPU's fused attention, and its counter fails for weights that require gradients.
+    # Torch does not count a CPU's fused attention, and its counter fails at a layer that is given a weight with a
+    # gradient, as the fusion blocks are given the queries' positions.
     model.requires_grad_(False).set_attn_implementation("eager")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(**arguments)

@@ -1,4 +1,4 @@
-"""Some frames at a time: on a CPU a window of many is slower than its parts, which its caches hold."""
+"""Some frames at a time: on a CPU a window of many is slower than its parts, which its caches hold, and larger."""
 
 from collections.abc import Iterator
 
@@ -20,11 +20,10 @@ def splits_frames(module: nn.Module, frames: torch.Tensor) -> bool:
     """
     return not (
         frames.device.type != "cpu"
-        or module.training
         or torch.is_grad_enabled()
         or torch.compiler.is_compiling()
         or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-        or any(isinstance(part, (FSDPModule, FullyShardedDataParallel)) for part in module.modules())
+        or any(part.training or isinstance(part, (FSDPModule, FullyShardedDataParallel)) for part in module.modules())
     )
 
 

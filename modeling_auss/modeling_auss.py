@@ -109,6 +109,24 @@ class AussModel(AussPreTrainedModel):
             frame_queries = self.frame_conditioner(frame_queries, audio_features, frame_examples)
         return audio_queries, frame_queries
 
+    def given_or_heard_queries(
+        self,
+        pixel_values: torch.Tensor,
+        input_features: torch.Tensor | None,
+        input_features_mask: torch.Tensor | None,
+        frame_examples: torch.Tensor | None,
+        frame_queries: torch.Tensor | None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """
+        What `frame_queries` returns for the arguments of `forward`, which are checked first; with queries (B, F, N, e)
+        given in place of the sound, None and those.
+        """
+        check_inputs(self.config, pixel_values, input_features, input_features_mask, frame_examples, frame_queries)
+        if input_features is None:
+            assert frame_queries is not None  # or `check_inputs` would have raised
+            return None, frame_queries
+        return self.frame_queries(pixel_values.shape[1], input_features, input_features_mask, frame_examples)
+
     def mask_features(self, outputs: AussModelOutput, pixel_values: torch.Tensor) -> MaskFeatures:
         """What the masks of this model's outputs for (B, F, 3, H, W) frames are read from, of B*F frames."""
         assert outputs.mask_features is not None  # as every output has
@@ -173,13 +191,9 @@ class AussModel(AussPreTrainedModel):
         Raises:
             ValueError: shapes that do not belong together, or not one of `input_features` and `frame_queries`.
         """
-        check_inputs(self.config, pixel_values, input_features, input_features_mask, frame_examples, frame_queries)
-        audio_queries = None
-        if input_features is not None:
-            audio_queries, frame_queries = self.frame_queries(
-                pixel_values.shape[1], input_features, input_features_mask, frame_examples
-            )
-        assert frame_queries is not None  # or `check_inputs` would have raised
+        audio_queries, frame_queries = self.given_or_heard_queries(
+            pixel_values, input_features, input_features_mask, frame_examples, frame_queries
+        )
         shape = pixel_values.shape[:2]
         frames = in_weights_dtype(pixel_values, self.image_embedding_extractor).flatten(0, 1)
         queries = frame_queries.flatten(0, 1)
@@ -227,34 +241,72 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         queries = queries.flatten(0, 1)
         return self.class_head(self.class_norm(queries)), self.auss.fusion_decoder.mask_head(queries)
 
-    def forward_in_parts(
+    def segment(
         self,
         pixel_values: torch.Tensor,
-        input_features: torch.Tensor | None,
-        input_features_mask: torch.Tensor | None,
-        frame_examples: torch.Tensor | None,
-        frame_queries: torch.Tensor | None,
+        sound: tuple[torch.Tensor | None, ...],
+        labels: torch.Tensor | None = None,
+        output_masks_queries_logits: bool = False,
         **kwargs,
     ) -> AussSegmentationOutput:
-        """What `forward` returns for (B, F, 3, H, W) frames, a few at a time, so that f_4 is kept of those only."""
-        check_inputs(self.config, pixel_values, input_features, input_features_mask, frame_examples, frame_queries)
-        audio_queries = None
-        if input_features is not None:
-            audio_queries, frame_queries = self.auss.frame_queries(
-                pixel_values.shape[1], input_features, input_features_mask, frame_examples
+        """What `forward` returns for (B, F, 3, H, W) frames and `AussModel`'s further arguments, in their order."""
+        outputs = self.auss(pixel_values, *sound, return_dict=True, **kwargs)
+        shape = outputs.last_hidden_state.shape[:2]
+        mask_features = self.auss.mask_features(outputs, pixel_values)
+        class_logits, mask_embeddings = self.heads(outputs.last_hidden_state)
+
+        loss = loss_dict = None
+        if labels is not None:
+            check_labels(labels, pixel_values, self.config.num_labels)
+            earlier = outputs.layer_queries[:-1] if self.config.deep_supervision else ()
+            layers = [*(self.heads(queries) for queries in earlier), (class_logits, mask_embeddings)]
+            loss, loss_dict = self.loss(
+                layers,
+                outputs.last_hidden_state.flatten(0, 1),
+                mask_features,
+                labels.flatten(0, 1).long(),
+                self.confidence_threshold,
             )
-        assert frame_queries is not None  # or `check_inputs` would have raised
-        # Each frame is a clip of one.
+        with torch.set_grad_enabled(labels is None and torch.is_grad_enabled()):
+            logits = semantic_scores(class_logits, mask_embeddings, mask_features)
+        masks = None
+        if output_masks_queries_logits:
+            masks = mask_features.masks(mask_embeddings).unflatten(0, shape)
+        return AussSegmentationOutput(
+            loss=loss,
+            loss_dict=loss_dict,
+            logits=logits.unflatten(0, shape),
+            class_queries_logits=class_logits.unflatten(0, shape),
+            masks_queries_logits=masks,
+            audio_queries=outputs.audio_queries,
+            fused_queries=outputs.last_hidden_state,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def segment_in_parts(
+        self, pixel_values: torch.Tensor, sound: tuple[torch.Tensor | None, ...], **kwargs
+    ) -> AussSegmentationOutput:
+        """
+        What `segment` returns for (B, F, 3, H, W) frames without labels, a few frames at a time, each a clip of one:
+        f_4 is kept of those only. `AussModel` is called for each part, with queries in place of the sound.
+        """
+        audio_queries, frame_queries = self.auss.given_or_heard_queries(pixel_values, *sound)
         frames, queries = (each.flatten(0, 1).unsqueeze(1) for each in (pixel_values, frame_queries))
         parts = [
-            self.forward(frames[seen], frame_queries=queries[seen], return_dict=True, **kwargs)
+            self.segment(frames[seen], (None, None, None, queries[seen]), **kwargs)
             for seen in frame_parts(len(frames), math.prod(frames.shape[-2:]), BACKBONE_PIXELS)
         ]
-        joined = {
-            name: torch.cat([part[name] for part in parts]).unflatten(0, pixel_values.shape[:2]).squeeze(2)
-            for name in ("logits", "class_queries_logits", "fused_queries")
-        }
-        return AussSegmentationOutput(audio_queries=audio_queries, **joined)
+
+        def joined(name: str) -> torch.Tensor:
+            return torch.cat([part[name] for part in parts]).unflatten(0, pixel_values.shape[:2]).squeeze(2)
+
+        return AussSegmentationOutput(
+            logits=joined("logits"),
+            class_queries_logits=joined("class_queries_logits"),
+            audio_queries=audio_queries,
+            fused_queries=joined("fused_queries"),
+        )
 
     @can_return_tuple
     def forward(
@@ -288,48 +340,16 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         Raises:
             ValueError: shapes that do not belong together, labels that are not class ids.
         """
-        inputs = (pixel_values, input_features, input_features_mask, frame_examples, frame_queries)
-        asked_of_all_masks = labels is not None or output_masks_queries_logits or records_states(self.config, kwargs)
+        sound = (input_features, input_features_mask, frame_examples, frame_queries)
+        needs_whole_window = labels is not None or output_masks_queries_logits or records_states(self.config, kwargs)
         if (
             splits_frames(self, pixel_values)  # first, as it is False where sizes are symbols
-            and not asked_of_all_masks
+            and not needs_whole_window
             and pixel_values.shape[:2].numel() > 1
             and pixel_values.numel() > 3 * BACKBONE_PIXELS
         ):
-            return self.forward_in_parts(*inputs, **kwargs)
-        outputs = self.auss(*inputs, return_dict=True, **kwargs)
-        shape = outputs.last_hidden_state.shape[:2]
-        mask_features = self.auss.mask_features(outputs, pixel_values)
-        class_logits, mask_embeddings = self.heads(outputs.last_hidden_state)
-
-        loss = loss_dict = None
-        if labels is not None:
-            check_labels(labels, pixel_values, self.config.num_labels)
-            earlier = outputs.layer_queries[:-1] if self.config.deep_supervision else ()
-            layers = [*(self.heads(queries) for queries in earlier), (class_logits, mask_embeddings)]
-            loss, loss_dict = self.loss(
-                layers,
-                outputs.last_hidden_state.flatten(0, 1),
-                mask_features,
-                labels.flatten(0, 1).long(),
-                self.confidence_threshold,
-            )
-        with torch.set_grad_enabled(labels is None and torch.is_grad_enabled()):
-            logits = semantic_scores(class_logits, mask_embeddings, mask_features)
-        masks = None
-        if output_masks_queries_logits:
-            masks = mask_features.masks(mask_embeddings).unflatten(0, shape)
-        return AussSegmentationOutput(
-            loss=loss,
-            loss_dict=loss_dict,
-            logits=logits.unflatten(0, shape),
-            class_queries_logits=class_logits.unflatten(0, shape),
-            masks_queries_logits=masks,
-            audio_queries=outputs.audio_queries,
-            fused_queries=outputs.last_hidden_state,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
+            return self.segment_in_parts(pixel_values, sound, **kwargs)
+        return self.segment(pixel_values, sound, labels, output_masks_queries_logits, **kwargs)
 
 
 __all__ = ["AussForAudioVisualSegmentation", "AussModel"]

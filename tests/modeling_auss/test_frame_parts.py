@@ -5,6 +5,7 @@ import torch
 
 from auss.modeling_auss import modeling_auss
 from auss.modeling_auss.frame_parts import frame_parts, splits_frames
+from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 
 from .conftest import make_labels, make_model, randomise_heads
 
@@ -74,6 +75,37 @@ def test_a_window_that_only_masks_are_asked_of_keeps_no_more_than_a_part(
     assert [each.shape for each in as_tuple] == [each.shape for each in parts.to_tuple()]
 
 
+def test_what_wraps_forward_is_called_once_for_all_parts(make_config, make_inputs, counted):
+    class Halved(AussForAudioVisualSegmentation):
+        def forward(self, pixel_values, input_features):
+            outputs = super().forward(pixel_values, input_features)
+            outputs.logits = outputs.logits * 0.5
+            return outputs
+
+    torch.manual_seed(0)
+    model = randomise_heads(Halved(make_config()).eval())
+    inputs = make_inputs(batch=1, frames=5)
+    whole = model(**inputs)
+    seen = counted(model)
+    with torch.no_grad():
+        torch.testing.assert_close(model(**inputs).logits, whole.logits, rtol=1e-4, atol=1e-4)
+    assert seen["backbone"] == [2, 2, 1]
+
+
+def test_queries_in_place_of_the_sound_and_less_sound(make_config, make_inputs, counted):
+    model = randomise_heads(make_model(make_config()))
+    inputs = make_inputs(batch=1, frames=5)
+    inputs["input_features"] = inputs["input_features"][:, :3]
+    whole = model(**inputs)
+    counted(model)
+    model.config.return_dict = False
+    with torch.no_grad():
+        _, queries = model.auss.frame_queries(5, inputs["input_features"])
+        for sound in ({"frame_queries": queries}, {"input_features": inputs["input_features"]}):
+            logits = model(inputs["pixel_values"], **sound)[0]
+            torch.testing.assert_close(logits, whole.logits, rtol=1e-4, atol=1e-4)
+
+
 def test_a_frame_larger_than_a_part_is_seen_whole(make_config, make_inputs, counted):
     model = make_model(make_config())
     inputs = make_inputs(batch=1, frames=2) | {"pixel_values": torch.randn(1, 2, 3, 64, 96)}
@@ -134,4 +166,6 @@ def test_training_gradients_and_other_devices_are_whole(make_config):
     with torch.no_grad():
         assert splits_frames(model, frames)
         assert not splits_frames(model, frames.to("meta"))
+        model.auss.image_embedding_extractor.backbone.train()  # its batch norm would see parts
+        assert not splits_frames(model, frames)
         assert not splits_frames(model.train(), frames)
