@@ -343,8 +343,8 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         sound = (input_features, input_features_mask, frame_examples, frame_queries)
         needs_whole_window = labels is not None or output_masks_queries_logits or records_states(self.config, kwargs)
         if (
-            splits_frames(self, pixel_values)  # first, as it is False where sizes are symbols
-            and not needs_whole_window
+            not needs_whole_window
+            and splits_frames(self, pixel_values)  # before the sizes, as it is False where those are symbols
             and pixel_values.shape[:2].numel() > 1
             and pixel_values.numel() > 3 * BACKBONE_PIXELS
         ):
