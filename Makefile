@@ -11,7 +11,7 @@ TEST_PROCESSES ?= 2
 TEST_RUN = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadscope
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow conformance bench quality style clean
+.PHONY: help demo test test-slow conformance bench gpu quality style clean
 
 help:
 	@echo "make demo         compose a data set, train on it, evaluate, and segment a video (5 minutes)"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-slow    the long tests too"
 	@echo "make conformance  Transformers' own tests on auss; writes docs/conformance.md (5 minutes)"
 	@echo "make bench        what auss costs beside its backbone; writes docs/benchmarks.md"
+	@echo "make gpu          tests and benchmarks on a GPU; writes docs/benchmarks_gpu.md (8 minutes)"
 	@echo "make quality      ruff check and format check, pyright"
 	@echo "make style        let ruff mend what it can"
 	@echo "make clean        remove .venv and build leftovers"
@@ -38,6 +39,9 @@ conformance: $(VENV)/.conformance
 # torch's threads wait for one another: on a machine that does anything else the figures are worthless.
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench.py $(BENCH_ARGUMENTS)
+
+gpu: $(VENV)/.test
+	$(BIN)/python benchmarks/gpu.py $(GPU_ARGUMENTS)
 
 quality: $(VENV)/.quality
 	$(BIN)/ruff check .

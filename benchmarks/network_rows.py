@@ -33,7 +33,7 @@ def network(preset: str, classes: int = 8, **changes) -> AussForAudioVisualSegme
     model = AussForAudioVisualSegmentation(AussConfig.from_preset(preset, **changes)).eval()
 
     def choose(module, arguments, logits: torch.Tensor) -> torch.Tensor:
-        no_object = torch.full(logits.shape[-2:], 0.0)
+        no_object = logits.new_zeros(logits.shape[-2:])
         no_object[:classes, -1], no_object[classes:, -1] = -100.0, 100.0
         return logits + no_object
 

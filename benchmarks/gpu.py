@@ -1,0 +1,199 @@
+"""`make gpu`: what auss costs on a GPU, and whether it computes the same there; writes docs/benchmarks_gpu.md.
+
+    python benchmarks/gpu.py --device cuda [--minutes 8] [--presets NAME ...]
+    python benchmarks/gpu.py --device cpu --quick
+
+The tests that take a device run first, on it. Then come the presets: seconds and peak memory of a clip to masks and of
+a training step, beside the image backbone alone and beside Mask2Former. Then the lines at which a step waits for the
+device, the kernels that take most of its time, and how many clips a second the loader gives beside the step.
+
+What does not fit in `--minutes` is left out, and its cells say so. `--quick` runs every part at the smallest size: it
+shows that the script works, and its figures mean nothing.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import gpu_rows
+import torch
+from gpu_rows import Cost, Setting
+
+ROOT = Path(__file__).parent.parent
+DOCUMENT = ROOT / "docs" / "benchmarks_gpu.md"
+PRESETS = ("auss-demo", "auss-fast-resnet50", "auss-fast-swin-tiny", "auss-resnet101", "auss-swin-base")
+PROFILED_PRESET = "auss-fast-resnet50"
+LATE = "no time"
+
+
+class Budget:
+    """The minutes that the whole run may take."""
+
+    def __init__(self, minutes: float):
+        self._end = time.monotonic() + 60 * minutes
+
+    @property
+    def spent(self) -> bool:
+        """Whether the minutes are over."""
+        return time.monotonic() > self._end
+
+
+def machine(device: torch.device) -> str:
+    """The card and the versions."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or device.type
+    packages = ", ".join(f"{package} {version(package)}" for package in ("torch", "transformers", "timm"))
+    return f"{name}, Python {platform.python_version()}, {packages}"
+
+
+def cell(cost: Cost | None) -> str:
+    """Milliseconds and, where the device counts them, GB at the peak."""
+    if cost is None:
+        return ""
+    memory = "" if cost.peak_gb is None else f" / {cost.peak_gb:.2f} GB"
+    return f"{1000 * cost.seconds:.1f} ms{memory}"
+
+
+def measured_cell(measurement: Callable[[], Cost | None], budget: Budget) -> str:
+    """The cell of a measurement; what fails is said in its place, and the others go on."""
+    if budget.spent:
+        return LATE
+    try:
+        return cell(measurement())
+    except Exception as error:  # whatever a device or a compiler raises
+        print(f"  failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return f"fails: {type(error).__name__}"
+    finally:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def table(rows: dict[str, dict[str, Callable[[], Cost | None]]], budget: Budget) -> list[str]:
+    """Measures row by row, prints each, and returns the Markdown lines."""
+    columns = list(next(iter(rows.values())))
+    lines = [f"| preset | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
+    print("\n".join(lines), flush=True)
+    for name, measurements in rows.items():
+        cells = [measured_cell(measurement, budget) for measurement in measurements.values()]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def tests_section(device: torch.device, quick: bool) -> list[str]:
+    """Runs the tests that take a device, on it, and says how they ended; `quick` leaves the slow ones out."""
+    chosen = "not slow" if quick else "slow or not slow"
+    command = [sys.executable, "-m", "pytest", "-q", "--show-capture=no", "-m", chosen, "tests/test_device.py"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"AUSS_TEST_DEVICE": str(device)}, capture_output=True, text=True
+    )
+    ending = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]
+    if done.returncode:
+        told = [line for line in done.stdout.splitlines() if line.startswith(("E ", "FAILED", "ERROR"))]
+        print("\n".join(told[:60]), done.stderr[-2000:], file=sys.stderr)
+    return [f"`tests/test_device.py` on `{device}`: {ending}"]
+
+
+def waits_section(setting: Setting) -> list[str]:
+    """Where a training step waits for a CUDA device."""
+    if setting.device.type != "cuda":
+        return ["A CPU has nothing to wait for."]
+    step = gpu_rows.training_step(PROFILED_PRESET, "bfloat16 autocast", setting)
+    waits = gpu_rows.synchronisations(step)
+    lines = [f"A training step of `{PROFILED_PRESET}` waits {waits.total()} times for the device:", ""]
+    lines += ["| line | times |", "| --- | ---: |"]
+    return lines + [f"| `{line}` | {count} |" for line, count in waits.most_common()]
+
+
+def kernels_section(setting: Setting) -> list[str]:
+    """What takes the device's time in a training step."""
+    step = gpu_rows.training_step(PROFILED_PRESET, "bfloat16 autocast", setting)
+    lines = ["| kernel | share of the device's time | calls a step |", "| --- | ---: | ---: |"]
+    for name, share, calls in gpu_rows.kernels(step, setting.device):
+        lines.append(f"| `{name[:90].replace('|', '/')}` | {100 * share:.1f} % | {calls} |")
+    return lines
+
+
+def loader_section(setting: Setting, budget: Budget, quick: bool) -> list[str]:
+    """Clips a second of the loader and of the step, and which of the two limits training."""
+    from auss.train.composer import compose_data_set
+
+    step = gpu_rows.step_cost(PROFILED_PRESET, "bfloat16 autocast", setting).seconds
+    cores = os.cpu_count() or 1
+    clips = 4 * setting.clips if quick else 20 * setting.clips
+    lines = [
+        "| loader workers | loader, clips a second | step, clips a second | limit |",
+        "| ---: | ---: | ---: | --- |",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        workers = 1 if quick else cores
+        compose_data_set(Path(folder, "data"), (clips, 0, 0), size=max(64, setting.size), workers=workers)
+        for workers in (0,) if quick else sorted({4, 8, cores}):
+            if budget.spent:
+                break
+            loader = gpu_rows.loader_seconds(Path(folder, "data"), PROFILED_PRESET, setting, workers, clips)
+            limit = "loader" if loader > step else "step"
+            lines.append(f"| {workers} | {setting.clips / loader:.1f} | {setting.clips / step:.1f} | {limit} |")
+    return lines
+
+
+def sections(setting: Setting, presets: list[str], budget: Budget, quick: bool) -> dict[str, list[str]]:
+    """Heading -> Markdown lines."""
+    forward = "Clips to masks: milliseconds and peak memory"
+    found = {"Tests": tests_section(setting.device, quick)}
+    found["Where a training step waits"] = waits_section(setting)
+    found["Kernels of a training step"] = kernels_section(setting)
+    step_rows = {
+        preset: {
+            variant: lambda preset=preset, variant=variant: gpu_rows.step_cost(preset, variant, setting)
+            for variant in gpu_rows.STEP_VARIANTS
+        }
+        for preset in presets
+    }
+    found[f"A training step of {setting.clips} clips"] = table(step_rows, budget)
+    found["Loader and step"] = loader_section(setting, budget, quick)
+    for clips in sorted({1, setting.clips}):
+        rows = {preset: gpu_rows.forward_columns(setting, preset, clips) for preset in presets}
+        found[f"{forward}, batches of {clips}"] = table(rows, budget)
+    # The compiler takes most of the minutes, so what it makes comes last.
+    rows = {preset: gpu_rows.compiled_columns(setting, preset, 1) for preset in presets}
+    found[f"{forward}, compiled, batches of 1"] = table(rows, budget)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda", help="as torch names it (cuda)")
+    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
+    parser.add_argument("--minutes", type=float, default=8.0, help="after so many nothing more is begun (8)")
+    parser.add_argument("--quick", action="store_true", help="the smallest sizes, and no document is written")
+    parser.add_argument("--output", type=Path, default=DOCUMENT, help="the Markdown file (docs/benchmarks_gpu.md)")
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    setting = Setting.quick(device) if arguments.quick else Setting(device)
+    budget = Budget(arguments.minutes)
+    lines = [
+        "# On a GPU",
+        "",
+        f"Written by `make gpu`. Frames of {setting.size} x {setting.size} pixels, clips of five frames with five seconds "
+        "of sound, random weights with eight queries that have a class. A step is forward, losses, backward and AdamW's "
+        "update. float32 is what torch takes for it: TF32 in convolutions, not in matrix products.",
+        "",
+        machine(device),
+    ]
+    print("\n".join(lines), flush=True)
+    for heading, body in sections(setting, arguments.presets, budget, arguments.quick).items():
+        lines += ["", f"## {heading}", "", *body]
+    if not arguments.quick:
+        arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        print(f"saved in {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""What a GPU is measured for: seconds and peak memory of the presets, synchronisations, kernels, loader and step."""
+
+import statistics
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from network_rows import FRAMES, SIZE, WHOLE_BACKBONES, inputs, masks, network
+from torch.profiler import ProfilerActivity, profile
+from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
+
+from auss import AussConfig
+
+PLAIN_VARIANTS = ("float32", "bfloat16")
+COMPILED_VARIANTS = ("bfloat16, compiled", "bfloat16, CUDA graphs")
+STEP_VARIANTS = ("float32", "bfloat16 autocast")
+STEPS_PROFILED = 3
+KERNELS_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Setting:
+    """
+    Args:
+        device: where everything runs.
+        size: height and width of the frames.
+        clips: clips of five frames in a batch of the throughput rows.
+        repeats: timed calls; the median counts.
+    """
+
+    device: torch.device
+    size: int = SIZE
+    clips: int = 8
+    repeats: int = 10
+
+    @classmethod
+    def quick(cls, device: torch.device) -> "Setting":
+        """The smallest setting that still runs every line."""
+        return cls(device, size=64, clips=1, repeats=2)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """
+    Args:
+        seconds: of one call, the median.
+        peak_gb: the most memory that tensors took on the device, in 10^9 bytes; None on a CPU, which does not count.
+    """
+
+    seconds: float
+    peak_gb: float | None
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits until the device has done everything it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def measure(work: Callable[[], object], setting: Setting) -> Cost:
+    """Time and peak memory of a call, after three calls that warm up."""
+    device = setting.device
+    for _ in range(3):
+        work()
+    synchronize(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    seconds = []
+    for _ in range(setting.repeats):
+        began = time.perf_counter()
+        work()
+        synchronize(device)
+        seconds.append(time.perf_counter() - began)
+    peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
+    return Cost(statistics.median(seconds), peak)
+
+
+def clips_on(setting: Setting, clips: int, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    """A batch of noise on the device."""
+    return {name: value.to(setting.device, dtype) for name, value in inputs(size=setting.size, batch=clips).items()}
+
+
+def network_on(setting: Setting, preset: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+    """The preset's network, made on the device, where random weights take less time."""
+    with setting.device:
+        return network(preset).to(dtype)
+
+
+def forward_cost(preset: str, variant: str, setting: Setting, clips: int) -> Cost:
+    """Clips to masks in one of `PLAIN_VARIANTS` or `COMPILED_VARIANTS`."""
+    dtype = torch.float32 if variant == "float32" else torch.bfloat16
+    model, batch = network_on(setting, preset, dtype), clips_on(setting, clips, dtype)
+    if "compiled" in variant or "graphs" in variant:
+        torch._dynamo.reset()
+        mode = "reduce-overhead" if "graphs" in variant else None
+        model = torch.compile(model, fullgraph=True, mode=mode)
+    with torch.inference_mode():
+        return measure(lambda: masks(model, batch), setting)
+
+
+def backbone_cost(preset: str, dtype: torch.dtype, setting: Setting, clips: int) -> Cost:
+    """The frames of the clips through the preset's image backbone alone."""
+    model = network_on(setting, preset, dtype)
+    backbone = model.auss.image_embedding_extractor.backbone
+    frames = clips_on(setting, clips, dtype)["pixel_values"].flatten(0, 1)
+    with torch.inference_mode():
+        return measure(lambda: backbone(frames), setting)
+
+
+def mask2former_cost(preset: str, dtype: torch.dtype, setting: Setting, clips: int) -> Cost | None:
+    """Mask2Former's forward pass with as many queries on the same backbone; None where the benchmark has no backbone
+    of Transformers for the preset."""
+    if preset not in WHOLE_BACKBONES:
+        return None
+    backbone_config = WHOLE_BACKBONES[preset](out_features=["stage1", "stage2", "stage3", "stage4"])
+    queries = AussConfig.from_preset(preset).num_queries
+    config = Mask2FormerConfig(backbone_config=backbone_config, num_queries=queries)
+    with setting.device:
+        model = Mask2FormerForUniversalSegmentation(config).eval().to(dtype)
+    frames = clips_on(setting, clips, dtype)["pixel_values"].flatten(0, 1)
+    with torch.inference_mode():
+        return measure(lambda: model(frames), setting)
+
+
+def training_step(preset: str, variant: str, setting: Setting) -> Callable[[], None]:
+    """A training step on `setting.clips` clips: forward, losses, backward and AdamW's update."""
+    model = network_on(setting, preset).train()
+    # Fused as in a run on a GPU: one kernel updates all parameters.
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=setting.device.type == "cuda")
+    labels = torch.rand(setting.clips, FRAMES, setting.size, setting.size) > 0.8
+    batch = clips_on(setting, setting.clips) | {"labels": labels.long().to(setting.device)}
+
+    def step() -> None:
+        with torch.autocast(setting.device.type, torch.bfloat16, enabled="bfloat16" in variant):
+            loss = model(**batch).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def step_cost(preset: str, variant: str, setting: Setting) -> Cost:
+    """A training step in one of `STEP_VARIANTS`."""
+    return measure(training_step(preset, variant, setting), setting)
+
+
+def synchronisations(work: Callable[[], object]) -> Counter[str]:
+    """The lines of Python at which one call waits for a CUDA device, and how often each does."""
+    work()
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            work()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    waits = [warning for warning in caught if "synchronizing" in str(warning.message)]
+    return Counter(f"{'/'.join(Path(wait.filename).parts[-2:])}:{wait.lineno}" for wait in waits)
+
+
+def kernels(work: Callable[[], object], device: torch.device) -> list[tuple[str, float, int]]:
+    """(name, share of the device's time, calls) of the kernels, or on a CPU the operators, that take most time."""
+    work()
+    synchronize(device)
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
+    with profile(activities=activities) as profiler:
+        for _ in range(STEPS_PROFILED):
+            work()
+        synchronize(device)
+    attribute = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    rows = profiler.key_averages()
+    if device.type == "cuda":
+        rows = [row for row in rows if row.device_type == torch.autograd.DeviceType.CUDA]
+    total = sum(getattr(row, attribute) for row in rows)
+    ranked = sorted(rows, key=lambda row: getattr(row, attribute), reverse=True)[:KERNELS_SHOWN]
+    return [(row.key, getattr(row, attribute) / total, row.count // STEPS_PROFILED) for row in ranked]
+
+
+def loader_seconds(folder: Path, preset: str, setting: Setting, workers: int, clips: int) -> float:
+    """Seconds that the training loader takes for a batch, on a composed data set of `clips` clips."""
+    from auss.train.arguments import DataArguments
+    from auss.train.avsbench import load_avsbench
+    from auss.train.preparation import create_processor, create_train_loader
+    from auss.train.seeded_rows import SeededRows
+
+    processor = create_processor(AussConfig.from_preset(preset), setting.size)
+    rows = SeededRows(load_avsbench(folder, "s4", "train").select(range(clips)), 0)
+    data = DataArguments(str(folder), batch_size=setting.clips, workers=workers)
+    loader = create_train_loader(rows, processor, data, 2, 0)
+    batches = iter(loader)
+    next(batches)  # starts the workers
+    began = time.perf_counter()
+    count = sum(1 for _ in batches)
+    return (time.perf_counter() - began) / count
+
+
+def forward_columns(setting: Setting, preset: str, clips: int) -> dict[str, Callable[[], Cost | None]]:
+    """Column -> the measurement, for one preset: the network, its backbone alone, and Mask2Former."""
+    columns: dict[str, Callable[[], Cost | None]] = {}
+    for variant, dtype in zip(PLAIN_VARIANTS, (torch.float32, torch.bfloat16), strict=True):
+        columns[variant] = partial(forward_cost, preset, variant, setting, clips)
+        columns[f"backbone, {variant}"] = partial(backbone_cost, preset, dtype, setting, clips)
+        columns[f"Mask2Former, {variant}"] = partial(mask2former_cost, preset, dtype, setting, clips)
+    return columns
+
+
+def compiled_columns(setting: Setting, preset: str, clips: int) -> dict[str, Callable[[], Cost | None]]:
+    """Column -> the measurement, for one preset, of the compiled network; CUDA graphs only on CUDA."""
+    variants = COMPILED_VARIANTS if setting.device.type == "cuda" else COMPILED_VARIANTS[:1]
+    return {variant: partial(forward_cost, preset, variant, setting, clips) for variant in variants}
+
+
+__all__ = [
+    "STEP_VARIANTS",
+    "Cost",
+    "Setting",
+    "compiled_columns",
+    "forward_columns",
+    "kernels",
+    "loader_seconds",
+    "measure",
+    "step_cost",
+    "synchronisations",
+    "training_step",
+]
