@@ -182,8 +182,8 @@ def main() -> None:
         "# On a GPU",
         "",
         f"Written by `make gpu`. Frames of {setting.size} x {setting.size} pixels, clips of five frames with five "
-        "seconds of sound, random weights with eight queries that have a class. A step is forward, losses, backward and "
-        "AdamW's update. float32 is what torch takes for it: TF32 in convolutions, not in matrix products.",
+        "seconds of sound, random weights with eight queries that have a class. A step is forward, losses, backward "
+        "and AdamW's update. float32 is what torch takes for it: TF32 in convolutions, not in matrix products.",
         "",
         machine(device),
     ]
