@@ -110,10 +110,13 @@ def check_fixed_fields(config: PreTrainedConfig, family: Family, source: str, fo
     Raises:
         AnotherNetworkError: Transformers' network of this configuration computes something that timm's does not.
     """
+    def plain(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else value
+
     problems = [
-        f"its {name} is {value!r}, Transformers' is {getattr(config, name)!r}"
+        f"its {name} is {value!r}, that of the backbone's configuration is {getattr(config, name)!r}"
         for name, value in family.fixed.items()
-        if getattr(config, name) != value
+        if plain(getattr(config, name)) != value
     ]
     check_same_network(source, describe_config(config), found, problems)
 
