@@ -7,7 +7,7 @@ import torch
 from .key_maps import family_of_model
 
 # Two networks with the same tensors may still differ, in a padding or in the number of heads: then their maps do.
-MAPS_TOLERANCE = 1e-3
+MAPS_TOLERANCE = 1e-4
 
 
 class AnotherNetworkError(ValueError):
@@ -34,8 +34,11 @@ def missing_or_misshapen(expected: dict[str, torch.Size], found: dict[str, torch
 
 
 def superfluous(names: Iterable[str]) -> str:
-    """A sentence about tensors that the backbone's network does not have; empty if there are none."""
-    extra = list(names)
+    """
+    A sentence about tensors that the backbone's network does not have; empty if there are none. The counters of batch
+    norms are no layers.
+    """
+    extra = [name for name in names if not name.endswith("num_batches_tracked")]
     return f"{len(extra)} tensors belong to layers that it lacks, first {extra[0]!r}" if extra else ""
 
 
@@ -52,8 +55,8 @@ def check_same_network(source: str, expected: str, found: str, problems: Iterabl
     sentences = [problem for problem in problems if problem]
     if sentences:
         raise AnotherNetworkError(
-            f"the weights at {source!r} are another network's than the backbone's. Expected {expected}, found {found}: "
-            f"{'; '.join(sentences)}"
+            f"the weights at {source!r} are another network's than the backbone's. Expected {expected}, found "
+            f"{found}: {'; '.join(sentences)}"
         )
 
 

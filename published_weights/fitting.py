@@ -1,4 +1,4 @@
-"""Published weights to the state of a backbone: by Transformers or timm for their own, by a map of names between them."""
+"""From published weights to the state of a backbone: by the library that published them, or by a map of names."""
 
 import copy
 import dataclasses
@@ -110,6 +110,7 @@ def check_fixed_fields(config: PreTrainedConfig, family: Family, source: str, fo
     Raises:
         AnotherNetworkError: Transformers' network of this configuration computes something that timm's does not.
     """
+
     def plain(value: Any) -> Any:
         return list(value) if isinstance(value, tuple) else value
 
@@ -142,11 +143,9 @@ def timm_to_transformers(backbone: PreTrainedModel, published: TimmTensors, sour
     network = own_network(backbone, told_config(config, family, own, source, found), own, source)
     state = fitted_state(backbone, network, source)
     if published.architecture is not None and family.stage_shift is not None:
-        indices = [
-            int(stage.removeprefix("stage")) + family.stage_shift for stage in backbone.out_features if stage != "stem"
-        ]
-        if len(indices) == len(backbone.out_features):
-            reference = timm_backbone_of(published, indices, source)
+        numbers = [stage.removeprefix("stage") for stage in backbone.out_features]
+        if all(number.isdigit() for number in numbers):  # timm gives no map of the stem before its pooling
+            reference = timm_backbone_of(published, [int(number) + family.stage_shift for number in numbers], source)
             check_same_maps(backbone, state, reference, source, found)
     return state
 

@@ -133,9 +133,7 @@ class Layout:
 
 LAYOUTS = (
     Layout("the authors of Swin", "layers.0.downsample.reduction.weight", lambda: OFFICIAL_SWIN),
-    Layout(
-        "torchvision", "features.1.0.attn.relative_position_bias_table", lambda: TORCHVISION_SWIN, from_torchvision
-    ),
+    Layout("torchvision", "features.1.0.attn.relative_position_index", lambda: TORCHVISION_SWIN, from_torchvision),
     Layout("the authors of ConvNeXt", "downsample_layers.0.0.weight", lambda: OFFICIAL_CONVNEXT),
     Layout("torchvision", "features.1.0.layer_scale", lambda: TORCHVISION_CONVNEXT, from_torchvision),
     Layout("the authors of PVT", "patch_embed1.proj.weight", lambda: OFFICIAL_PVT_V2),
@@ -147,7 +145,7 @@ def to_timm_names(tensors: Tensors) -> Tensors:
     """The tensors under timm's names, if they are in a layout that is known; else as they are."""
     kept = {name: tensor for name, tensor in tensors.items() if not COMPUTED.fullmatch(name)}
     for layout in LAYOUTS:
-        if layout.mark in kept:
+        if layout.mark in tensors:
             prepared = layout.prepare(kept)
             renamed, unknown = translate(prepared, layout.renamings())
             return {**{name: prepared[name] for name in unknown}, **renamed}

@@ -70,8 +70,8 @@ def native_tensors(tensors: Tensors, network: nn.Module) -> Tensors:
 
 def wrapped_names(config: TimmBackboneConfig, network: nn.Module) -> dict[str, str]:
     """
-    The names of timm's classifier for those of a `TimmBackbone`, whose wrapper renames and leaves out modules. They are
-    read off timm's own wrapper, which is loaded with numbered tensors.
+    The names of timm's classifier for those of a `TimmBackbone`, whose wrapper renames and leaves out modules. They
+    are read off timm's own wrapper, which is loaded with numbered tensors.
     """
     own = {name: tensor for name, tensor in network.state_dict().items() if tensor.dtype != torch.bool}
     numbered = {

@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-# Where published checkpoints keep their tensors beside optimisers and settings; averaged weights (EMA) come first, as in
-# timm's `load_state_dict`, and so does the teacher of DINO, which is what its authors publish.
+# Where published checkpoints keep their tensors beside optimisers and settings. Averaged weights (EMA) come first, as
+# in timm's `load_state_dict`, and so does the teacher of DINO, which is what its authors publish.
 WRAPPERS = (
     "state_dict_ema",
     "model_ema",
@@ -99,12 +99,10 @@ def read_file(path: Path) -> Any:
         found = pickled_objects(path)
         if found or "WeightsUnpickler" in str(error) or "Unsupported" in str(error):
             raise ValueError(
-                f"the weights file {str(path)!r} has pickled objects{found} beside its tensors. To unpickle them could "
+                f"the weights file {str(path)!r} has pickled objects{found} beside its tensors. Unpickling could "
                 "run code, so auss does not. Save its tensors alone: safetensors.torch.save_file(state_dict, ...)"
             ) from error
-        raise ValueError(
-            f"the weights file {str(path)!r} is truncated, damaged or no PyTorch file: {error}"
-        ) from error
+        raise ValueError(f"the weights file {str(path)!r} is damaged or no PyTorch file: {error}") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnicodeDecodeError) as error:
         if "TorchScript" in str(error):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Networks of each library with random values, saved as their publishers do, and the maps that the library computes."""
+"""Networks of each library with random values, saved as their publishers do, and the maps that they compute."""
 
 import copy
 import json

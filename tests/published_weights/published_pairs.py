@@ -507,3 +507,14 @@ FULL_PAIRS = (
     ),
 )
 PAIRS = (*SMALL_PAIRS, *FULL_PAIRS)
+
+
+def table() -> str:
+    """Weights, backbone and result in Markdown, as docs/weights.md has it."""
+    lines = ["| weights | backbone | maps differ by at most |", "| --- | --- | --- |"]
+    for pair in PAIRS:
+        backbone = f"`{pair.backbone}`"
+        if pair.backbone == "timm_backbone":
+            backbone = f"`timm_backbone` of `{pair.config().backbone}`"
+        lines.append(f"| {pair.weights} | {backbone} | {pair.tolerance:g} |")
+    return "\n".join(lines)
