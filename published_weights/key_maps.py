@@ -1,8 +1,8 @@
 """The names of the same tensors in timm, in Transformers, in torchvision and in the authors' own files, by family.
 
 Each family's map is written once, from timm's names to those of Transformers' classes, and read in both directions.
-Other layouts are renamed to timm's first. `tests/published_weights/test_fitting.py` holds every map to the maps that each
-library computes.
+Other layouts are renamed to timm's first. `tests/published_weights/test_fitting.py`
+compares what the libraries compute.
 """
 
 import math

@@ -133,7 +133,9 @@ class Layout:
 
 LAYOUTS = (
     Layout("the authors of Swin", "layers.0.downsample.reduction.weight", lambda: OFFICIAL_SWIN),
-    Layout("torchvision", "features.1.0.attn.relative_position_index", lambda: TORCHVISION_SWIN, from_torchvision),
+    Layout(
+        "torchvision", "features.1.0.attn.relative_position_bias_table", lambda: TORCHVISION_SWIN, from_torchvision
+    ),
     Layout("the authors of ConvNeXt", "downsample_layers.0.0.weight", lambda: OFFICIAL_CONVNEXT),
     Layout("torchvision", "features.1.0.layer_scale", lambda: TORCHVISION_CONVNEXT, from_torchvision),
     Layout("the authors of PVT", "patch_embed1.proj.weight", lambda: OFFICIAL_PVT_V2),

@@ -3,6 +3,7 @@
 import argparse
 import json
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,13 @@ def check_is_weights(path: Path) -> None:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether the file begins as safetensors does: eight bytes of length, then JSON. The suffix does not count."""
+    """
+    Whether the file begins as safetensors does: eight bytes of length, then JSON. Of a file that begins in no known
+    way its suffix decides.
+    """
     with path.open("rb") as file:
-        return file.read(9)[8:] == b"{" or path.suffix == ".safetensors"
+        start = file.read(9)
+    return start[8:] == b"{" or (path.suffix == ".safetensors" and not start.startswith((b"PK", b"\x80")))
 
 
 def pickled_objects(path: Path) -> str:
@@ -91,13 +96,14 @@ def read_file(path: Path) -> Any:
         if is_safetensors(path):
             return load_file(path)
         # timm's training checkpoints hold their arguments as such a namespace, which has no code.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "'torch.load' received a zip file that looks like a TorchScript archive")
             return torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise ValueError(f"the weights file {str(path)!r} is truncated or damaged: {error}") from error
     except pickle.UnpicklingError as error:
         found = pickled_objects(path)
-        if found or "WeightsUnpickler" in str(error) or "Unsupported" in str(error):
+        if found or "global" in str(error).lower():
             raise ValueError(
                 f"the weights file {str(path)!r} has pickled objects{found} beside its tensors. Unpickling could "
                 "run code, so auss does not. Save its tensors alone: safetensors.torch.save_file(state_dict, ...)"
