@@ -77,7 +77,8 @@ def is_safetensors(path: Path) -> bool:
 def pickled_objects(path: Path) -> str:
     """What the file pickles besides tensors, for an error message."""
     try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+        with path.open("rb") as file:
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
     except Exception:  # an old file format, which torch does not look into
         names = []
     return f" ({', '.join(sorted(names))})" if names else ""
@@ -98,7 +99,8 @@ def read_file(path: Path) -> Any:
         # timm's training checkpoints hold their arguments as such a namespace, which has no code.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "'torch.load' received a zip file that looks like a TorchScript archive")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with path.open("rb") as file:  # of a path torch would look at the suffix
+                return torch.load(file, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise ValueError(f"the weights file {str(path)!r} is truncated or damaged: {error}") from error
     except pickle.UnpicklingError as error:

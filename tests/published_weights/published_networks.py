@@ -108,11 +108,11 @@ def timm_maps(network: nn.Module, indices: Sequence[int]) -> Callable[[torch.Ten
 
 def torchvision_maps(network: nn.Module, nodes: Sequence[str]) -> Callable[[torch.Tensor], Maps]:
     extractor = create_feature_extractor(network, list(nodes)).eval()
+    # torchvision's Swin keeps channels last.
+    channels_last = isinstance(network, torchvision.models.SwinTransformer)
 
     def maps(frames: torch.Tensor) -> Maps:
-        found = extractor(frames).values()
-        # torchvision's Swin keeps channels last.
-        return [x.permute(0, 3, 1, 2) if x.shape[-1] > x.shape[1] and "attn" in str(network) else x for x in found]
+        return [x.permute(0, 3, 1, 2) if channels_last else x for x in extractor(frames).values()]
 
     return maps
 
