@@ -18,7 +18,6 @@ from auss.published_weights.weight_sources import EFFICIENTNET_PACKAGE, open_sou
 from ..hub.conftest import StandInHandler
 from .conftest import break_index
 
-
 # Of the package's names and shapes, sorted.
 PACKAGE_DIGEST = "56e888a56e06aa25f3d7c351f1d07cfd52106a7a2d880f25944cceb293419791"
 
