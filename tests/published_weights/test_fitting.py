@@ -110,7 +110,7 @@ REFUSALS = {
     "a ResNet with another stem": (
         from_timm("test_resnet", [3]),
         small_resnet_config(),
-        r"belong to layers that it lacks, first 'conv1\.1\.",
+        r"belong to layers that it lacks, first 'conv1\.0\.",
     ),
     "a deeper network's file in timm's": (
         from_timm("resnet34", [3]),
