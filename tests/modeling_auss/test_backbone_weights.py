@@ -17,8 +17,6 @@ from transformers import (
 from auss.modeling_auss.backbone_weights import (
     EFFICIENTNET_PACKAGE,
     load_backbone_weights,
-    match_by_name,
-    match_by_order,
     read_weights,
 )
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
@@ -207,18 +205,3 @@ def test_swin_directories_fit_with_the_norms_that_only_a_backbone_has(make_confi
     assert all(torch.equal(own[name], theirs[name]) for name in carried)
 
 
-def test_matching_by_name_looks_through_wrappers_on_either_side():
-    weights = {"model.a.weight": torch.zeros(2), "b.weight": torch.zeros(2)}
-    own = {"a.weight": torch.ones(2), "x.b.weight": torch.ones(2)}
-    assert match_by_name(weights, own) == {"a.weight": "model.a.weight", "x.b.weight": "b.weight"}
-    # A longer word that ends alike is another name, and another shape another tensor.
-    assert match_by_name({"extra.weight": torch.zeros(2)}, {"a.weight": torch.ones(2)}) == {}
-    assert match_by_name({"a.weight": torch.zeros(3)}, {"a.weight": torch.ones(2)}) == {}
-
-
-def test_matching_by_order_wants_every_shape():
-    own = {"a": torch.zeros(2), "b": torch.zeros(3)}
-    weights = {"x": torch.ones(2), "y": torch.ones(3), "classifier": torch.ones(4)}
-    assert match_by_order(weights, own) == {"a": "x", "b": "y"}
-    assert match_by_order({"x": torch.ones(2)}, own) == {}
-    assert match_by_order({"y": torch.ones(3), "x": torch.ones(2)}, own) == {}

