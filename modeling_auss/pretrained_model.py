@@ -14,7 +14,7 @@ from ..hub.repository import RepositoryMixin
 from .attention import Attention
 from .audio_queries import SpaceProjector
 from .fusion_decoder import FusionBlock, FusionDecoder
-from .image_embedding import usable_attention
+from .image_backbone import usable_attention
 
 
 class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
