@@ -203,8 +203,11 @@ def own_size(backbone: PreTrainedModel) -> tuple[int, int] | None:
 
 def map_stride(grid: tuple[int, ...], size: tuple[int, int]) -> int | None:
     """The pixels that a row and a column of a map (h, w) of a frame of `size` stand for; None if these differ."""
-    for stride in (*POWERS_OF_TWO, round(size[0] / max(1, grid[0]))):
-        if tuple(-(-side // max(1, stride)) for side in size) == grid:
+    if all(cells and side % cells == 0 for cells, side in zip(grid, size, strict=True)):
+        rows, columns = (side // cells for cells, side in zip(grid, size, strict=True))
+        return rows if rows == columns else None
+    for stride in POWERS_OF_TWO:
+        if tuple(-(-side // stride) for side in size) == grid:
             return stride
     return None
 

@@ -64,7 +64,7 @@ class ImageEmbeddingExtractor(nn.Module):
         self.lateral_strides = self.find_lateral_strides() if config.lateral_connections else ()
         if self.layout.fixed_size is not None:
             height, width = self.layout.fixed_size
-            logger.warning_once(
+            logger.warning(
                 f"The backbone {backbone_name(config.backbone_config)} takes frames of {height} x {width} pixels only"
             )
         self.top_projection = projection(top_channels, config.hidden_size)
