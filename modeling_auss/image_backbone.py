@@ -151,7 +151,9 @@ def build_backbone(config: PreTrainedConfig) -> PreTrainedModel:
     try:
         backbone = from_config(config)
     except (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
-        raise ValueError(f"the backbone {backbone_name(config)} cannot be built from backbone_config: {error}") from error
+        raise ValueError(
+            f"the backbone {backbone_name(config)} cannot be built from backbone_config: {error}"
+        ) from error
     if requested is not None:
         config._attn_implementation = usable_attention(backbone, requested)
     return backbone

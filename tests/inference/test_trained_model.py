@@ -66,7 +66,10 @@ def lateral_folder(make_config, tmp_path_factory):
     ("values", "message"),
     [
         # Switched off, another network would run, and Transformers would only warn of what is left over.
-        ({"lateral_connections": False}, "has 1?[0-9] weights that the network .* first auss.image_embedding_extr.*late"),
+        (
+            {"lateral_connections": False},
+            "has 1?[0-9] weights that the network .* first auss.image_embedding_extr.*late",
+        ),
         ({"num_fusion_layers": 2}, "has 26 weights that the network .* first auss.fusion_decoder.layers.2"),
         ({"query_position_embedding": False}, "has 1 weights .* first auss.fusion_decoder.query_position_embedding"),
         ({"audio_input": False}, "has [0-9]+ weights .* first auss.audio_encoder"),
@@ -75,11 +78,20 @@ def lateral_folder(make_config, tmp_path_factory):
         ({"hidden_size": 32}, "has shape .16,., where config.json asks for .32,."),
         ({"id2label": {"0": "a", "1": "b", "2": "c"}}, "class_head.bias has shape .3,., where .* asks for .4,."),
         ({"dropout": float("nan")}, "cannot be loaded: .*dropout must be"),
-        ({"backbone_config": {"model_type": "timm_backbone", "backbone": "no_net"}}, "timm .* has no network 'no_net'"),
+        (
+            {"backbone_config": {"model_type": "timm_backbone", "backbone": "no_net"}},
+            "timm .* has no network 'no_net'",
+        ),
         ({"backbone_config": {"model_type": "timm_backbone", "backbone": "hf-hub:a/b"}}, "plain name .*'hf-hub:a/b'"),
-        ({"backbone_config": {"model_type": "timm_backbone", "backbone": "local-dir:/x"}}, "plain name .*'local-dir:/x'"),
+        (
+            {"backbone_config": {"model_type": "timm_backbone", "backbone": "local-dir:/x"}},
+            "plain name .*'local-dir:/x'",
+        ),
         ({"backbone_config": {"model_type": "own", "auto_map": {"AutoConfig": "own.C"}}}, "must name a type .* 'own'"),
-        ({"attn_implementation": "kernels-community/flash-attn"}, "asks for the attention 'kernels-community/flash-attn"),
+        (
+            {"attn_implementation": "kernels-community/flash-attn"},
+            "asks for the attention 'kernels-community/flash-attn",
+        ),
         ({"model_type": None}, "must hold a model of type 'auss', got None"),
     ],
 )

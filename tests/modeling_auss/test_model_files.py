@@ -75,7 +75,9 @@ def test_a_file_of_another_user_is_called_that(weights, tmp_path, monkeypatch):
         check_weight_files(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", 3, None, "c:x", "\\x"])
+@pytest.mark.parametrize(
+    "name", ["../other.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", 3, None, "c:x", "\\x"]
+)
 def test_an_index_that_leaves_its_folder_is_refused(tmp_path, name):
     index = write_index(tmp_path, {"a": name})
     with pytest.raises(ValueError, match="model.safetensors.index.json names the weights file"):
