@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, ClassVar
 
-from transformers.generation import GenerationConfig
+from transformers.generation.configuration_utils import GenerationConfig
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
@@ -45,9 +45,14 @@ class KnownFieldsMixin:
         super().__post_init__(**kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
     @classmethod
+    def field_names(cls) -> list[str]:
+        """The names of all declared fields; Transformers makes a dataclass of every configuration."""
+        return [field.name for field in fields(cls)]  # pyright: ignore[reportArgumentType]
+
+    @classmethod
     def unknown_names(cls, names: Iterable[str]) -> list[str]:
         """Those of `names` that are no field, and that Transformers does not know either, in alphabetical order."""
-        known = TRANSFORMERS_NAMES | {field.name for field in fields(cls)} | cls.attribute_map.keys()
+        known = TRANSFORMERS_NAMES | set(cls.field_names()) | cls.attribute_map.keys()
         known |= GenerationConfig._get_default_generation_params().keys()
         # A property or a class's constant, such as model_type, may stand in a file; a method may not.
         return sorted(
@@ -61,13 +66,12 @@ class KnownFieldsMixin:
         """Raises ValueError for names that are no field, and says which field may be meant."""
         unknown = cls.unknown_names(names)
         if unknown:
-            own = [field.name for field in fields(cls)]
-            meant = [match for name in unknown for match in difflib.get_close_matches(name, own, n=1)]
+            meant = [match for name in unknown for match in difflib.get_close_matches(name, cls.field_names(), n=1)]
             hint = f": is {' and '.join(meant)} meant?" if meant else ""
             raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}{hint}")
 
     @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs) -> Any:
         """
         As Transformers does. A saved configuration may come from another version, so that names that are no field
         raise no error there: they are kept, and a warning names them.

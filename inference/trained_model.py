@@ -20,7 +20,7 @@ PART_TYPES = {
     "processor_class": AussProcessor.__name__,
 }
 # Nothing that the folder says makes Transformers run code of the folder, ask for leave to, or contact the Hub.
-LOCAL_AND_OWN_CODE = {"trust_remote_code": False, "local_files_only": True}
+LOCAL_AND_OWN_CODE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 
 
 def one_line(error: Exception) -> str:
@@ -95,8 +95,8 @@ def load_model(folder: Path, dtype: torch.dtype | None) -> AussForAudioVisualSeg
 
 def check_processor_files(folder: Path) -> None:
     """
-    Raises FileNotFoundError if there is no processor file, and ValueError for one that is damaged, or that names a part
-    of another type than auss's.
+    Raises FileNotFoundError if there is no processor file, and ValueError for one that is damaged, or that names a
+    part of another type than auss's.
     """
     if not any((folder / name).is_file() for name in PROCESSOR_FILES):
         raise FileNotFoundError(f"{folder} has a model, but no processor: it has no {PROCESSOR_FILES[0]}")
@@ -148,8 +148,8 @@ def load_trained(
     folder: str | Path, dtype: torch.dtype | None = None
 ) -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
     """
-    The model, in evaluation mode, and the processor saved in `folder`. The weights are of `dtype`, or as saved. No code
-    that lies in the folder is run, no other folder is read, and the Hub is not asked.
+    The model, in evaluation mode, and the processor saved in `folder`. The weights are of `dtype`, or as saved. No
+    code that lies in the folder is run, no other folder is read, and the Hub is not asked.
 
     Raises:
         FileNotFoundError: there is no such folder, or no model in it.

@@ -85,8 +85,8 @@ def check_encoder_sizes(config: AussConfig) -> None:
             name for name in AussConfig.preset_names() if not other_sizes(AussConfig.from_preset(name).audio_config)
         ]
         raise ValueError(
-            f"audio weights are those of VGGish, and this network's audio_config is another: {', '.join(sizes)}. Start "
-            f"from a preset whose encoder has VGGish's sizes: {', '.join(fitting)}"
+            f"audio weights are those of VGGish, and this network's audio_config is another: {', '.join(sizes)}. "
+            f"Start from a preset whose encoder has VGGish's sizes: {', '.join(fitting)}"
         )
 
 
@@ -123,8 +123,8 @@ def load_audio_weights(model: AussPreTrainedModel, source: str | Path) -> None:
     Loads VGGish weights into `model`'s audio encoder, which is frozen from then on, as in [49].
 
     Args:
-        model: `AussModel` or `AussForAudioVisualSegmentation` with the standard VGGish (`AussAudioConfig()`'s sizes, no
-            batch norm).
+        model: `AussModel` or `AussForAudioVisualSegmentation` with the standard VGGish (`AussAudioConfig()`'s sizes,
+            no batch norm).
         source: as `read_audio_weights`.
 
     Raises:
@@ -155,7 +155,8 @@ def convert_vggish(source: str | Path, output: str | Path) -> int:
         The number of weights, 72,141,184 for the standard network.
 
     Raises:
-        FileNotFoundError, PermissionError, ValueError: as `read_audio_weights`; the weights are not the standard VGGish's.
+        FileNotFoundError, PermissionError, ValueError: as `read_audio_weights`; the weights are not the standard
+            VGGish's.
     """
     weights = read_audio_weights(source)
     with torch.device("meta"):

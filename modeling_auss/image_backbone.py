@@ -252,7 +252,7 @@ def layout_by(
     maps_of: Callable[[tuple[int, int]], tuple[torch.Tensor, ...]], backbone: PreTrainedModel
 ) -> tuple[BackboneLayout | None, str]:
     """The layout of a backbone that gives `maps_of` frames of a size; or None, and why no size works."""
-    name, own, channels = backbone_name(backbone.config), own_size(backbone), list(backbone.channels)
+    name, own, channels = backbone_name(backbone.config), own_size(backbone), list(cast(list[int], backbone.channels))
     failure = ""
     for size in (ODD_SIZE, EVEN_SIZE, own):
         if size is None:

@@ -14,7 +14,7 @@ DEFAULT_THRESHOLD = 0.5  # Eq. 20
 
 
 def _is_side(side: Any) -> bool:
-    return isinstance(side, numbers.Integral) and not isinstance(side, bool) and side > 0
+    return isinstance(side, numbers.Integral) and not isinstance(side, bool) and int(side) > 0
 
 
 def _checked_sizes(target_sizes: Any, num_clips: int) -> list[tuple[int, int]]:

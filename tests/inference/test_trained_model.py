@@ -51,6 +51,10 @@ def test_folders_without_an_auss_model_are_refused(tmp_path):
         load_trained(tmp_path)
 
 
+def timm_network(name: str) -> dict[str, str]:
+    return {"model_type": "timm_backbone", "backbone": name}
+
+
 @pytest.fixture(scope="module")
 def lateral_folder(make_config, tmp_path_factory):
     """A saved model with lateral connections, which loads."""
@@ -68,7 +72,7 @@ def lateral_folder(make_config, tmp_path_factory):
         # Switched off, another network would run, and Transformers would only warn of what is left over.
         (
             {"lateral_connections": False},
-            "has 1?[0-9] weights that the network .* first auss.image_embedding_extr.*late",
+            "has 3 weights that the network .* first auss.image_emb.*lateral_pro",
         ),
         ({"num_fusion_layers": 2}, "has 26 weights that the network .* first auss.fusion_decoder.layers.2"),
         ({"query_position_embedding": False}, "has 1 weights .* first auss.fusion_decoder.query_position_embedding"),
@@ -82,9 +86,9 @@ def lateral_folder(make_config, tmp_path_factory):
             {"backbone_config": {"model_type": "timm_backbone", "backbone": "no_net"}},
             "timm .* has no network 'no_net'",
         ),
-        ({"backbone_config": {"model_type": "timm_backbone", "backbone": "hf-hub:a/b"}}, "plain name .*'hf-hub:a/b'"),
+        ({"backbone_config": timm_network("hf-hub:a/b")}, "plain name .*'hf-hub:a/b'"),
         (
-            {"backbone_config": {"model_type": "timm_backbone", "backbone": "local-dir:/x"}},
+            {"backbone_config": timm_network("local-dir:/x")},
             "plain name .*'local-dir:/x'",
         ),
         ({"backbone_config": {"model_type": "own", "auto_map": {"AutoConfig": "own.C"}}}, "must name a type .* 'own'"),

@@ -1,4 +1,4 @@
-"""Backbones of many families: measured, run forward, loss and backward at odd sizes, or refused when they are built."""
+"""Backbones of many families: measured, run forward, loss and backward at odd sizes, or refused when built."""
 
 import re
 from pathlib import Path

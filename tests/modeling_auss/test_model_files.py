@@ -1,4 +1,4 @@
-"""Weight files of a model folder: damaged ones, and an index that leaves the folder, are named before anything loads."""
+"""Weight files of a model folder: damage, and an index that leaves the folder, are named before anything loads."""
 
 import json
 import os
