@@ -206,7 +206,7 @@ def broken(name: str, **fields) -> TimmBackboneConfig:
         (lambda: broken("hf_hub:me/mine"), "plain name of a timm network"),
         (lambda: broken("local-dir:/etc"), "plain name of a timm network.*got 'local-dir:/etc'"),
         (lambda: broken("me/mine"), "plain name of a timm network"),
-        (lambda: broken("resnet19"), "timm .* has no network 'resnet19'"),
+        (lambda: broken("resnet19"), "'resnet19' cannot be built .*Unknown model .resnet19"),
         (lambda: broken("resnet18", features_only=False), "features_only must be True"),
         (lambda: broken("resnet18", num_channels=1), "num_channels must be 3.*got 1"),
         (lambda: broken("resnet18", output_stride=3), "'resnet18' cannot be built from backbone_config"),
