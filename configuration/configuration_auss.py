@@ -1,17 +1,25 @@
 """Configuration of AUSS (Ling et al. 2023): what the network is; how it is trained stands in `train/`."""
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from .field_checks import KnownFieldsMixin, check_count, check_number
 
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 # The label of pixels that nobody annotated.
 IGNORED_LABEL = 255
+
+# Fields that are finite numbers of at least 0.
+NOT_NEGATIVE = (
+    *("aqdl_weight", "aqml_weight", "class_weight", "dice_weight", "mask_focal_weight", "mask_cross_entropy_weight"),
+    *("no_object_weight", "query_distance_threshold", "initializer_range"),
+)
 
 if TYPE_CHECKING:
     Read = TypeVar("Read")
@@ -24,8 +32,25 @@ if TYPE_CHECKING:
         def __set__(self, instance: Any, value: Read | dict | None) -> None: ...
 
 
+def read_json_object(path: Path) -> dict[str, Any]:
+    """
+    The object in a JSON file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no JSON, or JSON of another kind; the message has the file's name.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, nested without end
+        raise ValueError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold a JSON object, {{...}}, got {type(values).__name__}")
+    return values
+
+
 @strict
-class AussAudioConfig(PreTrainedConfig):
+class AussAudioConfig(KnownFieldsMixin, PreTrainedConfig):
     r"""
     The VGGish audio encoder (Hershey et al. 2017). The defaults are the standard network, which public weights fit.
 
@@ -38,6 +63,10 @@ class AussAudioConfig(PreTrainedConfig):
             starts from scratch gives nearly the same features for every sound.
         num_mel_bins, num_frames: size of one log-mel example, bands by 10 ms frames.
         frozen: never train the encoder, as [49] does with AudioSet weights; `load_audio_weights` sets it.
+
+    Raises:
+        ValueError: an unknown field.
+        huggingface_hub.errors.StrictDataclassError: a field of a wrong type, a size below 1, stages that do not fit.
     """
 
     model_type = "auss_audio"
@@ -59,10 +88,24 @@ class AussAudioConfig(PreTrainedConfig):
                 f"stage_channels and stage_depths must have the same length, got {len(self.stage_channels)} "
                 f"and {len(self.stage_depths)}"
             )
+        for name in ("stage_channels", "stage_depths"):
+            for value in getattr(self, name):
+                check_count(name, value)
+
+    def validate_sizes(self):
+        """Sizes are at least 1, also of the maps after the last stage."""
+        for name in ("hidden_features", "embedding_size", "num_mel_bins", "num_frames"):
+            check_count(name, getattr(self, name))
+        smallest = 2 ** len(self.stage_channels)
+        if min(self.num_mel_bins, self.num_frames) < smallest:
+            raise ValueError(
+                f"num_mel_bins and num_frames must be at least {smallest} for {len(self.stage_channels)} stages, each "
+                f"of which halves them, got {self.num_mel_bins} and {self.num_frames}"
+            )
 
 
 @strict
-class AussConfig(PreTrainedConfig):
+class AussConfig(KnownFieldsMixin, PreTrainedConfig):
     r"""
     The whole network. The defaults are the paper's, with ResNet-101 (Sec. 4.2); `from_preset` reads the shipped ones.
 
@@ -98,13 +141,16 @@ class AussConfig(PreTrainedConfig):
         deep_supervision: apply the supervised losses to every fusion layer, and to A2U's own queries, as [5] does.
         query_distance_threshold: d_0 of Eq. 16, a squared distance; the paper gives no value.
         confidence_schedule: `"increasing"` (Eq. 22) or `"fixed"` (delta = 0.6).
+        training_progress: the part of the training run that is done, in [0, 1], at which delta of Eq. 22 stands;
+            `set_training_progress` moves it, so that a saved model keeps its delta.
         initializer_range: standard deviation of `query_embedding`'s initial values: small beside the sound's own term,
             or the queries would differ among themselves far more than from sound to sound.
 
     Raises:
+        ValueError: an unknown field, or a backbone of an unknown type.
         huggingface_hub.errors.StrictDataclassError: a field of a wrong type; or strides that are not descending
-            powers of two, a hidden size that the heads do not divide, an unknown confidence schedule, a threshold,
-            exponent or number out of its range.
+            powers of two, a hidden size that the heads or the position embeddings cannot split, an unknown confidence
+            schedule, a threshold, exponent, weight or number out of its range, labels that are not 0 ... K-1.
     """
 
     model_type = "auss"
@@ -166,6 +212,7 @@ class AussConfig(PreTrainedConfig):
     deep_supervision: bool = True
     query_distance_threshold: float | int = 1.0
     confidence_schedule: str = "increasing"
+    training_progress: float | int = 0.0
     initializer_range: float | int = 0.2
 
     def __post_init__(self, **kwargs):
@@ -175,6 +222,12 @@ class AussConfig(PreTrainedConfig):
             self.label2id = {"silent": 0, "sounding": 1}
         # AutoModel goes through them to choose between the model with heads and the one without.
         self.architectures = self.architectures or []
+        backbone = self.backbone_config
+        if isinstance(backbone, dict) and backbone.get("model_type") not in CONFIG_MAPPING:
+            raise ValueError(
+                "backbone_config must name a type of Transformers' as model_type, such as 'resnet' or "
+                f"'timm_backbone', got {backbone.get('model_type')!r}"
+            )
         super().__post_init__(**kwargs)
 
     def validate_strides(self):
@@ -187,10 +240,17 @@ class AussConfig(PreTrainedConfig):
 
     def validate_attention(self):
         """The heads share the features evenly, and position embeddings the two halves of them."""
+        for name in ("hidden_size", "num_attention_heads"):
+            check_count(name, getattr(self, name))
         if self.hidden_size % (2 * self.num_attention_heads):
             raise ValueError(
                 f"hidden_size must be a multiple of twice num_attention_heads, got hidden_size={self.hidden_size} "
                 f"and num_attention_heads={self.num_attention_heads}"
+            )
+        if self.hidden_size % 4:
+            raise ValueError(
+                "hidden_size must be a multiple of 4, for a position is a sine and a cosine of its row and of its "
+                f"column, got {self.hidden_size}"
             )
 
     def validate_audio_queries(self):
@@ -217,17 +277,29 @@ class AussConfig(PreTrainedConfig):
             raise ValueError(f'confidence_schedule must be "increasing" or "fixed", got {self.confidence_schedule!r}')
 
     def validate_ranges(self):
-        """Thresholds, exponents and numbers lie in their ranges."""
+        """Thresholds, exponents, weights and numbers lie in their ranges, and none of them is NaN or infinite."""
+        for name in ("num_queries", "num_audio_examples", "num_fusion_layers", "intermediate_size"):
+            check_count(name, getattr(self, name))
+        check_count("num_audio_layers", self.num_audio_layers, low=0)
+        check_number("dropout", self.dropout, 0, 1, open_end=True)
+        check_number("training_progress", self.training_progress, 0, 1)
+        for name in NOT_NEGATIVE:
+            check_number(name, getattr(self, name), 0)
         if not 0 < self.mask_threshold < 1:
             raise ValueError(f"mask_threshold must lie between 0 and 1, got {self.mask_threshold}")
-        if 0 < self.focal_gamma < 1 or self.focal_gamma < 0:
+        if not (self.focal_gamma == 0 or 1 <= self.focal_gamma < float("inf")):
             # Its gradient is infinite where a class is certain.
             raise ValueError(f"focal_gamma must be 0, or 1 or more, got {self.focal_gamma}")
-        for name in ("num_queries", "num_audio_examples", "num_fusion_layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def validate_labels(self):
+        """There is a label beside silence, and labels are numbered from 0."""
         if not 2 <= self.num_labels <= IGNORED_LABEL:
             raise ValueError(f"num_labels must be 2 to 255, of which 0 is silent, got {self.num_labels}")
+        if sorted(self.id2label) != list(range(self.num_labels)):
+            raise ValueError(
+                f"id2label must have the keys 0 ... {self.num_labels - 1}, a name for each label, got "
+                f"{sorted(self.id2label)}"
+            )
 
     @classmethod
     def from_dict(cls, config_dict: dict, **kwargs):
@@ -235,6 +307,13 @@ class AussConfig(PreTrainedConfig):
         if not cls.__module__.startswith("transformers_modules."):
             # `pipeline` would ask for leave to run the code of `custom_pipelines`, although the task is registered.
             config_dict = {key: config_dict[key] for key in config_dict if key not in ("auto_map", "custom_pipelines")}
+        saved, asked = config_dict.get("audio_config"), kwargs.get("audio_config")
+        if isinstance(asked, dict):
+            AussAudioConfig.check_names(asked)
+            saved = saved.to_dict() if isinstance(saved, AussAudioConfig) else saved or {}
+            saved, kwargs = saved | asked, {name: kwargs[name] for name in kwargs if name != "audio_config"}
+        if isinstance(saved, dict):
+            config_dict = config_dict | {"audio_config": AussAudioConfig.from_dict(saved)}
         return super().from_dict(config_dict, **kwargs)
 
     @classmethod
@@ -248,19 +327,18 @@ class AussConfig(PreTrainedConfig):
         The shipped configuration called `name`, or the one in the JSON file `name`; `overrides` replace its fields.
 
         Raises:
-            ValueError: no preset and no file has that name, or a key of the file or an override is no field.
+            ValueError: no preset and no file has that name, the file is no JSON object, or a key of the file or an
+                override is no field.
         """
         path = Path(name) if name.endswith(".json") else PRESETS_FOLDER / f"{name}.json"
         if not path.is_file():
             names = ", ".join(cls.preset_names())
             raise ValueError(f"no preset is called {name!r}: use one of {names}, or a JSON file")
-        values = json.loads(path.read_text(encoding="utf-8")) | overrides
-        # A saved configuration also has properties and private entries.
-        known = {field.name for field in fields(cls)} | cls.attribute_map.keys()
-        unknown = {key for key in values if key not in known and not hasattr(cls, key) and not key.startswith("_")}
-        if unknown:
-            raise ValueError(f"AussConfig has no field {', '.join(sorted(unknown))}")
+        values = read_json_object(path) | overrides
+        cls.check_names(values)
+        if isinstance(values.get("audio_config"), dict):
+            AussAudioConfig.check_names(values["audio_config"])
         return cls.from_dict(values)
 
 
-__all__ = ["IGNORED_LABEL", "AussAudioConfig", "AussConfig"]
+__all__ = ["IGNORED_LABEL", "AussAudioConfig", "AussConfig", "read_json_object"]

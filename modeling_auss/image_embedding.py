@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import nn
-from transformers import AutoBackbone, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from ..configuration.configuration_auss import AussConfig
+from .image_backbone import backbone_name, build_backbone, measure_layout
 from .resized_maps import MaskFeatures, ResizedMaps, linear_parts, resize
 
 logger = logging.get_logger(__name__)
@@ -44,34 +43,8 @@ class UpsamplingStep(nn.Module):
     def forward(self, maps: torch.Tensor, size: tuple[int, int], lateral: torch.Tensor | None) -> ResizedMaps:
         if lateral is None:
             return ResizedMaps(self.refined(maps), size)
-        # A backbone that rounds sizes down, as ConvNeXt does, gives a map one row smaller.
+        # A patch of 14 pixels is no step of the pyramid, but close to one.
         return ResizedMaps(self.refined(resize(maps, size) + resize(lateral, size)), size)
-
-
-def usable_attention(backbone: PreTrainedModel, requested: str) -> str | None:
-    """`requested`, if `backbone` supports that attention implementation, or else the one that it has."""
-    try:
-        return backbone.get_correct_attn_implementation(requested, is_init_check=True)
-    except (ValueError, ImportError) as error:
-        # Without sdpa there is no attention to speak of: a ResNet or ConvNeXt.
-        if backbone._supports_sdpa:
-            logger.warning_once(f"The backbone keeps {backbone.config._attn_implementation} attention: {error}")
-        return backbone.config._attn_implementation
-
-
-def build_backbone(config: PreTrainedConfig) -> PreTrainedModel:
-    """
-    Any `AutoBackbone`, with the attention implementation that `config` asks for if it supports that one.
-
-    Transformers writes the implementation asked of a model into the configurations of its parts too, and a backbone
-    that does not support it would refuse to be built.
-    """
-    requested = config._attn_implementation
-    config._attn_implementation = None
-    backbone = AutoBackbone.from_config(config)
-    if requested is not None:
-        config._attn_implementation = usable_attention(backbone, requested)
-    return backbone
 
 
 class ImageEmbeddingExtractor(nn.Module):
@@ -86,7 +59,14 @@ class ImageEmbeddingExtractor(nn.Module):
         super().__init__()
         self.strides = (*config.feature_strides, config.mask_stride)
         self.backbone = build_backbone(config.backbone_config)
-        *lateral_channels, top_channels = cast(list[int], self.backbone.channels)
+        self.layout = measure_layout(self.backbone)
+        *lateral_channels, top_channels = self.layout.channels
+        self.lateral_strides = self.find_lateral_strides() if config.lateral_connections else ()
+        if self.layout.fixed_size is not None:
+            height, width = self.layout.fixed_size
+            logger.warning(
+                f"The backbone {backbone_name(config.backbone_config)} takes frames of {height} x {width} pixels only"
+            )
         self.top_projection = projection(top_channels, config.hidden_size)
         self.lateral_projections = nn.ModuleList(
             projection(channels, config.hidden_size)
@@ -95,29 +75,40 @@ class ImageEmbeddingExtractor(nn.Module):
         self.upsampling_steps = nn.ModuleList(UpsamplingStep(config.hidden_size) for _ in self.strides)
         self.mask_projection = nn.Conv2d(config.hidden_size, config.hidden_size, kernel_size=1)
 
-    def lateral_maps(self, maps: tuple[torch.Tensor, ...], frame_size: Sequence[int]) -> dict[int, torch.Tensor]:
-        """The projected lateral maps by their stride, which a backbone does not tell: it is read off their sizes."""
-        laterals = {}
-        for project, lateral in zip(self.lateral_projections, maps, strict=False):
-            # Finest first, as the maps come. The ratio alone would take 17 rows over ceil(17 / 16) = 2 for stride 8.
-            fitting = [
-                stride
-                for stride in reversed(self.strides)
-                if stride not in laterals and map_size(frame_size, stride) == tuple(lateral.shape[-2:])
-            ]
-            stride = fitting[0] if fitting else 2 ** round(math.log2(frame_size[0] / lateral.shape[-2]))
+    def find_lateral_strides(self) -> tuple[int, ...]:
+        """
+        For every map of the backbone but the last, the stride of the pyramid to which it is added.
+
+        Raises:
+            ValueError: the pyramid has no such stride, or two maps have the same one.
+        """
+        # A patch size that is no power of two, such as 14, goes to the nearest.
+        strides = tuple(2 ** round(math.log2(stride)) for stride in self.layout.strides[:-1])
+        for index, stride in enumerate(strides):
             if stride not in self.strides:
                 raise ValueError(
                     f"backbone_config.out_features gives a map of stride {stride}, but lateral_connections can only "
                     f"add maps at feature_strides and mask_stride, {self.strides}: leave that stage out"
                 )
-            laterals[stride] = project(lateral)
-        return laterals
+            if stride in strides[:index]:
+                raise ValueError(
+                    f"backbone_config.out_features gives several maps of stride {stride}, of which "
+                    "lateral_connections can add one: leave the others out, as a backbone whose stages all have one "
+                    "stride needs lateral_connections=False"
+                )
+        return strides
 
     def backbone_maps(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(B*F, 3, H, W), any H and W, to the backbone's maps, f_ori being the last."""
+        """
+        (B*F, 3, H, W) to the backbone's maps (B*F, C, ceil(H / stride), ceil(W / stride)), f_ori being the last.
+
+        Raises:
+            ValueError: frames of another size than the only one that the backbone takes.
+        """
+        frames = self.layout.padded(pixel_values)
         # The rest of the model's hidden states and attentions does not include the backbone's.
-        return self.backbone(pixel_values, output_hidden_states=False, output_attentions=False).feature_maps
+        maps = self.backbone(frames, output_hidden_states=False, output_attentions=False).feature_maps
+        return self.layout.trimmed(maps, pixel_values.shape[-2:])
 
     def forward(
         self, maps: tuple[torch.Tensor, ...], frame_size: Sequence[int]
@@ -130,7 +121,10 @@ class ImageEmbeddingExtractor(nn.Module):
         Returns:
             f_1 ... f_3, each (B*F, e, ceil(H / stride), ceil(W / stride)), and f_4 with h of Eq. 12.
         """
-        laterals = self.lateral_maps(maps[:-1], frame_size)
+        laterals = {
+            stride: project(lateral)
+            for stride, project, lateral in zip(self.lateral_strides, self.lateral_projections, maps, strict=False)
+        }
         # A pixel's channels side by side, as attention reads them: no map is copied again.
         top = self.top_projection(maps[-1]).contiguous(memory_format=torch.channels_last)
         levels = [ResizedMaps(top, tuple(top.shape[-2:]))]

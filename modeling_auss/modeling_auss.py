@@ -227,13 +227,17 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         self.class_norm = nn.LayerNorm(config.hidden_size)
         self.class_head = nn.Linear(config.hidden_size, config.num_labels + 1)
         self.loss = AussLoss(config)
-        self.confidence_threshold = confidence_threshold(0.0, config.confidence_schedule)
+        self.confidence_threshold = confidence_threshold(config.training_progress, config.confidence_schedule)
         self.post_init()
 
     def set_training_progress(self, progress: float) -> None:
-        """Moves delta of Eq. 22 to `progress`, the part of the run that is done, in [0, 1]."""
+        """
+        Moves delta of Eq. 22 to `progress`, the part of the run that is done, in [0, 1]. It is kept in
+        `config.training_progress` and saved with it.
+        """
         if not 0 <= progress <= 1:
             raise ValueError(f"progress must be in [0, 1], got {progress}")
+        self.config.training_progress = float(progress)
         self.confidence_threshold = confidence_threshold(progress, self.config.confidence_schedule)
 
     def heads(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

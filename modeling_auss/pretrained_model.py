@@ -1,5 +1,7 @@
 """What both models share: how weights start, and which attention implementations there are."""
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -14,7 +16,8 @@ from ..hub.repository import RepositoryMixin
 from .attention import Attention
 from .audio_queries import SpaceProjector
 from .fusion_decoder import FusionBlock, FusionDecoder
-from .image_embedding import usable_attention
+from .image_backbone import usable_attention
+from .model_files import check_weight_files
 
 
 class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
@@ -40,6 +43,20 @@ class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
         def to(self, *args: Any, **kwargs: Any) -> Self: ...
 
         def cuda(self, *args: Any) -> Self: ...
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any):
+        """
+        As in Transformers; but of a folder the weight files are looked at first.
+
+        Raises:
+            ValueError: a weights file of the folder is damaged, empty or a Git LFS pointer, or its index names a file
+                outside the folder.
+            PermissionError: it may not be read.
+        """
+        if pretrained_model_name_or_path is not None and os.path.isdir(pretrained_model_name_or_path):
+            check_weight_files(Path(pretrained_model_name_or_path) / (kwargs.get("subfolder") or ""))
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):

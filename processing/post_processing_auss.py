@@ -13,22 +13,38 @@ MAX_RESIZED_VALUES = 2**24
 DEFAULT_THRESHOLD = 0.5  # Eq. 20
 
 
+def _is_side(side: Any) -> bool:
+    return isinstance(side, numbers.Integral) and not isinstance(side, bool) and int(side) > 0
+
+
 def _checked_sizes(target_sizes: Any, num_clips: int) -> list[tuple[int, int]]:
-    sizes = target_sizes.tolist() if hasattr(target_sizes, "tolist") else list(target_sizes)
-    if len(sizes) != num_clips:
+    """(height, width) of each clip, given as numbers, arrays or tensors of any integer type."""
+    try:
+        sizes = target_sizes.tolist() if hasattr(target_sizes, "tolist") else list(target_sizes)
+        num_sizes = len(sizes)
+    except TypeError:  # a number, or an array of none
+        raise ValueError(
+            f"target_sizes must hold one (height, width) for each of the {num_clips} clips of outputs.logits, got "
+            f"{target_sizes!r}"
+        ) from None
+    if num_sizes != num_clips:
         raise ValueError(
             f"target_sizes must hold one (height, width) for each of the {num_clips} clips of outputs.logits, "
-            f"got {len(sizes)}"
+            f"got {num_sizes}"
         )
+    # A pair may also be made of NumPy's or torch's numbers, such as those that `frame.shape` arithmetic gives.
     sizes = [size.tolist() if hasattr(size, "tolist") else size for size in sizes]
+    sizes = [
+        [side.item() if isinstance(side, torch.Tensor) and side.ndim == 0 else side for side in size]
+        if isinstance(size, Sequence) and not isinstance(size, str)
+        else size
+        for size in sizes
+    ]
     for size in sizes:
-        if (
-            not isinstance(size, Sequence)
-            or len(size) != 2
-            or not all(isinstance(side, int) and side > 0 for side in size)
-        ):
-            raise ValueError(f"target_sizes must hold pairs of positive integers (height, width), got {size!r}")
-    return [tuple(size) for size in sizes]
+        if not isinstance(size, list) or len(size) != 2 or not all(map(_is_side, size)):
+            got = tuple(size) if isinstance(size, list) else size
+            raise ValueError(f"target_sizes must hold pairs of positive integers (height, width), got {got!r}")
+    return [(int(height), int(width)) for height, width in sizes]
 
 
 def check_threshold(threshold: Any) -> None:

@@ -10,7 +10,7 @@ from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT
 
 from ..configuration.configuration_auss import AussConfig
 from ..inference.trained_model import load_trained
-from ..modeling_auss.audio_weights import load_audio_weights
+from ..modeling_auss.audio_weights import load_audio_weights, use_standard_encoder
 from ..modeling_auss.backbone_weights import load_backbone_weights
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.feature_extraction_auss import AussFeatureExtractor
@@ -85,8 +85,14 @@ def create_model(
             processor.video_processor.size = {"height": data.image_size, "width": data.image_size}
         check_labels_fit(model, data.name, data.data, run.init_from)
     else:
-        model = AussForAudioVisualSegmentation(new_config(run.preset or DEFAULT_PRESET, data))
+        config = new_config(run.preset or DEFAULT_PRESET, data)
+        if run.audio_weights is not None:
+            use_standard_encoder(config)
+        model = AussForAudioVisualSegmentation(config)
         processor = create_processor(model.config, data.image_size or DEFAULT_IMAGE_SIZE)
+        if data.image_size is None:
+            use_fixed_size(model, processor)
+    check_frame_size(model, processor)
     if run.backbone_weights is not None:
         load_backbone_weights(model, run.backbone_weights)
     if run.audio_weights is not None:
@@ -96,6 +102,23 @@ def create_model(
             if BACKBONE_INFIX in name:
                 parameter.requires_grad_(False)
     return model, processor
+
+
+def use_fixed_size(model: AussForAudioVisualSegmentation, processor: AussProcessor) -> None:
+    """Makes the processor's frames those of the only size that the model's backbone takes, if there is only one."""
+    fixed_size = model.auss.image_embedding_extractor.layout.fixed_size
+    if fixed_size is not None:
+        processor.video_processor.size = {"height": fixed_size[0], "width": fixed_size[1]}
+
+
+def check_frame_size(model: AussForAudioVisualSegmentation, processor: AussProcessor) -> None:
+    """Raises ValueError, before any clip is read, if the backbone takes frames of another size only."""
+    fixed_size, size = model.auss.image_embedding_extractor.layout.fixed_size, processor.video_processor.size
+    if fixed_size is not None and (size["height"], size["width"]) != fixed_size:
+        raise ValueError(
+            f"the backbone takes frames of {fixed_size[0]} x {fixed_size[1]} pixels only, got image_size "
+            f"{size['height']}: leave --image-size out, or choose another backbone"
+        )
 
 
 def pixel_statistics(config: AussConfig) -> tuple[list[float], list[float]]:

@@ -11,7 +11,14 @@ from auss.modeling_auss.outputs import AussSegmentationOutput
 
 # What Transformers' backbone configurations take beside their declared fields.
 BACKBONE_KEYS = {"out_features", "out_indices", "use_pretrained_backbone"}
-PRESETS = ("auss-demo", "auss-fast-resnet50", "auss-fast-swin-tiny", "auss-resnet101", "auss-swin-base")
+PRESETS = (
+    "auss-demo",
+    "auss-fast-pvt-v2-b2",
+    "auss-fast-resnet50",
+    "auss-fast-swin-tiny",
+    "auss-resnet101",
+    "auss-swin-base",
+)
 
 
 def declared_fields(config_class) -> set[str]:
@@ -173,6 +180,28 @@ def test_from_preset_names_what_there_is(name):
         ({"num_queries": 0}, "num_queries must be at least 1, got 0"),
         ({"num_labels": 1}, "num_labels must be 2 to 255, of which 0 is silent, got 1"),
         ({"num_labels": 256}, "num_labels must be 2 to 255"),
+        ({"hidden_size": 6, "num_attention_heads": 1}, "hidden_size must be a multiple of 4.*got 6"),
+        ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
+        ({"num_attention_heads": 0}, "num_attention_heads must be at least 1, got 0"),
+        ({"num_audio_layers": -1}, "num_audio_layers must be at least 0, got -1"),
+        ({"intermediate_size": 0}, "intermediate_size must be at least 1, got 0"),
+        ({"dropout": float("nan")}, r"dropout must be a number from 0 to 1 \(exclusive\), got nan"),
+        ({"dropout": 1.5}, "dropout must be .*, got 1.5"),
+        ({"dropout": -0.1}, "dropout must be .*, got -0.1"),
+        ({"dice_weight": -1.0}, "dice_weight must be a number of at least 0, got -1.0"),
+        ({"aqdl_weight": float("nan")}, "aqdl_weight must be .*, got nan"),
+        ({"no_object_weight": float("inf")}, "no_object_weight must be .*, got inf"),
+        ({"query_distance_threshold": float("nan")}, "query_distance_threshold must be .*, got nan"),
+        ({"initializer_range": -1.0}, "initializer_range must be .*, got -1.0"),
+        ({"mask_threshold": float("nan")}, "mask_threshold must lie between 0 and 1, got nan"),
+        ({"focal_gamma": float("nan")}, "focal_gamma must be 0, or 1 or more, got nan"),
+        ({"training_progress": 1.5}, "training_progress must be a number from 0 to 1, got 1.5"),
+        ({"id2label": {1: "dog", 2: "cat"}}, r"id2label must have the keys 0 ... 1.*got \[1, 2\]"),
+        ({"backbone_config": {"model_type": "nothing"}}, "backbone_config must name a type .* got 'nothing'"),
+        ({"backbone_config": {"embed_dim": 8}}, "backbone_config must name a type .* got None"),
+        ({"audio_config": {"stage_channels": (2, 0, 4, 4)}}, "stage_channels must be at least 1, got 0"),
+        ({"audio_config": {"embedding_size": 0}}, "embedding_size must be at least 1, got 0"),
+        ({"audio_config": {"num_frames": 8}}, "must be at least 16 for 4 stages"),
         ({"confidence_schedule": "rising"}, '"increasing" or "fixed", got \'rising\''),
         (
             {"audio_config": {"stage_depths": (1, 1)}},
@@ -194,6 +223,21 @@ def test_a_misspelt_override_of_a_preset_is_refused():
 def test_a_misspelt_key_in_a_file_is_refused(tmp_path):
     (tmp_path / "mine.json").write_text('{"num_querries": 3}')
     with pytest.raises(ValueError, match="no field num_querries"):
+        AussConfig.from_preset(str(tmp_path / "mine.json"))
+
+
+def test_misspelt_audio_fields_of_a_preset_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="AussAudioConfig has no field batchnorm"):
+        AussConfig.from_preset("auss-demo", audio_config={"batchnorm": True})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"{", "mine.json cannot be read as JSON"), (b"\xff", "mine.json cannot be read"), (b"[]", "JSON object.*list")],
+)
+def test_a_damaged_file_is_named(tmp_path, content, message):
+    (tmp_path / "mine.json").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
         AussConfig.from_preset(str(tmp_path / "mine.json"))
 
 

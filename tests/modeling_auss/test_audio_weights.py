@@ -6,7 +6,13 @@ from safetensors.torch import load_file
 from torchvggish import torchvggish
 
 from auss.configuration.configuration_auss import AussAudioConfig, AussConfig
-from auss.modeling_auss.audio_weights import convert_vggish, load_audio_weights, read_audio_weights
+from auss.modeling_auss.audio_encoder import VGGish
+from auss.modeling_auss.audio_weights import (
+    convert_vggish,
+    load_audio_weights,
+    read_audio_weights,
+    use_standard_encoder,
+)
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
 
 
@@ -121,12 +127,58 @@ def test_too_many_tensors_are_refused(public_file, tmp_path):
         convert_vggish(path, tmp_path / "out.safetensors")
 
 
-def test_presets_of_the_paper_take_the_public_weights():
-    for name in ("auss-resnet101", "auss-swin-base"):
-        audio = AussConfig.from_preset(name).audio_config
-        standard = AussAudioConfig()
-        for field in ("stage_channels", "stage_depths", "hidden_features", "embedding_size", "batch_norm"):
-            value = getattr(audio, field)
-            assert (list(value) if isinstance(value, list | tuple) else value) == (
-                list(getattr(standard, field)) if field.startswith("stage") else getattr(standard, field)
-            )
+@pytest.mark.parametrize("name", AussConfig.preset_names())
+def test_every_preset_of_vggishs_sizes_takes_the_public_weights(public_file, name, caplog):
+    """A new network for audio weights has the standard encoder; a preset that is too small names those that fit."""
+    config = AussConfig.from_preset(name)
+    before = config.audio_config.batch_norm
+    if name == "auss-demo":
+        with pytest.raises(ValueError, match=r"stage_channels=\[16, .* VGGish's sizes: .*auss-fast-resnet50"):
+            use_standard_encoder(config)
+        assert config.audio_config.batch_norm
+        return
+    use_standard_encoder(config)
+    assert ("without batch norm" in caplog.text) == before == name.startswith("auss-fast")
+    with torch.device("meta"):
+        encoder = VGGish(config.audio_config).state_dict()
+    weights = torch.load(public_file, weights_only=True, mmap=True)
+    assert {name: value.shape for name, value in weights.items()} == {
+        name: value.shape for name, value in encoder.items()
+    }
+
+
+def test_a_built_model_that_does_not_fit_says_why_and_what_to_do(make_config, public_file):
+    model = AussModel(make_config(audio_config=AussAudioConfig(hidden_features=8, batch_norm=True)))
+    with pytest.raises(ValueError, match="is another: hidden_features=8. Start from a preset .*resnet101"):
+        load_audio_weights(model, public_file)
+    with torch.device("meta"):
+        model = AussModel(make_config(audio_config=AussAudioConfig(batch_norm=True)))
+    with pytest.raises(ValueError, match='batch_norm=True, and VGGish has none. Build .*audio_config={"batch_norm"'):
+        load_audio_weights(model, public_file)
+
+
+def test_a_network_that_hears_nothing_needs_no_weights():
+    with pytest.raises(ValueError, match="audio_input=False"):
+        use_standard_encoder(AussConfig(audio_input=False, query_embedding=True))
+
+
+class Pickled:
+    """What an own class leaves in a file."""
+
+
+def test_files_are_called_what_they_are(public_file, tmp_path, monkeypatch):
+    path = tmp_path / "vggish.pth"
+    for content, message in (
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer.*git lfs pull"),
+        (public_file.read_bytes()[:5_000_000], "cannot be read: expected tensors by name"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"audio weights at {str(path)!r} .*{message}"):
+            read_audio_weights(path)
+    torch.save({"a": Pickled()}, path)
+    with pytest.raises(ValueError, match="pickled objects beside its tensors, which could run code"):
+        read_audio_weights(path)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match="vggish.pth may not be read by this user"):
+        read_audio_weights(path)

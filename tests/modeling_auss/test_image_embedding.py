@@ -84,11 +84,19 @@ def test_laterals_of_small_frames(make_config, make_backbone, height):
     assert_shapes(extractor, (40, height))
 
 
-def test_lateral_of_a_stride_that_is_not_upsampled_to_is_refused(make_config):
+def test_lateral_of_a_stride_that_is_not_upsampled_to_is_refused_when_built(make_config):
     overrides = dict(feature_strides=(32, 16), mask_stride=8, lateral_connections=True)
-    extractor = make_extractor(make_config, backbone_config=resnet(1, 2, 3, 4), **overrides)
     with pytest.raises(ValueError, match="stride 4.*lateral_connections"):
-        embed(extractor, torch.randn(1, 3, 64, 64))
+        make_extractor(make_config, backbone_config=resnet(1, 2, 3, 4), **overrides)
+
+
+def test_laterals_of_one_stride_are_refused_when_built(make_config):
+    vit = TimmBackboneConfig(backbone="test_vit", use_pretrained_backbone=False, out_indices=[1, 3, 5])
+    overrides = dict(feature_strides=(32, 16), mask_stride=8)
+    with pytest.raises(ValueError, match="several maps of stride 16.*lateral_connections=False"):
+        make_extractor(make_config, backbone_config=vit, lateral_connections=True, **overrides)
+    vit = TimmBackboneConfig(backbone="test_vit", use_pretrained_backbone=False, out_indices=[1, 3, 5])
+    assert_shapes(make_extractor(make_config, backbone_config=vit, **overrides), (50, 70), (32, 16), 8)
 
 
 def test_laterals_reach_the_embedding_of_their_own_stride_and_all_finer_ones(make_config):

@@ -1,5 +1,6 @@
 """The whole model: any size, independent clips and frames, missing sound, gradients, saving and loading."""
 
+import json
 import math
 
 import pytest
@@ -167,6 +168,21 @@ def test_training_progress_moves_delta(tiny_model, make_config):
     fixed = make_model(make_config(confidence_schedule="fixed"))
     fixed.set_training_progress(0.9)
     assert fixed.confidence_threshold == 0.6
+
+
+def test_delta_survives_saving_and_loading(tiny_model, tmp_path):
+    """So that fine-tuning a finished model goes on from its delta, unless told otherwise."""
+    tiny_model.set_training_progress(0.5)
+    tiny_model.save_pretrained(tmp_path)
+    loaded = AussForAudioVisualSegmentation.from_pretrained(tmp_path)
+    assert loaded.confidence_threshold == tiny_model.confidence_threshold == pytest.approx(0.55 + 0.9 / 17)
+    loaded.set_training_progress(0.0)  # a new run
+    assert loaded.confidence_threshold == pytest.approx(0.55)
+    # Weights have no part in it, so that bfloat16 does not round delta; and older files do not have it.
+    values = json.loads((tmp_path / "config.json").read_text())
+    assert values.pop("training_progress") == 0.5
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert AussForAudioVisualSegmentation.from_pretrained(tmp_path).confidence_threshold == pytest.approx(0.55)
 
 
 def test_delta_decides_which_queries_are_pushed_apart(make_config, make_inputs):

@@ -121,7 +121,14 @@ def test_logits_with_a_gradient_give_results_without():
 
 
 @pytest.mark.parametrize(
-    "sizes", [torch.tensor([[4, 5], [6, 7]]), np.array([[4, 5], [6, 7]]), ([4, 5], np.array([6, 7]))]
+    "sizes",
+    [
+        torch.tensor([[4, 5], [6, 7]]),
+        np.array([[4, 5], [6, 7]]),
+        ([4, 5], np.array([6, 7])),
+        [(np.int64(4), np.int32(5)), (np.uint8(6), 7)],
+        [(torch.tensor(4), 5), torch.Size([6, 7])],
+    ],
 )
 def test_sizes_may_come_as_tensors(sizes):
     clips = post_process_audio_visual_segmentation(random_outputs(), sizes)
@@ -137,6 +144,14 @@ def test_sizes_may_come_as_tensors(sizes):
         ([(4, 5), (0, 5)], r"got \(0, 5\)"),
         ([(4, 5), (4, 5, 3)], r"got \(4, 5, 3\)"),
         ([(4, 5), (4.5, 5)], r"got \(4.5, 5\)"),
+        ([(4, 5), (np.int64(0), np.int64(5))], "got .*0.*5"),
+        ([(4, 5), (-4, 5)], r"got \(-4, 5\)"),
+        ([(4, 5), (np.float32(4), 5)], "got .*4.0"),
+        ([(4, 5), (True, 5)], r"got \(True, 5\)"),
+        ([(4, 5), None], "got None"),
+        ([(4, 5), "45"], "got '45'"),
+        (7, "got 7"),
+        (np.array(7), "got array"),
     ],
 )
 def test_wrong_sizes_are_refused(sizes, message):

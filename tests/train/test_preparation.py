@@ -1,10 +1,13 @@
+import json
 import logging
+from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator, PartialState
 from transformers import ResNetConfig, TimmBackboneConfig
 
+from auss.train import preparation
 from auss.train.arguments import DataArguments, RunArguments
 from auss.train.avsbench import load_avsbench
 from auss.train.parquet_writer import prepare_data_set
@@ -59,6 +62,33 @@ def test_backbone_weights_are_loaded_into_the_backbone(tiny_preset, tiny_model, 
     for name, value in model.state_dict().items():
         if ".backbone." in name:
             assert torch.equal(value, torch.full_like(value, 0.5)), name
+
+
+def test_audio_weights_give_a_new_model_the_standard_encoder(tiny_preset, tmp_path, monkeypatch, caplog):
+    values = json.loads(Path(tiny_preset).read_text())
+    preset = tmp_path / "preset.json"
+    preset.write_text(json.dumps(values | {"audio_config": {"batch_norm": True}}))
+    loaded = []
+    monkeypatch.setattr(preparation, "load_audio_weights", lambda model, source: loaded.append((model, source)))
+    with torch.device("meta"):  # 72 million weights need not be drawn
+        model, _ = create_model(DataArguments("d"), RunArguments("o", preset=str(preset), audio_weights="v.pth"), 0.1)
+        plain, _ = create_model(DataArguments("d"), RunArguments("o", preset=str(preset)), 0.1)
+    assert loaded == [(model, "v.pth")] and not model.config.audio_config.batch_norm
+    assert plain.config.audio_config.batch_norm and "standard VGGish, without batch norm" in caplog.text
+    with pytest.raises(ValueError, match="audio_config is another: .*hidden_features=8.*auss-fast-resnet50"):
+        create_model(DataArguments("d"), RunArguments("o", preset=tiny_preset, audio_weights="v.pth"), 0.1)
+
+
+def test_a_backbone_of_one_size_decides_the_frames(tiny_preset, tmp_path):
+    values = json.loads(Path(tiny_preset).read_text())
+    hiera = {"model_type": "hiera", "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 1], "image_size": [64, 64]}
+    hiera |= {"num_query_pool": 1, "out_indices": [2]}
+    preset = tmp_path / "preset.json"
+    preset.write_text(json.dumps(values | {"backbone_config": hiera}))
+    _, processor = create_model(DataArguments("d"), RunArguments("o", preset=str(preset)), 0.1)
+    assert dict(processor.video_processor.size) == {"height": 64, "width": 64}
+    with pytest.raises(ValueError, match="frames of 64 x 64 pixels only, got image_size 96"):
+        create_model(DataArguments("d", image_size=96), RunArguments("o", preset=str(preset)), 0.1)
 
 
 def test_avss_gives_the_labels_their_names_and_clips_ten_seconds(avss_root, tiny_preset, trained_folder):

@@ -1,0 +1,90 @@
+"""What both configurations refuse: names that are no field, numbers out of their range."""
+
+import difflib
+import math
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any, ClassVar
+
+from transformers.generation.configuration_utils import GenerationConfig
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+# What Transformers takes beside declared fields, or wrote into the config.json of earlier releases.
+TRANSFORMERS_NAMES = {
+    *("attn_implementation", "auto_map", "custom_pipelines", "experts_implementation", "name_or_path", "num_labels"),
+    *("output_attentions", "per_layer_config", "quantization_config", "torch_dtype"),
+    *("add_cross_attention", "cross_attention_hidden_size", "decoder_start_token_id", "finetuning_task"),
+    *("is_decoder", "prefix", "pruned_heads", "sep_token_id", "task_specific_params", "tf_legacy_loss"),
+    *("tie_encoder_decoder", "tie_word_embeddings", "tokenizer_class", "torchscript", "use_bfloat16", "use_cache"),
+}
+
+
+def check_number(name: str, value: Any, low: float, high: float = math.inf, open_end: bool = False) -> None:
+    """Raises ValueError unless `value` is a finite number from `low` to `high`, without `high` if `open_end`."""
+    in_range = not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
+    if not in_range or (open_end and value == high):
+        expected = f"a number of at least {low:g}" if high == math.inf else f"a number from {low:g} to {high:g}"
+        raise ValueError(f"{name} must be {expected}{' (exclusive)' if open_end else ''}, got {value!r}")
+
+
+def check_count(name: str, value: Any, low: int = 1) -> None:
+    """Raises ValueError unless `value` is a whole number of at least `low`."""
+    if isinstance(value, bool) or value < low:
+        raise ValueError(f"{name} must be at least {low}, got {value!r}")
+
+
+class KnownFieldsMixin:
+    """Refuses in the constructor what Transformers would take without a word: a misspelt field."""
+
+    attribute_map: ClassVar[dict[str, str]]
+
+    def __post_init__(self, **kwargs):
+        self.check_names(kwargs)
+        super().__post_init__(**kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+
+    @classmethod
+    def field_names(cls) -> list[str]:
+        """The names of all declared fields; Transformers makes a dataclass of every configuration."""
+        return [field.name for field in fields(cls)]  # pyright: ignore[reportArgumentType]
+
+    @classmethod
+    def unknown_names(cls, names: Iterable[str]) -> list[str]:
+        """Those of `names` that are no field, and that Transformers does not know either, in alphabetical order."""
+        known = TRANSFORMERS_NAMES | set(cls.field_names()) | cls.attribute_map.keys()
+        known |= GenerationConfig._get_default_generation_params().keys()
+        # A property or a class's constant, such as model_type, may stand in a file; a method may not.
+        return sorted(
+            name
+            for name in names
+            if name not in known and not name.startswith("_") and callable(getattr(cls, name, callable))
+        )
+
+    @classmethod
+    def check_names(cls, names: Iterable[str]) -> None:
+        """Raises ValueError for names that are no field, and says which field may be meant."""
+        unknown = cls.unknown_names(names)
+        if unknown:
+            meant = [match for name in unknown for match in difflib.get_close_matches(name, cls.field_names(), n=1)]
+            hint = f": is {' and '.join(meant)} meant?" if meant else ""
+            raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}{hint}")
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs) -> Any:
+        """
+        As Transformers does. A saved configuration may come from another version, so that names that are no field
+        raise no error there: they are kept, and a warning names them.
+        """
+        unknown = cls.unknown_names(config_dict)
+        if unknown:
+            logger.warning(f"{cls.__name__} has no field {', '.join(unknown)}: what the file says there has no effect")
+        known = {name: value for name, value in config_dict.items() if name not in unknown}
+        loaded = super().from_dict(known, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        for name in unknown:
+            if not hasattr(cls, name):
+                setattr(loaded[0] if isinstance(loaded, tuple) else loaded, name, config_dict[name])
+        return loaded
+
+
+__all__ = ["KnownFieldsMixin", "check_count", "check_number"]

@@ -1,0 +1,93 @@
+"""The weight files of a model folder: each lies in the folder, can be read, and is whole, before any is loaded."""
+
+import json
+import os
+from pathlib import Path
+
+INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+ANY_INDEX = "*.index*.json"  # also of a variant, such as fp16
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+LFS_POINTER = b"version https://git-lfs"
+# safetensors allows no longer header.
+LARGEST_HEADER = 100_000_000
+
+
+def shard_files(index: Path) -> list[Path]:
+    """
+    The files that the index of a model in several parts names.
+
+    Raises:
+        ValueError: the index is damaged, or names a file outside its folder.
+    """
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"{index} must be a JSON object with a weight_map, file by tensor: {error!r}") from error
+    for name in names:
+        if not isinstance(name, str) or name in ("", ".", "..") or any(mark in name for mark in "/\\:\0"):
+            raise ValueError(f"{index} names the weights file {name!r}, which is no file of its folder")
+    return [index.parent / name for name in sorted(names)]
+
+
+def check_safetensors(file: Path) -> None:
+    """Raises ValueError unless the file has the header and the length that safetensors prescribes."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        if size < 8 or length > min(size - 8, LARGEST_HEADER):
+            raise ValueError(f"{file} is damaged or cut off: it is no whole safetensors file")
+        try:
+            header = json.loads(opened.read(length))
+            tensors = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            expected = 8 + length + max(tensors, default=0)
+        except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise ValueError(f"{file} is damaged: its safetensors header cannot be read: {error!r}") from error
+    if size != expected:
+        raise ValueError(f"{file} is damaged or cut off: it has {size} bytes, its header says {expected}")
+
+
+def check_weight_file(file: Path) -> None:
+    """
+    Raises:
+        FileNotFoundError: there is no such file.
+        PermissionError: it may not be read.
+        ValueError: it is empty, a Git LFS pointer, or no whole safetensors file.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no weights file {file}")
+    if not os.access(file, os.R_OK):
+        raise PermissionError(f"the weights file {file} may not be read by this user: change its permissions")
+    with file.open("rb") as opened:
+        start = opened.read(len(LFS_POINTER))
+    if not start:
+        raise ValueError(f"the weights file {file} is empty")
+    if start == LFS_POINTER:
+        raise ValueError(f"{file} is a Git LFS pointer, not the weights themselves: run `git lfs pull` in its folder")
+    if file.suffix == ".safetensors":
+        check_safetensors(file)
+
+
+def check_weight_files(folder: Path) -> list[Path]:
+    """
+    The weight files that Transformers would load from a model folder; none if the folder has none under usual names.
+
+    Raises:
+        As `shard_files` and `check_weight_file`.
+    """
+    for index in sorted(folder.glob(ANY_INDEX)):
+        shard_files(index)
+    # In the order of Transformers: a safetensors file, one in parts, and the same of torch.
+    for weights, index in zip(WEIGHT_FILES, INDEX_FILES, strict=True):
+        if os.path.lexists(folder / weights):
+            files = [folder / weights]
+        elif os.path.lexists(folder / index):
+            files = shard_files(folder / index)
+        else:
+            continue
+        for file in files:
+            check_weight_file(file)
+        return files
+    return []
+
+
+__all__ = ["check_weight_file", "check_weight_files", "shard_files"]
