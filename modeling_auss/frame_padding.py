@@ -1,0 +1,96 @@
+"""Clips of unequal frame counts in one batch: the network sees the real frames only, never the padding."""
+
+import torch
+
+from .input_checks import check_frame_mask
+from .outputs import AussModelOutput, AussSegmentationOutput
+
+# The class logit of "no object" in a frame that is padding; the others are 0. exp(100) is far beyond rounding.
+CERTAIN = 100.0
+
+
+class RealFrames:
+    """
+    Where the real frames of a padded batch are. Batch norm, attention and losses work frame by frame or over all
+    frames of a batch, so that a network without the padded frames gives each clip what it gives it alone.
+    """
+
+    def __init__(self, frame_mask: torch.Tensor):
+        """`frame_mask` is (B, F), 1 for the M real frames, which may lie anywhere, and 0 for padding."""
+        self.frame_mask = frame_mask
+        self.shape = frame_mask.shape
+        self.places = frame_mask.flatten().nonzero().squeeze(-1)  # (M,)
+
+    def pack(self, values: torch.Tensor) -> torch.Tensor:
+        """(B, F, ...) to the real frames, each a clip of one: (M, 1, ...)."""
+        return values.flatten(0, 1).index_select(0, self.places).unsqueeze(1)
+
+    def unpack_flat(self, values: torch.Tensor) -> torch.Tensor:
+        """(M, ...) to (B*F, ...), 0 in the padding."""
+        padded = values.new_zeros(self.shape.numel(), *values.shape[1:])
+        return padded.index_copy(0, self.places, values)
+
+    def unpack(self, values: torch.Tensor) -> torch.Tensor:
+        """(M, 1, ...) to (B, F, ...), 0 in the padding."""
+        return self.unpack_flat(values.squeeze(1)).unflatten(0, self.shape)
+
+    def _unpacked_states(self, outputs: AussModelOutput | AussSegmentationOutput) -> dict[str, tuple | None]:
+        """The recorded states of each frame, (B*F, ...)."""
+        recorded = {name: outputs.get(name) for name in ("hidden_states", "attentions")}
+        return {name: states and tuple(map(self.unpack_flat, states)) for name, states in recorded.items()}
+
+    def unpack_model_output(self, outputs: AussModelOutput, audio_queries: torch.Tensor | None) -> AussModelOutput:
+        """The output for packed frames as that of the batch; `audio_queries` (B, N, e) are the clips'."""
+        assert outputs.layer_queries is not None and outputs.mask_features is not None
+        layer_queries = tuple(map(self.unpack, outputs.layer_queries))
+        return AussModelOutput(
+            last_hidden_state=layer_queries[-1],
+            audio_queries=audio_queries,
+            mask_features=self.unpack(outputs.mask_features),
+            layer_queries=layer_queries,
+            **self._unpacked_states(outputs),
+        )
+
+    def unpack_segmentation(
+        self, outputs: AussSegmentationOutput, audio_queries: torch.Tensor | None
+    ) -> AussSegmentationOutput:
+        """The output for packed frames as that of the batch. In the padding nothing sounds: every query is sure of
+        "no object"."""
+        assert outputs.class_queries_logits is not None
+        no_object = torch.zeros_like(outputs.class_queries_logits[:1, 0, :1, :])  # (1, 1, K + 1)
+        no_object[..., -1] = CERTAIN
+        # Added where the zeros of the padding are.
+        is_padding = self.unpack_flat(torch.ones_like(self.places)).eq(0).view(*self.shape, 1, 1)
+        unpacked = {
+            name: self.unpack(values)
+            for name in ("logits", "masks_queries_logits", "fused_queries")
+            if (values := outputs.get(name)) is not None
+        }
+        return AussSegmentationOutput(
+            loss=outputs.loss,
+            loss_dict=outputs.loss_dict,
+            class_queries_logits=self.unpack(outputs.class_queries_logits) + no_object * is_padding,
+            audio_queries=audio_queries,
+            **unpacked,
+            **self._unpacked_states(outputs),
+        )
+
+
+def real_frames(frame_mask: torch.Tensor | None, pixel_values: torch.Tensor) -> RealFrames | None:
+    """
+    Where the real frames are; None if all are real.
+
+    Args:
+        frame_mask: (B, F), 1 for frames and 0 for padding, or None.
+        pixel_values: (B, F, 3, H, W).
+
+    Raises:
+        ValueError: a mask of another shape or of other values, or a clip without a frame.
+    """
+    if frame_mask is None:
+        return None
+    check_frame_mask(frame_mask, pixel_values)
+    return None if frame_mask.all() else RealFrames(frame_mask)
+
+
+__all__ = ["RealFrames", "real_frames"]
