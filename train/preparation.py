@@ -224,11 +224,13 @@ def create_stream_loader(
 def create_eval_loader(
     rows: Dataset, processor: AussProcessor, num_labels: int, batch_size: int, workers: int | None, muted: bool = False
 ) -> DataLoader:
-    """Batches in order, whole clips, labels at their own size, with the clips' names; `muted` silences every clip."""
+    """
+    Batches in order, whole clips, the shorter ones padded, labels at their own size, with the clips' names; `muted`
+    silences every clip.
+    """
     return DataLoader(
         rows,
-        # AVSS mixes clips of five and of ten frames, which make no batch.
-        batch_size=batch_size if num_labels == 2 else 1,
+        batch_size=batch_size,
         collate_fn=AussDataCollator(processor, keep_ids=True, num_labels=num_labels, muted=muted),
         num_workers=worker_count(workers),
         generator=torch.Generator().manual_seed(0),
