@@ -304,9 +304,10 @@ def test_labels_are_resized_by_the_nearest_pixel():
     labels = torch.randint(0, 2, (2, 6, 4))
     assert resize_labels(labels, (6, 4)) is labels
     assert torch.equal(resize_labels(labels, (12, 8)), labels.repeat_interleave(2, 1).repeat_interleave(2, 2))
-    expected = torch.nn.functional.interpolate(labels[None].float(), size=(5, 7), mode="nearest-exact")[0].long()
-    assert torch.equal(resize_labels(labels, (5, 7)), expected)
-    assert resize_labels(labels, (5, 7)).dtype == torch.int64
+    labels = torch.randint(0, 2, (2, 6, 5))  # to sizes in which no centre falls between two pixels
+    expected = torch.nn.functional.interpolate(labels[None].float(), size=(4, 14), mode="nearest-exact")[0].long()
+    assert torch.equal(resize_labels(labels, (4, 14)), expected)
+    assert resize_labels(labels, (4, 14)).dtype == torch.int64
 
 
 def test_labels_are_resized_as_pillow_does_where_two_pixels_are_as_near():
