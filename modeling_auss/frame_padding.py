@@ -1,12 +1,21 @@
 """Clips of unequal frame counts in one batch: the network sees the real frames only, never the padding."""
 
+from collections.abc import Callable
+
 import torch
 
-from .input_checks import check_frame_mask
+from .input_checks import check_frame_mask, check_label_shape
 from .outputs import AussModelOutput, AussSegmentationOutput
 
 # The class logit of "no object" in a frame that is padding; the others are 0. exp(100) is far beyond rounding.
 CERTAIN = 100.0
+
+
+def no_object(class_logits: torch.Tensor) -> torch.Tensor:
+    """The class logits (K + 1,) of a query that is sure of "no object"; of the type of those given, (..., K + 1)."""
+    logits = class_logits.new_zeros(class_logits.shape[-1])
+    logits[-1] = CERTAIN
+    return logits
 
 
 class RealFrames:
@@ -39,8 +48,25 @@ class RealFrames:
         recorded = {name: outputs.get(name) for name in ("hidden_states", "attentions")}
         return {name: states and tuple(map(self.unpack_flat, states)) for name, states in recorded.items()}
 
-    def unpack_model_output(self, outputs: AussModelOutput, audio_queries: torch.Tensor | None) -> AussModelOutput:
-        """The output for packed frames as that of the batch; `audio_queries` (B, N, e) are the clips'."""
+    def fuse(
+        self,
+        forward: Callable[..., AussModelOutput],
+        pixel_values: torch.Tensor,
+        queries: tuple[torch.Tensor | None, torch.Tensor],
+        **kwargs,
+    ) -> AussModelOutput:
+        """
+        What `AussModel` returns for the batch.
+
+        Args:
+            forward: of the model.
+            pixel_values: (B, F, 3, H, W).
+            queries: the audio queries (B, N, e), or None, and those that each frame starts from, (B, F, N, e).
+            kwargs: what else `forward` takes.
+        """
+        audio_queries, frame_queries = queries
+        kwargs["return_dict"] = True
+        outputs = forward(self.pack(pixel_values), frame_queries=self.pack(frame_queries), **kwargs)
         assert outputs.layer_queries is not None and outputs.mask_features is not None
         layer_queries = tuple(map(self.unpack, outputs.layer_queries))
         return AussModelOutput(
@@ -51,16 +77,27 @@ class RealFrames:
             **self._unpacked_states(outputs),
         )
 
-    def unpack_segmentation(
-        self, outputs: AussSegmentationOutput, audio_queries: torch.Tensor | None
+    def segment(
+        self,
+        forward: Callable[..., AussSegmentationOutput],
+        pixel_values: torch.Tensor,
+        queries: tuple[torch.Tensor | None, torch.Tensor],
+        labels: torch.Tensor | None,
+        **kwargs,
     ) -> AussSegmentationOutput:
-        """The output for packed frames as that of the batch. In the padding nothing sounds: every query is sure of
-        "no object"."""
+        """
+        What `AussForAudioVisualSegmentation` returns for the batch, labels (B, F, H, W), if any, included; the other
+        arguments are those of `fuse`. In the padding nothing sounds: every query is sure of "no object".
+        """
+        audio_queries, frame_queries = queries
+        kwargs["return_dict"] = True
+        if labels is not None:
+            check_label_shape(labels, pixel_values)
+            kwargs["labels"] = self.pack(labels)
+        outputs = forward(self.pack(pixel_values), frame_queries=self.pack(frame_queries), **kwargs)
         assert outputs.class_queries_logits is not None
-        no_object = torch.zeros_like(outputs.class_queries_logits[:1, 0, :1, :])  # (1, 1, K + 1)
-        no_object[..., -1] = CERTAIN
-        # Added where the zeros of the padding are.
-        is_padding = self.unpack_flat(torch.ones_like(self.places)).eq(0).view(*self.shape, 1, 1)
+        class_queries_logits = self.unpack(outputs.class_queries_logits)
+        class_queries_logits[~self.frame_mask.bool()] = no_object(class_queries_logits)
         unpacked = {
             name: self.unpack(values)
             for name in ("logits", "masks_queries_logits", "fused_queries")
@@ -69,7 +106,7 @@ class RealFrames:
         return AussSegmentationOutput(
             loss=outputs.loss,
             loss_dict=outputs.loss_dict,
-            class_queries_logits=self.unpack(outputs.class_queries_logits) + no_object * is_padding,
+            class_queries_logits=class_queries_logits,
             audio_queries=audio_queries,
             **unpacked,
             **self._unpacked_states(outputs),

@@ -13,11 +13,11 @@ from typing_extensions import Unpack
 from ..configuration.configuration_auss import AussConfig
 from .audio_encoder import VGGish
 from .audio_queries import AudioQueryGenerator, FrameConditioner, spread_frames
-from .frame_padding import RealFrames, real_frames
+from .frame_padding import real_frames
 from .frame_parts import BACKBONE_PIXELS, FUSION_ELEMENTS, frame_parts, splits_frames
 from .fusion_decoder import FusionDecoder
 from .image_embedding import ImageEmbeddingExtractor, map_size
-from .input_checks import check_inputs, check_label_shape, check_labels, stack_labels
+from .input_checks import check_inputs, check_labels, stack_labels
 from .loss import AussLoss
 from .outputs import AussModelOutput, AussSegmentationOutput
 from .pretrained_model import AussPreTrainedModel
@@ -206,8 +206,7 @@ class AussModel(AussPreTrainedModel):
             pixel_values, input_features, input_features_mask, frame_examples, frame_queries, frame_mask
         )
         if real is not None:
-            packed = {"pixel_values": real.pack(pixel_values), "frame_queries": real.pack(frame_queries)}
-            return real.unpack_model_output(self.forward(**packed, **kwargs | {"return_dict": True}), audio_queries)
+            return real.fuse(self.forward, pixel_values, (audio_queries, frame_queries), **kwargs)
         shape = pixel_values.shape[:2]
         frames = in_weights_dtype(pixel_values, self.image_embedding_extractor).flatten(0, 1)
         queries = frame_queries.flatten(0, 1)
@@ -322,22 +321,6 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
             fused_queries=joined("fused_queries"),
         )
 
-    def segment_real_frames(
-        self,
-        pixel_values: torch.Tensor,
-        sound: tuple[torch.Tensor | None, ...],
-        real: RealFrames,
-        labels: torch.Tensor | None = None,
-        **kwargs,
-    ) -> AussSegmentationOutput:
-        """What `forward` returns for a batch of which only some frames are real."""
-        audio_queries, frame_queries = self.auss.given_or_heard_queries(pixel_values, *sound, real.frame_mask)
-        if labels is not None:
-            check_label_shape(labels, pixel_values)
-            kwargs["labels"] = real.pack(labels)
-        packed = {"pixel_values": real.pack(pixel_values), "frame_queries": real.pack(frame_queries)}
-        return real.unpack_segmentation(self.forward(**packed, **kwargs | {"return_dict": True}), audio_queries)
-
     @can_return_tuple
     def forward(
         self,
@@ -379,8 +362,9 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         if isinstance(labels, list | tuple):
             labels = stack_labels(labels, pixel_values)
         if (real := real_frames(frame_mask, pixel_values)) is not None:
-            options = {"output_masks_queries_logits": output_masks_queries_logits, **kwargs}
-            return self.segment_real_frames(pixel_values, sound, real, labels, **options)
+            queries = self.auss.given_or_heard_queries(pixel_values, *sound, frame_mask)
+            kwargs["output_masks_queries_logits"] = output_masks_queries_logits
+            return real.segment(self.forward, pixel_values, queries, labels, **kwargs)
         needs_whole_window = labels is not None or output_masks_queries_logits or records_states(self.config, kwargs)
         if (
             not needs_whole_window

@@ -61,9 +61,7 @@ def predict(model: nn.Module, processor: AussProcessor, batch: dict) -> list[dic
             for clip, one in zip(clips, official, strict=True):
                 clip["official_segmentation"] = one["segmentation"]
     kept = [frames.to(clip["scores"].device) for frames, clip in zip(kept_frames(batch), clips, strict=True)]
-    return [
-        {name: value[frames] for name, value in clip.items()} for frames, clip in zip(kept, clips, strict=True)
-    ]
+    return [{name: value[frames] for name, value in clip.items()} for frames, clip in zip(kept, clips, strict=True)]
 
 
 def binary_labels(labels: torch.Tensor) -> torch.Tensor:

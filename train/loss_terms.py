@@ -51,8 +51,8 @@ def check_finite_weights(model: nn.Module, step: int) -> None:
     damaged = sorted(set(gather_object([name for name, part in parts if not part.detach().isfinite().all()])))
     if damaged:
         raise FloatingPointError(
-            f"the update of step {step} left {len(damaged)} of the weights infinite or no numbers, first {damaged[0]}: "
-            "lower learning_rate; nothing was saved, --resume goes on from the newest checkpoint"
+            f"the update of step {step} left {len(damaged)} of the weights infinite or no numbers, first "
+            f"{damaged[0]}: lower learning_rate; nothing was saved, --resume goes on from the newest checkpoint"
         )
 
 

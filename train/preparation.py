@@ -95,8 +95,8 @@ def create_model(
         check_labels_fit(model, data.name, data.data, run.init_from)
         if data.name == "avss" and model.config.num_audio_examples < AVSS_AUDIO_EXAMPLES:
             logger.warning(
-                "the network in %s hears %d sound examples a clip, avss has clips of %d: it gets as many, the new ones "
-                "with weights of zero, so that clips of 5 seconds have the masks that they had",
+                "the network in %s hears %d sound examples a clip, avss has clips of %d: it gets as many, the new "
+                "ones with weights of zero, so that clips of 5 seconds have the masks that they had",
                 run.init_from,
                 model.config.num_audio_examples,
                 AVSS_AUDIO_EXAMPLES,

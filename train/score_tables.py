@@ -35,8 +35,8 @@ def scoring_notes(results: dict) -> list[str]:
         return [own]
     occurring = sum(values["frames"] > 0 for values in results["classes"].values())
     return [
-        f"classes and all: as the official code of AVSBench-semantic scores, masks at {results['official_size']}, clips "
-        f"of fewer than {OFFICIAL_FRAMES} frames padded with background ({results['padded_frames']} frames), the mean "
+        f"classes and all: as the official code of AVSBench-semantic scores, masks at {results['official_size']}, "
+        f"clips of fewer than {OFFICIAL_FRAMES} frames padded with background ({results['padded_frames']} frames), the mean "
         f"over all {len(results['classes'])} classes, of which {occurring} occur",
         f"all, plain: without padding, the mean over the {len(results['plain']['classes'])} classes that occur; {own}",
     ]

@@ -129,6 +129,8 @@ def train_step(training: Training, batch: dict) -> None:
     for name, value in terms.items():
         position.term_sums[name] = position.term_sums.get(name, 0.0) + value
     position.term_count += 1
+    if "frame_mask" in batch:  # AQDL and AQML see no padding
+        outputs.class_queries_logits = outputs.class_queries_logits[batch["frame_mask"].bool()]
     training.tracking.add_batch(outputs, len(clip_ids), training.network.confidence_threshold)
 
 

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-
 from auss.configuration.configuration_auss import AussAudioConfig
 from auss.modeling_auss.frame_padding import RealFrames, real_frames
 

@@ -255,7 +255,7 @@ def test_frames_that_stay_of_several_sizes_are_refused_by_name(processor, whole_
     processor.video_processor.do_resize = False
     small = [Image.fromarray(np.zeros((4, 6, 3), np.uint8))] * 3
     row = {**whole_rows[1], "frames": small, "masks": [], "annotated_frames": []}
-    with pytest.raises(ValueError, match=r"must have one size after processing, got \(height, width\) \[\(4, 6\), \(16"):
+    with pytest.raises(ValueError, match=r"one size after processing, got \(height, width\) \[\(4, 6\), \(16"):
         AussDataCollator(processor)([whole_rows[0], row])
 
 
@@ -311,7 +311,7 @@ def test_labels_are_resized_by_the_nearest_pixel():
 
 
 def test_labels_are_resized_as_pillow_does_where_two_pixels_are_as_near():
-    """1280 columns to 224, as the official code of AVSBench-semantic has them: every seventh centre lies on a border."""
+    """1280 columns to 224, as the official code of AVSBench-semantic has: every seventh centre lies on a border."""
     labels = (torch.arange(1280) % 251).expand(1, 2, 1280)
     picture = Image.fromarray(labels[0].to(torch.uint8).numpy()).resize((224, 2), Image.Resampling.NEAREST)
     resized = resize_labels(labels, (2, 224))

@@ -33,7 +33,7 @@ def test_weights_that_are_no_numbers_stop_the_run_by_name():
     model = torch.nn.BatchNorm1d(3)
     check_finite_weights(model, 7)
     model.running_mean[1] = torch.inf
-    with pytest.raises(FloatingPointError, match="update of step 7 left 1 of the weights .*, first running_mean: lower"):
+    with pytest.raises(FloatingPointError, match="of step 7 left 1 of the weights .*, first running_mean: lower"):
         check_finite_weights(model, 7)
     with torch.no_grad():
         model.bias[0] = torch.nan

@@ -240,7 +240,8 @@ def test_trainer_metrics_of_many_classes():
     pairs = [(logits[0, :2], labels[0, :2]), (logits[1], labels[1])]
     plain = semantic_result([(clip.argmax(1), label) for clip, label in pairs], 5)
     fine = [torch.nn.functional.interpolate(clip, (224, 224), mode="bilinear").argmax(1) for clip, _ in pairs]
-    official = semantic_result([(clip, resize_labels(one[1], (224, 224))) for clip, one in zip(fine, pairs)], 5)
+    coarse = [resize_labels(label, (224, 224)) for _, label in pairs]
+    official = semantic_result(list(zip(fine, coarse, strict=True)), 5)
     metrics = AussTrainerMetrics(num_labels=5)
     expected = {name: pytest.approx(official[name]) for name in ("m_j", "m_f")}
     expected |= {name: pytest.approx(plain[name]) for name in ("plain_m_j", "plain_m_f")}

@@ -249,7 +249,7 @@ def test_weights_that_the_last_update_ruined_are_not_saved(run_tiny, tmp_path, m
             damage(training.network.state_dict())
 
     monkeypatch.setattr(train_module, "train_step", ruining_step)
-    with pytest.raises(FloatingPointError, match=f"update of step {stop} left 1 of the weights infinite or no numbers"):
+    with pytest.raises(FloatingPointError, match=f"of step {stop} left 1 of the weights infinite or no numbers"):
         run_tiny(eval_every=3)
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert whole_checkpoints(tmp_path / "run")[-1].name == f"step-{stop - 2:08d}"
