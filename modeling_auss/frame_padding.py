@@ -95,20 +95,19 @@ class RealFrames:
             check_label_shape(labels, pixel_values)
             kwargs["labels"] = self.pack(labels)
         outputs = forward(self.pack(pixel_values), frame_queries=self.pack(frame_queries), **kwargs)
-        assert outputs.class_queries_logits is not None
+        assert outputs.class_queries_logits is not None and outputs.logits is not None
+        assert outputs.fused_queries is not None
         class_queries_logits = self.unpack(outputs.class_queries_logits)
         class_queries_logits[~self.frame_mask.bool()] = no_object(class_queries_logits)
-        unpacked = {
-            name: self.unpack(values)
-            for name in ("logits", "masks_queries_logits", "fused_queries")
-            if (values := outputs.get(name)) is not None
-        }
+        masks = outputs.masks_queries_logits
         return AussSegmentationOutput(
             loss=outputs.loss,
             loss_dict=outputs.loss_dict,
+            logits=self.unpack(outputs.logits),
             class_queries_logits=class_queries_logits,
+            masks_queries_logits=None if masks is None else self.unpack(masks),
             audio_queries=audio_queries,
-            **unpacked,
+            fused_queries=self.unpack(outputs.fused_queries),
             **self._unpacked_states(outputs),
         )
 

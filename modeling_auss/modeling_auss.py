@@ -359,12 +359,12 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
             ValueError: shapes that do not belong together, labels that are not class ids, a clip without a frame.
         """
         sound = (input_features, input_features_mask, frame_examples, frame_queries)
-        if isinstance(labels, list | tuple):
+        if labels is not None and not isinstance(labels, torch.Tensor):
             labels = stack_labels(labels, pixel_values)
         if (real := real_frames(frame_mask, pixel_values)) is not None:
             queries = self.auss.given_or_heard_queries(pixel_values, *sound, frame_mask)
-            kwargs["output_masks_queries_logits"] = output_masks_queries_logits
-            return real.segment(self.forward, pixel_values, queries, labels, **kwargs)
+            masks = {"output_masks_queries_logits": output_masks_queries_logits}
+            return real.segment(self.forward, pixel_values, queries, labels, **kwargs, **masks)
         needs_whole_window = labels is not None or output_masks_queries_logits or records_states(self.config, kwargs)
         if (
             not needs_whole_window

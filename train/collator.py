@@ -254,6 +254,7 @@ class AussDataCollator:
         counts = torch.tensor([len(clip["frames"]) for clip in clips])
         longest = int(counts.max())
         pixel_values = self._pixel_values(clips)
+        height, width = pixel_values.shape[-2:]
         input_features, input_features_mask = self._audio_inputs(clips)
         frame_examples = [
             spread_frames(clip["frame_count"], mask[None])[0, clip["frame_indices"]]
@@ -264,7 +265,7 @@ class AussDataCollator:
             "input_features": input_features,
             "input_features_mask": input_features_mask,
             "frame_examples": torch.stack([pad_frames(examples, longest) for examples in frame_examples]),
-            "labels": self._labels(clips, tuple(pixel_values.shape[-2:])),
+            "labels": self._labels(clips, (height, width)),
         }
         if (counts < longest).any():
             batch["frame_mask"] = (torch.arange(longest) < counts[:, None]).long()

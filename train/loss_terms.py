@@ -6,6 +6,7 @@ import math
 import torch
 from accelerate.utils import gather_object
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from ..modeling_auss.outputs import AussSegmentationOutput
 
@@ -47,7 +48,7 @@ def check_finite_weights(model: nn.Module, step: int) -> None:
     """
     tensors = itertools.chain(model.named_parameters(), model.named_buffers())
     # Of weights that processes share each has a part, which it looks at.
-    parts = ((name, value.to_local() if hasattr(value, "to_local") else value) for name, value in tensors)
+    parts = ((name, value.to_local() if isinstance(value, DTensor) else value) for name, value in tensors)
     damaged = sorted(set(gather_object([name for name, part in parts if not part.detach().isfinite().all()])))
     if damaged:
         raise FloatingPointError(

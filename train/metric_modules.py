@@ -260,6 +260,12 @@ class SemanticScores(ClipMetric):
         return result
 
 
+def size_of(labels: torch.Tensor) -> tuple[int, int]:
+    """Height and width of (F, H, W) labels."""
+    _, height, width = labels.shape
+    return height, width
+
+
 def annotated_part(labels: torch.Tensor) -> torch.Tensor:
     """The frames of (F, H, W) labels up to the last annotated one, or the first one: what follows may be padding."""
     annotated = (labels != IGNORED_LABEL).flatten(1).any(1).nonzero()
@@ -292,7 +298,7 @@ class AussTrainerMetrics:
         resized = [resize_labels(clip, OFFICIAL_SIZE) for clip in labels]
         for metric, references in zip(self.metrics, (resized, labels), strict=True):
             clips = post_process_audio_visual_segmentation(
-                AussSegmentationOutput(logits=logits), [tuple(clip.shape[-2:]) for clip in references]
+                AussSegmentationOutput(logits=logits), [size_of(clip) for clip in references]
             )
             metric.add_batch(
                 predictions=[clip["segmentation"][: len(own)] for clip, own in zip(clips, labels, strict=True)],
@@ -302,7 +308,7 @@ class AussTrainerMetrics:
     def _add_scores(self, logits: torch.Tensor, labels: list[torch.Tensor]) -> None:
         """Scores a batch of sounding against silent, each clip at its labels' size."""
         clips = post_process_audio_visual_segmentation(
-            AussSegmentationOutput(logits=logits), [tuple(clip.shape[-2:]) for clip in labels]
+            AussSegmentationOutput(logits=logits), [size_of(clip) for clip in labels]
         )
         for metric in self.metrics:
             metric.add_batch(predictions=[clip["scores"] for clip in clips], references=labels)
