@@ -36,8 +36,8 @@ def scoring_notes(results: dict) -> list[str]:
     occurring = sum(values["frames"] > 0 for values in results["classes"].values())
     return [
         f"classes and all: as the official code of AVSBench-semantic scores, masks at {results['official_size']}, "
-        f"clips of fewer than {OFFICIAL_FRAMES} frames padded with background ({results['padded_frames']} frames), the "
-        f"mean over all {len(results['classes'])} classes, of which {occurring} occur",
+        f"clips of fewer than {OFFICIAL_FRAMES} frames padded with background ({results['padded_frames']} frames), "
+        f"the mean over all {len(results['classes'])} classes, of which {occurring} occur",
         f"all, plain: without padding, the mean over the {len(results['plain']['classes'])} classes that occur; {own}",
     ]
 
