@@ -49,14 +49,20 @@ class VGGish(nn.Module):
             self.requires_grad_(False)
         return super().train(mode and not self.frozen)
 
-    def forward(self, input_features: torch.Tensor) -> torch.Tensor:
+    def forward(self, input_features: torch.Tensor, is_sound: torch.Tensor | None = None) -> torch.Tensor:
         """
         Args:
             input_features: (B, T, 96, 64) log-mel, frames by bands.
+            is_sound: (B, T), 0 for the examples that are padding; none are, if None. In training batch norm does not
+                see them, unless a single example is left, which it cannot normalise.
 
         Returns:
-            A_ori, (B, T, e_0), not negative.
+            A_ori, (B, T, e_0), not negative; of any values in the padding.
         """
+        if is_sound is not None and self.training and 2 <= is_sound.sum() < is_sound.numel():
+            is_sound = is_sound.bool()
+            features = self.forward(input_features[is_sound].unsqueeze(1)).squeeze(1)
+            return features.new_zeros(*is_sound.shape, features.shape[-1]).index_put((is_sound,), features)
         batch_size, num_examples = input_features.shape[:2]
         # Channels last, in which pooling is many times faster on a CPU.
         maps = self.features(input_features.flatten(0, 1).unsqueeze(-1).permute(0, 3, 1, 2))

@@ -89,7 +89,7 @@ class AudioQueryGenerator(nn.Module):
         return queries
 
 
-def spread_frames(num_frames: int, valid: torch.Tensor) -> torch.Tensor:
+def spread_frames(num_frames: int, valid: torch.Tensor, frame_mask: torch.Tensor | None = None) -> torch.Tensor:
     """
     The sound example that each frame is shown with, where the frames spread evenly over the sound; as many frames as
     examples, as in AVSBench, have one each.
@@ -97,11 +97,17 @@ def spread_frames(num_frames: int, valid: torch.Tensor) -> torch.Tensor:
     Args:
         num_frames: F.
         valid: (B, T), 1 for the examples that are sound; these come first.
+        frame_mask: (B, F), 1 for the frames of a clip, among which its sound is spread, and 0 for padding; all are
+            frames, if None.
 
     Returns:
         (B, F) int64, 0 ... T - 1.
     """
-    centres = (torch.arange(num_frames, device=valid.device) + 0.5) / num_frames
+    if frame_mask is None:
+        centres = (torch.arange(num_frames, device=valid.device) + 0.5) / num_frames
+    else:
+        numbers = frame_mask.long().cumsum(1)  # 1, 2, ... of the clip's own frames
+        centres = (numbers - 0.5).clamp(min=0) / frame_mask.sum(1, keepdim=True)
     return (centres * valid.sum(1, keepdim=True)).long()
 
 

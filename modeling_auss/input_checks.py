@@ -1,5 +1,7 @@
 """What the models refuse: inputs whose shapes do not belong together, and labels that are no class ids."""
 
+from collections.abc import Sequence
+
 import torch
 
 from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
@@ -58,13 +60,53 @@ def check_inputs(
         )
 
 
-def check_labels(labels: torch.Tensor, pixel_values: torch.Tensor, num_labels: int) -> None:
-    """Raises ValueError for labels of a wrong shape or outside 0 ... K-1 and 255."""
+def check_frame_mask(frame_mask: torch.Tensor | None, pixel_values: torch.Tensor) -> None:
+    """Raises ValueError for a mask of another shape than (B, F), of other values than 0 and 1, or an empty clip."""
+    if frame_mask is None:
+        return
+    if frame_mask.shape != pixel_values.shape[:2]:
+        raise ValueError(
+            f"frame_mask must be (B, F) as pixel_values {tuple(pixel_values.shape[:2])}, got {tuple(frame_mask.shape)}"
+        )
+    if not ((frame_mask == 0) | (frame_mask == 1)).all():
+        raise ValueError(f"frame_mask must hold 1 for frames and 0 for padding, got {frame_mask.unique().tolist()}")
+    counts = frame_mask.sum(1)
+    if not (counts > 0).all():
+        raise ValueError(f"frame_mask must leave each clip a frame, got {counts.tolist()} frames")
+
+
+def check_label_shape(labels: torch.Tensor, pixel_values: torch.Tensor) -> None:
+    """Raises ValueError for labels that are not (B, F, H, W)."""
     if labels.ndim != 4 or labels.shape[:2] != pixel_values.shape[:2]:
         raise ValueError(
             f"labels must be (B, F, H, W) with the clips and frames of pixel_values {tuple(pixel_values.shape[:2])}, "
             f"got {tuple(labels.shape)}"
         )
+
+
+def stack_labels(labels: Sequence[torch.Tensor], pixel_values: torch.Tensor) -> torch.Tensor:
+    """
+    A (F, h, w) of labels for each clip to (B, F, H, W): of their own size where they have one, or else of that of
+    `pixel_values`, each pixel from the label nearest to its centre. ValueError for those that are no such list.
+    """
+    num_clips, num_frames, _, *size = pixel_values.shape
+    shapes = [tuple(clip.shape) for clip in labels]
+    if len(shapes) != num_clips or any(len(shape) != 3 or shape[0] != num_frames for shape in shapes):
+        raise ValueError(
+            f"labels must be (B, F, H, W), or a list of (F, H, W), with the clips and frames of pixel_values "
+            f"{(num_clips, num_frames)}, got a list of {shapes}"
+        )
+    if len(set(shapes)) > 1:
+        labels = [
+            torch.nn.functional.interpolate(clip[:, None].float(), size, mode="nearest-exact")[:, 0].to(clip.dtype)
+            for clip in labels
+        ]
+    return torch.stack(list(labels))
+
+
+def check_labels(labels: torch.Tensor, pixel_values: torch.Tensor, num_labels: int) -> None:
+    """Raises ValueError for labels of a wrong shape or outside 0 ... K-1 and 255."""
+    check_label_shape(labels, pixel_values)
     if labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"labels must be integers, got {labels.dtype}")
     wrong = ((labels < 0) | (labels >= num_labels)) & (labels != IGNORED_LABEL)
@@ -74,4 +116,4 @@ def check_labels(labels: torch.Tensor, pixel_values: torch.Tensor, num_labels: i
         )
 
 
-__all__ = ["check_inputs", "check_labels"]
+__all__ = ["check_frame_mask", "check_inputs", "check_label_shape", "check_labels", "stack_labels"]

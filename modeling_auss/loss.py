@@ -102,10 +102,11 @@ class AussLoss(nn.Module):
         per_pixel = [name for name in ("mask_focal", "mask_cross_entropy") if self.weights[name]]
         return ["class", "dice", *per_pixel]
 
-    def divisors(self, labels: torch.Tensor, num_queries: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def divisors(self, labels: torch.Tensor, num_queries: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
-        What the sums over queries and over segments are divided by, for the mean over the queries (by their classes'
-        weights) and segments of the annotated frames; in training those of all processes.
+        What the sums over queries, over segments and over frames are divided by, for the mean over the queries (by
+        their classes' weights) and segments of the annotated frames, and over all frames; in training those of all
+        processes, whose clips may differ in length.
 
         Args:
             labels: (M, H, W) int64.
@@ -117,10 +118,10 @@ class AussLoss(nn.Module):
         annotated = (flat != IGNORED_LABEL).any(-1)
         segments = matched.sum().float()
         weight = segments + self.config.no_object_weight * (annotated.sum() * num_queries - segments)
-        counts = torch.stack([weight, segments])
+        counts = torch.stack([weight, segments, torch.full_like(segments, len(labels))])
         if self.training:  # in evaluation some processes may have more batches than others
             counts = mean_over_processes(counts)
-        return counts[0], counts[1]
+        return counts[0], counts[1], counts[2]
 
     def class_loss(
         self, class_logits: torch.Tensor, matches: torch.Tensor, total_weight: torch.Tensor | None = None
@@ -185,7 +186,7 @@ class AussLoss(nn.Module):
         mask_embeddings: torch.Tensor,
         mask_features: MaskFeatures,
         targets: FrameTargets,
-        divisors: tuple[torch.Tensor, torch.Tensor],
+        divisors: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     ) -> dict[str, torch.Tensor]:
         """
         Class and mask losses over the annotated frames, each (L,), one for each layer.
@@ -197,7 +198,7 @@ class AussLoss(nn.Module):
             targets: those of the M frames, none of which is wholly 255.
             divisors: as `divisors` gives them.
         """
-        total_weight, num_segments = divisors
+        total_weight, num_segments, _ = divisors
         layers = list(zip(class_logits, mask_embeddings, strict=True))
         matches = torch.stack([self.match(*layer, mask_features, targets) for layer in layers], dim=1)  # (M, L, K)
         losses = {
@@ -255,10 +256,13 @@ class AussLoss(nn.Module):
         Returns:
             The loss of Eq. 19 and the last layer's terms by name, with `auxiliary` for the earlier layers' sum.
         """
+        # A collective call in training: every process must reach it, also one without any annotated frame.
+        divisors = self.divisors(labels, layers[-1][0].shape[1])
         terms = self.query_losses(layers[-1][0], queries, layers[-1][1], mask_features, threshold)
+        # They are means over this process's frames, of which it may have more than others.
+        terms = {name: value * (len(labels) / divisors[2]) for name, value in terms.items()}
         annotated = (labels != IGNORED_LABEL).flatten(1).any(-1)
         auxiliary = mask_features.maps.new_zeros((), dtype=torch.float32)
-        divisors = self.divisors(labels, layers[-1][0].shape[1])  # here, where also a process without annotation is
         if annotated.any():
             features = mask_features if annotated.all() else mask_features.of_frames(annotated)
             height, width = features.maps.shape[-2:]

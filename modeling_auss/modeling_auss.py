@@ -1,7 +1,7 @@
 """AUSS, the audio unmixing and semantic segmentation network (Ling et al. 2023), as Transformers models."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -13,10 +13,11 @@ from typing_extensions import Unpack
 from ..configuration.configuration_auss import AussConfig
 from .audio_encoder import VGGish
 from .audio_queries import AudioQueryGenerator, FrameConditioner, spread_frames
+from .frame_padding import real_frames
 from .frame_parts import BACKBONE_PIXELS, FUSION_ELEMENTS, frame_parts, splits_frames
 from .fusion_decoder import FusionDecoder
 from .image_embedding import ImageEmbeddingExtractor, map_size
-from .input_checks import check_inputs, check_labels
+from .input_checks import check_inputs, check_labels, stack_labels
 from .loss import AussLoss
 from .outputs import AussModelOutput, AussSegmentationOutput
 from .pretrained_model import AussPreTrainedModel
@@ -74,12 +75,12 @@ class AussModel(AussPreTrainedModel):
         """
         input_features = in_weights_dtype(input_features, self.audio_encoder or self.audio_query_generator)
         missing = self.config.num_audio_examples - input_features.shape[1]
-        if input_features_mask is None:
-            input_features_mask = torch.ones(input_features.shape[:2], device=input_features.device)
         if self.audio_encoder is None:
             features = input_features.new_zeros(*input_features.shape[:2], self.config.audio_config.embedding_size)
         else:
-            features = self.audio_encoder(input_features)
+            features = self.audio_encoder(input_features, input_features_mask)
+        if input_features_mask is None:
+            input_features_mask = torch.ones(input_features.shape[:2], device=input_features.device)
         valid = nn.functional.pad(input_features_mask.to(features.dtype), (0, missing))
         return nn.functional.pad(features, (0, 0, 0, missing)) * valid.unsqueeze(-1), valid
 
@@ -95,17 +96,19 @@ class AussModel(AussPreTrainedModel):
         input_features: torch.Tensor,
         input_features_mask: torch.Tensor | None = None,
         frame_examples: torch.Tensor | None = None,
+        frame_mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
         A, (B, N, e), and what each of `num_frames` frames starts from, (B, F, N, e), which `forward` takes in place of
-        the sound. All frames of a clip start from A, but with `config.frame_conditioned_queries`.
+        the sound. All frames of a clip start from A, but with `config.frame_conditioned_queries`. Frames that
+        `frame_mask` (B, F) calls padding start from any values.
         """
         audio_features, valid = self.audio_features(input_features, input_features_mask)
         audio_queries = self.audio_query_generator(audio_features, valid)
         frame_queries = audio_queries.unsqueeze(1).expand(-1, num_frames, -1, -1)
         if self.frame_conditioner is not None:
             if frame_examples is None:
-                frame_examples = spread_frames(num_frames, valid)
+                frame_examples = spread_frames(num_frames, valid, frame_mask)
             frame_queries = self.frame_conditioner(frame_queries, audio_features, frame_examples)
         return audio_queries, frame_queries
 
@@ -116,6 +119,7 @@ class AussModel(AussPreTrainedModel):
         input_features_mask: torch.Tensor | None,
         frame_examples: torch.Tensor | None,
         frame_queries: torch.Tensor | None,
+        frame_mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor | None, torch.Tensor]:
         """
         What `frame_queries` returns for the arguments of `forward`, which are checked first; with queries (B, F, N, e)
@@ -125,7 +129,9 @@ class AussModel(AussPreTrainedModel):
         if input_features is None:
             assert frame_queries is not None  # or `check_inputs` would have raised
             return None, frame_queries
-        return self.frame_queries(pixel_values.shape[1], input_features, input_features_mask, frame_examples)
+        return self.frame_queries(
+            pixel_values.shape[1], input_features, input_features_mask, frame_examples, frame_mask
+        )
 
     def mask_features(self, outputs: AussModelOutput, pixel_values: torch.Tensor) -> MaskFeatures:
         """What the masks of this model's outputs for (B, F, 3, H, W) frames are read from, of B*F frames."""
@@ -171,6 +177,7 @@ class AussModel(AussPreTrainedModel):
         input_features_mask: torch.Tensor | None = None,
         frame_examples: torch.Tensor | None = None,
         frame_queries: torch.Tensor | None = None,
+        frame_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> AussModelOutput:
         """
@@ -183,17 +190,23 @@ class AussModel(AussPreTrainedModel):
                 with `config.frame_conditioned_queries`.
             frame_queries: (B, F, N, e), what the method `frame_queries` made of the sound, given instead of it: frames
                 that come in several passes need their sound encoded only once. `audio_queries` is then None.
+            frame_mask: (B, F), 1 for the frames of a clip and 0 for padding, where clips differ in length; all are
+                frames, if None. Padding changes nothing, batch norm's statistics included, and gives zeros.
 
         Returns:
             An `AussModelOutput`: `last_hidden_state` (B, F, N, e), the fused queries; `audio_queries` (B, N, e);
             `mask_features` (B, F, e, h', w'), see `AussModelOutput`; `layer_queries`, those of every layer.
 
         Raises:
-            ValueError: shapes that do not belong together, or not one of `input_features` and `frame_queries`.
+            ValueError: shapes that do not belong together, not one of `input_features` and `frame_queries`, a clip
+                without a frame.
         """
+        real = real_frames(frame_mask, pixel_values)
         audio_queries, frame_queries = self.given_or_heard_queries(
-            pixel_values, input_features, input_features_mask, frame_examples, frame_queries
+            pixel_values, input_features, input_features_mask, frame_examples, frame_queries, frame_mask
         )
+        if real is not None:
+            return real.fuse(self.forward, pixel_values, (audio_queries, frame_queries), **kwargs)
         shape = pixel_values.shape[:2]
         frames = in_weights_dtype(pixel_values, self.image_embedding_extractor).flatten(0, 1)
         queries = frame_queries.flatten(0, 1)
@@ -318,10 +331,11 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         pixel_values: torch.Tensor,
         input_features: torch.Tensor | None = None,
         input_features_mask: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
+        labels: torch.Tensor | Sequence[torch.Tensor] | None = None,
         frame_examples: torch.Tensor | None = None,
         output_masks_queries_logits: bool = False,
         frame_queries: torch.Tensor | None = None,
+        frame_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> AussSegmentationOutput:
         """
@@ -331,10 +345,14 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
             input_features: (B, T, 96, 64) log-mel, T at most `config.num_audio_examples`.
             input_features_mask: (B, T), 1 for the examples that are sound and 0 for padding; all are, if None.
             labels: (B, F, H, W) integers, class ids and 255 where nothing is annotated. Then the loss is computed, and
-                `logits` carry no gradient.
+                `logits` carry no gradient. Clips whose labels differ in size come as a list of (F, H, W), and are
+                compared at the size of `pixel_values`.
             frame_examples: (B, F) int64, the sound example of each frame, as `AussModel` takes it.
             output_masks_queries_logits: also return the masks of all queries, the largest tensor of all.
             frame_queries: (B, F, N, e) in place of `input_features`, as `AussModel` takes it.
+            frame_mask: (B, F), 1 for the frames of a clip and 0 for padding, where clips differ in length; all are
+                frames, if None. Padding, its labels included, has no part in the loss, in gradients or in batch norm's
+                statistics: a clip is to the network what it is alone. In its frames nothing sounds: `logits` are 0.
 
         Returns:
             An `AussSegmentationOutput`: `logits` (B, F, K, h, w) in [0, 1]; `class_queries_logits` (B, F, N, K + 1);
@@ -342,9 +360,15 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
             (B, F, N, e); with labels `loss` and `loss_dict`; on request `hidden_states` and `attentions`.
 
         Raises:
-            ValueError: shapes that do not belong together, labels that are not class ids.
+            ValueError: shapes that do not belong together, labels that are not class ids, a clip without a frame.
         """
         sound = (input_features, input_features_mask, frame_examples, frame_queries)
+        if labels is not None and not isinstance(labels, torch.Tensor):
+            labels = stack_labels(labels, pixel_values)
+        if (real := real_frames(frame_mask, pixel_values)) is not None:
+            queries = self.auss.given_or_heard_queries(pixel_values, *sound, frame_mask)
+            masks = {"output_masks_queries_logits": output_masks_queries_logits}
+            return real.segment(self.forward, pixel_values, queries, labels, **kwargs, **masks)
         needs_whole_window = labels is not None or output_masks_queries_logits or records_states(self.config, kwargs)
         if (
             not needs_whole_window

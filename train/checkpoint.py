@@ -27,6 +27,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions
 from transformers import CONFIG_NAME
 
 from . import deepspeed_engine
+from .checkpoint_checks import check_optimizer, check_state, check_weights
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,13 @@ def whole_checkpoints(output: Path) -> list[Path]:
             continue
         found.append((int(match.group(1)), path))
     return [path for _, path in sorted(found)]
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that the name of a checkpoint's folder tells."""
+    match = NAME.fullmatch(checkpoint.name)
+    assert match is not None  # as `whole_checkpoints` gives no others
+    return int(match.group(1))
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
@@ -175,6 +183,7 @@ def save_checkpoint(
         state = {
             "position": asdict(position),
             "optimizer_groups": groups,
+            "optimizer_tensors": sorted(tensors),
             "scheduler": scheduler.state_dict(),
             "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
         }
@@ -209,7 +218,9 @@ def load_newest_checkpoint(
         Where that run stood, or None, with nothing changed, if there is no checkpoint.
 
     Raises:
-        ValueError: another engine wrote it, or DeepSpeed in another stage of ZeRO or number of processes.
+        ValueError: another engine wrote it, or DeepSpeed in another stage of ZeRO or number of processes; or it is
+            damaged: tensors are missing or hold no numbers, or its step is not that of its name. Nothing is changed
+            then.
     """
     checkpoints = whole_checkpoints(output)
     if not checkpoints:
@@ -224,13 +235,16 @@ def load_newest_checkpoint(
             f"{newest} was written by {engine_name(wrote)} and can only be resumed so, got {engine_name(reads)}; its "
             f"{MODEL_FILE} starts any new run"
         )
+    check_state(newest, STATE_FILE, state, step_of(newest))
     if deepspeed:
         deepspeed_engine.load_engine(model, newest)
     else:
-        weights: Any = load_file(newest / MODEL_FILE)
+        weights, tensors = load_file(newest / MODEL_FILE), load_file(newest / OPTIMIZER_FILE)
+        check_weights(newest, MODEL_FILE, weights, cast(Any, distributed_state.get_model_state_dict(model)))
+        check_optimizer(newest, OPTIMIZER_FILE, tensors, state, weights)
         options = StateDictOptions(full_state_dict=True)
-        distributed_state.set_model_state_dict(model, weights, options=options)
-        restore_optimizer(model, optimizer.optimizer, load_file(newest / OPTIMIZER_FILE), state["optimizer_groups"])
+        distributed_state.set_model_state_dict(model, cast(Any, weights), options=options)
+        restore_optimizer(model, optimizer.optimizer, tensors, state["optimizer_groups"])
     scheduler.load_state_dict(state["scheduler"])
     if accelerator.scaler is not None and state["scaler"]:
         accelerator.scaler.load_state_dict(state["scaler"])

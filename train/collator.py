@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from PIL import Image
 from tqdm import tqdm
 from transformers.utils import logging
 
@@ -16,14 +17,25 @@ logger = logging.get_logger(__name__)
 
 
 def resize_labels(labels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Labels (F, h, w) at another (height, width), each from the pixel nearest to its centre."""
+    """
+    Labels (F, h, w), 0 to 255, at another (height, width), each from the pixel nearest to its centre: the very pixel
+    that Pillow's NEAREST takes, with which the official code of AVSBench-semantic resizes its label pictures.
+    """
     if tuple(labels.shape[-2:]) == tuple(size):
         return labels
-    rows, columns = (
-        ((torch.arange(new) + 0.5) * (old / new)).long().clamp(max=old - 1)
-        for old, new in zip(labels.shape[-2:], size, strict=True)
-    )
-    return labels[:, rows[:, None], columns[None, :]]
+    height, width = size
+    # Pillow itself, since where a centre falls between two pixels its own rounding decides.
+    pictures = [
+        Image.fromarray(frame).resize((width, height), Image.Resampling.NEAREST)
+        for frame in labels.to(torch.uint8).cpu().numpy()
+    ]
+    return torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).to(labels)
+
+
+def pad_frames(values: torch.Tensor, num_frames: int, value: float = 0) -> torch.Tensor:
+    """(F, ...) to (num_frames, ...), filled up with `value`."""
+    padding = values.new_full((num_frames - len(values), *values.shape[1:]), value)
+    return torch.cat([values, padding]) if len(padding) else values
 
 
 def extract_audio(
@@ -78,11 +90,11 @@ class AussDataCollator:
             is longer is cut, with one warning where a second or more is lost.
         augmentation: applied to each clip; needs `train`.
         frames_per_clip: how many frames of a clip to take, all unless told: annotated ones first, drawn at random,
-            then others, in time order. A clip with fewer frames gives all it has.
+            then others, in time order. A clip with fewer frames gives all it has, and is padded.
         mute_probability: how often a clip's sound becomes digital silence and the labels of its annotated pixels 0,
             for silence means that nothing sounds; needs `train`.
         train: labels come at the size of `pixel_values`. Otherwise they keep the size of the mask files, so that
-            metrics are measured there.
+            metrics are measured there, whatever other sizes the set has.
         keep_ids: adds "clip_id" and "category", lists of strings, to the batch.
         num_labels: 2 for black and white masks, 71 for those of avss.
         muted: silences every clip but keeps the labels: to measure what a model does without sound.
@@ -182,8 +194,47 @@ class AussDataCollator:
             masks.append(torch.nn.functional.pad(clip["input_features_mask"][:length], (0, missing)))
         return torch.stack(features), torch.stack(masks)
 
+    def _load_named_clip(self, row: dict) -> dict:
+        """As `_load_clip`, but errors name the clip."""
+        try:
+            return self._load_clip(row)
+        except (OSError, ValueError) as error:
+            clip_id = repr(str(row.get("clip_id", "")))
+            if clip_id in str(error):
+                raise
+            kinds = (FileNotFoundError, PermissionError, OSError, ValueError)
+            kind = next(kind for kind in kinds if isinstance(error, kind))
+            raise kind(f"clip {clip_id}: {error}") from error
+
+    def _pixel_values(self, clips: list[dict]) -> torch.Tensor:
+        """(B, F, 3, H, W) of the clips' frames, 0 in the padding behind those of shorter clips."""
+        counts = [len(clip["frames"]) for clip in clips]
+        frames = [clip["frames"] for clip in clips]
+        if len(set(counts)) == 1:
+            return self.processor.video_processor(frames, return_tensors="pt")["pixel_values"]
+        # The processor takes clips of one length only.
+        processed = [self.processor.video_processor([one], return_tensors="pt")["pixel_values"][0] for one in frames]
+        sizes = sorted({tuple(one.shape[-2:]) for one in processed})
+        if len(sizes) > 1:
+            raise ValueError(
+                f"the frames of a batch must have one size after processing, got (height, width) {sizes}: set "
+                "do_resize of the video processor with a height and a width"
+            )
+        return torch.stack([pad_frames(one, max(counts)) for one in processed])
+
+    def _labels(self, clips: list[dict], size: tuple[int, int]) -> torch.Tensor | list[torch.Tensor]:
+        """(B, F, h, w), 255 in the padding; in training at `size`, else a list of (F, h, w) where sizes differ."""
+        longest = max(len(clip["frames"]) for clip in clips)
+        labels = [resize_labels(clip["labels"], size) if self.train else clip["labels"] for clip in clips]
+        labels = [pad_frames(clip_labels, longest, IGNORED_LABEL) for clip_labels in labels]
+        return torch.stack(labels) if len({clip_labels.shape for clip_labels in labels}) == 1 else labels
+
     def __call__(self, rows: list[dict]) -> dict:
         """Makes a batch.
+
+        Clips with fewer frames than the longest, F, are padded behind: with 0 in pixel_values and frame_examples and
+        255 in labels. `frame_mask` tells the model, which leaves the padding out, so that each clip is trained on as
+        it would be alone.
 
         Args:
             rows: rows of `load_avsbench`, their pictures decoded or, faster, not.
@@ -191,44 +242,33 @@ class AussDataCollator:
         Returns:
             pixel_values (B, F, 3, H, W) float32, input_features (B, T, 96, 64) float32, input_features_mask (B, T)
             int64, frame_examples (B, F) int64, the example in which each frame is shown, frames spread evenly over
-            the sound, labels (B, F, h, w) int64 with 255 where nothing is annotated; clip_id and category with
-            `keep_ids`.
+            the sound, labels (B, F, h, w) int64 with 255 where nothing is annotated; frame_mask (B, F) int64, 1 for
+            frames and 0 for padding, where clips differ in their frame counts; clip_id and category with `keep_ids`.
+            Without `train` the labels of clips whose masks differ in size come as a list of (F, h, w), each at its
+            own size.
 
         Raises:
-            ValueError: clips of unequal frame counts, or masks of unequal size; and what `decode_clip` raises.
+            ValueError, OSError: what `decode_clip` raises, naming the clip.
         """
-        clips = [self._load_clip(row) for row in rows]
-        frame_counts = [len(clip["frames"]) for clip in clips]
-        if len(set(frame_counts)) > 1:
-            raise ValueError(
-                f"the clips of a batch must have equally many frames, got {frame_counts}: set frames_per_clip to "
-                f"{min(frame_counts)} or less, or use batches of one clip"
-            )
-        pixel_values = self.processor.video_processor([clip["frames"] for clip in clips], return_tensors="pt")[
-            "pixel_values"
-        ]
-        labels = [clip["labels"] for clip in clips]
-        if self.train:
-            labels = [resize_labels(clip_labels, pixel_values.shape[-2:]) for clip_labels in labels]
-        sizes = sorted({tuple(clip_labels.shape[-2:]) for clip_labels in labels})
-        if len(sizes) > 1:
-            raise ValueError(
-                f"the masks of a batch must have one size, got (height, width) {sizes}: evaluate such clips in "
-                "batches of one"
-            )
+        clips = [self._load_named_clip(row) for row in rows]
+        counts = torch.tensor([len(clip["frames"]) for clip in clips])
+        longest = int(counts.max())
+        pixel_values = self._pixel_values(clips)
+        height, width = pixel_values.shape[-2:]
         input_features, input_features_mask = self._audio_inputs(clips)
+        frame_examples = [
+            spread_frames(clip["frame_count"], mask[None])[0, clip["frame_indices"]]
+            for clip, mask in zip(clips, input_features_mask, strict=True)
+        ]
         batch = {
             "pixel_values": pixel_values,
             "input_features": input_features,
             "input_features_mask": input_features_mask,
-            "frame_examples": torch.stack(
-                [
-                    spread_frames(clip["frame_count"], mask[None])[0, clip["frame_indices"]]
-                    for clip, mask in zip(clips, input_features_mask, strict=True)
-                ]
-            ),
-            "labels": torch.stack(labels),
+            "frame_examples": torch.stack([pad_frames(examples, longest) for examples in frame_examples]),
+            "labels": self._labels(clips, (height, width)),
         }
+        if (counts < longest).any():
+            batch["frame_mask"] = (torch.arange(longest) < counts[:, None]).long()
         if self.keep_ids:
             batch["clip_id"] = [clip["clip_id"] for clip in clips]
             batch["category"] = [clip["category"] for clip in clips]

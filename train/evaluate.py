@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +23,11 @@ from ..processing.processing_auss import AussProcessor
 from .arguments import HelpFormatter
 from .avsbench import LAYOUTS, SPLITS, load_avsbench
 from .clips import decode_clip
+from .collator import resize_labels
 from .metric_modules import MeanFScore, MeanJaccard, SemanticScores
-from .metrics import class_means, clip_means
+from .metrics import OFFICIAL_SIZE, class_means, clip_means, official_class_means, official_padding
 from .preparation import check_labels_fit, create_eval_loader
+from .score_tables import format_markdown, format_text, result_files
 from .seeded_rows import SeededRows
 from .swapped_sounds import SwappedSounds
 
@@ -32,12 +35,33 @@ SOUNDS = ("own", "muted", "swapped")
 SHEET_CLIPS = 5
 
 
+def kept_frames(batch: dict) -> list[torch.Tensor]:
+    """Which frames of each clip of a collated batch are real, (F,) bool each, on the CPU."""
+    shape = batch["pixel_values"].shape[:2]
+    return list(batch["frame_mask"].bool().cpu() if "frame_mask" in batch else torch.ones(shape, dtype=torch.bool))
+
+
+def clip_labels(batch: dict) -> list[torch.Tensor]:
+    """The labels (F, h, w) of each clip of a collated batch, without padding, on the CPU."""
+    return [labels.cpu()[kept] for labels, kept in zip(batch["labels"], kept_frames(batch), strict=True)]
+
+
 def predict(model: nn.Module, processor: AussProcessor, batch: dict) -> list[dict[str, torch.Tensor]]:
-    """Segmentation and scores, (F, h, w) each, of each clip of a collated batch, at the size of its labels."""
+    """
+    For each clip of a collated batch, without padding, `segmentation` and `scores`, (F, h, w) at the size of its
+    labels; and, of more than two labels, `official_segmentation`, (F, 224, 224).
+    """
     inputs = {name: value for name, value in batch.items() if name not in ("labels", "clip_id", "category")}
     sizes = [tuple(labels.shape[-2:]) for labels in batch["labels"]]
     with torch.no_grad():
-        return processor.post_process_audio_visual_segmentation(model(**inputs), sizes)
+        outputs = model(**inputs)
+        clips = processor.post_process_audio_visual_segmentation(outputs, sizes)
+        if outputs.logits.shape[2] > 2:
+            official = processor.post_process_audio_visual_segmentation(outputs, [OFFICIAL_SIZE] * len(clips))
+            for clip, one in zip(clips, official, strict=True):
+                clip["official_segmentation"] = one["segmentation"]
+    kept = [frames.to(clip["scores"].device) for frames, clip in zip(kept_frames(batch), clips, strict=True)]
+    return [{name: value[frames] for name, value in clip.items()} for frames, clip in zip(kept, clips, strict=True)]
 
 
 def binary_labels(labels: torch.Tensor) -> torch.Tensor:
@@ -45,40 +69,72 @@ def binary_labels(labels: torch.Tensor) -> torch.Tensor:
     return torch.where(labels == IGNORED_LABEL, labels, (labels > 0).to(labels.dtype))
 
 
+def class_metrics(num_labels: int) -> dict[str, SemanticScores]:
+    """The metrics of AVSBench-semantic: of masks of their own size, and of those that the official code scores."""
+    if num_labels == 2:
+        return {}
+    return {name: SemanticScores(keep_in_memory=True, num_labels=num_labels) for name in ("classes", "official")}
+
+
 def score_batches(
     network: nn.Module, processor: AussProcessor, batches: Iterable[dict], num_labels: int
 ) -> list[dict]:
     """
-    Scores this process's clips.
+    Scores this process's clips, each at the size of its own masks.
 
     Returns:
-        For each clip `batch`, its batch's number; `clip_id`, `category`; `frames`, how many are annotated; `J` and `F`
-        of sounding against silent; and, of more than two labels, `classes`, the rows of `class_scores`. The last three
-        are None where no frame is annotated.
+        For each clip `batch`, its batch's number; `clip_id`, `category`; `frames`, how many are annotated, and
+        `padding`, how many the official code of AVSS would add; `size`, (height, width) of its masks; `J` and `F` of
+        sounding against silent; and, of more than two labels, `classes`, the rows of `class_scores`, and `official`,
+        those of masks of 224 x 224. The figures are None where no frame is annotated.
 
     Raises:
         ValueError: the model gives scores that are no numbers.
     """
     binary = {"J": MeanJaccard(keep_in_memory=True), "F": MeanFScore(keep_in_memory=True)}
-    semantic = {"classes": SemanticScores(keep_in_memory=True, num_labels=num_labels)} if num_labels > 2 else {}
+    semantic = class_metrics(num_labels)
     records = []
     for number, batch in enumerate(batches):
         clips = predict(network, processor, batch)
-        labels = batch["labels"].cpu()
+        labels = clip_labels(batch)
         try:
             for metric in binary.values():
-                metric.add_batch(predictions=[clip["scores"] for clip in clips], references=binary_labels(labels))
-            for metric in semantic.values():
-                metric.add_batch(predictions=[clip["segmentation"] for clip in clips], references=labels)
+                references = [binary_labels(one) for one in labels]
+                metric.add_batch(predictions=[clip["scores"] for clip in clips], references=references)
+            for name, metric in semantic.items():
+                official = name == "official"
+                segmentations = [clip["official_segmentation" if official else "segmentation"] for clip in clips]
+                references = [resize_labels(one, OFFICIAL_SIZE) for one in labels] if official else labels
+                metric.add_batch(predictions=segmentations, references=references)
         except ValueError as error:
             raise ValueError(f"scoring clips {', '.join(batch['clip_id'])}: {error}") from error
         for clip_id, category, frames in zip(batch["clip_id"], batch["category"], labels, strict=True):
             annotated = int((frames != IGNORED_LABEL).any(dim=(1, 2)).sum())
-            records.append({"batch": number, "clip_id": clip_id, "category": category, "frames": annotated})
+            record = {"batch": number, "clip_id": clip_id, "category": category, "frames": annotated}
+            records.append({**record, "padding": official_padding(len(frames)), "size": tuple(frames.shape[-2:])})
     for name, metric in {**binary, **semantic}.items():
         for record, figure in zip(records, metric.compute(per_clip=True)[metric.key], strict=True):
             record[name] = figure
     return records
+
+
+def summarise_records(records: list[dict], num_labels: int) -> dict:
+    """What `evaluate` returns, from the records of `score_batches` of all clips with an annotated frame."""
+    per_clip = [{name: record[name] for name in ("clip_id", "category", "J", "F")} for record in records]
+    sizes = Counter("{} x {}".format(*record["size"]) for record in records)
+    if num_labels == 2:
+        return {**clip_means(per_clip), "sizes": dict(sizes), "per_clip": per_clip}
+    plain = class_means([record["classes"] for record in records])
+    padding = sum(record["padding"] for record in records)
+    return {
+        **official_class_means([record["official"] for record in records], padding, num_labels),
+        "frames": sum(record["frames"] for record in records),
+        "padded_frames": padding,
+        "official_size": "{} x {}".format(*OFFICIAL_SIZE),
+        "plain": plain,
+        "sizes": dict(sizes),
+        "per_clip": per_clip,
+    }
 
 
 @contextmanager
@@ -117,8 +173,11 @@ def evaluate(
         description: stands before the progress bar.
 
     Returns:
-        What `clip_means` returns or, of more labels, `class_means` and `frames`, the number of annotated ones; and
-        `per_clip`, a list of {"clip_id", "category", "J", "F"}, the J and F of sounding against silent.
+        What `clip_means` returns or, of more labels, `official_class_means`, with `frames`, the number of annotated
+        ones, `padded_frames`, those added to them, `official_size`, at which masks are scored, and `plain`, what
+        `class_means` returns of masks of their own size; and in either case `sizes`, how many clips have masks of each
+        size, "height x width", and `per_clip`, a list of {"clip_id", "category", "J", "F"}, the J and F of sounding
+        against silent at that size.
 
     Raises:
         ValueError: no clip has an annotated frame, or the model gives scores that are no numbers.
@@ -139,12 +198,7 @@ def evaluate(
     model.train(was_training)
     # Process p of P had the batches p, p + P, ...: sorted like this the clips stand in the data set's order.
     records = sorted((record for record in records if record["frames"]), key=lambda record: record["batch"])
-    per_clip = [{name: record[name] for name in ("clip_id", "category", "J", "F")} for record in records]
-    if num_labels == 2:
-        return {**clip_means(per_clip), "per_clip": per_clip}
-    means = class_means([record["classes"] for record in records])
-    classes = means.pop("classes")
-    return {**means, "frames": sum(record["frames"] for record in records), "classes": classes, "per_clip": per_clip}
+    return summarise_records(records, num_labels)
 
 
 def drawable_clip(model: nn.Module, processor: AussProcessor, collator, row: dict, title: str) -> dict:
@@ -189,37 +243,6 @@ def draw_clips(
     return contact_sheet([blocks[key] for key in wanted], path)
 
 
-def results_table(results: dict) -> list[tuple[str, int, float, float]]:
-    """Rows (name, count, M_J, M_F): the categories or classes by name, and the whole at the end."""
-    rows = [
-        (name, values["clips"], values["M_J"], values["M_F"]) for name, values in results.get("categories", {}).items()
-    ]
-    rows += [
-        (values.get("name", str(index)), values["frames"], values["J"], values["F"])
-        for index, values in results.get("classes", {}).items()
-    ]
-    count = results["clips"] if "clips" in results else results["frames"]
-    return [*rows, ("all", count, results["M_J"], results["M_F"])]
-
-
-def format_text(results: dict) -> str:
-    """The table for a terminal."""
-    rows = results_table(results)
-    width = max(len(name) for name, *_ in rows)
-    counted = "clips" if "clips" in results else "frames"
-    lines = [f"{'':{width}}  {counted:>6}  {'M_J':>6}  {'M_F':>6}"]
-    lines += [f"{name:{width}}  {count:6d}  {m_j:6.3f}  {m_f:6.3f}" for name, count, m_j, m_f in rows]
-    return "\n".join(lines)
-
-
-def format_markdown(results: dict, title: str) -> str:
-    """The table for a document."""
-    counted = "clips" if "clips" in results else "frames"
-    lines = [f"# {title}", "", f"| | {counted} | M_J | M_F |", "| --- | ---: | ---: | ---: |"]
-    lines += [f"| {name} | {count} | {m_j:.3f} | {m_f:.3f} |" for name, count, m_j, m_f in results_table(results)]
-    return "\n".join(lines) + "\n"
-
-
 def save_results(
     results: dict,
     origin: dict[str, str],
@@ -244,24 +267,6 @@ def save_results(
     ranked = sorted(results["per_clip"], key=lambda record: record["J"], reverse=True)
     draw_clips(model, processor, collator, rows, ranked[:SHEET_CLIPS], files["best"])
     draw_clips(model, processor, collator, rows, ranked[::-1][:SHEET_CLIPS], files["worst"])
-
-
-def result_files(folder: Path, stem: str, overwrite: bool) -> dict[str, Path]:
-    """
-    The files that an evaluation writes, by kind.
-
-    Raises:
-        ValueError: some are there already, and not `overwrite`.
-    """
-    endings = {"json": ".json", "markdown": ".md", "best": "-best.png", "worst": "-worst.png"}
-    files = {kind: folder / f"{stem}{ending}" for kind, ending in endings.items()}
-    existing = [path.name for path in files.values() if path.exists()]
-    if existing and not overwrite:
-        raise ValueError(
-            f"output {str(folder)!r} has {', '.join(existing)} of an earlier evaluation: pass --overwrite to replace "
-            "it, or another --output"
-        )
-    return files
 
 
 def evaluate_folder(
@@ -314,8 +319,9 @@ def evaluate_folder(
     accelerator = Accelerator()
     model = model.to(accelerator.device).eval()
     results = evaluate(accelerator, model, loader, processor, config.num_labels, f"{name} {split}, sound {sound}")
-    for index, values in results.get("classes", {}).items():
-        values["name"] = config.id2label[index]
+    for figures in (results, results.get("plain", {})):
+        for index, values in figures.get("classes", {}).items():
+            values["name"] = config.id2label[index]
     if accelerator.is_main_process:
         origin = {"model": str(model_folder), "data": str(data), "name": name, "split": split, "sound": sound}
         origin["weights"] = weights_digest(model_folder)

@@ -1,9 +1,12 @@
-"""The terms of the loss as numbers: for the history, and to stop a run whose loss is none."""
+"""The terms of the loss as numbers: for the history, and to stop a run whose loss, or whose weights, are none."""
 
+import itertools
 import math
 
 import torch
 from accelerate.utils import gather_object
+from torch import nn
+from torch.distributed.tensor import DTensor
 
 from ..modeling_auss.outputs import AussSegmentationOutput
 
@@ -35,4 +38,23 @@ def means_over_processes(sums: dict[str, float]) -> dict[str, float]:
     return {name: sum(one[name] for one in everyones) / len(everyones) for name in sorted(sums)}
 
 
-__all__ = ["finite_terms", "means_over_processes"]
+def check_finite_weights(model: nn.Module, step: int) -> None:
+    """
+    Looks at the weights and buffers that the update of a step left; the loss tells of them at the next step only, and
+    after the last one there is none. Every process calls this.
+
+    Raises:
+        FloatingPointError: in every process, if some are infinite or no numbers in any of them.
+    """
+    tensors = itertools.chain(model.named_parameters(), model.named_buffers())
+    # Of weights that processes share each has a part, which it looks at.
+    parts = ((name, value.to_local() if isinstance(value, DTensor) else value) for name, value in tensors)
+    damaged = sorted(set(gather_object([name for name, part in parts if not part.detach().isfinite().all()])))
+    if damaged:
+        raise FloatingPointError(
+            f"the update of step {step} left {len(damaged)} of the weights infinite or no numbers, first "
+            f"{damaged[0]}: lower learning_rate; nothing was saved, --resume goes on from the newest checkpoint"
+        )
+
+
+__all__ = ["check_finite_weights", "finite_terms", "means_over_processes"]

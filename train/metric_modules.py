@@ -21,7 +21,18 @@ from ..configuration.configuration_auss import IGNORED_LABEL
 from ..modeling_auss.outputs import AussSegmentationOutput
 from ..processing.post_processing_auss import post_process_audio_visual_segmentation
 from .avss_palette import AVSS_NUM_LABELS
-from .metrics import annotated_frames, class_means, class_scores, f_score, jaccard, mean
+from .collator import resize_labels
+from .metrics import (
+    OFFICIAL_SIZE,
+    annotated_frames,
+    class_means,
+    class_scores,
+    f_score,
+    jaccard,
+    mean,
+    official_class_means,
+    official_padding,
+)
 
 SCRIPTS = Path(__file__).parent / "metric_scripts"
 CITATION = """@inproceedings{zhou2022audio,
@@ -44,10 +55,11 @@ Args:
 CLASS_IDS = """
 Args:
     predictions: for each clip the class of each pixel (F, H, W), integers from 0. Arrays, tensors or lists; clips may
-        differ in frames and in size.
+        differ in frames and in size. The official figure is one of masks of 224 x 224.
     references: for each clip its classes (F, H, W), 255 where nothing is annotated.
     per_clip (`compute` only): True gives, in place of the means, a list for each clip, in the order of their coming,
-        process by process: rows (class, sum of IoU, sum of F, frames); None where no frame of a clip is annotated.
+        process by process: rows (class, sum of IoU, sum of F, frames), without padding; None where no frame of a clip
+        is annotated.
 """
 
 
@@ -206,10 +218,13 @@ class MeanFScore(ClipMetric):
 
 
 class SemanticScores(ClipMetric):
-    """M_J and M_F of AVSBench-semantic: means over the classes that occur, of their means over frames.
+    """M_J and M_F of AVSBench-semantic: means over classes, of each class's mean over the frames in which it occurs.
 
-    Predictions and references are class ids (F, H, W). `compute()` gives {"m_j": float, "m_f": float, "classes":
-    {class id: {"J", "F", "frames"}}}.
+    Predictions and references are class ids (F, H, W). `compute()` gives the figures of the official code, where
+    clips of fewer than 10 frames are padded with background and the mean is over all K classes, as "m_j", "m_f" and
+    "classes", {class id: {"J", "F", "frames"}}; and beside them, without padding and over the classes that occur,
+    "plain_m_j", "plain_m_f" and "plain_classes". Masks are scored at the size in which they come: the official code
+    scores them at 224 x 224.
 
     Args:
         num_labels: K, the number of classes; `evaluate.load(path, num_labels=K)`.
@@ -219,19 +234,42 @@ class SemanticScores(ClipMetric):
     key = "avss"
     summary = "M_J and M_F of AVSBench-semantic: the means over classes of IoU and F-score (beta squared 0.3)."
     usage = CLASS_IDS
-    figures = List(List(Value("float64")))
+    figures = {"rows": List(List(Value("float64"))), "padding": Value("int64")}
 
     def __init__(self, *args, num_labels: int = AVSS_NUM_LABELS, **kwargs):
         super().__init__(*args, **kwargs)
         self.num_labels = num_labels
 
-    def score(self, prediction, reference) -> tuple[list[list[float]], int]:
+    def score(self, prediction, reference) -> tuple[dict[str, Any], int]:
         rows, frames = class_scores(prediction, reference, self.num_labels)
-        return rows.tolist(), frames
+        return {"rows": rows.tolist(), "padding": official_padding(len(reference))}, frames
 
-    def summarise(self, figures: list) -> dict[str, Any]:
-        means = class_means(figures)
-        return {"m_j": means["M_J"], "m_f": means["M_F"], "classes": means["classes"]}
+    def summarise(self, figures: list[dict[str, Any]]) -> dict[str, Any]:
+        rows = [clip["rows"] for clip in figures]
+        official = official_class_means(rows, sum(clip["padding"] for clip in figures), self.num_labels)
+        plain = class_means(rows)
+        names = {"M_J": "m_j", "M_F": "m_f", "classes": "classes"}
+        return {names[key]: value for key, value in official.items()} | {
+            f"plain_{names[key]}": value for key, value in plain.items()
+        }
+
+    def _compute(self, *, predictions: list, references: list[int], per_clip: bool = False) -> dict[str, Any]:
+        result = super()._compute(predictions=predictions, references=references, per_clip=per_clip)
+        if per_clip:
+            result[self.key] = [clip and clip["rows"] for clip in result[self.key]]
+        return result
+
+
+def size_of(labels: torch.Tensor) -> tuple[int, int]:
+    """Height and width of (F, H, W) labels."""
+    _, height, width = labels.shape
+    return height, width
+
+
+def annotated_part(labels: torch.Tensor) -> torch.Tensor:
+    """The frames of (F, H, W) labels up to the last annotated one, or the first one: what follows may be padding."""
+    annotated = (labels != IGNORED_LABEL).flatten(1).any(1).nonzero()
+    return labels[: int(annotated[-1]) + 1 if len(annotated) else 1]
 
 
 class AussTrainerMetrics:
@@ -248,37 +286,61 @@ class AussTrainerMetrics:
     """
 
     def __init__(self, num_labels: int = 2):
-        if num_labels > 2:
-            self.metrics = [SemanticScores(num_labels=num_labels, keep_in_memory=True)]
+        self.semantic = num_labels > 2
+        if self.semantic:
+            self.metrics = [SemanticScores(num_labels=num_labels, keep_in_memory=True) for _ in range(2)]
         else:
             self.metrics = [MeanJaccard(keep_in_memory=True), MeanFScore(keep_in_memory=True)]
+
+    def _add_semantic(self, logits: torch.Tensor, labels: list[torch.Tensor]) -> None:
+        """Scores a batch at the official size, by the first metric, and at the labels' own, by the second."""
+        labels = [annotated_part(clip) for clip in labels]
+        resized = [resize_labels(clip, OFFICIAL_SIZE) for clip in labels]
+        for metric, references in zip(self.metrics, (resized, labels), strict=True):
+            clips = post_process_audio_visual_segmentation(
+                AussSegmentationOutput(logits=logits), [size_of(clip) for clip in references]
+            )
+            metric.add_batch(
+                predictions=[clip["segmentation"][: len(own)] for clip, own in zip(clips, labels, strict=True)],
+                references=references,
+            )
+
+    def _add_scores(self, logits: torch.Tensor, labels: list[torch.Tensor]) -> None:
+        """Scores a batch of sounding against silent, each clip at its labels' size."""
+        clips = post_process_audio_visual_segmentation(
+            AussSegmentationOutput(logits=logits), [size_of(clip) for clip in labels]
+        )
+        for metric in self.metrics:
+            metric.add_batch(predictions=[clip["scores"] for clip in clips], references=labels)
 
     def __call__(self, prediction: EvalPrediction, compute_result: bool = True) -> dict[str, float]:
         """Scores a batch, and with `compute_result` gives the result over all batches since the last one.
 
         Args:
             prediction: `predictions`, the model's `logits` (B, F, K, h, w) in [0, 1], and `label_ids`, the labels
-                (B, F, H, W) with 255 where nothing is annotated.
+                (B, F, H, W) with 255 where nothing is annotated, or a list of a clip's each where they differ in size.
+                Frames behind a clip's last annotated one count as padding.
             compute_result: whether the batch is the last one.
 
         Returns:
-            {"m_j", "m_f"} after the last batch, and nothing before.
+            {"m_j", "m_f"} after the last batch, and nothing before; of more than two labels those of the official
+            code, masks at 224 x 224, and "plain_m_j" and "plain_m_f" without padding, masks at the labels' size.
         """
-        logits, labels = torch.as_tensor(prediction.predictions), torch.as_tensor(prediction.label_ids)
+        logits = torch.as_tensor(prediction.predictions)
         # Where processes bring clips of unequal frame counts, Trainer fills the labels up with -100.
-        labels = torch.where(labels < 0, IGNORED_LABEL, labels)
-        height, width = labels.shape[-2:]
-        outputs = AussSegmentationOutput(logits=logits)
-        clips = post_process_audio_visual_segmentation(outputs, [(height, width)] * len(labels))
-        for metric in self.metrics:
-            predicted = "segmentation" if isinstance(metric, SemanticScores) else "scores"
-            metric.add_batch(predictions=[clip[predicted] for clip in clips], references=labels)
+        labels = [torch.as_tensor(clip) for clip in prediction.label_ids]
+        labels = [torch.where(clip < 0, IGNORED_LABEL, clip) for clip in labels]
+        (self._add_semantic if self.semantic else self._add_scores)(logits, labels)
         if not compute_result:
             return {}
-        results = {}
-        for metric in self.metrics:
-            results |= metric.compute() or {}
-        return {name: value for name, value in results.items() if isinstance(value, float)}
+        computed: list[dict[str, Any]] = [metric.compute() or {} for metric in self.metrics]
+        if self.semantic:
+            official, plain = computed
+            computed = [
+                {name: value for name, value in official.items() if not name.startswith("plain_")},
+                {name: value for name, value in plain.items() if name.startswith("plain_")},
+            ]
+        return {name: value for one in computed for name, value in one.items() if isinstance(value, float)}
 
 
 __all__ = ["AussTrainerMetrics", "MeanFScore", "MeanJaccard", "SemanticScores", "metric_path"]

@@ -1,4 +1,7 @@
-"""The formulas of the AVSBench protocol (Zhou et al. 2022): J and F of a clip, of a class, and their means.
+"""The formulas of the AVSBench protocol (Zhou et al. 2022, 2023): J and F of a clip, of a class, and their means.
+
+The classes of AVSBench-semantic have two means: the official code's, with which published figures compare, and a
+plain one without that code's padding.
 
 `metric_modules.py` gathers them clip by clip, as metrics of the `evaluate` library.
 """
@@ -15,6 +18,10 @@ from ..configuration.configuration_auss import IGNORED_LABEL
 
 NUM_THRESHOLDS = 255
 BETA_SQUARED = 0.3
+# The official code of AVSBench-semantic pads every clip to this many frames, and scores the padding.
+OFFICIAL_FRAMES = 10
+# The height and width to which it brings every label picture, by the nearest pixel, whatever its shape is.
+OFFICIAL_SIZE = (224, 224)
 # Scores come from divisions of float32 sums; this much over 1 is rounding, more is an error.
 ROUNDING = 1e-6
 
@@ -221,8 +228,33 @@ def class_scores(
     return rows[rows[:, 3] > 0], int(annotated.sum())
 
 
+def sum_classes(clips: Sequence[Sequence[Sequence[float]]]) -> dict[int, np.ndarray]:
+    """The rows of `class_scores` of all clips added up: by class id, ascending, (sum of IoU, sum of F, frames).
+
+    Raises:
+        ValueError: no class occurs in any clip.
+    """
+    sums: dict[int, np.ndarray] = {}
+    for rows in clips:
+        for index, *values in rows:
+            sums[int(index)] = sums.get(int(index), 0.0) + np.asarray(values, dtype=np.float64)
+    if not sums:
+        raise ValueError("no clip has an annotated frame, so there are no results")
+    return dict(sorted(sums.items()))
+
+
+def means_of_sums(sums: dict[int, np.ndarray]) -> dict:
+    """What `class_means` returns, from the sums of `sum_classes`; a class without a frame counts 0."""
+    classes = {
+        index: {"J": float(iou / max(frames, 1)), "F": float(f / max(frames, 1)), "frames": int(frames)}
+        for index, (iou, f, frames) in sums.items()
+    }
+    means = {f"M_{kind}": float(np.mean([values[kind] for values in classes.values()])) for kind in ("J", "F")}
+    return {**means, "classes": classes}
+
+
 def class_means(clips: Sequence[Sequence[Sequence[float]]]) -> dict:
-    """M_J and M_F of the AVSS protocol: the means over the classes that occur.
+    """The plain M_J and M_F of AVSBench-semantic: the means over the classes that occur, without any padding.
 
     Args:
         clips: the rows of `class_scores` of each clip.
@@ -233,18 +265,47 @@ def class_means(clips: Sequence[Sequence[Sequence[float]]]) -> dict:
     Raises:
         ValueError: no class occurs in any clip.
     """
-    sums: dict[int, np.ndarray] = {}
-    for rows in clips:
-        for index, *values in rows:
-            sums[int(index)] = sums.get(int(index), 0.0) + np.asarray(values)
-    if not sums:
-        raise ValueError("no clip has an annotated frame, so there are no results")
-    classes = {
-        index: {"J": float(iou / frames), "F": float(f / frames), "frames": int(frames)}
-        for index, (iou, f, frames) in sorted(sums.items())
-    }
-    means = {f"M_{kind}": float(np.mean([values[kind] for values in classes.values()])) for kind in ("J", "F")}
-    return {**means, "classes": classes}
+    return means_of_sums(sum_classes(clips))
 
 
-__all__ = ["annotated_frames", "class_means", "class_scores", "clip_means", "f_score", "jaccard", "mean"]
+def official_padding(frames: int) -> int:
+    """How many frames of padding the official code of AVSBench-semantic adds to a clip of so many frames."""
+    return max(0, OFFICIAL_FRAMES - frames)
+
+
+def official_class_means(clips: Sequence[Sequence[Sequence[float]]], padding: int, num_labels: int) -> dict:
+    """M_J and M_F as the official code of AVSBench-semantic computes them.
+
+    It pads the pictures and the labels of a short clip to `OFFICIAL_FRAMES` and sets the network's output there to 0
+    (`vid_temporal_mask_flag`), which its argmax reads as class 0. So each padded frame is a frame of background that
+    is segmented without a fault. And it takes the mean over all classes: one that occurs in no frame counts 0.
+
+    Args:
+        clips: the rows of `class_scores` of each clip, of masks of `OFFICIAL_SIZE`, without padding.
+        padding: the padded frames of all clips together: the sum of `official_padding` of each.
+        num_labels: K; class 0 is the background.
+
+    Returns:
+        {"M_J", "M_F", "classes": {id: {"J", "F", "frames"}}} of all K classes.
+
+    Raises:
+        ValueError: no class occurs in any clip.
+    """
+    sums = {index: np.zeros(3) for index in range(num_labels)} | sum_classes(clips)
+    sums[0] = sums[0] + padding
+    return means_of_sums(sums)
+
+
+__all__ = [
+    "OFFICIAL_FRAMES",
+    "OFFICIAL_SIZE",
+    "annotated_frames",
+    "class_means",
+    "class_scores",
+    "clip_means",
+    "f_score",
+    "jaccard",
+    "mean",
+    "official_class_means",
+    "official_padding",
+]

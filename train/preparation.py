@@ -20,6 +20,7 @@ from .arguments import DataArguments, RunArguments
 from .augmentation import ClipAugmentation
 from .avss_palette import read_class_names
 from .collator import AussDataCollator
+from .longer_sound import hear_longer
 from .parquet_shards import stream_shards
 from .schedule import BACKBONE_INFIX
 from .seeded_rows import SeededRows
@@ -39,6 +40,13 @@ def new_config(preset: str, data: DataArguments) -> AussConfig:
     if data.name != "avss":
         return AussConfig.from_preset(preset)
     names = read_class_names(data.data)
+    logger.warning(
+        "avss has clips of 5 and of 10 seconds: the new network gets %d labels and hears %d sound examples a clip "
+        "(num_audio_examples), whatever %s says",
+        len(names),
+        AVSS_AUDIO_EXAMPLES,
+        preset,
+    )
     return AussConfig.from_preset(
         preset,
         num_audio_examples=AVSS_AUDIO_EXAMPLES,
@@ -76,7 +84,8 @@ def create_model(
         backbone_rate: 0 freezes the image backbone.
 
     Raises:
-        ValueError: `run.init_from` holds no auss model, or one for another number of labels.
+        ValueError: `run.init_from` holds no auss model, one for another number of labels, or for avss one that
+            `hear_longer` cannot make hear ten seconds.
     """
     if run.init_from is not None:
         # In bfloat16 or float16 most optimiser steps would round to nothing; `mixed_precision` is there for speed.
@@ -84,6 +93,16 @@ def create_model(
         if data.image_size is not None:
             processor.video_processor.size = {"height": data.image_size, "width": data.image_size}
         check_labels_fit(model, data.name, data.data, run.init_from)
+        if data.name == "avss" and model.config.num_audio_examples < AVSS_AUDIO_EXAMPLES:
+            logger.warning(
+                "the network in %s hears %d sound examples a clip, avss has clips of %d: it gets as many, the new "
+                "ones with weights of zero, so that clips of 5 seconds have the masks that they had",
+                run.init_from,
+                model.config.num_audio_examples,
+                AVSS_AUDIO_EXAMPLES,
+            )
+            hear_longer(model, AVSS_AUDIO_EXAMPLES)
+            processor.feature_extractor.num_audio_examples = AVSS_AUDIO_EXAMPLES
     else:
         config = new_config(run.preset or DEFAULT_PRESET, data)
         if run.audio_weights is not None:
@@ -247,11 +266,13 @@ def create_stream_loader(
 def create_eval_loader(
     rows: Dataset, processor: AussProcessor, num_labels: int, batch_size: int, workers: int | None, muted: bool = False
 ) -> DataLoader:
-    """Batches in order, whole clips, labels at their own size, with the clips' names; `muted` silences every clip."""
+    """
+    Batches in order, whole clips, the shorter ones padded, labels at their own size, with the clips' names; `muted`
+    silences every clip.
+    """
     return DataLoader(
         rows,
-        # AVSS mixes clips of five and of ten frames, which make no batch.
-        batch_size=batch_size if num_labels == 2 else 1,
+        batch_size=batch_size,
         collate_fn=AussDataCollator(processor, keep_ids=True, num_labels=num_labels, muted=muted),
         num_workers=worker_count(workers),
         generator=torch.Generator().manual_seed(0),

@@ -42,7 +42,7 @@ from .collator import precompute_input_features
 from .deepspeed_engine import configure as configure_deepspeed
 from .deepspeed_engine import is_deepspeed
 from .evaluate import evaluate
-from .loss_terms import finite_terms, means_over_processes
+from .loss_terms import check_finite_weights, finite_terms, means_over_processes
 from .output_folder import check_output, prepare_output
 from .preparation import (
     create_eval_loader,
@@ -129,6 +129,8 @@ def train_step(training: Training, batch: dict) -> None:
     for name, value in terms.items():
         position.term_sums[name] = position.term_sums.get(name, 0.0) + value
     position.term_count += 1
+    if "frame_mask" in batch:  # AQDL and AQML see no padding
+        outputs.class_queries_logits = outputs.class_queries_logits[batch["frame_mask"].bool()]
     training.tracking.add_batch(outputs, len(clip_ids), training.network.confidence_threshold)
 
 
@@ -154,16 +156,22 @@ def after_step(training: Training, bar: tqdm) -> None:
     What is due at this step: an entry of the history, a validation, a checkpoint.
 
     Raises:
+        FloatingPointError: the weights that are to be scored or saved are no numbers.
         SystemExit: with the status `TERMINATED`, once the checkpoint is saved, if a process was sent SIGTERM.
     """
     run, step = training.run, training.position.step
     last = step == training.optim.steps
     stops = training.termination.reached_any(training.accelerator) and not last
+    scores = training.eval_loader is not None and (last or step % run.eval_every == 0)
+    saves = last or stops or step % run.checkpoint_every == 0
     if last or step % run.log_every == 0:
         log_terms(training, bar)
-    if training.eval_loader is not None and (last or step % run.eval_every == 0):
+    if scores or saves:
+        check_finite_weights(training.model, step)
+    if scores:
+        assert training.eval_loader is not None
         validate(training, training.eval_loader)
-    if last or stops or step % run.checkpoint_every == 0:
+    if saves:
         path = save(training)
         if stops:
             logger.warning("SIGTERM: stopping at step %d, saved in %s; --resume goes on from there", step, path)
@@ -312,6 +320,11 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Trai
             load_newest_checkpoint(accelerator, model, optimizer, scheduler, Path(run.output)) or Position()
         )
         logger.info("resuming at step %d", training.position.step)
+        if training.position.step > optim.steps:
+            raise ValueError(
+                f"the checkpoint in {run.output} stands at step {training.position.step}, beyond steps={optim.steps}: "
+                "raise steps, or begin a run in another folder"
+            )
     training.tracking = Tracking(accelerator, as_dict((data, optim, run)), training.position.step)
     return training
 

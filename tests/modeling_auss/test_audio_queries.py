@@ -171,3 +171,12 @@ def test_frame_conditioner_adds_each_frames_own_example(make_config):
         for frame in range(3):
             own = conditioner.projection(audio[clip, examples[clip, frame]])
             torch.testing.assert_close(conditioned[clip, frame], queries[clip, frame] + own, rtol=0, atol=1e-6)
+
+
+def test_the_frames_of_a_padded_clip_spread_over_its_sound_alone():
+    valid = torch.tensor([[1, 1, 1, 1, 1, 0, 0, 0, 0, 0], [1] * 10])
+    frame_mask = torch.tensor([[1] * 5 + [0] * 5, [1] * 10])
+    spread = spread_frames(10, valid, frame_mask)
+    assert spread[0, :5].tolist() == [0, 1, 2, 3, 4] and spread[1].tolist() == list(range(10))
+    assert 0 <= int(spread.min()) and int(spread.max()) < 10  # in the padding too
+    assert torch.equal(spread_frames(10, valid, torch.ones(2, 10)), spread_frames(10, valid))

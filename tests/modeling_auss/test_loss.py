@@ -250,8 +250,9 @@ def test_frames_without_annotation_leave_the_supervised_terms_alone(make_config)
 
 
 @pytest.mark.parametrize("change", [None, 0, 255])
-def test_the_losses_of_processes_average_to_that_of_the_whole_batch(make_config, monkeypatch, change):
-    """Four frames in two processes, of which the second has fewer segments, or none."""
+@pytest.mark.parametrize("first", [2, 1])
+def test_the_losses_of_processes_average_to_that_of_the_whole_batch(make_config, monkeypatch, change, first):
+    """Four frames in two processes, evenly or not, of which the second has fewer segments, or none."""
     loss, case = AussLoss(make_config()), make_case(frames=4)
     if change is not None:
         case["labels"][2:] = change
@@ -261,7 +262,7 @@ def test_the_losses_of_processes_average_to_that_of_the_whole_batch(make_config,
             "layers": [(x[part], y[part]) for x, y in case["layers"]],
             **{name: case[name][part] for name in ("queries", "mask_features", "labels")},
         }
-        for part in (slice(2), slice(2, 4))
+        for part in (slice(first), slice(first, 4))
     ]
     mean = torch.stack([torch.stack(loss.divisors(part["labels"], N)) for part in parts]).mean(0)
     monkeypatch.setattr(loss_module, "mean_over_processes", lambda counts: mean)

@@ -226,26 +226,63 @@ def test_sounds_of_other_lengths_and_rates_come_as_t_examples(processor, whole_r
     assert batch["input_features_mask"].tolist() == [[1] * 5, [1, 1, 0, 0, 0], [1] * 5]
 
 
-def test_clips_and_masks_that_do_not_fit_together(processor, whole_rows):
-    short = {**whole_rows[1], "frames": whole_rows[1]["frames"][:3], "masks": [], "annotated_frames": []}
-    with pytest.raises(ValueError, match=r"equally many frames, got \[5, 3\]: set frames_per_clip to 3 or less"):
-        AussDataCollator(processor)([whole_rows[0], short])
-    assert AussDataCollator(processor, frames_per_clip=3)([whole_rows[0], short])["labels"].shape == (
-        2,
-        3,
-        16,
-        24,
-    )
+def test_shorter_clips_are_padded_and_told(processor, whole_rows):
+    short = {**whole_rows[1], "frames": whole_rows[1]["frames"][:3], "masks": whole_rows[1]["masks"][:3]}
+    short["annotated_frames"] = [0, 1, 2]
+    rows = [short, whole_rows[0]]
+    batch = AussDataCollator(processor, keep_ids=True)(rows)
+    assert batch.keys() == INPUTS | {"frame_mask", "clip_id", "category"}
+    assert batch["frame_mask"].tolist() == [[1, 1, 1, 0, 0], [1] * 5]
+    for place, row in enumerate(rows):
+        alone, count = AussDataCollator(processor)([row]), len(row["frames"])
+        assert "frame_mask" not in alone
+        for name in ("pixel_values", "labels", "frame_examples"):
+            assert torch.equal(batch[name][place, :count], alone[name][0]), name
+        for name in ("input_features", "input_features_mask"):
+            assert torch.equal(batch[name][place], alone[name][0]), name
+    assert (batch["labels"][0, 3:] == 255).all() and not batch["pixel_values"][0, 3:].any()
+    assert "frame_mask" not in AussDataCollator(processor, frames_per_clip=3)(rows)
+
+
+def test_masks_of_several_sizes_keep_theirs_but_in_training(processor, whole_rows):
     small = {**whole_rows[1], "masks": [Image.fromarray(np.zeros((4, 6), np.uint8))] * 5}
-    with pytest.raises(ValueError, match=r"must have one size, got \(height, width\) \[\(4, 6\), \(16, 24\)\]"):
-        AussDataCollator(processor)([whole_rows[0], small])
+    labels = AussDataCollator(processor)([whole_rows[0], small])["labels"]
+    assert [clip.shape for clip in labels] == [(5, 16, 24), (5, 4, 6)]
     assert AussDataCollator(processor, train=True)([whole_rows[0], small])["labels"].shape == (2, 5, 32, 32)
 
 
+def test_frames_that_stay_of_several_sizes_are_refused_by_name(processor, whole_rows):
+    processor.video_processor.do_resize = False
+    small = [Image.fromarray(np.zeros((4, 6, 3), np.uint8))] * 3
+    row = {**whole_rows[1], "frames": small, "masks": [], "annotated_frames": []}
+    with pytest.raises(ValueError, match=r"one size after processing, got \(height, width\) \[\(4, 6\), \(16"):
+        AussDataCollator(processor)([whole_rows[0], row])
+
+
+@pytest.mark.parametrize("kind", [FileNotFoundError, PermissionError, OSError, ValueError])
+def test_errors_name_the_clip(processor, whole_rows, monkeypatch, kind):
+    def fail(*_, **__):
+        raise kind("frames file x.png cannot be read")
+
+    monkeypatch.setattr(collator_module, "decode_clip", fail)
+    with pytest.raises(kind, match="clip 'test_1': frames file x.png cannot be read"):
+        AussDataCollator(processor)([whole_rows[1]])
+
+
+def test_a_missing_mask_is_named_with_its_clip(processor, whole_rows):
+    row = {**whole_rows[0], "masks": [{"bytes": None, "path": "/nowhere/mask.png"}] * 5}
+    with pytest.raises(FileNotFoundError, match="test_0.*mask.png"):
+        AussDataCollator(processor)([row])
+
+
 def test_avss_classes(processor, avss_root):
+    """Clips of 5 and of 10 frames, of which v1s annotates the first alone."""
     rows = SeededRows(load_avsbench(avss_root, "avss", "train"))
-    batch = AussDataCollator(processor, frames_per_clip=5, num_labels=71)(list(rows))
+    batch = AussDataCollator(processor, num_labels=71)(list(rows))
     assert set(batch["labels"].unique().tolist()) == {0, 1, 70, 255}
+    assert batch["frame_mask"].sum(1).tolist() == [5, 5, 10]
+    annotated = (batch["labels"] != 255).flatten(2).any(2)
+    assert annotated.sum(1).tolist() == [1, 5, 10]
 
 
 @pytest.mark.parametrize(
@@ -267,8 +304,20 @@ def test_labels_are_resized_by_the_nearest_pixel():
     labels = torch.randint(0, 2, (2, 6, 4))
     assert resize_labels(labels, (6, 4)) is labels
     assert torch.equal(resize_labels(labels, (12, 8)), labels.repeat_interleave(2, 1).repeat_interleave(2, 2))
-    expected = torch.nn.functional.interpolate(labels[None].float(), size=(5, 7), mode="nearest-exact")[0].long()
-    assert torch.equal(resize_labels(labels, (5, 7)), expected)
+    labels = torch.randint(0, 2, (2, 6, 5))  # to sizes in which no centre falls between two pixels
+    expected = torch.nn.functional.interpolate(labels[None].float(), size=(4, 14), mode="nearest-exact")[0].long()
+    assert torch.equal(resize_labels(labels, (4, 14)), expected)
+    assert resize_labels(labels, (4, 14)).dtype == torch.int64
+
+
+def test_labels_are_resized_as_pillow_does_where_two_pixels_are_as_near():
+    """1280 columns to 224, as the official code of AVSBench-semantic has: every seventh centre lies on a border."""
+    labels = (torch.arange(1280) % 251).expand(1, 2, 1280)
+    picture = Image.fromarray(labels[0].to(torch.uint8).numpy()).resize((224, 2), Image.Resampling.NEAREST)
+    resized = resize_labels(labels, (2, 224))
+    assert torch.equal(resized[0], torch.from_numpy(np.array(picture)).long())
+    nearest = torch.nn.functional.interpolate(labels[None].float(), size=(2, 224), mode="nearest-exact")[0].long()
+    assert not torch.equal(resized, nearest)
 
 
 def test_trainer_trains_on_it(processor, s4_root, tiny_model, tmp_path):

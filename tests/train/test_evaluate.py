@@ -1,5 +1,6 @@
 import contextlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,14 @@ from PIL import Image
 from auss.inference.trained_model import load_trained
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from auss.train.avsbench import load_avsbench
-from auss.train.avss_palette import read_class_names
+from auss.train.avss_palette import avss_palette, read_class_names
+from auss.train.collator import AussDataCollator
 from auss.train.evaluate import binary_labels, evaluate, evaluate_folder, format_markdown, format_text
 from auss.train.metrics import class_means, class_scores, f_score, jaccard
 from auss.train.preparation import create_eval_loader, create_processor
 from auss.train.seeded_rows import SeededRows
+
+from .conftest import make_avss
 
 
 def expected_scores(model, processor, rows):
@@ -48,35 +52,104 @@ def test_results_are_the_means_over_clips_of_plain_inference(s4_root, trained_fo
     assert results["categories"].keys() == {"bell", "dog"}
 
 
-class TellingModel(torch.nn.Module):
-    """Claims the class that the first pixel's red value names, everywhere; it needs no weights."""
+class DrawingModel(torch.nn.Module):
+    """Claims class 1 where `make_avss` has its square and around, class 70 in the lowest rows of bright frames, class
+    5 in the right half of dark ones and the background elsewhere; it needs no weights."""
 
     def __init__(self, num_labels):
         super().__init__()
         self.num_labels = num_labels
 
     def forward(self, pixel_values, **_):
-        classes = (pixel_values[:, :, 0, :1, :1].abs() * 1e4).long() % self.num_labels
+        classes = torch.zeros(*pixel_values.shape[:2], *pixel_values.shape[-2:], dtype=torch.int64)
+        classes[..., 7:21, :16] = 1
+        bright = pixel_values.mean(dim=(2, 3, 4)) > 0
+        classes[..., -3:, :] = torch.where(bright, 70, 0)[..., None, None]
+        classes[..., 16:] = torch.where(bright[..., None, None], classes[..., 16:], 5)
         logits = torch.nn.functional.one_hot(classes, self.num_labels).float().permute(0, 1, 4, 2, 3)
         return type("Outputs", (), {"logits": logits})()
 
 
-def test_avss_is_scored_by_class(avss_root, tiny_config):
-    """Against the formulas over all clips, which differ in length."""
-    dataset = load_avsbench(avss_root, "avss", "train")
+@pytest.fixture
+def avss_test_root(tmp_path):
+    """The test split, in which all frames are annotated; the pictures of v1m have another size."""
+    root = make_avss(tmp_path / "avsbench", ("test",))
+    for path in [*root.glob("v1m/*/labels_rgb/*.png"), *root.glob("v1m/*/frames/*.jpg")]:
+        with Image.open(path) as picture:
+            picture.resize((30, 12), Image.Resampling.NEAREST).save(path)
+    return root
+
+
+def official_figures(model, processor, rows, num_labels=71):
+    """
+    M_J, M_F and background's J the way of AVSBench-semantic's official code, written from its formulas: 10 frames a
+    clip, those that are missing with labels of background and an output of zeros; pictures of 224 x 224 by Pillow's
+    nearest pixel; for each frame and class IoU and F, in which 0 / 0 counts nothing; class sums by class counts, and
+    the mean over all classes.
+    """
+    iou, f, count = np.zeros(num_labels), np.zeros(num_labels), np.zeros(num_labels)
+    palette = avss_palette(num_labels)
+    for row in rows:
+        batch = AussDataCollator(processor, num_labels=num_labels)([row])
+        with torch.no_grad():
+            logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits[0]
+        logits = torch.nn.functional.interpolate(logits, size=(224, 224), mode="bilinear")
+        logits = torch.cat([logits, torch.zeros(10 - len(logits), num_labels, 224, 224)])
+        labels = np.zeros((10, 224, 224), dtype=int)
+        for index, mask in enumerate(row["masks"]):
+            picture = Image.open(mask["path"]).convert("RGB").resize((224, 224), Image.Resampling.NEAREST)
+            labels[index] = (np.asarray(picture)[:, :, None] == palette).all(-1).argmax(-1)
+        for prediction, label in zip(logits.argmax(1).numpy(), labels, strict=True):
+            for one in np.union1d(prediction, label):
+                hit = ((prediction == one) & (label == one)).sum()
+                count[one] += 1
+                iou[one] += hit / ((prediction == one) | (label == one)).sum()
+                if hit:
+                    precision, recall = hit / (prediction == one).sum(), hit / (label == one).sum()
+                    f[one] += 1.3 * precision * recall / (0.3 * precision + recall)
+    with np.errstate(invalid="ignore"):
+        iou, f = np.nan_to_num(iou / count), np.nan_to_num(f / count)
+    return iou.mean(), f.mean(), iou[0]
+
+
+def test_avss_has_the_official_figure_and_the_plain_one(avss_test_root, tiny_config):
+    """Clips of 5 and of 10 frames, one of them of another size, in one batch or in three."""
+    dataset = load_avsbench(avss_test_root, "avss", "test")
     processor = create_processor(tiny_config, 32)
-    accelerator, model = Accelerator(), TellingModel(71)
-    loader = create_eval_loader(SeededRows(dataset), processor, 71, 2, 0)
+    model, accelerator = DrawingModel(71), Accelerator()
+    loader = create_eval_loader(SeededRows(dataset), processor, 71, 3, 0)
     results = evaluate(accelerator, model, loader, processor, num_labels=71)
+    one_by_one = create_eval_loader(SeededRows(dataset), processor, 71, 1, 0)
+    assert evaluate(accelerator, model, one_by_one, processor, num_labels=71) == results
+    official = official_figures(model, processor, list(SeededRows(dataset)))
+    assert (results["M_J"], results["M_F"], results["classes"][0]["J"]) == pytest.approx(official, abs=1e-6)
+    assert len(results["classes"]) == 71 and results["padded_frames"] == 5 + 5
     clips = []
-    for batch in loader:
-        output = processor.post_process_audio_visual_segmentation(model(batch["pixel_values"]), [(16, 24)])[0]
+    for batch in one_by_one:
+        size = tuple(batch["labels"].shape[-2:])
+        output = processor.post_process_audio_visual_segmentation(model(batch["pixel_values"]), [size])[0]
         clips.append(class_scores(output["segmentation"], batch["labels"][0], 71))
-    expected = class_means([rows for rows, _ in clips])
-    assert {key: results[key] for key in ("M_J", "M_F", "classes")} == expected
-    assert results["frames"] == sum(frames for _, frames in clips) == 1 + 5 + 10
+    assert results["plain"] == class_means([rows for rows, _ in clips])
+    assert results["frames"] == sum(frames for _, frames in clips) == 5 + 5 + 10
+    assert results["sizes"] == {"16 x 24": 2, "12 x 30": 1} and results["official_size"] == "224 x 224"
     assert len(results["per_clip"]) == 3
-    assert "71" not in results["classes"] and set(results["classes"]) >= {0, 1, 70}
+    assert 0.2 < results["classes"][1]["J"] < 1 and 0 < results["classes"][70]["F"] < 1
+    assert 0 < results["M_J"] < results["plain"]["M_J"]  # most classes never occur
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_clips_of_several_sizes_are_scored_one_by_one(s4_root, trained_folder, batch_size):
+    for path in s4_root.rglob("test/*/test_1/*.png"):
+        with Image.open(path) as picture:
+            picture.resize((40, 22), Image.Resampling.NEAREST).save(path)
+    results = evaluate_folder(str(trained_folder), str(s4_root), batch_size=batch_size, workers=0)
+    model, processor = load_trained(str(trained_folder))
+    expected = expected_scores(model, processor, list(SeededRows(load_avsbench(s4_root, "s4", "test"))))
+    assert (results["M_J"], results["M_F"]) == pytest.approx(tuple(expected), abs=1e-6)
+    assert results["sizes"] == {"16 x 24": 1, "22 x 40": 1}
+    told = "at their own size, height x width: 16 x 24 (1 clips), 22 x 40 (1 clips)"
+    assert told in Path(results["files"]["markdown"]).read_text()
+    assert json.loads(Path(results["files"]["json"]).read_text())["sizes"] == results["sizes"]
 
 
 def test_binary_labels_keep_what_is_not_annotated():
@@ -260,5 +333,6 @@ def test_two_processes_evaluate_as_one(odd_root, in_two_processes, make_config, 
     assert (together["M_J"], together["M_F"]) == pytest.approx((alone["M_J"], alone["M_F"]), abs=1e-6)
     if name == "avss":
         assert together["frames"] == alone["frames"] == 20
+        assert together["plain"]["M_J"] == pytest.approx(alone["plain"]["M_J"], abs=1e-6)
         assert together["classes"]["1"]["J"] == pytest.approx(alone["classes"][1]["J"], abs=1e-6)
         assert together["classes"]["1"]["name"] == "class 1"

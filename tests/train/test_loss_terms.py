@@ -3,7 +3,7 @@ import torch
 
 from auss.modeling_auss.outputs import AussSegmentationOutput
 from auss.train import loss_terms
-from auss.train.loss_terms import finite_terms, means_over_processes
+from auss.train.loss_terms import check_finite_weights, finite_terms, means_over_processes
 
 
 def make_outputs(loss, **terms):
@@ -27,3 +27,15 @@ def test_sums_are_averaged_by_name(monkeypatch):
     assert means_over_processes({"loss": 3.0, "dice": 1.0}) == {"dice": 1.0, "loss": 3.0}
     monkeypatch.setattr(loss_terms, "gather_object", lambda ours: [*ours, {"dice": 2.0, "loss": 5.0}])
     assert means_over_processes({"loss": 3.0, "dice": 1.0}) == {"dice": 1.5, "loss": 4.0}
+
+
+def test_weights_that_are_no_numbers_stop_the_run_by_name():
+    model = torch.nn.BatchNorm1d(3)
+    check_finite_weights(model, 7)
+    model.running_mean[1] = torch.inf
+    with pytest.raises(FloatingPointError, match="of step 7 left 1 of the weights .*, first running_mean: lower"):
+        check_finite_weights(model, 7)
+    with torch.no_grad():
+        model.bias[0] = torch.nan
+    with pytest.raises(FloatingPointError, match="left 2 of the weights .*, first bias"):
+        check_finite_weights(model, 7)

@@ -17,9 +17,10 @@ from transformers import EvalPrediction
 import auss
 from auss.processing.post_processing_auss import post_process_audio_visual_segmentation
 from auss.train.avsbench import load_avsbench
+from auss.train.collator import resize_labels
 from auss.train.evaluate import evaluate_folder
 from auss.train.metric_modules import AussTrainerMetrics, MeanFScore, MeanJaccard, SemanticScores, metric_path
-from auss.train.metrics import class_means, class_scores, f_score, jaccard
+from auss.train.metrics import class_means, class_scores, f_score, jaccard, official_class_means
 
 # Clips of all lengths and sizes: (F, H, W).
 SHAPES = [(5, 8, 6), (1, 3, 3), (10, 4, 9), (5, 8, 6), (2, 30, 20)]
@@ -53,14 +54,28 @@ def test_a_loaded_metric_is_the_mean_over_clips_of_the_formula(name, formula):
     assert metric.compute(predictions=scores[4:], references=masks[4:]) == expected
 
 
+def semantic_result(clips, num_labels):
+    """What the metric gives for (predictions, labels) of clips; SHAPES' clips lack 5, 9, 0, 5 and 8 frames of 10."""
+    rows = [class_scores(*clip, num_labels)[0] for clip in clips]
+    official = official_class_means(rows, sum(10 - len(labels) for _, labels in clips), num_labels)
+    plain = class_means(rows)
+    return {
+        **{"m_j": official["M_J"], "m_f": official["M_F"], "classes": official["classes"]},
+        **{"plain_m_j": plain["M_J"], "plain_m_f": plain["M_F"], "plain_classes": plain["classes"]},
+    }
+
+
 def test_the_class_wise_metric_is_that_of_the_formulas():
     clips = make_labelled_clips()
-    expected = class_means([class_scores(*clip, 4)[0] for clip in clips])
     metric = evaluate.load(metric_path("avss"), num_labels=4)
     for prediction, reference in clips:
         metric.add(prediction=prediction, reference=torch.from_numpy(reference))
     result = metric.compute()
-    assert result == {"m_j": expected["M_J"], "m_f": expected["M_F"], "classes": expected["classes"]}
+    assert result == semantic_result(clips, 4)
+    assert result["classes"][0]["frames"] == result["plain_classes"][0]["frames"] + 5 + 9 + 0 + 5 + 8
+    metric.add(prediction=clips[0][0], reference=clips[0][1])
+    (rows,) = metric.compute(per_clip=True)["avss"]
+    assert rows == class_scores(*clips[0], 4)[0].tolist()
     with pytest.raises(ValueError, match="predictions must hold class ids 0 to 3, got 4 to 4"):
         metric.add(prediction=np.full((1, 2, 2), 4), reference=np.zeros((1, 2, 2)))
 
@@ -190,9 +205,9 @@ def test_two_processes_share_the_clips(tmp_path, count):
     assert second == {"m_j": None, "m_f": None, "avss": None}
     assert first["m_j"]["m_j"] == pytest.approx(np.mean([jaccard(*clip) for clip in clips]), abs=1e-9)
     assert first["m_f"]["m_f"] == pytest.approx(np.mean([f_score(*clip) for clip in clips]), abs=1e-9)
-    expected = class_means([class_scores(*clip, 71)[0] for clip in labelled])
-    assert first["avss"]["m_j"] == pytest.approx(expected["M_J"], abs=1e-9)
-    assert first["avss"]["m_f"] == pytest.approx(expected["M_F"], abs=1e-9)
+    expected = semantic_result(labelled, 71)
+    for name in ("m_j", "m_f", "plain_m_j", "plain_m_f"):
+        assert first["avss"][name] == pytest.approx(expected[name], abs=1e-9)
 
 
 def test_trainer_metrics_score_each_batch_when_it_comes():
@@ -218,13 +233,32 @@ def test_trainer_metrics_score_each_batch_when_it_comes():
 
 
 def test_trainer_metrics_of_many_classes():
+    """The official figure at 224 x 224, the plain one at the labels' size; padded frames of a batch do not count."""
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.rand(2, 3, 5, 4, 4, generator=generator), torch.randint(5, (2, 3, 4, 4))
-    expected = class_means(
-        [class_scores(clip.argmax(1), label, 5)[0] for clip, label in zip(logits, labels, strict=True)]
-    )
-    result = AussTrainerMetrics(num_labels=5)(EvalPrediction(logits, labels), compute_result=True)
-    assert result == {"m_j": expected["M_J"], "m_f": expected["M_F"]}
+    labels[0, 2] = 255  # a clip of two frames beside one of three
+    pairs = [(logits[0, :2], labels[0, :2]), (logits[1], labels[1])]
+    plain = semantic_result([(clip.argmax(1), label) for clip, label in pairs], 5)
+    fine = [torch.nn.functional.interpolate(clip, (224, 224), mode="bilinear").argmax(1) for clip, _ in pairs]
+    coarse = [resize_labels(label, (224, 224)) for _, label in pairs]
+    official = semantic_result(list(zip(fine, coarse, strict=True)), 5)
+    metrics = AussTrainerMetrics(num_labels=5)
+    expected = {name: pytest.approx(official[name]) for name in ("m_j", "m_f")}
+    expected |= {name: pytest.approx(plain[name]) for name in ("plain_m_j", "plain_m_f")}
+    assert metrics(EvalPrediction(logits, labels), compute_result=True) == expected
+    assert official["m_j"] != official["plain_m_j"] != plain["plain_m_j"]
+    # A batch for each clip, without the padding.
+    assert metrics(EvalPrediction(logits[:1, :2], labels[:1, :2]), compute_result=False) == {}
+    assert metrics(EvalPrediction(logits[1:], labels[1:]), compute_result=True) == expected
+
+
+def test_trainer_metrics_take_labels_of_several_sizes():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.rand(2, 2, 2, 8, 8, generator=generator)
+    labels = [torch.randint(2, (2, *size), generator=generator) for size in ((12, 10), (6, 8))]
+    clips = post_process_audio_visual_segmentation(type("Outputs", (), {"logits": logits})(), [(12, 10), (6, 8)])
+    expected = np.mean([jaccard(clip["scores"], mask) for clip, mask in zip(clips, labels, strict=True)])
+    assert AussTrainerMetrics()(EvalPrediction(logits, labels))["m_j"] == pytest.approx(expected)
 
 
 def test_the_examples_of_the_documentation_run(s4_root, trained_folder, tmp_path, monkeypatch):

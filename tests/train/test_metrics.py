@@ -13,6 +13,8 @@ from auss.train.metrics import (
     clip_means,
     f_score,
     jaccard,
+    official_class_means,
+    official_padding,
 )
 
 
@@ -253,3 +255,20 @@ def test_class_scores_check_their_input():
         class_scores(np.zeros((1, 2, 2)), np.array([[[0, 1], [2, 3]]]), 3)
     with pytest.raises(ValueError, match="predictions must hold class ids 0 to 2"):
         class_scores(np.full((1, 2, 2), -1), np.zeros((1, 2, 2)), 3)
+
+
+def test_the_official_means_pad_with_background_and_count_every_class():
+    """A clip of five frames and one of ten: background J 0.8 in the frames that are there, 1 in five more."""
+    clips = [[[0, 4.0, 4.5, 5], [2, 1.0, 2.0, 4]], [[0, 8.0, 9.0, 10], [3, 0.0, 0.0, 1]]]
+    padding = sum(map(official_padding, (5, 10)))
+    official = official_class_means(clips, padding, 5)
+    background = {"J": pytest.approx((12 + 5) / 20), "F": pytest.approx((13.5 + 5) / 20), "frames": 20}
+    assert official["classes"][0] == background
+    assert official["classes"][1] == official["classes"][4] == {"J": 0.0, "F": 0.0, "frames": 0}
+    assert official["M_J"] == pytest.approx((17 / 20 + 0.25) / 5)
+    plain = class_means(clips)
+    assert plain["classes"].keys() == {0, 2, 3} and plain["classes"][0]["J"] == pytest.approx(0.8)
+    assert plain["M_J"] == pytest.approx((0.8 + 0.25) / 3)
+    assert [official_padding(frames) for frames in (1, 10, 12)] == [9, 0, 0]
+    with pytest.raises(ValueError, match="no clip has an annotated frame"):
+        official_class_means([], 5, 5)

@@ -8,6 +8,7 @@ from accelerate import Accelerator, PartialState
 from transformers import ResNetConfig, TimmBackboneConfig
 
 from auss.train import preparation
+from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from auss.train.arguments import DataArguments, RunArguments
 from auss.train.avsbench import load_avsbench
 from auss.train.parquet_writer import prepare_data_set
@@ -98,6 +99,19 @@ def test_avss_gives_the_labels_their_names_and_clips_ten_seconds(avss_root, tiny
     assert (config.id2label[0], config.id2label[70]) == ("background", "class 70")
     with pytest.raises(ValueError, match="avss needs a model of 71 labels, the one in .* has 2"):
         create_model(data, RunArguments("o", init_from=str(trained_folder)), 0.1)
+
+
+def test_a_network_of_five_seconds_is_given_ten_for_avss(avss_root, make_config, tmp_path, caplog):
+    names = {index: f"class {index}" for index in range(71)}
+    model = AussForAudioVisualSegmentation(make_config(id2label=names))
+    model.save_pretrained(tmp_path / "short")
+    create_processor(model.config, 32).save_pretrained(tmp_path / "short")
+    data, run = DataArguments(str(avss_root), name="avss"), RunArguments("o", init_from=str(tmp_path / "short"))
+    longer, processor = create_model(data, run, 0.1)
+    assert (longer.config.num_audio_examples, processor.feature_extractor.num_audio_examples) == (10, 10)
+    assert "hears 5 sound examples a clip, avss has clips of 10" in caplog.text
+    old, new = (one.auss.audio_query_generator.space_projector.number_projector for one in (model, longer))
+    assert torch.equal(new[:, :5], old) and not new[:, 5:].any()
 
 
 def test_pixel_statistics_are_those_of_the_backbones_pretraining(make_config):

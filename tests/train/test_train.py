@@ -6,7 +6,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from safetensors.torch import load_file
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from auss.inference.trained_model import load_trained
 from auss.modeling_auss.backbone_weights import EFFICIENTNET_PACKAGE
@@ -19,6 +20,8 @@ from auss.train.composer import compose_data_set
 from auss.train.evaluate import evaluate_folder
 from auss.train.metrics import jaccard
 from auss.train.train import train
+
+from .conftest import make_avss
 
 
 @pytest.fixture
@@ -227,6 +230,89 @@ def test_delta_of_eq_22_moves_with_the_steps(run_tiny, monkeypatch):
 def test_a_loss_that_is_no_number_stops_the_run_with_step_terms_and_clips(run_tiny):
     with pytest.raises(FloatingPointError, match=r"the loss of step [1-5] is (nan|inf) \(.*dice .*\) on clips train_"):
         run_tiny(learning_rate=1e30, warmup=0.0)
+
+
+def damage(tensors):
+    """NaN in one value of the last tensor of more than one."""
+    name = max(name for name, value in tensors.items() if value.numel() > 1 and value.is_floating_point())
+    tensors[name].flatten()[0] = torch.nan
+
+
+@pytest.mark.parametrize("stop", [6, 4])
+def test_weights_that_the_last_update_ruined_are_not_saved(run_tiny, tmp_path, monkeypatch, stop):
+    """Neither as a model nor as a checkpoint, at the end or before: the loss of the step was a number still."""
+    whole_step = train_module.train_step
+
+    def ruining_step(training, batch):
+        whole_step(training, batch)
+        if training.position.step == stop - 1:
+            damage(training.network.state_dict())
+
+    monkeypatch.setattr(train_module, "train_step", ruining_step)
+    with pytest.raises(FloatingPointError, match=f"of step {stop} left 1 of the weights infinite or no numbers"):
+        run_tiny(eval_every=3)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert whole_checkpoints(tmp_path / "run")[-1].name == f"step-{stop - 2:08d}"
+    monkeypatch.undo()
+    run_tiny(resume=True, eval_every=3)
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors"])
+@pytest.mark.parametrize("how", ["nan", "missing"])
+def test_a_damaged_checkpoint_is_not_resumed_from(run_tiny, tmp_path, file, how):
+    run_tiny(steps=2)
+    path = whole_checkpoints(tmp_path / "run")[-1] / file
+    tensors = load_file(path)
+    if how == "nan":
+        damage(tensors)
+    else:
+        del tensors[max(tensors)]
+    save_file(tensors, path)
+    told = "holds values that are no numbers" if how == "nan" else "lacks 1 of the"
+    with pytest.raises(ValueError, match=f"checkpoint .*step-00000002 is damaged: .*{file}.*{told}|{file} {told}"):
+        run_tiny(steps=3, resume=True)
+
+
+def test_a_step_that_cannot_be_is_not_resumed_from(run_tiny, tmp_path):
+    run_tiny(steps=2)
+    checkpoint = whole_checkpoints(tmp_path / "run")[-1]
+    with pytest.raises(ValueError, match="stands at step 2, beyond steps=1: raise steps"):
+        run_tiny(steps=1, resume=True)
+    state = json.loads((checkpoint / "state.json").read_text())
+    state["position"]["step"] = 10**9
+    (checkpoint / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError, match="is damaged: state.json says step 1000000000, the folder's name 2"):
+        run_tiny(steps=3, resume=True)
+
+
+def test_avss_trains_at_its_defaults(avss_root, tiny_preset, tmp_path, caplog):
+    """Clips of 5 and of 10 frames in the batches of training and of validation, 10 sound examples, 71 labels."""
+    make_avss(avss_root, ("train", "val"))
+    history = train(
+        DataArguments(str(avss_root), name="avss", image_size=32, workers=0),
+        OptimArguments(steps=2),
+        RunArguments(str(tmp_path / "run"), preset=tiny_preset),
+    )
+    assert "hears 10 sound examples a clip" in caplog.text
+    model, processor = load_trained(str(tmp_path / "run"))
+    assert (model.config.num_audio_examples, processor.feature_extractor.num_audio_examples) == (10, 10)
+    assert model.config.id2label[70] == "class 70"
+    results = evaluate_folder(str(tmp_path / "run"), str(avss_root), "avss", "val", workers=0)
+    assert history[-1]["validation_M_J"] == pytest.approx(results["M_J"], abs=1e-6)
+    assert len(results["classes"]) == 71 and results["frames"] == 20
+    table = (tmp_path / "run" / "evaluation" / "avss-val-own.md").read_text()
+    assert "| all, plain | 20 |" in table and "masks at 224 x 224" in table
+
+
+def test_clips_of_several_sizes_train_and_are_validated(run_tiny, s4_root, tmp_path):
+    for path in [*s4_root.rglob("*_0_*.png")]:
+        with Image.open(path) as picture:
+            picture.resize((40, 22), Image.Resampling.NEAREST).save(path)
+    history = run_tiny(batch_size=2, steps=2, eval_every=1)
+    results = evaluate_folder(str(tmp_path / "run"), str(s4_root), split="val", workers=0)
+    assert history[-1]["validation_M_J"] == pytest.approx(results["M_J"], abs=1e-6)
+    assert results["sizes"] == {"16 x 24": 1, "22 x 40": 1}
 
 
 def test_validation_and_evaluation_agree_under_mixed_precision(run_tiny, s4_root, tmp_path, own_accelerator_state):

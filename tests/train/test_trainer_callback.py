@@ -4,6 +4,7 @@ And Trainer with everything that auss has for it, as docs/training.md shows it.
 """
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -24,6 +25,8 @@ from auss import (
     load_avsbench,
 )
 from auss.modeling_auss.query_losses import confidence_threshold
+
+from .conftest import make_avss
 
 
 @pytest.fixture
@@ -88,8 +91,11 @@ def test_the_model_is_found_inside_a_wrapper_and_others_are_refused(make_trainer
         make_trainer(torch.nn.Linear(2, 2), max_steps=1, save_strategy="no").train()
 
 
-def documented_example(trained_folder, root, options: str) -> str:
-    """The example of docs/training.md, of a tiny model on the data set at `root`, with further training arguments."""
+def documented_example(trained_folder, root, options: str, name: str = "s4") -> str:
+    """
+    The example of docs/training.md for a subset of AVSBench, of the model in `trained_folder` on the data set at
+    `root`, with further training arguments.
+    """
     text = (Path(auss.__file__).parent / "docs" / "training.md").read_text(encoding="utf-8")
     for written, here in {
         '"runs/s4"': repr(str(trained_folder)),
@@ -99,7 +105,7 @@ def documented_example(trained_folder, root, options: str) -> str:
         assert written in text
         text = text.replace(written, here)
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    (code,) = (block for block in blocks if "Trainer(" in block)
+    (code,) = (block for block in blocks if "Trainer(" in block and f'"{name}", "train"' in block)
     return code
 
 
@@ -123,6 +129,24 @@ def test_the_example_of_the_documentation_trains_and_its_checkpoints_open(
         assert all(torch.equal(value, trained[name]) for name, value in segmenter.model.state_dict().items())
         frames = segmenter({**clip, "sampling_rate": 16_000})
         assert [frame[0]["mask"].size for frame in frames] == [(32, 32), (32, 32)]
+
+
+def test_the_example_for_avss_trains_on_clips_of_5_and_10_frames(tmp_path, tiny_preset, monkeypatch):
+    """With the tiny preset in place of the paper's; its scores are those of the same masks, one clip at a time."""
+    monkeypatch.chdir(tmp_path)
+    root = make_avss(tmp_path / "avsbench", ("train", "val"))
+    code = documented_example("", root, "max_steps=1", "avss").replace('"auss-resnet101"', repr(tiny_preset))
+    code = code.replace("AussVideoProcessor()", "AussVideoProcessor(size={'height': 32, 'width': 32})")
+    names = {}
+    exec(code, names)
+    trainer, results = names["trainer"], names["results"]
+    assert trainer.state.global_step == 1 and math.isfinite(results["eval_loss"])
+    scores = ("eval_m_j", "eval_m_f", "eval_plain_m_j", "eval_plain_m_f")
+    trainer.args.per_device_eval_batch_size = 1
+    alone = trainer.evaluate()
+    assert [results[name] for name in scores] == pytest.approx([alone[name] for name in scores], abs=1e-6)
+    assert 0 < results["eval_m_j"] < 1 and 0 < results["eval_plain_m_j"] < 1
+    assert results["eval_m_j"] != results["eval_plain_m_j"]
 
 
 @pytest.mark.slow

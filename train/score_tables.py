@@ -1,0 +1,82 @@
+"""What `auss evaluate` writes: its files, and the table of its results for a terminal and for a document."""
+
+from pathlib import Path
+
+from .metrics import OFFICIAL_FRAMES
+
+
+def results_table(results: dict) -> list[tuple[str, int, float, float]]:
+    """
+    Rows (name, count, M_J, M_F): the categories or the classes that occur, by name, and the whole at the end; of
+    AVSBench-semantic the figures of the official code, and the plain ones of the whole.
+    """
+    rows = [
+        (name, values["clips"], values["M_J"], values["M_F"]) for name, values in results.get("categories", {}).items()
+    ]
+    rows += [
+        (values.get("name", str(index)), values["frames"], values["J"], values["F"])
+        for index, values in results.get("classes", {}).items()
+        if values["frames"]
+    ]
+    count = results["clips"] if "clips" in results else results["frames"]
+    rows.append(("all", count, results["M_J"], results["M_F"]))
+    if "plain" in results:
+        rows.append(("all, plain", count, results["plain"]["M_J"], results["plain"]["M_F"]))
+    return rows
+
+
+def scoring_notes(results: dict) -> list[str]:
+    """In words at which sizes the masks were scored, and what the two figures of AVSBench-semantic are."""
+    if "sizes" not in results:
+        return []
+    sizes = ", ".join(f"{size} ({clips} clips)" for size, clips in sorted(results["sizes"].items()))
+    own = f"masks scored at their own size, height x width: {sizes}"
+    if "plain" not in results:
+        return [own]
+    occurring = sum(values["frames"] > 0 for values in results["classes"].values())
+    return [
+        f"classes and all: as the official code of AVSBench-semantic scores, masks at {results['official_size']}, "
+        f"clips of fewer than {OFFICIAL_FRAMES} frames padded with background ({results['padded_frames']} frames), "
+        f"the mean over all {len(results['classes'])} classes, of which {occurring} occur",
+        f"all, plain: without padding, the mean over the {len(results['plain']['classes'])} classes that occur; {own}",
+    ]
+
+
+def format_text(results: dict) -> str:
+    """The table for a terminal."""
+    rows = results_table(results)
+    width = max(len(name) for name, *_ in rows)
+    counted = "clips" if "clips" in results else "frames"
+    lines = [f"{'':{width}}  {counted:>6}  {'M_J':>6}  {'M_F':>6}"]
+    lines += [f"{name:{width}}  {count:6d}  {m_j:6.3f}  {m_f:6.3f}" for name, count, m_j, m_f in rows]
+    return "\n".join([*lines, *scoring_notes(results)])
+
+
+def format_markdown(results: dict, title: str) -> str:
+    """The table for a document."""
+    counted = "clips" if "clips" in results else "frames"
+    lines = [f"# {title}", "", f"| | {counted} | M_J | M_F |", "| --- | ---: | ---: | ---: |"]
+    lines += [f"| {name} | {count} | {m_j:.3f} | {m_f:.3f} |" for name, count, m_j, m_f in results_table(results)]
+    lines += [line for note in scoring_notes(results) for line in ("", f"{note[0].upper()}{note[1:]}.")]
+    return "\n".join(lines) + "\n"
+
+
+def result_files(folder: Path, stem: str, overwrite: bool) -> dict[str, Path]:
+    """
+    The files that an evaluation writes, by kind.
+
+    Raises:
+        ValueError: some are there already, and not `overwrite`.
+    """
+    endings = {"json": ".json", "markdown": ".md", "best": "-best.png", "worst": "-worst.png"}
+    files = {kind: folder / f"{stem}{ending}" for kind, ending in endings.items()}
+    existing = [path.name for path in files.values() if path.exists()]
+    if existing and not overwrite:
+        raise ValueError(
+            f"output {str(folder)!r} has {', '.join(existing)} of an earlier evaluation: pass --overwrite to replace "
+            "it, or another --output"
+        )
+    return files
+
+
+__all__ = ["format_markdown", "format_text", "result_files", "results_table", "scoring_notes"]
