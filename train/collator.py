@@ -10,7 +10,8 @@ from transformers.utils import logging
 from ..configuration.configuration_auss import IGNORED_LABEL
 from ..modeling_auss.audio_queries import spread_frames
 from .augmentation import ClipAugmentation
-from .clips import decode_audio, decode_clip
+from .clips import clip_row, decode_audio, decode_clip
+from .short_sounds import repeat_last_example
 
 logger = logging.get_logger(__name__)
 
@@ -27,9 +28,12 @@ def resize_labels(labels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def extract_audio(
-    extractor, waveform: torch.Tensor, sampling_rate: int, clip_id: str
+    extractor, waveform: torch.Tensor, sampling_rate: int, clip_id: str, num_frames: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-mel (T, 96, 64) of a waveform (samples,) and its mask (T,), T being the extractor's `num_audio_examples`."""
+    """Log-mel (T, 96, 64) of a waveform (samples,) and its mask (T,), T being the extractor's `num_audio_examples`.
+
+    `num_frames` are those of the whole clip: a sound with fewer examples repeats its last one (`repeat_last_example`).
+    """
     seconds = len(waveform) / sampling_rate
     if seconds >= extractor.num_audio_examples + 1:
         logger.warning_once(
@@ -41,7 +45,7 @@ def extract_audio(
     extracted = extractor(
         [waveform], sampling_rate=sampling_rate, padding="max_length", truncation=True, return_tensors="pt"
     )
-    return extracted["input_features"][0], extracted["input_features_mask"][0]
+    return repeat_last_example(extracted["input_features"][0], extracted["input_features_mask"][0], num_frames)
 
 
 def precompute_input_features(rows, feature_extractor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,8 +63,10 @@ def precompute_input_features(rows, feature_extractor) -> tuple[torch.Tensor, to
     features, masks = [], []
     for index in tqdm(range(len(rows)), desc="log-mel", unit="clip", delay=2, leave=False):
         row = rows[index]
-        waveform, sampling_rate = decode_audio(row["audio"])
-        clip_features, mask = extract_audio(feature_extractor, waveform, sampling_rate, str(row.get("clip_id", "")))
+        clip_id = str(row.get("clip_id", ""))
+        waveform, sampling_rate = decode_audio(row["audio"], clip_id)
+        num_frames = len(row["frames"]) if "frames" in row else 0
+        clip_features, mask = extract_audio(feature_extractor, waveform, sampling_rate, clip_id, num_frames)
         features.append(clip_features)
         masks.append(mask)
     return torch.stack(features), torch.stack(masks)
@@ -123,7 +129,7 @@ class AussDataCollator:
         count = len(row["frames"])
         if self.frames_per_clip is None or self.frames_per_clip >= count:
             return None
-        annotated = set(row.get("annotated_frames") or [])
+        annotated = set(row["annotated_frames"])
         shuffled = torch.randperm(count, generator=generator).tolist()
         preferred = sorted(shuffled, key=lambda index: index not in annotated)  # stable: random within each kind
         return sorted(preferred[: self.frames_per_clip])
@@ -168,7 +174,7 @@ class AussDataCollator:
         for clip in clips:
             if "waveform" in clip:
                 clip["input_features"], clip["input_features_mask"] = extract_audio(
-                    extractor, clip["waveform"], clip["sampling_rate"], clip["clip_id"]
+                    extractor, clip["waveform"], clip["sampling_rate"], clip["clip_id"], clip["frame_count"]
                 )
         # Extracted here or brought by the row: all are made T long.
         length = extractor.num_audio_examples
@@ -186,18 +192,18 @@ class AussDataCollator:
         """Makes a batch.
 
         Args:
-            rows: rows of `load_avsbench`, their pictures decoded or, faster, not.
+            rows: rows of `load_avsbench`, their pictures decoded or, faster, not; in any format of `datasets`.
 
         Returns:
             pixel_values (B, F, 3, H, W) float32, input_features (B, T, 96, 64) float32, input_features_mask (B, T)
             int64, frame_examples (B, F) int64, the example in which each frame is shown, frames spread evenly over
-            the sound, labels (B, F, h, w) int64 with 255 where nothing is annotated; clip_id and category with
-            `keep_ids`.
+            the sound, whose last example is repeated where it ends before the frames do, labels (B, F, h, w) int64
+            with 255 where nothing is annotated; clip_id and category with `keep_ids`.
 
         Raises:
             ValueError: clips of unequal frame counts, or masks of unequal size; and what `decode_clip` raises.
         """
-        clips = [self._load_clip(row) for row in rows]
+        clips = [self._load_clip(clip_row(row)) for row in rows]
         frame_counts = [len(clip["frames"]) for clip in clips]
         if len(set(frame_counts)) > 1:
             raise ValueError(

@@ -72,7 +72,9 @@ def test_chosen_frames_equal_those_of_the_whole_clip(evaluation_row):
 
 def test_only_the_chosen_frames_are_opened(evaluation_row, monkeypatch):
     opened, plain_open = [], Image.open
-    monkeypatch.setattr(Image, "open", lambda path: opened.append(Path(path).name) or plain_open(path))
+    monkeypatch.setattr(
+        Image, "open", lambda path, **options: opened.append(Path(path).name) or plain_open(path, **options)
+    )
     clip = decode_clip(evaluation_row, [2], with_audio=False)
     assert opened == ["test_0_3.png", "test_0_3.png"]  # the frame and its mask
     assert "waveform" not in clip
