@@ -93,17 +93,14 @@ def pil_to_rgb(image: Image.Image, name: str = "frame") -> torch.Tensor:
     """A PIL image of any mode as (H, W, 3) uint8; what is transparent turns white, as everywhere in Transformers.
 
     Raises:
-        ValueError: a mode that Pillow cannot convert (LAB), or values of 32 bits outside of 0 to 255.
+        ValueError: a picture of 32 bits a pixel with values outside of 0 to 255, by `name`.
     """
     if image.mode != "RGB" or "transparency" in image.info:
         image = to_eight_bits(image, name)
-        try:
-            if image.mode in MODES_WITH_ALPHA or "transparency" in image.info:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, (WHITE,) * 4), image)
-            image = image.convert("RGB")
-        except ValueError as error:
-            raise ValueError(f"{name} is a picture of mode {image.mode}, which cannot become RGB: {error}") from error
+        if image.mode in MODES_WITH_ALPHA or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, (WHITE,) * 4), image)
+        image = image.convert("RGB")
     return torch.from_numpy(np.array(image))
 
 

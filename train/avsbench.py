@@ -14,7 +14,7 @@ import pyarrow as pa
 from datasets import Audio, Dataset, Features, Image, List, Value
 from tqdm import tqdm
 
-from .avsbench_layouts import LAYOUTS, find_split, find_table, missing_file_hint
+from .avsbench_layouts import LAYOUTS, find_layout, find_split, find_table, missing_file_hint
 from .avss_palette import LABEL_FILE, read_class_names
 from .meta_tables import SPLITS, read_meta_table
 from .parquet_shards import is_sharded, load_shards
@@ -40,22 +40,30 @@ def absolute_root(root: str | os.PathLike) -> Path:
     return Path(os.path.abspath(Path(root).expanduser()))
 
 
+def splits_of(root: str | os.PathLike, name: str) -> list[str]:
+    """The splits of a subset that have a video; of S4 and MS3 also where `root` holds them as a part of AVSS.
+
+    Raises:
+        FileNotFoundError: `root` has no table of this subset.
+        ValueError: the table is malformed.
+    """
+    layout, table = find_layout(absolute_root(root), name)
+    rows = read_meta_table(table, table.read_bytes(), layout.columns, layout.min_columns)
+    used = {row.named["split"] for row in rows if layout.label in (None, row.named.get("label"))}
+    return [split for split in SPLITS if split in used]
+
+
 def subsets_of(root: str | os.PathLike) -> dict[str, list[str]]:
     """The subsets whose table lies under `root`, by name, and their splits that have a video.
 
     Raises:
         ValueError: a table is malformed, or there is none.
     """
-    found = {}
-    for name, layout in LAYOUTS.items():
-        path = find_table(absolute_root(root), layout)
-        if path is not None:
-            rows = read_meta_table(path, path.read_bytes(), layout.columns, layout.min_columns)
-            used = {row.named["split"] for row in rows}
-            found[name] = [split for split in SPLITS if split in used]
+    tables = {name: find_table(absolute_root(root), layout) for name, layout in LAYOUTS.items()}
+    found = {name: splits_of(root, name) for name, table in tables.items() if table is not None}
     if not found:
-        tables = ", ".join(os.path.join(layout.folders[0], layout.table_file) for layout in LAYOUTS.values())
-        raise ValueError(f"root must hold AVSBench, so one of {tables}; got {str(root)!r}")
+        expected = ", ".join(os.path.join(layout.folders[0], layout.table_file) for layout in LAYOUTS.values())
+        raise ValueError(f"root must hold AVSBench, so one of {expected}; got {str(root)!r}")
     return found
 
 
@@ -149,4 +157,4 @@ def load_avsbench(
     return dataset
 
 
-__all__ = ["FEATURES", "LABEL_FILE", "LAYOUTS", "SPLITS", "load_avsbench", "subsets_of"]
+__all__ = ["FEATURES", "LABEL_FILE", "LAYOUTS", "SPLITS", "load_avsbench", "splits_of", "subsets_of"]

@@ -20,7 +20,7 @@ from huggingface_hub import DatasetCardData
 from tqdm import tqdm
 
 from ..hub.model_card import TASK, data_name
-from .avsbench import LABEL_FILE, LAYOUTS, load_avsbench, subsets_of
+from .avsbench import LABEL_FILE, LAYOUTS, load_avsbench, splits_of, subsets_of
 from .avsbench_layouts import OUT_OF_AVSS, find_layout
 from .avss_palette import read_class_names
 from .clips import decode_clip
@@ -215,8 +215,8 @@ def prepare_data_set(
     check_out(out)
     found = subsets_of(root)
     wanted = list(found) if names is None else list(dict.fromkeys(names))
-    if "avss" in found:  # holds the clips of the others, too, but only who asks for them gets them twice
-        found = {**{name: found["avss"] for name in OUT_OF_AVSS}, **found}
+    if "avss" in found:  # it holds the clips of S4 and MS3 too; they are packed apart only where they are asked for
+        found |= {name: splits_of(root, name) for name in wanted if name in OUT_OF_AVSS and name not in found}
     lacking = [name for name in wanted if name not in found]
     if lacking or not wanted:
         raise ValueError(f"names must be of those that {root} has, {', '.join(found)}; got {wanted}")

@@ -114,6 +114,14 @@ def test_a_training_batch_has_labels_at_the_pixels_size(processor, train_rows):
     assert not torch.equal(augmented["pixel_values"], plain["pixel_values"])
 
 
+@pytest.mark.parametrize("row_format", ["torch", "numpy", "arrow", "pandas"])
+def test_rows_of_every_format_give_the_same_batch(processor, s4_root, row_format):
+    dataset = load_avsbench(s4_root, "s4", "train")
+    formatted = dataset.with_format(row_format)
+    collator = AussDataCollator(processor, keep_ids=True)
+    assert_equal_batches(collator([formatted[0], formatted[1]]), collator([dataset[0], dataset[1]]))
+
+
 def test_decoded_rows_give_the_same_batch(processor, s4_root, whole_rows):
     dataset = load_avsbench(s4_root, "s4", "test")
     collator = AussDataCollator(processor)
