@@ -128,9 +128,10 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         Args:
             inputs: the path or the http(s) URL of a video; or a dict of `frames` (a list of PIL images or an array
                 (F, H, W, 3) uint8), `audio` (samples,) or (channels, samples), `sampling_rate` in Hz unless `audio` is
-                a dict of `array` and `sampling_rate` or an `AudioDecoder` of `datasets`, and optionally `timestamps`, the frames' times in seconds (by
-                default they are spread evenly over the sound). A row of `load_avsbench`, in whatever format, is such a
-                dict. Or a list of such inputs, a generator, a data set of `datasets` or a `torch.utils.data.Dataset`.
+                a dict of `array` and `sampling_rate` or an `AudioDecoder` of `datasets`, and optionally `timestamps`,
+                the frames' times in seconds (by default they are spread evenly over the sound). A row of
+                `load_avsbench`, in whatever format, is such a dict. Or a list of such inputs, a generator, a data set
+                of `datasets` or a `torch.utils.data.Dataset`.
             kwargs: the parameters of the class, for this call.
 
         Returns:

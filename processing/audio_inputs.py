@@ -1,4 +1,4 @@
-"""Sounds as `datasets` and torchcodec hand them out, turned into `{"array", "sampling_rate"}`, which `waveforms` reads.
+"""Sounds as `datasets` and torchcodec hand them out, as `{"array", "sampling_rate"}`, which `waveforms` reads.
 
 Everything is recognised by its attributes and keys, so neither library has to be installed.
 """
@@ -82,6 +82,14 @@ def _decoded_file(value: Mapping) -> dict | None:
     return {"array": samples, "sampling_rate": sampling_rate}
 
 
+def _keyed_sound(clip: Any) -> Any:
+    """What gives ["array"] and ["sampling_rate"] as a dict of both; anything else as it is."""
+    try:
+        return {"array": clip["array"], "sampling_rate": _as_number(clip["sampling_rate"])}
+    except (KeyError, TypeError, IndexError):
+        return clip
+
+
 def decoded_sound(clip: Any) -> Any:
     """One sound as `{"array", "sampling_rate"}` where it brings its rate along; anything else as it is.
 
@@ -103,13 +111,7 @@ def decoded_sound(clip: Any) -> Any:
         if clip.get("array") is not None and "sampling_rate" in clip:
             return {"array": clip["array"], "sampling_rate": _as_number(clip["sampling_rate"])}
         return _decoded_file(clip) or clip
-    is_array = hasattr(clip, "shape") or isinstance(clip, str | bytes | Sequence)
-    if hasattr(clip, "__getitem__") and not is_array:
-        try:
-            return {"array": clip["array"], "sampling_rate": _as_number(clip["sampling_rate"])}
-        except (KeyError, TypeError, IndexError):
-            return clip
-    return clip
+    return clip if hasattr(clip, "shape") or isinstance(clip, Sequence) else _keyed_sound(clip)
 
 
 def decoded_audio(audio: Any) -> Any:

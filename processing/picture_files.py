@@ -1,8 +1,7 @@
 """Opens picture files. Every picture that auss reads from a file or from bytes is opened here.
 
-Pillow knows some forty formats. Some of them start other programs (EPS starts Ghostscript) or are decoders that hardly
-anybody maintains, and Pillow goes by a file's content, not by its name. So only the formats of photographs and masks are
-tried.
+Pillow knows some forty formats and goes by a file's content, not by its name. Some formats start other programs (EPS
+starts Ghostscript), and hardly anybody maintains others. So only the formats of photographs and masks are tried.
 """
 
 import io

@@ -69,11 +69,10 @@ class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
         clips = list_of_videos(videos)
         names = [f"videos[{index}]" if len(clips) > 1 else "videos" for index in range(len(clips))]
         tensors = [
-            clip_to_tensor(clip, name, data_format, convert_rgb, limit) for clip, name in zip(clips, names, strict=True)
+            clip_to_tensor(clip, name, data_format, convert_rgb, limit)
+            for clip, name in zip(clips, names, strict=True)
         ]
-        if rescale and any(
-            clip.is_floating_point() and 0 < clip.max() <= 1 for clip in tensors
-        ):
+        if rescale and any(clip.is_floating_point() and 0 < clip.max() <= 1 for clip in tensors):
             logger.warning_once(
                 "videos holds floating-point frames with values in 0-1, which do_rescale divides by 255 once more: "
                 "pass do_rescale=False, or frames with values in 0-255"

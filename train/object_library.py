@@ -77,7 +77,9 @@ def read_mono(path: Path) -> tuple[np.ndarray, int]:
     except (ValueError, OSError) as error:
         raise ValueError(f"objects: {path} cannot be read as a sound: {error}") from error
     if len(samples) < SHORTEST_SOUND * rate:
-        raise ValueError(f"objects: {path} lasts {len(samples) / rate:.2f} s; a sound needs {SHORTEST_SOUND} s or more")
+        raise ValueError(
+            f"objects: {path} lasts {len(samples) / rate:.2f} s; a sound needs {SHORTEST_SOUND} s or more"
+        )
     if not np.isfinite(samples).all():
         raise ValueError(f"objects: {path} is not finite: it has samples that are NaN or infinite")
     # `to_mono` takes the shorter axis for the channels.

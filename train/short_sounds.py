@@ -11,7 +11,7 @@ def repeat_last_example(
     """Repeats the last example of a sound, so that each frame of the clip has one.
 
     The frames of AVSBench are a second apart, and an example lasts 0.96 s. A sound of 5 s has 5 examples, but one of
-    4.83 s has 4, since a tail that fills no example is dropped. Five frames spread over four examples: the fourth and
+    4.8 s has 4, since a tail that fills no example is dropped. Five frames spread over four examples: the fourth and
     the fifth would then hear the same second, and some frames the second before theirs. The authors' preprocessing
     (`preprocess_s4.py`, `extract_one_log_mel`) repeats the last example instead.
 

@@ -13,7 +13,7 @@ from auss.processing.video_processing_auss import AussVideoProcessor
 
 LEVELS = np.linspace(0, 65_535, 48).reshape(6, 8).astype(np.uint16)
 EXPECTED = LEVELS / 257
-ROUNDING = 0.5 / 255 / 0.224 + 1e-3  # frames of 8 bits are rounded once more when they are resized
+ROUNDING = 1 / 255 / 0.224  # a level: frames of 8 bits are rounded in both directions in which they are resized
 
 
 @pytest.mark.parametrize("order", ["<u2", ">u2"])

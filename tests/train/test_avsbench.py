@@ -265,7 +265,7 @@ def test_a_link_that_leads_out_of_the_folder_is_followed(s4_root, tmp_path):
 def test_a_damaged_picture_is_named_when_its_row_is_read(s4_root):
     path = s4_root / "Single-source/s4_data/visual_frames/train/dog/train_0/train_0_2.png"
     dataset = load_avsbench(s4_root, "s4", "train")
-    for content, message in ((path.read_bytes()[:100], "cannot be decoded"), (b"", "is empty"), (b"GIF", "not a pict")):
+    for content, message in ((path.read_bytes()[:100], "cannot be decoded"), (b"", "is empty"), (b"GIF", "is not")):
         path.write_bytes(content)
         for row_format in (None, "torch", "numpy"):
             with pytest.raises(ValueError, match=f"picture file .*train_0_2.png {message}"):

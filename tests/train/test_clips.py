@@ -254,7 +254,7 @@ def test_pictures_as_arrays_of_either_order(evaluation_row):
         labels = decode_clip({**evaluation_row, "masks": [form], "annotated_frames": torch.tensor([2])})["labels"]
         assert labels[2].sum() == SIZE[1] and (labels[2, 3] == 1).all()
     with pytest.raises(ValueError, match=r"clip 'test_0': frames\[0\] must hold values of 0 to 255, got 0 to 300"):
-        decode_clip({**evaluation_row, "frames": np.linspace(0, 300, 5 * 16 * 24 * 3).reshape(5, *SIZE, 3)[:, ::-1]})
+        decode_clip({**evaluation_row, "frames": [np.linspace(0, 300, picture.size).reshape(picture.shape)] * 5})
 
 
 def test_a_bad_mask_names_its_clip_and_file_decoded_or_not(s4_root):
