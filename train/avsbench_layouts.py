@@ -1,6 +1,6 @@
 """Where the files of AVSBench lie under a root folder, in each of the layouts in which people keep it.
 
-The authors ship AVSBench-object as `Single-source` and `Multi-sources`, and AVSBench-semantic as a folder for each clip.
+The authors ship AVSBench-object as `Single-source` and `Multi-sources`, AVSBench-semantic as a folder for each clip.
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ def find_layout(root: Path, name: str) -> tuple[Layout, Path]:
     expected = root / LAYOUTS[name].folders[0] / LAYOUTS[name].table_file
     others = [folder or "." for folder in LAYOUTS[name].folders[1:]]
     raise FileNotFoundError(
-        f"AVSBench {name} is missing {expected} (root is {root}); it was looked for in {', '.join(others)} of the root "
-        "too" + (", and so was metadata.csv of avss, which holds the same clips" if len(candidates) > 1 else "")
+        f"AVSBench {name} is missing {expected} (root is {root}); it was looked for in {', '.join(others)} of the "
+        "root too" + (", and so was metadata.csv of avss, which holds the same clips" if len(candidates) > 1 else "")
     )
 
 
@@ -253,8 +253,8 @@ def missing_file_hint(path: str, kind: str) -> str:
     if not pickles:
         return ""
     return (
-        f". There is the log-mel pickle {pickles[0]}, but auss opens no pickles, since they can run code. Make the wav "
-        f"from the clip's video, `ffmpeg -i VIDEO -vn -ar 16000 {os.path.basename(path)}`, or ask the authors of "
+        f". There is the log-mel pickle {pickles[0]}, but auss opens no pickles, since they can run code. Make the "
+        f"wav from the clip's video, `ffmpeg -i VIDEO -vn -ar 16000 {os.path.basename(path)}`, or ask the authors of "
         "AVSBench for the sounds"
     )
 

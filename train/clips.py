@@ -52,7 +52,7 @@ def _picture_name(value: Any, column: str, index: int, clip_id: str) -> str:
 
 
 def _picture_of_array(values: Any, name: str) -> Image.Image:
-    """A picture out of an array (H, W), (H, W, C) or (C, H, W), as the formats torch, numpy and jax make of pictures."""
+    """A picture of an array (H, W), (H, W, C) or (C, H, W), as the formats torch, numpy and jax make of pictures."""
     array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
     if array.ndim == 3 and array.shape[0] in PICTURE_CHANNELS and array.shape[2] not in PICTURE_CHANNELS:
         array = np.moveaxis(array, 0, 2)
@@ -135,14 +135,14 @@ def decode_audio(value: Any, clip_id: str = "") -> tuple[torch.Tensor, int]:
     if isinstance(value, str | os.PathLike):
         value = {"path": value}
     if isinstance(value, Mapping) and value.get("array") is None:
-        content = value.get("bytes")
+        content: Any = value.get("bytes")
         content = content.tobytes() if hasattr(content, "tobytes") else content
         if content is None and path is None:
             raise ValueError(f"{name} must hold a path, bytes or an array, got none of them")
         try:
             samples, sampling_rate = read_sound(path if content is None else content, name)
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{error}{missing_file_hint(os.fspath(path), 'audio')}") from error
+            raise FileNotFoundError(f"{error}{missing_file_hint(str(path), 'audio')}") from error
     else:
         value = decoded_sound(value)
         if not isinstance(value, Mapping) or "array" not in value:

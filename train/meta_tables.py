@@ -1,7 +1,7 @@
 """The csv tables of AVSBench, read as tolerantly as the authors' code, which uses pandas, reads them.
 
-pandas fills short lines up and then takes the lines whose split is the wanted one; so a broken line that nobody asks for
-does no harm there. It does none here either. But a line that is asked for and broken is refused by its number.
+pandas fills short lines up and then takes the lines whose split is the wanted one, so a broken line that nobody asks
+for does no harm there. It does none here either. But a line that is asked for and broken is refused by its number.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def is_hidden(path: Path) -> bool:
 
 
 def read_picture(path: Path, what: str) -> Image.Image:
-    """An upright picture of 8 bits a channel, the first of an animation. ValueError for a file that is none, by name."""
+    """An upright picture of 8 bits a channel, the first of an animation. ValueError by name for a file that is none."""
     try:
         return to_eight_bits(open_picture(path, "the file"), "the file")
     except (ValueError, OSError) as error:
@@ -119,7 +119,7 @@ def looped(wave: np.ndarray, rng: np.random.Generator, samples: int) -> np.ndarr
 
 
 def files_with(folder: Path, suffixes: tuple[str, ...], deep: bool = False) -> tuple[Path, ...]:
-    """The files of a folder with one of these suffixes, in order; hidden ones, and those in hidden folders, left out."""
+    """The files of a folder with one of these suffixes, in order, without hidden ones and those in hidden folders."""
     found = folder.rglob("*") if deep else folder.iterdir()
     return tuple(
         sorted(

@@ -1,7 +1,7 @@
 """AVSBench as Parquet shards, written by `auss prepare`: read whole or as a stream, from a folder or from the Hub.
 
-Shards come from others. They must hold the bytes of their files: a row that names a path would make auss open a file of
-this machine. And the card of a folder must name files of this folder only.
+Shards come from others. They must hold the bytes of their files, since a row that names a path would make auss open a
+file of this machine. And the card of a folder must name files of this folder only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path, PurePath
 from typing import Any, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from datasets import Dataset, IterableDataset, load_dataset
 from huggingface_hub import metadata_load
 
@@ -80,8 +79,8 @@ def check_holds_bytes(row: Mapping, root: str = "the data set") -> None:
         for value in values if isinstance(values, list) else [values]:
             if isinstance(value, Mapping) and value.get("bytes") is None:
                 raise ValueError(
-                    f"{column} of clip {row.get('clip_id', '')!r} in {root} must hold the bytes of files, got the path "
-                    f"{value.get('path')!r}, which auss does not open: `auss prepare` packs the files"
+                    f"{column} of clip {row.get('clip_id', '')!r} in {root} must hold the bytes of files, got the "
+                    f"path {value.get('path')!r}, which auss does not open: `auss prepare` packs the files"
                 )
 
 
@@ -91,7 +90,8 @@ def _check_bytes(dataset: Dataset, root: str | os.PathLike) -> None:
         start = 0
         for chunk in dataset.data.column(column).chunks:
             values = chunk.flatten() if pa.types.is_list(chunk.type) else chunk
-            if pa.types.is_struct(values.type) and pc.struct_field(values, "bytes").null_count:
+            field = values.type.get_field_index("bytes") if pa.types.is_struct(values.type) else -1
+            if field >= 0 and values.flatten()[field].null_count:
                 for row in dataset.data.slice(start, len(chunk)).to_pylist():
                     check_holds_bytes(row, str(root))
             start += len(chunk)

@@ -13,8 +13,10 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import datasets
+import pyarrow as pa
 from datasets.table import embed_table_storage
 from huggingface_hub import DatasetCardData
 from tqdm import tqdm
@@ -104,8 +106,8 @@ def warn_of_outside_files(dataset: datasets.Dataset, root: Path, name: str) -> N
     inside = os.path.realpath(root) + os.sep
     folders: dict[str, str] = {}
     outside = []
-    for row in dataset.with_format("arrow").select_columns(["frames", "masks", "audio"]):
-        columns = row.to_pylist()[0]
+    table = cast(pa.Table, dataset.select_columns(["frames", "masks", "audio"]).with_format("arrow")[:])
+    for columns in table.to_pylist():
         for value in (*columns["frames"], *columns["masks"], columns["audio"]):
             folder, file = os.path.split(value["path"])
             folder = folders.setdefault(folder, os.path.realpath(folder))

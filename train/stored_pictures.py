@@ -1,4 +1,4 @@
-"""The picture columns of `load_avsbench`: decoded by auss, so that a bad file is named and only pictures are opened."""
+"""The picture columns of `load_avsbench`, decoded by auss: a bad file is named, and only pictures are opened."""
 
 from __future__ import annotations
 

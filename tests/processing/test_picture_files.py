@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +76,8 @@ def test_damaged_empty_and_huge_files_are_named(tmp_path):
                 open_picture(source, "frame a.png")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # what Pillow says of a TIFF's damage
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_any_damage_gives_a_picture_or_a_named_error():
     """Bytes of PNG, TIFF, GIF and WebP files are overwritten; whatever the decoder raises becomes a ValueError."""
     rng = np.random.default_rng(3)
@@ -128,6 +131,20 @@ def test_of_an_animation_the_first_picture_is_taken():
         frames[0].save(file, form, save_all=True, append_images=frames[1:])
         picture = open_picture(file.getvalue(), "it")
         assert picture.n_frames == 2 and picture.convert("RGB").getpixel((2, 2))[0] > 200
+
+
+def test_no_other_file_opens_pictures_of_any_format():
+    import auss
+
+    root = Path(auss.__file__).parent
+    sources = [path for path in root.rglob("*.py") if path.relative_to(root).parts[0] not in ("tests", ".venv")]
+    calls = [
+        (path.name, line)
+        for path in sources
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if "Image.open(" in line and "formats=PICTURE_FORMATS" not in line
+    ]
+    assert len(sources) > 100 and calls == []
 
 
 def test_stored_pictures_of_a_column(tmp_path):

@@ -97,9 +97,7 @@ def test_rows_that_hold_paths_are_refused(s4_root, tmp_path):
     card = "configs:\n- config_name: s4\n  data_files:\n  - split: val\n    path: s4/val-*.parquet\n"
     card += "dataset_info:\n- config_name: s4\n  splits:\n  - name: val\n    num_bytes: 1\n    num_examples: 2\n"
     (tmp_path / "paths" / "README.md").write_text(f"---\n{card}---\n")
-    message = (
-        r"frames of clip 'val_0' in .* must hold the bytes of files, got the path '.*val_0_1\.png', which auss does"
-    )
+    message = r"frames of clip 'val_0' in .* must hold the bytes of files, got the path '.*val_0_1\.png'"
     with pytest.raises(ValueError, match=message):
         load_avsbench(tmp_path / "paths", "s4", "val")
     stream, count = stream_shards(tmp_path / "paths", "s4", "val")
