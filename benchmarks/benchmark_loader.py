@@ -25,8 +25,8 @@ from tqdm import tqdm
 
 from auss.configuration.configuration_auss import AussConfig
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
-from auss.train.arguments import DataArguments
 from auss.processing.picture_files import PICTURE_FORMATS
+from auss.train.arguments import DataArguments
 from auss.train.avsbench import load_avsbench
 from auss.train.collator import precompute_input_features
 from auss.train.parquet_shards import stream_shards

@@ -46,7 +46,7 @@ def is_hidden(path: Path) -> bool:
 
 
 def read_picture(path: Path, what: str) -> Image.Image:
-    """An upright picture of 8 bits a channel, the first of an animation. ValueError by name for a file that is none."""
+    """An upright picture of 8 bits a channel, the first of an animation. ValueError by name for any other file."""
     try:
         return to_eight_bits(open_picture(path, "the file"), "the file")
     except (ValueError, OSError) as error:
