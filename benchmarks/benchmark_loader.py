@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from auss.configuration.configuration_auss import AussConfig
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from auss.processing.picture_files import PICTURE_FORMATS
 from auss.train.arguments import DataArguments
 from auss.train.avsbench import load_avsbench
 from auss.train.collator import precompute_input_features
@@ -49,11 +50,11 @@ class Cost:
 def plain_clip(row: dict, size: int, mean: np.ndarray, std: np.ndarray) -> dict[str, torch.Tensor]:
     """What the network needs of a clip, as one would write it down: pixels (F, 3, H, W), log-mel (T, 96, 64), and
     labels (F, H, W)."""
-    frames = [Image.open(frame["path"]).convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-              for frame in row["frames"]]  # fmt: skip
+    frames = [Image.open(frame["path"], formats=PICTURE_FORMATS).convert("RGB")
+              .resize((size, size), Image.Resampling.BILINEAR) for frame in row["frames"]]  # fmt: skip
     pixels = (np.stack([np.asarray(frame, dtype=np.float32) for frame in frames]) / 255 - mean) / std
-    masks = [Image.open(mask["path"]).convert("L").resize((size, size), Image.Resampling.NEAREST)
-             for mask in row["masks"]]  # fmt: skip
+    masks = [Image.open(mask["path"], formats=PICTURE_FORMATS).convert("L")
+             .resize((size, size), Image.Resampling.NEAREST) for mask in row["masks"]]  # fmt: skip
     labels = np.full((len(frames), size, size), 255, dtype=np.int64)
     labels[row["annotated_frames"]] = np.stack([np.asarray(mask) >= 128 for mask in masks])
     waveform, rate = librosa.load(row["audio"]["path"], sr=16_000)

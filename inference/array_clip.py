@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..processing.video_frames import is_frame
+from ..processing.audio_inputs import decoded_audio
+from ..processing.video_frames import decoded_video, is_frame
 from ..processing.waveforms import to_mono, waveforms_and_rates
 
 
@@ -27,7 +28,7 @@ class ArrayClip:
     Args:
         frames: pictures in the order of their times, as `AussVideoProcessor` takes those of a clip: PIL images or
             arrays, in a list, or an array (F, H, W, 3) or (F, 3, H, W).
-        audio: one waveform, as `AussFeatureExtractor` takes it.
+        audio: one waveform, as `AussFeatureExtractor` takes it, or what `datasets` makes of a sound.
         sampling_rate: of `audio`, in Hz; `None` where it brings its own, as what `datasets` decodes does.
         timestamps: the frames' times in seconds; by default they are spread evenly over the sound, the first at 0.
 
@@ -42,6 +43,7 @@ class ArrayClip:
         sampling_rate: float | None = None,
         timestamps: Sequence[float] | None = None,
     ):
+        frames = decoded_video(frames)
         if is_frame(frames):
             frames = [frames]
         if isinstance(frames, str | dict) or not hasattr(frames, "__len__") or not hasattr(frames, "__getitem__"):
@@ -49,7 +51,7 @@ class ArrayClip:
         if len(frames) == 0:
             raise ValueError("frames must hold at least one picture, got none")
         self._frames = frames
-        waveforms, rates = waveforms_and_rates(audio, sampling_rate)
+        waveforms, rates = waveforms_and_rates(decoded_audio(audio), sampling_rate)
         if len(waveforms) != 1:
             raise ValueError(f"audio must be one waveform, got {len(waveforms)}")
         self._waveform, self._sampling_rate = to_mono(waveforms[0]).astype(np.float32), rates[0]
@@ -72,7 +74,7 @@ class ArrayClip:
     def frames(self, fps: float | None = None) -> Iterator[ArrayFrame]:
         """All frames in order: who brings frames has chosen them, so `fps` is not read."""
         for index, time in enumerate(self._times):
-            yield ArrayFrame(index, time, self._frames[index])
+            yield ArrayFrame(index, time, decoded_video(self._frames[index]))
 
     def waveform(self, start: float, end: float) -> tuple[np.ndarray, float]:
         """The sound between two times, in seconds: (samples,) float32, at least one, silence where it has ended; and

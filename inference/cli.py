@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import logging
+import re
 import sys
 from collections.abc import Sequence
 
@@ -53,9 +54,19 @@ def build_parser(called: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
+WORKER_ERROR = re.compile(r"Caught \w+ in DataLoader worker process \d+\.")
+ERROR_NAME = re.compile(r"^\w[\w.]*(?:Error|Exception): ", re.MULTILINE)
+
+
 def one_line(error: Exception) -> str:
-    """An error's message without line breaks, since Transformers' and FFmpeg's have some."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """An error's message without line breaks, since Transformers' and FFmpeg's have some.
+
+    Of an error in a data loader's worker, whose message is its whole traceback, the message itself is left.
+    """
+    text = str(error)
+    if WORKER_ERROR.match(text):
+        *_, text = ERROR_NAME.split(text)
+    return " ".join(text.split()) or type(error).__name__
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from ..hub.repository import RepositoryMixin
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.post_processing_auss import DEFAULT_THRESHOLD
 from ..processing.processing_auss import AussProcessor
+from ..processing.row_formats import plain_row
 from .array_clip import ArrayClip
 from .clip_batches import ClipBatch, FrameMask, clip_batches, frame_masks, predict
 from .decoding import DamagedVideoError
@@ -36,6 +37,8 @@ logger = logging.get_logger(__name__)
 
 PARAMETERS = ("fps", "window", "stride", "threshold", "return_queries", "stream")
 REQUIRED_KEYS, OPTIONAL_KEYS = ("frames", "audio"), ("sampling_rate", "timestamps")
+# What a row of `load_avsbench` holds besides: a row can be passed as it is.
+ROW_COLUMNS = ("clip_id", "category", "masks", "annotated_frames", "mask_kind")
 
 
 def open_clip(inputs: str | Path | dict[str, Any]) -> VideoReader | ArrayClip:
@@ -45,10 +48,13 @@ def open_clip(inputs: str | Path | dict[str, Any]) -> VideoReader | ArrayClip:
         if not reader.info.has_audio:
             logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", inputs)
         return reader
-    if not isinstance(inputs, dict):
+    try:
+        inputs = plain_row(inputs)
+    except ValueError as error:
         raise ValueError(
             f"inputs must be a video's path or URL, or a dict of frames and audio, got {type(inputs).__name__}"
-        )
+        ) from error
+    inputs = {key: value for key, value in inputs.items() if key not in ROW_COLUMNS}
     missing = [key for key in REQUIRED_KEYS if inputs.get(key) is None]
     unknown = sorted(map(str, inputs.keys() - {*REQUIRED_KEYS, *OPTIONAL_KEYS}))
     if missing or unknown:
@@ -122,9 +128,10 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         Args:
             inputs: the path or the http(s) URL of a video; or a dict of `frames` (a list of PIL images or an array
                 (F, H, W, 3) uint8), `audio` (samples,) or (channels, samples), `sampling_rate` in Hz unless `audio` is
-                a dict of `array` and `sampling_rate`, and optionally `timestamps`, the frames' times in seconds (by
-                default they are spread evenly over the sound). Or a list of such inputs, a generator or a
-                `torch.utils.data.Dataset`.
+                a dict of `array` and `sampling_rate` or an `AudioDecoder` of `datasets`, and optionally `timestamps`,
+                the frames' times in seconds (by default they are spread evenly over the sound). A row of
+                `load_avsbench`, in whatever format, is such a dict. Or a list of such inputs, a generator, a data set
+                of `datasets` or a `torch.utils.data.Dataset`.
             kwargs: the parameters of the class, for this call.
 
         Returns:
@@ -145,6 +152,8 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
             DamagedVideoError: a video could not be read to its end. It is raised after the last frame that could; a
                 list of those is then in the error's `frames`.
         """
+        if hasattr(inputs, "features") and hasattr(inputs, "column_names"):  # a data set of `datasets`
+            inputs = (row for row in inputs)
         return super().__call__(inputs, **kwargs)
 
     def _save_itself(self, folder: Path, **kwargs: Any) -> None:

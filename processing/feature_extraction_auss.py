@@ -10,6 +10,7 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.utils.generic import PaddingStrategy, TensorType
 
 from ..hub.repository import PartRepositoryMixin
+from .audio_inputs import decoded_audio
 from .log_mel import LOG_OFFSET, NUM_EXAMPLE_FRAMES, NUM_MEL_BINS, SAMPLING_RATE, log_mel_examples
 from .waveforms import resample, to_mono, waveforms_and_rates
 
@@ -67,7 +68,8 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
             audio: one waveform or a list of them (a batch): NumPy, torch or lists of numbers. A waveform is
                 (samples,), or two-dimensional with one or two channels, which the shorter axis counts and which are
                 averaged. Floating point is taken as it is, nominally in [-1, 1]; int16 and int32 are PCM and scaled
-                to that. In place of each waveform, a dict of `array` and `sampling_rate`, as `datasets` decodes sound.
+                to that. In place of each waveform, what `datasets` makes of sound: an `AudioDecoder`, a dict of
+                `array` and `sampling_rate`, or one of `bytes` and `path`, which is then decoded.
             sampling_rate: the rate of `audio` in Hz: one for all clips, or a list of one for each. Required, unless
                 `audio` has it.
             padding: `True` or `"longest"` pads to the batch's longest clip, `"max_length"` to `max_length`, `False`
@@ -88,7 +90,7 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
                 samples, with NaN or infinite samples, of more than two dimensions or channels, or of another type;
                 `return_tensors` for clips whose lengths `padding` leaves unequal.
         """
-        clips, rates = waveforms_and_rates(audio, sampling_rate)
+        clips, rates = waveforms_and_rates(decoded_audio(audio), sampling_rate)
         names = [f"audio[{index}]" if len(clips) > 1 else "audio" for index in range(len(clips))]
         waveforms = [resample(to_mono(clip, name), rate) for clip, name, rate in zip(clips, names, rates, strict=True)]
         features = [clip.flatten(1).numpy() for clip in log_mel_examples(waveforms)]  # (T, 96 * 64) each

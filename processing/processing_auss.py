@@ -9,6 +9,7 @@ from transformers import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
 from ..hub.repository import RepositoryMixin
+from .audio_inputs import decoded_audio
 from .post_processing_auss import DEFAULT_THRESHOLD, post_process_audio_visual_segmentation
 from .video_frames import list_of_videos
 from .waveforms import list_of_waveforms
@@ -53,6 +54,8 @@ class AussProcessor(RepositoryMixin, ProcessorMixin):
                 raise TypeError(f"AussProcessor takes videos and audio, got {name}; frames are passed as videos")
         if videos is None and audio is None:
             raise ValueError("AussProcessor needs videos, audio or both, got neither")
+        if audio is not None:
+            audio = decoded_audio(audio)
         if videos is not None and audio is not None:
             num_videos, num_waveforms = len(list_of_videos(videos)), len(list_of_waveforms(audio))
             if num_videos != num_waveforms:

@@ -8,6 +8,9 @@ import torch
 from PIL import Image
 from transformers.image_utils import ChannelDimension
 
+from .picture_files import is_stored_picture, open_stored_picture
+from .pixel_values import FULL_SCALE, on_the_scale, to_eight_bits
+
 ACCEPTED = "frames: a list of PIL images, an array (F, H, W, 3) or (F, 3, H, W), a list of frames or of such clips"
 
 # What a frame may have: grey, RGB, RGB with alpha.
@@ -26,26 +29,52 @@ def is_frame(value: Any) -> bool:
 
 
 def to_tensor(array: np.ndarray | torch.Tensor, name: str) -> torch.Tensor:
-    """An array as a tensor that shares its memory where torch can."""
+    """An array as a tensor that shares its memory where torch can. NumPy's big-endian values change their order."""
     if isinstance(array, torch.Tensor):
         return array
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold uint8 or floating-point values, got {array.dtype}")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     # torch takes no negative strides, as turning BGR round leaves them, and warns of memory that is not to be written.
     return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+
+def decoded_video(video: Any) -> Any:
+    """The pictures of what `datasets` and torchcodec hand out; anything else is returned as it is.
+
+    A `VideoDecoder` gives frames by slices, and a `FrameBatch` holds them as `data` (F, C, H, W) beside their times.
+    They are recognised by these names, so torchcodec need not be installed. A picture that is not decoded yet,
+    `{"bytes", "path"}`, becomes a PIL image.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_picture`.
+    """
+    if is_array(video):
+        return video
+    if is_stored_picture(video):
+        return open_stored_picture(video, "frame file")
+    if hasattr(video, "get_frames_in_range") and hasattr(video, "__len__"):
+        return video[0 : len(video)]
+    if hasattr(video, "pts_seconds") and is_array(getattr(video, "data", None)):
+        return video.data
+    return video
 
 
 def list_of_videos(videos: Any) -> list:
     """Splits `videos` into its clips: each is a four-dimensional array or a list of frames.
 
     A single frame is a clip of one frame; a list of frames is one clip; a five-dimensional array or a list of clips
-    is a batch.
+    is a batch. What torchcodec decodes is a clip.
 
     Raises:
         ValueError: `videos` is empty, a path, or something that holds no frames.
     """
     if isinstance(videos, str | os.PathLike):
         raise ValueError(f"videos must be decoded {ACCEPTED}; got the path {str(videos)!r}: decode the file first")
+    videos = decoded_video(videos)
+    if isinstance(videos, list | tuple):
+        videos = [decoded_video(clip) for clip in videos]
     if is_frame(videos):
         return [[videos]]
     if is_array(videos) and videos.ndim in (4, 5):
@@ -60,9 +89,14 @@ def list_of_videos(videos: Any) -> list:
     return clips
 
 
-def pil_to_rgb(image: Image.Image) -> torch.Tensor:
-    """A PIL image of any mode as (H, W, 3) uint8; what is transparent turns white, as everywhere in Transformers."""
-    if image.mode != "RGB":
+def pil_to_rgb(image: Image.Image, name: str = "frame") -> torch.Tensor:
+    """A PIL image of any mode as (H, W, 3) uint8; what is transparent turns white, as everywhere in Transformers.
+
+    Raises:
+        ValueError: a picture of 32 bits a pixel with values outside of 0 to 255, by `name`.
+    """
+    if image.mode != "RGB" or "transparency" in image.info:
+        image = to_eight_bits(image, name)
         if image.mode in MODES_WITH_ALPHA or "transparency" in image.info:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, (WHITE,) * 4), image)
@@ -95,20 +129,10 @@ def channels_first(frames: torch.Tensor, name: str, data_format: str | ChannelDi
     return frames if ChannelDimension(data_format) == ChannelDimension.FIRST else frames.permute(0, 3, 1, 2)
 
 
-def checked_values(frames: torch.Tensor, name: str) -> torch.Tensor:
-    """Leaves uint8 frames as they are, makes other numbers float32, and refuses what is no pixel value."""
-    if frames.dtype == torch.uint8:
-        return frames
-    if frames.dtype == torch.bool or frames.is_complex():
-        raise ValueError(f"{name} must hold uint8 or floating-point values, got {frames.dtype}")
-    frames = frames.to(torch.float32)
-    if not torch.isfinite(frames).all():
-        raise ValueError(f"{name} holds NaN or infinite values")
-    return frames
-
-
-def stack_frames(clip: list | tuple, name: str, data_format: str | ChannelDimension | None) -> torch.Tensor:
-    """Stacks the frames of one clip to (F, C, H, W).
+def stack_frames(
+    clip: list | tuple, name: str, data_format: str | ChannelDimension | None, limit: float | None
+) -> torch.Tensor:
+    """Stacks the frames of one clip to (F, C, H, W), each on the scale of 0 to `limit`.
 
     Raises:
         ValueError: no frames, frames of unequal size, or something that is no frame.
@@ -116,14 +140,16 @@ def stack_frames(clip: list | tuple, name: str, data_format: str | ChannelDimens
     if len(clip) == 0:
         raise ValueError(f"{name} has no frames; a clip must have one at least")
     frames = []
-    for index, frame in enumerate(clip):
+    for index, frame in enumerate(map(decoded_video, clip)):
         if not is_frame(frame):
             got = f"shape {tuple(frame.shape)}" if is_array(frame) else type(frame).__name__
             raise ValueError(f"{name}[{index}] must be a PIL image or an array (H, W, 3) or (3, H, W), got {got}")
         if isinstance(frame, Image.Image):
-            frames.append(pil_to_rgb(frame).permute(2, 0, 1))
+            frames.append(pil_to_rgb(frame, f"{name}[{index}]").permute(2, 0, 1))
         else:
-            frames.append(channels_first(to_tensor(frame, name)[None], name, data_format)[0])
+            values = channels_first(to_tensor(frame, name)[None], name, data_format)[0]
+            # Each frame by its own type: a clip may mix frames of 8 and of 16 bits.
+            frames.append(on_the_scale(values, f"{name}[{index}]" if len(clip) > 1 else name, limit))
     shapes = sorted({tuple(frame.shape) for frame in frames})
     if len(shapes) > 1:
         sizes = ", ".join(" x ".join(map(str, shape)) for shape in shapes)
@@ -136,6 +162,7 @@ def clip_to_tensor(
     name: str = "videos",
     data_format: str | ChannelDimension | None = None,
     convert_rgb: bool = True,
+    limit: float | None = FULL_SCALE,
 ) -> torch.Tensor:
     """Turns one clip into a tensor (F, 3, H, W), uint8 where it was that and float32 otherwise.
 
@@ -145,18 +172,19 @@ def clip_to_tensor(
         data_format: where the channels of arrays are; by default it is the axis of 1, 3 or 4.
         convert_rgb: whether grey arrays are repeated thrice and arrays with alpha laid on white; PIL images always
             are.
+        limit: the value of full brightness; `None` leaves it open. Frames of uint16 are scaled to it by their type.
 
     Raises:
-        ValueError: no frames, frames of unequal size, another shape or type, or a value that is NaN or infinite.
+        ValueError: no frames, frames of unequal size, another shape or type, or a value that is NaN, infinite or
+            outside of 0 to `limit`.
     """
     if isinstance(clip, list | tuple):
-        frames = stack_frames(clip, name, data_format)
+        frames = stack_frames(clip, name, data_format, limit)
     elif is_array(clip) and clip.ndim == 4:
-        frames = channels_first(to_tensor(clip, name), name, data_format)
+        frames = on_the_scale(channels_first(to_tensor(clip, name), name, data_format), name, limit)
     else:
         got = f"shape {tuple(clip.shape)}" if is_array(clip) else type(clip).__name__
         raise ValueError(f"{name} must be {ACCEPTED}; got {got}")
     if frames.numel() == 0:
         raise ValueError(f"{name} has no frames: its shape as (F, C, H, W) is {tuple(frames.shape)}")
-    frames = checked_values(frames, name)
     return to_rgb(frames, name) if convert_rgb else frames

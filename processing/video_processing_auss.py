@@ -47,7 +47,8 @@ class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
         Args:
             videos: a clip: a list of PIL images of any mode, an array (F, H, W, C) or (F, C, H, W) of NumPy or torch,
                 or a list of such frames. A single frame is a clip of one. A list of clips or a five-dimensional array
-                is a batch. Values 0-255; floating-point frames in 0-1 need `do_rescale=False`.
+                is a batch. Values 0-255; floating-point frames in 0-1 need `do_rescale=False`. Frames of 16 bits,
+                uint16 or PIL's I;16, are scaled to that.
             kwargs: what the constructor takes, for this call only; and `return_tensors`, `"pt"`, `"np"` or `None` for
                 a list of tensors, one a clip.
 
@@ -56,18 +57,22 @@ class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
 
         Raises:
             ValueError: no clips or frames; frames of unequal size in a clip; clips of unequal frame counts, or of
-                unequal size after the resizing; an array of another shape, with NaN or infinite values; a path.
+                unequal size after the resizing; an array of another shape, with NaN or infinite values, or with values
+                below 0 or above 255 (or what `rescale_factor` makes 1); a path.
         """
         data_format = kwargs.get("input_data_format") or self.input_data_format
         convert_rgb = bool(kwargs.get("do_convert_rgb", self.do_convert_rgb))
+        rescale = kwargs.get("do_rescale", self.do_rescale)
+        factor = kwargs.get("rescale_factor", self.rescale_factor)
+        # What full brightness is in the caller's frames. Without rescaling the caller has brought them to any scale.
+        limit = 1 / factor if rescale and factor else None
         clips = list_of_videos(videos)
         names = [f"videos[{index}]" if len(clips) > 1 else "videos" for index in range(len(clips))]
         tensors = [
-            clip_to_tensor(clip, name, data_format, convert_rgb) for clip, name in zip(clips, names, strict=True)
+            clip_to_tensor(clip, name, data_format, convert_rgb, limit)
+            for clip, name in zip(clips, names, strict=True)
         ]
-        if kwargs.get("do_rescale", self.do_rescale) and any(
-            clip.is_floating_point() and 0 < clip.max() <= 1 for clip in tensors
-        ):
+        if rescale and any(clip.is_floating_point() and 0 < clip.max() <= 1 for clip in tensors):
             logger.warning_once(
                 "videos holds floating-point frames with values in 0-1, which do_rescale divides by 255 once more: "
                 "pass do_rescale=False, or frames with values in 0-255"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
@@ -17,15 +14,14 @@ import pyarrow as pa
 from datasets import Audio, Dataset, Features, Image, List, Value
 from tqdm import tqdm
 
+from .avsbench_layouts import LAYOUTS, find_layout, find_split, find_table, missing_file_hint
 from .avss_palette import LABEL_FILE, read_class_names
+from .meta_tables import SPLITS, read_meta_table
 from .parquet_shards import is_sharded, load_shards
+from .stored_pictures import with_stored_pictures
 
-SPLITS = ("train", "val", "test")
-FRAMES_PER_CLIP = 5
-# AVSS's folders and the frames of their clips: 5 s from S4 and MS3, 10 s newly collected.
-AVSS_FRAMES = {"v1s": 5, "v1m": 5, "v2": 10}
 # Part of the cache's key: raise it whenever a row comes to look otherwise.
-ROWS_VERSION = 1
+ROWS_VERSION = 2
 
 FEATURES = Features(
     {
@@ -39,134 +35,22 @@ FEATURES = Features(
 )
 
 
-@dataclass(frozen=True)
-class MetaRow:
-    """A line of a meta file: its cells in order, and by the header's names."""
-
-    line: int
-    cells: list[str]
-    named: dict[str, str]
+def absolute_root(root: str | os.PathLike) -> Path:
+    """The root folder as an absolute path, a leading `~` expanded."""
+    return Path(os.path.abspath(Path(root).expanduser()))
 
 
-def _row(clip_id: str, category: str, frames: list[Path], masks: dict[int, Path], audio: Path) -> dict:
-    def stored(path: Path) -> dict:
-        return {"bytes": None, "path": str(path)}
+def splits_of(root: str | os.PathLike, name: str) -> list[str]:
+    """The splits of a subset that have a video; of S4 and MS3 also where `root` holds them as a part of AVSS.
 
-    return {
-        "clip_id": clip_id,
-        "category": category,
-        "frames": [stored(path) for path in frames],
-        "masks": [stored(path) for path in masks.values()],
-        "annotated_frames": list(masks),
-        "audio": stored(audio),
-    }
-
-
-def _s4_row(root: Path, split: str, meta: MetaRow) -> dict:
-    clip, category = meta.cells[0], meta.named.get("category") or meta.cells[2]
-    data = root / "Single-source" / "s4_data"
-    home = Path(split, category, clip)
-    names = [f"{clip}_{number}.png" for number in range(1, FRAMES_PER_CLIP + 1)]
-    annotated = names[:1] if split == "train" else names
-    return _row(
-        clip,
-        category,
-        frames=[data / "visual_frames" / home / name for name in names],
-        masks={index: data / "gt_masks" / home / name for index, name in enumerate(annotated)},
-        audio=data / "audio_wav" / split / category / f"{clip}.wav",
-    )
-
-
-def _ms3_row(root: Path, split: str, meta: MetaRow) -> dict:
-    clip = meta.cells[0]
-    data = root / "Multi-sources" / "ms3_data"
-    numbers = range(1, FRAMES_PER_CLIP + 1)
-    return _row(
-        clip,
-        "",
-        frames=[data / "visual_frames" / clip / f"{clip}.mp4_{number}.png" for number in numbers],
-        masks={n - 1: data / "gt_masks" / split / clip / f"{clip}_{n}.png" for n in numbers},
-        audio=data / "audio_wav" / split / f"{clip}.wav",
-    )
-
-
-def _avss_row(root: Path, split: str, meta: MetaRow) -> dict:
-    clip, subset = meta.named["uid"], meta.named["label"]
-    if subset not in AVSS_FRAMES:
-        raise ValueError(f"label {subset!r}; expected one of {', '.join(AVSS_FRAMES)}")
-    home = root / subset / clip
-    count = AVSS_FRAMES[subset]
-    annotated = 1 if (subset, split) == ("v1s", "train") else count
-    return _row(
-        clip,
-        meta.named.get("a_obj", ""),
-        frames=[home / "frames" / f"{index}.jpg" for index in range(count)],
-        masks={index: home / "labels_rgb" / f"{index}.png" for index in range(annotated)},
-        audio=home / "audio.wav",
-    )
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where a subset's table lies, which columns it must name, how many it must have, and how a line makes a row."""
-
-    meta_file: str
-    columns: tuple[str, ...]
-    min_columns: int
-    make_row: Callable[[Path, str, MetaRow], dict]
-
-
-LAYOUTS = {
-    "s4": Layout("Single-source/s4_meta_data.csv", ("split",), 3, _s4_row),
-    "ms3": Layout("Multi-sources/ms3_meta_data.csv", ("split",), 2, _ms3_row),
-    "avss": Layout("metadata.csv", ("uid", "split", "label"), 3, _avss_row),
-}
-
-
-def _read_meta(path: Path, content: bytes, layout: Layout) -> Iterator[MetaRow]:
-    """The lines of a meta file after its header, checked."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a csv in UTF-8: {error}") from error
-    reader = csv.reader(text.splitlines())
-    header = [name.strip() for name in next(reader, [])]
-    missing = [name for name in layout.columns if name not in header]
-    if missing or len(header) < layout.min_columns:
-        raise ValueError(
-            f"{path} must begin with a header of at least {layout.min_columns} columns that names "
-            f"{', '.join(layout.columns)}; got {header}"
-        )
-    for cells in reader:
-        if not cells:
-            continue
-        cells = [cell.strip() for cell in cells]
-        if len(cells) != len(header) or not cells[0]:
-            raise ValueError(
-                f"{path} line {reader.line_num} must have {len(header)} cells, a video name first; got {cells}"
-            )
-        row = MetaRow(reader.line_num, cells, dict(zip(header, cells, strict=True)))
-        if row.named["split"] not in SPLITS:
-            raise ValueError(
-                f"{path} line {row.line}: split {row.named['split']!r}; expected one of {', '.join(SPLITS)}"
-            )
-        yield row
-
-
-def _make_rows(root: Path, split: str, layout: Layout, content: bytes) -> list[dict]:
-    path = root / layout.meta_file
-    rows: list[dict] = []
-    counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
-    for meta in _read_meta(path, content, layout):
-        counts[meta.named["split"]] += 1
-        if meta.named["split"] == split:
-            try:
-                rows.append(layout.make_row(root, split, meta))
-            except ValueError as error:
-                raise ValueError(f"{path} line {meta.line}: {error}") from error
-    if not rows:
-        raise ValueError(f"{path} has no video of split {split!r}; it has {counts}")
-    return rows
+    Raises:
+        FileNotFoundError: `root` has no table of this subset.
+        ValueError: the table is malformed.
+    """
+    layout, table = find_layout(absolute_root(root), name)
+    rows = read_meta_table(table, table.read_bytes(), layout.columns, layout.min_columns)
+    used = {row.named["split"] for row in rows if layout.label in (None, row.named.get("label"))}
+    return [split for split in SPLITS if split in used]
 
 
 def subsets_of(root: str | os.PathLike) -> dict[str, list[str]]:
@@ -175,15 +59,11 @@ def subsets_of(root: str | os.PathLike) -> dict[str, list[str]]:
     Raises:
         ValueError: a table is malformed, or there is none.
     """
-    found = {}
-    for name, layout in LAYOUTS.items():
-        path = Path(root).expanduser() / layout.meta_file
-        if path.is_file():
-            used = {meta.named["split"] for meta in _read_meta(path, path.read_bytes(), layout)}
-            found[name] = [split for split in SPLITS if split in used]
+    tables = {name: find_table(absolute_root(root), layout) for name, layout in LAYOUTS.items()}
+    found = {name: splits_of(root, name) for name, table in tables.items() if table is not None}
     if not found:
-        tables = ", ".join(layout.meta_file for layout in LAYOUTS.values())
-        raise ValueError(f"root must hold AVSBench, so one of {tables}; got {str(root)!r}")
+        expected = ", ".join(os.path.join(layout.folders[0], layout.table_file) for layout in LAYOUTS.values())
+        raise ValueError(f"root must hold AVSBench, so one of {expected}; got {str(root)!r}")
     return found
 
 
@@ -192,7 +72,8 @@ def _write_table(rows: list[dict], path: Path) -> None:
 
     Not `Dataset.from_generator`: encoding an Audio column there needs torchcodec even for a bare path.
     """
-    table = pa.Table.from_pylist(rows, schema=FEATURES.arrow_schema)
+    extra = {name: Value("string") for name in rows[0] if name not in FEATURES}
+    table = pa.Table.from_pylist(rows, schema=Features({**FEATURES, **extra}).arrow_schema)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
@@ -215,6 +96,7 @@ def _check_files(dataset: Dataset, name: str) -> None:
                         if not os.path.isfile(value["path"]):
                             raise FileNotFoundError(
                                 f"AVSBench {name} is missing {value['path']} ({kind} of clip {row['clip_id']!r})"
+                                + missing_file_hint(value["path"], kind)
                             )
             bar.update(len(batch))
 
@@ -230,12 +112,13 @@ def load_avsbench(
 
     Nothing is decoded here: a row's pictures are opened when the row is read, its sound by `decode_clip`. The table
     of paths is cached as an Arrow file under the hash of root, name, split and the meta file's content. The `.pkl`
-    files that the authors also ship are never opened.
+    files that the authors also ship are never opened. docs/data.md has the layouts.
 
     Args:
-        root: the folder that holds `Single-source`, `Multi-sources` or, for avss, `metadata.csv`; or one that
-            `auss prepare` made, or its copy on the Hub, `hf://datasets/OWNER/NAME`.
-        name: "s4" (one sounding object, of a named category), "ms3" (several) or "avss" (71 classes).
+        root: the folder that holds `Single-source`, `Multi-sources` or, for avss, `metadata.csv`, or one of these
+            folders itself; or one that `auss prepare` made, or its copy on the Hub, `hf://datasets/OWNER/NAME`.
+        name: "s4" (one sounding object, of a named category), "ms3" (several) or "avss" (71 classes). Where the root
+            holds avss only, s4 and ms3 are its clips of the labels v1s and v1m.
         split: "train", "val" or "test".
         cache_dir: where the table, or the shards' Arrow copy, is kept; `datasets`' own cache folder unless told.
         check_files: look for every file of every clip. False saves the time on a slow network disk.
@@ -244,10 +127,12 @@ def load_avsbench(
         A Dataset with the columns clip_id (string), category (string, "" in ms3), frames (pictures in time order),
         masks (pictures of the annotated frames), annotated_frames (their indices among the frames, from 0) and audio
         ({"path", "bytes"}, not decoded). Train clips of s4, and of avss' v1s, annotate their first frame only. Avss
-        masks are pictures in the colours of `avss_palette`.
+        masks are pictures in the colours of `avss_palette`, or of grey levels that are class ids. S4 and MS3 out of
+        avss have one more column, mask_kind, "classes": their masks are such pictures, and any class but 0 sounds.
 
     Raises:
-        ValueError: name or split is unknown, the meta file is malformed or has no video of this split.
+        ValueError: name or split is unknown, the meta file is malformed, has no video of this split, or has a name
+            that leads out of the data set's folder. Reading a row raises it too, by file, for a damaged picture.
         FileNotFoundError: the first missing file, by its path.
     """
     if name not in LAYOUTS:
@@ -256,24 +141,20 @@ def load_avsbench(
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     if is_sharded(root, name):
         return load_shards(root, name, split, cache_dir)
-    layout = LAYOUTS[name]
-    root = Path(os.path.abspath(Path(root).expanduser()))
-    meta_file = root / layout.meta_file
-    if not meta_file.is_file():
-        raise FileNotFoundError(f"AVSBench {name} is missing {meta_file} (root is {root})")
+    root = absolute_root(root)
+    found, content = find_split(root, name, split)
     if name == "avss":
         read_class_names(root)  # raises where label2idx.json is missing or wrong
-    content = meta_file.read_bytes()
 
-    key = json.dumps([ROWS_VERSION, str(root), name, split, hashlib.sha256(content).hexdigest()])
+    key = json.dumps([ROWS_VERSION, name, split, hashlib.sha256(content).hexdigest(), *found.key])
     cache_dir = Path(cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "auss_avsbench")
     cache_file = cache_dir / f"{name}-{split}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.arrow"
     if not cache_file.is_file():
-        _write_table(_make_rows(root, split, layout, content), cache_file)
-    dataset = Dataset.from_file(str(cache_file), split=datasets.NamedSplit(split))
+        _write_table(list(found.rows()), cache_file)
+    dataset = with_stored_pictures(Dataset.from_file(str(cache_file), split=datasets.NamedSplit(split)))
     if check_files:
         _check_files(dataset, name)
     return dataset
 
 
-__all__ = ["FEATURES", "LABEL_FILE", "LAYOUTS", "SPLITS", "load_avsbench", "subsets_of"]
+__all__ = ["FEATURES", "LABEL_FILE", "LAYOUTS", "SPLITS", "load_avsbench", "splits_of", "subsets_of"]

@@ -11,6 +11,8 @@ from fsspec.core import url_to_fs
 
 AVSS_NUM_LABELS = 71
 LABEL_FILE = "label2idx.json"
+# Where under a root AVSBench-semantic may lie: it is the root, or one of its folders.
+AVSS_FOLDERS = ("", "AVSBench-semantic", "AVSBench_semantic", "avsbench_data/AVSBench-semantic")
 # The authors' loader reads a colour that is in no palette as class 0. A few such pixels (edges that were smoothed) are
 # harmless; more than this share means that the picture is no label picture of this palette.
 UNKNOWN_COLOUR_SHARE = 0.01
@@ -50,26 +52,54 @@ def class_ids_of_colours(colours: np.ndarray, num_labels: int = AVSS_NUM_LABELS)
     return np.where(ids < num_labels, ids, -1)
 
 
+def _ids_of_palette_picture(picture, num_labels: int) -> np.ndarray:
+    """Class ids of a picture with a palette: those of its colours, or its indices where the palette is all grey."""
+    entries = np.array(picture.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+    indices = np.asarray(picture).astype(np.int64)
+    used = np.unique(indices)
+    used = used[used < len(entries)]
+    if (entries[used] == used[:, None]).all():  # a palette that shows index i as the grey level i
+        return np.where(indices < num_labels, indices, -1)
+    table = np.full(256, -1, dtype=np.int64)
+    table[: len(entries)] = class_ids_of_colours(entries, num_labels)
+    return table[indices]
+
+
 def label_picture_to_ids(picture, num_labels: int, name: str) -> np.ndarray:
-    """Class ids of a PIL label picture, palette or RGB: (H, W) uint8.
+    """Class ids of a PIL label picture: (H, W) uint8.
+
+    A picture of colours (RGB, or with a palette) holds the colours of `labels_rgb`; a grey one, of 8 or 16 bits, holds
+    the ids themselves, as in `labels_semantic`.
 
     Raises:
-        ValueError: over 1 % of the pixels have a colour of no class; `name` says which picture.
+        ValueError: over 1 % of the pixels have a colour, or an id, of no class; `name` is what the message calls it.
     """
     if picture.mode == "P":
-        table = np.full(256, -1, dtype=np.int64)
-        entries = np.array(picture.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
-        table[: len(entries)] = class_ids_of_colours(entries, num_labels)
-        ids = table[np.asarray(picture)]
+        ids = _ids_of_palette_picture(picture, num_labels)
+    elif picture.mode in ("1", "L", "I") or picture.mode.startswith("I;16"):
+        values = np.asarray(picture).astype(np.int64)
+        ids = np.where((values >= 0) & (values < num_labels), values, -1)
     else:
         ids = class_ids_of_colours(np.asarray(picture.convert("RGB")), num_labels)
     unknown = ids < 0
     if unknown.mean() > UNKNOWN_COLOUR_SHARE:
         raise ValueError(
-            f"mask {name} has colours of no class in {unknown.mean():.0%} of its pixels; "
-            f"expected the VOC colours of {num_labels} classes (num_labels)"
+            f"{name} has colours of no class in {unknown.mean():.0%} of its pixels; "
+            f"expected the VOC colours of {num_labels} classes (num_labels), or grey levels that are their ids"
         )
     return np.where(unknown, 0, ids).astype(np.uint8)
+
+
+def _read_label_file(root: str | Path) -> tuple[str, bytes]:
+    """Path and content of label2idx.json: beside metadata.csv, whichever of `AVSS_FOLDERS` these lie in."""
+    for folder in AVSS_FOLDERS:
+        path = "/".join(part for part in (str(root), folder, LABEL_FILE) if part)
+        filesystem, inner_path = url_to_fs(path)  # hf://datasets/... too
+        try:
+            return path, filesystem.cat_file(inner_path)
+        except FileNotFoundError:
+            continue
+    raise FileNotFoundError(f"AVSBench avss is missing {root}/{LABEL_FILE}")
 
 
 def read_class_names(root: str | Path) -> list[str]:
@@ -79,12 +109,7 @@ def read_class_names(root: str | Path) -> list[str]:
         FileNotFoundError: there is no such file.
         ValueError: it is no JSON object of names with the ids 0, 1, 2, ... once each.
     """
-    path = f"{root}/{LABEL_FILE}"
-    try:
-        filesystem, inner_path = url_to_fs(path)  # hf://datasets/... too
-        content = filesystem.cat_file(inner_path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"AVSBench avss is missing {path}") from error
+    path, content = _read_label_file(root)
     expected = f"{path} must map each class name to its id, 0 to n - 1, once each"
     try:
         ids = json.loads(content)

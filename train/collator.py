@@ -11,7 +11,8 @@ from transformers.utils import logging
 from ..configuration.configuration_auss import IGNORED_LABEL
 from ..modeling_auss.audio_queries import spread_frames
 from .augmentation import ClipAugmentation
-from .clips import decode_audio, decode_clip
+from .clips import clip_row, decode_audio, decode_clip
+from .short_sounds import repeat_last_example
 
 logger = logging.get_logger(__name__)
 
@@ -39,9 +40,12 @@ def pad_frames(values: torch.Tensor, num_frames: int, value: float = 0) -> torch
 
 
 def extract_audio(
-    extractor, waveform: torch.Tensor, sampling_rate: int, clip_id: str
+    extractor, waveform: torch.Tensor, sampling_rate: int, clip_id: str, num_frames: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-mel (T, 96, 64) of a waveform (samples,) and its mask (T,), T being the extractor's `num_audio_examples`."""
+    """Log-mel (T, 96, 64) of a waveform (samples,) and its mask (T,), T being the extractor's `num_audio_examples`.
+
+    `num_frames` are those of the whole clip: a sound with fewer examples repeats its last one (`repeat_last_example`).
+    """
     seconds = len(waveform) / sampling_rate
     if seconds >= extractor.num_audio_examples + 1:
         logger.warning_once(
@@ -53,7 +57,7 @@ def extract_audio(
     extracted = extractor(
         [waveform], sampling_rate=sampling_rate, padding="max_length", truncation=True, return_tensors="pt"
     )
-    return extracted["input_features"][0], extracted["input_features_mask"][0]
+    return repeat_last_example(extracted["input_features"][0], extracted["input_features_mask"][0], num_frames)
 
 
 def precompute_input_features(rows, feature_extractor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,8 +75,10 @@ def precompute_input_features(rows, feature_extractor) -> tuple[torch.Tensor, to
     features, masks = [], []
     for index in tqdm(range(len(rows)), desc="log-mel", unit="clip", delay=2, leave=False):
         row = rows[index]
-        waveform, sampling_rate = decode_audio(row["audio"])
-        clip_features, mask = extract_audio(feature_extractor, waveform, sampling_rate, str(row.get("clip_id", "")))
+        clip_id = str(row.get("clip_id", ""))
+        waveform, sampling_rate = decode_audio(row["audio"], clip_id)
+        num_frames = len(row["frames"]) if "frames" in row else 0
+        clip_features, mask = extract_audio(feature_extractor, waveform, sampling_rate, clip_id, num_frames)
         features.append(clip_features)
         masks.append(mask)
     return torch.stack(features), torch.stack(masks)
@@ -135,7 +141,7 @@ class AussDataCollator:
         count = len(row["frames"])
         if self.frames_per_clip is None or self.frames_per_clip >= count:
             return None
-        annotated = set(row.get("annotated_frames") or [])
+        annotated = set(row["annotated_frames"])
         shuffled = torch.randperm(count, generator=generator).tolist()
         preferred = sorted(shuffled, key=lambda index: index not in annotated)  # stable: random within each kind
         return sorted(preferred[: self.frames_per_clip])
@@ -180,7 +186,7 @@ class AussDataCollator:
         for clip in clips:
             if "waveform" in clip:
                 clip["input_features"], clip["input_features_mask"] = extract_audio(
-                    extractor, clip["waveform"], clip["sampling_rate"], clip["clip_id"]
+                    extractor, clip["waveform"], clip["sampling_rate"], clip["clip_id"], clip["frame_count"]
                 )
         # Extracted here or brought by the row: all are made T long.
         length = extractor.num_audio_examples
@@ -237,20 +243,20 @@ class AussDataCollator:
         it would be alone.
 
         Args:
-            rows: rows of `load_avsbench`, their pictures decoded or, faster, not.
+            rows: rows of `load_avsbench`, their pictures decoded or, faster, not; in any format of `datasets`.
 
         Returns:
             pixel_values (B, F, 3, H, W) float32, input_features (B, T, 96, 64) float32, input_features_mask (B, T)
             int64, frame_examples (B, F) int64, the example in which each frame is shown, frames spread evenly over
-            the sound, labels (B, F, h, w) int64 with 255 where nothing is annotated; frame_mask (B, F) int64, 1 for
-            frames and 0 for padding, where clips differ in their frame counts; clip_id and category with `keep_ids`.
-            Without `train` the labels of clips whose masks differ in size come as a list of (F, h, w), each at its
-            own size.
+            the sound, whose last example is repeated where it ends before the frames do; labels (B, F, h, w) int64
+            with 255 where nothing is annotated; frame_mask (B, F) int64, 1 for frames and 0 for padding, where clips
+            differ in their frame counts; clip_id and category with `keep_ids`. Without `train` the labels of clips
+            whose masks differ in size come as a list of (F, h, w), each at its own size.
 
         Raises:
             ValueError, OSError: what `decode_clip` raises, naming the clip.
         """
-        clips = [self._load_named_clip(row) for row in rows]
+        clips = [self._load_named_clip(clip_row(row)) for row in rows]
         counts = torch.tensor([len(clip["frames"]) for clip in clips])
         longest = int(counts.max())
         pixel_values = self._pixel_values(clips)

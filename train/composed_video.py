@@ -1,6 +1,8 @@
 """A composed film with sound in which the objects take turns to sound: something to segment, with known truth."""
 
 import math
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -151,13 +153,16 @@ def compose_video(
         raise ValueError(f"count must be 2 to {len(library.sounding)} (sounding categories), got {count}")
     path.parent.mkdir(parents=True, exist_ok=True)
     video = plan(seed, seconds, fps, (int(size[0]), int(size[1])), count, library, path)
-    scratch = path.with_name(f".composing-{path.name}")
+    # A new folder: a file or a link that already has the name of a scratch file is not written to. Its path is
+    # absolute, so that a colon in `path` does not make FFmpeg take it for an address.
+    scratch = Path(tempfile.mkdtemp(prefix=".composing-", dir=path.parent.absolute()))
     try:
-        with av.open(str(scratch), "w") as container:
+        file = scratch / f"video{path.suffix}"
+        with av.open(str(file), "w") as container:
             encode(container, video, sound_of_turns(video, seed, library))
-        scratch.replace(path)
+        file.replace(path)
     finally:
-        scratch.unlink(missing_ok=True)
+        shutil.rmtree(scratch)
     return video
 
 

@@ -134,7 +134,7 @@ def compose_data_set(
         overwrite: replace a set that was composed into `out` before.
 
     Raises ValueError, before anything is written, for an argument outside these ranges, a folder that is missing or
-    offers too little, a file that cannot be used, or an `out` with something else in it.
+    offers too little, files that cannot be used (all are named), or an `out` with something else in it.
     """
     out = Path(out)
     objects, backgrounds = (None if folder is None else Path(folder) for folder in (objects, backgrounds))

@@ -1,15 +1,26 @@
-"""AVSBench as Parquet shards, written by `auss prepare`: read whole or as a stream, from a folder or from the Hub."""
+"""AVSBench as Parquet shards, written by `auss prepare`: read whole or as a stream, from a folder or from the Hub.
+
+Shards come from others. They must hold the bytes of their files, since a row that names a path would make auss open a
+file of this machine. And the card of a folder must name files of this folder only.
+"""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import cast
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import Any, cast
 
+import pyarrow as pa
 from datasets import Dataset, IterableDataset, load_dataset
+from huggingface_hub import metadata_load
+
+from .stored_pictures import with_stored_pictures
 
 HUB_PREFIX = "hf://datasets/"
 COLUMNS = ("clip_id", "category", "frames", "masks", "annotated_frames", "audio")
+FILE_COLUMNS = ("frames", "masks", "audio")
+CARD_FILE = "README.md"
 
 
 def is_sharded(root: str | os.PathLike, name: str) -> bool:
@@ -31,6 +42,61 @@ def _check_columns(dataset: Dataset | IterableDataset, root: str | os.PathLike) 
         raise ValueError(f"data {str(root)!r} must have the columns that `auss prepare` writes, it lacks {missing}")
 
 
+def _strings(value: Any) -> Iterator[str]:
+    """All strings of a tree of mappings and lists."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)
+
+
+def _check_card(root: str | os.PathLike) -> None:
+    """Raises ValueError where the card of a folder names files outside of it, or addresses."""
+    card = Path(root).expanduser() / CARD_FILE
+    if str(root).startswith(HUB_PREFIX) or not card.is_file():
+        return
+    try:
+        configs = (metadata_load(card) or {}).get("configs")
+    except Exception as error:  # YAML's errors have no common class with those of reading
+        raise ValueError(f"{card} must begin with the YAML that `auss prepare` writes: {error}") from error
+    for text in _strings(configs):
+        if "://" in text or "::" in text or PurePath(text).is_absolute() or ".." in PurePath(text).parts:
+            raise ValueError(f"{card} must name files of its own folder, got {text!r} in configs")
+
+
+def check_holds_bytes(row: Mapping, root: str = "the data set") -> None:
+    """Checks that a row of a shard holds its files, not paths.
+
+    Raises:
+        ValueError: a picture or sound without bytes, by column and clip.
+    """
+    for column in FILE_COLUMNS:
+        values = row.get(column)
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, Mapping) and value.get("bytes") is None:
+                raise ValueError(
+                    f"{column} of clip {row.get('clip_id', '')!r} in {root} must hold the bytes of files, got the "
+                    f"path {value.get('path')!r}, which auss does not open: `auss prepare` packs the files"
+                )
+
+
+def _check_bytes(dataset: Dataset, root: str | os.PathLike) -> None:
+    """`check_holds_bytes` of all rows; what the columns hold is not read."""
+    for column in FILE_COLUMNS:
+        start = 0
+        for chunk in dataset.data.column(column).chunks:
+            values = chunk.flatten() if pa.types.is_list(chunk.type) else chunk
+            field = values.type.get_field_index("bytes") if pa.types.is_struct(values.type) else -1
+            if field >= 0 and values.flatten()[field].null_count:
+                for row in dataset.data.slice(start, len(chunk)).to_pylist():
+                    check_holds_bytes(row, str(root))
+            start += len(chunk)
+
+
 def load_shards(root: str | os.PathLike, name: str, split: str, cache_dir: str | os.PathLike | None = None) -> Dataset:
     """A split for random access: what `load_avsbench` returns where `root` is sharded.
 
@@ -40,12 +106,15 @@ def load_shards(root: str | os.PathLike, name: str, split: str, cache_dir: str |
         cache_dir: where `datasets` keeps its Arrow copy of the shards, which is as large as they are.
 
     Raises:
-        ValueError: there is no such subset or split, or a column is missing.
+        ValueError: there is no such subset or split, a column is missing, a row holds paths in place of files, or the
+            card names files outside of its folder.
     """
+    _check_card(root)
     cache = None if cache_dir is None else str(cache_dir)
     dataset = cast(Dataset, load_dataset(_source(root), name, split=split, cache_dir=cache))
     _check_columns(dataset, root)
-    return dataset
+    _check_bytes(dataset, root)
+    return with_stored_pictures(dataset)
 
 
 def stream_shards(root: str | os.PathLike, name: str, split: str) -> tuple[IterableDataset, int]:
@@ -63,6 +132,7 @@ def stream_shards(root: str | os.PathLike, name: str, split: str) -> tuple[Itera
             f"data must hold Parquet shards of {name} to be streamed, got {str(root)!r}: `auss prepare {root} OUT` "
             "makes them"
         )
+    _check_card(root)
     stream = cast(IterableDataset, load_dataset(_source(root), name, split=split, streaming=True))
     _check_columns(stream, root)
     known = (stream.info.splits or {}).get(split)
@@ -74,4 +144,4 @@ def stream_shards(root: str | os.PathLike, name: str, split: str) -> tuple[Itera
     return stream.decode(False), known.num_examples
 
 
-__all__ = ["HUB_PREFIX", "is_sharded", "load_shards", "stream_shards"]
+__all__ = ["HUB_PREFIX", "check_holds_bytes", "is_sharded", "load_shards", "stream_shards"]

@@ -6,19 +6,28 @@ anew.
 """
 
 import argparse
+import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import datasets
+import pyarrow as pa
 from datasets.table import embed_table_storage
 from huggingface_hub import DatasetCardData
 from tqdm import tqdm
 
 from ..hub.model_card import TASK, data_name
-from .avsbench import LABEL_FILE, LAYOUTS, load_avsbench, subsets_of
+from .avsbench import LABEL_FILE, LAYOUTS, load_avsbench, splits_of, subsets_of
+from .avsbench_layouts import OUT_OF_AVSS, find_layout
+from .avss_palette import read_class_names
+from .clips import decode_clip
+
+logger = logging.getLogger(__name__)
 
 SCRATCH = ".preparing-"
 CARD_FILE = "README.md"
@@ -92,9 +101,47 @@ def check_out(out: Path) -> None:
         raise ValueError(f"out must be a new or an empty folder, and {out} has files; nothing was written")
 
 
-def write_split(root: str | Path, folder: Path, name: str, split: str, shards: int) -> SplitFacts:
+def warn_of_outside_files(dataset: datasets.Dataset, root: Path, name: str) -> None:
+    """Warns where links lead out of the root folder: their files are packed, and so may be shared, too."""
+    inside = os.path.realpath(root) + os.sep
+    folders: dict[str, str] = {}
+    outside = []
+    table = cast(pa.Table, dataset.select_columns(["frames", "masks", "audio"]).with_format("arrow")[:])
+    for columns in table.to_pylist():
+        for value in (*columns["frames"], *columns["masks"], columns["audio"]):
+            folder, file = os.path.split(value["path"])
+            folder = folders.setdefault(folder, os.path.realpath(folder))
+            target = os.path.join(folder, file)
+            target = os.path.realpath(target) if os.path.islink(target) else target
+            if not target.startswith(inside):
+                outside.append((value["path"], target))
+    if outside:
+        logger.warning(
+            "%s: %d files are links that lead out of %s, as %s to %s. They are packed like all others: look at them "
+            "before you share the shards",
+            name,
+            len(outside),
+            root,
+            *outside[0],
+        )
+
+
+def checked_shard(shard: datasets.Dataset, num_labels: int) -> datasets.Dataset:
+    """A shard of a split, with the bytes of its files, each of which is decoded once to see that it can be.
+
+    Raises:
+        ValueError: a damaged, empty or unfit picture, mask or sound, by clip and file.
+    """
+    for index in range(len(shard)):
+        decode_clip(shard[index], num_labels=num_labels)
+    return shard.map(embed_table_storage, batched=True, batch_size=len(shard), keep_in_memory=True)
+
+
+def write_split(root: Path, folder: Path, name: str, split: str, shards: int) -> SplitFacts:
     """Writes a split's shards into `folder`, as many as asked for but no more than clips."""
     dataset = load_avsbench(root, name, split)
+    warn_of_outside_files(dataset, root, name)
+    num_labels = len(read_class_names(root)) if name == "avss" else 2
     if split == "train":
         # A stream is shuffled among neighbours only, and tables are often sorted by category.
         dataset = dataset.shuffle(seed=SHUFFLE_SEED)
@@ -102,8 +149,7 @@ def write_split(root: str | Path, folder: Path, name: str, split: str, shards: i
     total = 0
     with tqdm(total=len(dataset), desc=f"{name} {split}", unit="clip") as bar:
         for index in range(shards):
-            shard = dataset.shard(shards, index, contiguous=True).with_format("arrow")
-            shard = shard.map(embed_table_storage, batched=True, batch_size=len(shard), keep_in_memory=True)
+            shard = checked_shard(dataset.shard(shards, index, contiguous=True).with_format("arrow"), num_labels)
             size = shard.data.nbytes
             path = folder / f"{split}-{index:05d}-of-{shards:05d}.parquet"
             shard.to_parquet(path, batch_size=max(1, len(shard) * ROW_GROUP_BYTES // size))
@@ -148,7 +194,7 @@ def prepare_data_set(
     root: str | Path, out: str | Path, names: Sequence[str] | None = None, shards: int = DEFAULT_SHARDS
 ) -> list[SplitFacts]:
     """Writes AVSBench, or a data set in its layout, as Parquet shards with a card. A run that is stopped leaves `out`
-    as it was.
+    as it was. Every file is decoded once: a damaged one is refused here, not found in a training run.
 
     Args:
         root: the folder that `load_avsbench` reads.
@@ -161,7 +207,8 @@ def prepare_data_set(
         The number of clips, shards and bytes of each split that has clips.
 
     Raises:
-        ValueError: `out` has files, `shards` is less than 1, `root` lacks a subset of `names` or is malformed.
+        ValueError: `out` has files, `shards` is less than 1, `root` lacks a subset of `names` or is malformed, or a
+            file cannot be decoded, by clip and file.
         FileNotFoundError: the first file of a clip that is missing.
     """
     root, out = Path(root).expanduser(), Path(out).expanduser()
@@ -169,7 +216,9 @@ def prepare_data_set(
         raise ValueError(f"shards must be at least 1, got {shards}")
     check_out(out)
     found = subsets_of(root)
-    wanted = list(found) if names is None else list(names)
+    wanted = list(found) if names is None else list(dict.fromkeys(names))
+    if "avss" in found:  # it holds the clips of S4 and MS3 too; they are packed apart only where they are asked for
+        found |= {name: splits_of(root, name) for name in wanted if name in OUT_OF_AVSS and name not in found}
     lacking = [name for name in wanted if name not in found]
     if lacking or not wanted:
         raise ValueError(f"names must be of those that {root} has, {', '.join(found)}; got {wanted}")
@@ -183,7 +232,7 @@ def prepare_data_set(
             (scratch / name).mkdir()
             splits += [write_split(root, scratch / name, name, split, shards) for split in found[name]]
         if "avss" in wanted:
-            shutil.copyfile(root / LABEL_FILE, scratch / LABEL_FILE)
+            shutil.copyfile(find_layout(root, "avss")[1].with_name(LABEL_FILE), scratch / LABEL_FILE)
         (scratch / CARD_FILE).write_text(card_text(splits, root, out.resolve().name), encoding="utf-8")
         for path in sorted(scratch.iterdir(), key=Path.is_file):  # the card last: with it the set is whole
             path.rename(out / path.name)

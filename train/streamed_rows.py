@@ -11,6 +11,7 @@ import torch
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import get_worker_info
 
+from .parquet_shards import check_holds_bytes
 from .seeded_rows import augmentation_seed
 
 
@@ -84,6 +85,7 @@ class StreamedRows(torch.utils.data.IterableDataset):
         while True:
             row = None
             for row in self.stream:
+                check_holds_bytes(row)
                 clip = zlib.crc32(f"{row.get('category', '')}/{row['clip_id']}".encode())
                 yield {**row, "augmentation_seed": augmentation_seed(self.seed, self.epoch, clip + passes)}
             if row is None:

@@ -183,3 +183,26 @@ def test_constant_memory(segment, make_video, tmp_path):
         assert segment(video, tmp_path / f"out-{video.name}", "--fps", 1) == 0
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # KiB, the most so far
     assert peaks[1] - peaks[0] < 30_000
+
+
+class Broken:
+    """A data set whose rows cannot be read, one after another error."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        try:
+            raise OSError("truncated")
+        except OSError as error:
+            raise ValueError("clip 'a': frames file a.png\ncannot be decoded: truncated") from error
+
+
+def test_an_error_of_a_loaders_worker_is_its_message_alone():
+    from torch.utils.data import DataLoader
+
+    with pytest.raises(ValueError) as caught:
+        list(DataLoader(Broken(), num_workers=1))
+    assert "Traceback" in str(caught.value)
+    assert cli.one_line(caught.value) == "clip 'a': frames file a.png cannot be decoded: truncated"
+    assert cli.one_line(ValueError("a: b\nc: d")) == "a: b c: d" and cli.one_line(ValueError()) == "ValueError"

@@ -203,5 +203,3 @@ def test_swin_directories_fit_with_the_norms_that_only_a_backbone_has(make_confi
     carried = [name for name in own if not name.startswith("hidden_states_norms")]
     assert len(carried) > 40
     assert all(torch.equal(own[name], theirs[name]) for name in carried)
-
-

@@ -4,11 +4,15 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
+import torch
 from datasets import Audio, Image, List
 from PIL import Image as Pillow
 
 from auss.train import avsbench
 from auss.train.avsbench import load_avsbench
+from auss.train.clips import decode_clip
+
+from .conftest import make_avss
 
 
 def stored(dataset, index=0):
@@ -130,9 +134,10 @@ def test_names_that_look_like_numbers_stay_as_they_are(ms3_root):
     [
         ("", r"s4_meta_data\.csv must begin with a header .*split; got \[\]"),
         ("name,start,category\n", r"names split; got \['name', 'start', 'category'\]"),
-        ("name,start,category,split\ntrain_0,0,dog\n", r"line 2 must have 4 cells.*got \['train_0', '0', 'dog'\]"),
+        ("name,start,category,split\ntrain_0,0,dog\n", r"no video of split 'train'; it has .*'': 1"),
+        ("split,name,category\ntrain,0\n", r"line 2 must have 3 cells.*got \['train', '0'\]"),
         ("name,start,category,split\n,0,dog,train\n", r"line 2 must have 4 cells, a video name first"),
-        ("name,start,category,split\na,0,dog,trian\n", r"line 2: split 'trian'; expected one of train, val, test"),
+        ("name,start,category,split\na,0,dog,trian\n", r"no video of split 'train'; it has .*'trian': 1"),
         ("name,start,category,split\na,0,dog,val\n", r"no video of split 'train'; it has .*'val': 1"),
     ],
 )
@@ -210,3 +215,92 @@ def test_a_failed_write_leaves_nothing(s4_root, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         load_avsbench(s4_root, "s4", "train", cache_dir=tmp_path / "tables")
     assert list((tmp_path / "tables").iterdir()) == []
+
+
+CLEAN = "name,start,category,split\ntrain_0,0,dog,train\ntrain_1,0,bell,train\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CLEAN.replace("\n", "\r\n") + ",,,\r\n\r\n , ,,\r\n",
+        "\ufeff" + CLEAN + "val_0\nval_1,0,dog\nlost,0,dog,unused\n",
+        CLEAN.replace(",train\n", " ,train  \n").replace("category,split", " category ,split "),
+        CLEAN.replace(",train\n", ",train,,\n"),
+    ],
+)
+def test_dirt_that_nobody_asks_for_is_passed_over_as_pandas_does(s4_root, text):
+    import io
+
+    import pandas
+
+    (s4_root / "Single-source" / "s4_meta_data.csv").write_text(text, encoding="utf-8", newline="")
+    dataset = load_avsbench(s4_root, "s4", "train")
+    assert (dataset["clip_id"][:], dataset["category"][:]) == (["train_0", "train_1"], ["dog", "bell"])
+    if ",train,," not in text:  # pandas takes more cells than columns for an index
+        table = pandas.read_csv(io.StringIO(text.lstrip("\ufeff")), skipinitialspace=True)
+        table.columns = table.columns.str.strip()
+        assert (table["split"].str.strip() == "train").sum() == len(dataset)
+
+
+@pytest.mark.parametrize("name", ["../train_0", "/etc/passwd", "..", "a/b", "a\\b", "a\0b"])
+@pytest.mark.parametrize("column", ["name", "category"])
+def test_names_that_lead_out_of_the_folder_are_refused(s4_root, name, column):
+    row = {"name": "train_0", "category": "dog", column: name}
+    (s4_root / "Single-source" / "s4_meta_data.csv").write_text(
+        f"name,start,category,split\n{row['name']},0,{row['category']},train\n"
+    )
+    with pytest.raises(ValueError, match=r"s4_meta_data\.csv line 2(: .*must be the name of one file| is no csv)"):
+        load_avsbench(s4_root, "s4", "train")
+
+
+def test_a_link_that_leads_out_of_the_folder_is_followed(s4_root, tmp_path):
+    """The user made it: data sets are kept on other disks."""
+    data = s4_root / "Single-source" / "s4_data"
+    data.rename(tmp_path / "disk")
+    data.symlink_to(tmp_path / "disk")
+    assert load_avsbench(s4_root, "s4", "train")[0]["frames"][0].size == (24, 16)
+
+
+def test_a_damaged_picture_is_named_when_its_row_is_read(s4_root):
+    path = s4_root / "Single-source/s4_data/visual_frames/train/dog/train_0/train_0_2.png"
+    dataset = load_avsbench(s4_root, "s4", "train")
+    for content, message in ((path.read_bytes()[:100], "cannot be decoded"), (b"", "is empty"), (b"GIF", "is not")):
+        path.write_bytes(content)
+        for row_format in (None, "torch", "numpy"):
+            with pytest.raises(ValueError, match=f"picture file .*train_0_2.png {message}"):
+                _ = dataset.with_format(row_format)[0]
+
+
+def test_s4_and_ms3_are_read_out_of_avss(tmp_path):
+    root = make_avss(tmp_path / "avss", ("train", "test"))
+    for name, label in (("s4", "v1s"), ("ms3", "v1m")):
+        for split in ("train", "test"):
+            dataset = load_avsbench(root, name, split)
+            assert dataset["clip_id"][:] == [f"{label}_{split}"]
+            row = stored(dataset)
+            assert row["category"] == ("guitar" if name == "s4" else "") and len(row["frames"]) == 5
+            assert len(row["masks"]) == (1 if (name, split) == ("s4", "train") else 5)
+            labels, classes = decode_clip(row)["labels"], decode_clip(row, num_labels=71)["labels"]
+            annotated = len(row["masks"])
+            assert {1, 70} <= set(classes.unique().tolist()) and set(labels[:annotated].unique().tolist()) == {0, 1}
+            assert torch.equal(labels[:annotated] == 1, classes[:annotated] > 0)
+    with pytest.raises(ValueError, match=r"no video of split 'val'"):
+        load_avsbench(root, "s4", "val")
+
+
+def test_a_missing_wav_beside_its_pickle_tells_what_to_do(s4_root, avss_root):
+    (s4_root / "Single-source/s4_data/audio_wav/train/dog/train_0.wav").unlink()
+    with pytest.raises(FileNotFoundError, match=r"train_0\.wav .*train_0\.pkl, but auss opens no pickles.*ffmpeg -i"):
+        load_avsbench(s4_root, "s4", "train")
+    dataset = load_avsbench(s4_root, "s4", "train", check_files=False)
+    with pytest.raises(FileNotFoundError, match=r"train_0\.wav does not exist.*auss opens no pickles"):
+        decode_clip(dataset[0])
+
+
+def test_rows_are_saved_as_ordinary_pictures(s4_root, tmp_path):
+    """What is written of a data set is read without auss."""
+    dataset = load_avsbench(s4_root, "s4", "train")
+    dataset.save_to_disk(tmp_path / "saved")
+    again = datasets.load_from_disk(tmp_path / "saved")
+    assert type(again.features["frames"].feature) is Image and again[0]["frames"][0].size == (24, 16)

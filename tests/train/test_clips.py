@@ -72,7 +72,9 @@ def test_chosen_frames_equal_those_of_the_whole_clip(evaluation_row):
 
 def test_only_the_chosen_frames_are_opened(evaluation_row, monkeypatch):
     opened, plain_open = [], Image.open
-    monkeypatch.setattr(Image, "open", lambda path: opened.append(Path(path).name) or plain_open(path))
+    monkeypatch.setattr(
+        Image, "open", lambda path, **options: opened.append(Path(path).name) or plain_open(path, **options)
+    )
     clip = decode_clip(evaluation_row, [2], with_audio=False)
     assert opened == ["test_0_3.png", "test_0_3.png"]  # the frame and its mask
     assert "waveform" not in clip
@@ -216,3 +218,92 @@ def test_a_wav_from_a_pipe_has_no_length_and_is_read():
     content[40:44] = b"\xff\xff\xff\xff"
     waveform, _ = decode_audio({"path": None, "bytes": bytes(content)})
     assert waveform.shape == (100,) and waveform[0] == pytest.approx(0.5, abs=1e-4)
+
+
+def same_clips(first, second):
+    return all(torch.equal(first[name], second[name]) for name in ("frames", "labels", "waveform"))
+
+
+@pytest.mark.parametrize("row_format", [None, "torch", "numpy", "arrow", "pandas"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_rows_of_every_format_give_the_same_clip(s4_root, split, row_format):
+    dataset = load_avsbench(s4_root, "s4", split)
+    assert same_clips(decode_clip(dataset.with_format(row_format)[1]), decode_clip(stored(dataset, 1)))
+
+
+@pytest.mark.parametrize("row_format", [None, "torch", "numpy", "arrow"])
+def test_rows_of_shards_of_every_format_give_the_same_clip(s4_root, tmp_path, row_format):
+    from auss.train.parquet_writer import prepare_data_set
+
+    prepare_data_set(s4_root, tmp_path / "shards", shards=1)
+    dataset = load_avsbench(tmp_path / "shards", "s4", "test")
+    expected = decode_clip(stored(load_avsbench(s4_root, "s4", "test")))
+    assert same_clips(decode_clip(dataset.with_format(row_format)[0]), expected)
+
+
+def test_pictures_as_arrays_of_either_order(evaluation_row):
+    picture = expected_frame(0)
+    for array in (picture, picture.transpose(2, 0, 1), torch.from_numpy(picture.transpose(2, 0, 1).copy())):
+        row = {**evaluation_row, "frames": [array] * 5}
+        np.testing.assert_array_equal(decode_clip(row)["frames"][3].permute(1, 2, 0), picture)
+    grey = {**evaluation_row, "frames": np.full((5, *SIZE), 257 * 9, np.uint16)}
+    assert (decode_clip(grey)["frames"] == 9).all()
+    mask = np.zeros(SIZE, bool)
+    mask[3] = True
+    for form in (mask, mask[None].astype(np.uint8) * 255, torch.from_numpy(mask)[None]):
+        labels = decode_clip({**evaluation_row, "masks": [form], "annotated_frames": torch.tensor([2])})["labels"]
+        assert labels[2].sum() == SIZE[1] and (labels[2, 3] == 1).all()
+    with pytest.raises(ValueError, match=r"clip 'test_0': frames\[0\] must hold values of 0 to 255, got 0 to 300"):
+        decode_clip({**evaluation_row, "frames": [np.linspace(0, 300, picture.size).reshape(picture.shape)] * 5})
+
+
+def test_a_bad_mask_names_its_clip_and_file_decoded_or_not(s4_root):
+    path = s4_root / "Single-source/s4_data/gt_masks/test/dog/test_0/test_0_3.png"
+    Image.fromarray(np.full(SIZE, 3, np.uint8)).save(path)
+    dataset = load_avsbench(s4_root, "s4", "test")
+    for row in (dataset[0], stored(dataset)):
+        with pytest.raises(ValueError, match=r"clip 'test_0': masks.*test_0_3\.png\)? must be black and white"):
+            decode_clip(row)
+    with pytest.raises(ValueError, match=r"clip 'test_0': masks\[2\] must be black and white"):
+        decode_clip(dataset.with_format("torch")[0])
+
+
+def test_a_16_bit_frame_is_scaled_and_an_exif_rotation_is_turned(s4_root):
+    data = s4_root / "Single-source/s4_data/visual_frames/test/dog/test_0"
+    levels = np.linspace(0, 65_535, SIZE[0] * SIZE[1]).reshape(SIZE).astype(np.uint16)
+    for number in range(1, 6):
+        Image.fromarray(levels).save(data / f"test_0_{number}.png")
+    dataset = load_avsbench(s4_root, "s4", "test")
+    for row in (dataset[0], stored(dataset), dataset.with_format("torch")[0]):
+        assert np.abs(decode_clip(row)["frames"][0, 0].numpy() - levels / 257).max() <= 0.51
+
+
+def test_eps_content_in_a_frame_starts_no_program(s4_root, monkeypatch):
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    path = s4_root / "Single-source/s4_data/visual_frames/test/dog/test_0/test_0_1.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 24 16\n%%EndComments\nshowpage\n")
+    dataset = load_avsbench(s4_root, "s4", "test")
+    with pytest.raises(ValueError, match=r"test_0_1\.png is not a picture"):
+        decode_clip(stored(dataset))
+    with pytest.raises(ValueError, match=r"test_0_1\.png is not a picture"):
+        _ = dataset[0]
+
+
+def test_bad_samples_are_named():
+    loud = np.zeros(100, np.float32)
+    loud[7] = np.nan
+    with pytest.raises(ValueError, match=r"clip 'x': audio file a\.wav must be finite, got 1 NaN"):
+        decode_audio({"path": "a.wav", "bytes": wav_bytes(loud, subtype="FLOAT")}, "x")
+    pcm, _ = decode_audio({"array": np.array([2**14, -(2**14)] * 50, np.int16), "sampling_rate": 8000})
+    assert pcm[0] == 0.5 and pcm[1] == -0.5
+    six, _ = decode_audio({"path": None, "bytes": wav_bytes(np.full((100, 6), 0.25))})
+    assert six.shape == (100,) and six[3] == pytest.approx(0.25, abs=1e-3)
+
+
+def test_annotated_frames_beyond_the_frames_are_named(evaluation_row):
+    with pytest.raises(ValueError, match=r"annotated_frames of clip 'test_0' must be 0 to 4, got \[5\]"):
+        decode_clip({**evaluation_row, "annotated_frames": [0, 1, 2, 3, 5]})
+    with pytest.raises(ValueError, match=r"a row must have the column frames, got \['clip_id'\]"):
+        decode_clip({"clip_id": "a"})

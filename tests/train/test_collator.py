@@ -80,12 +80,28 @@ def test_frames_are_told_their_example_whichever_are_drawn(processor, whole_rows
         assert collator([{**row, "augmentation_seed": 7}])["frame_examples"].tolist() == [chosen]
 
 
-def test_frames_share_the_examples_that_a_short_sound_has(processor, whole_rows):
-    waveform = np.random.default_rng(0).normal(size=2 * 16_000).astype(np.float32)
+@pytest.mark.parametrize("seconds", [4.81, 4.0, 2.0, 0.3])
+def test_a_sound_that_ends_before_the_frames_repeats_its_last_example(processor, whole_rows, seconds):
+    """As the authors' `extract_one_log_mel` does, whose frames each have an example."""
+    waveform = np.random.default_rng(0).normal(size=round(seconds * 16_000)).astype(np.float32)
     row = {**whole_rows[0], "audio": {"array": waveform, "sampling_rate": 16_000}}
     batch = AussDataCollator(processor)([row])
+    own = processor.feature_extractor(waveform, 16_000, return_tensors="pt")["input_features"][0]
+    assert 1 <= len(own) < 5 and torch.equal(batch["input_features"][0, : len(own)], own)
+    assert torch.equal(batch["input_features"][0, len(own) :], own[-1:].expand(5 - len(own), -1, -1))
+    assert batch["input_features_mask"].tolist() == [[1] * 5]
+    assert batch["frame_examples"].tolist() == [[0, 1, 2, 3, 4]]
+    features, masks = precompute_input_features([row], processor.feature_extractor)
+    assert torch.equal(features, batch["input_features"]) and torch.equal(masks, batch["input_features_mask"])
+
+
+def test_frames_closer_than_a_second_share_the_examples_of_a_short_sound(processor, whole_rows):
+    waveform = np.random.default_rng(0).normal(size=2 * 16_000).astype(np.float32)
+    frames = whole_rows[0]["frames"] + whole_rows[1]["frames"]  # ten, more than the model takes examples
+    row = {"clip_id": "own", "frames": frames, "audio": {"array": waveform, "sampling_rate": 16_000}}
+    batch = AussDataCollator(processor)([row])
     assert batch["input_features_mask"].tolist() == [[1, 1, 0, 0, 0]]
-    assert batch["frame_examples"].tolist() == [[0, 0, 1, 1, 1]]
+    assert batch["frame_examples"].tolist() == [[0] * 5 + [1] * 5]
 
 
 def test_a_training_batch_has_labels_at_the_pixels_size(processor, train_rows):
@@ -96,6 +112,14 @@ def test_a_training_batch_has_labels_at_the_pixels_size(processor, train_rows):
     augmented = AussDataCollator(processor, ClipAugmentation((32, 32)), train=True)(rows)
     assert augmented["labels"].shape == (2, 5, 32, 32)
     assert not torch.equal(augmented["pixel_values"], plain["pixel_values"])
+
+
+@pytest.mark.parametrize("row_format", ["torch", "numpy", "arrow", "pandas"])
+def test_rows_of_every_format_give_the_same_batch(processor, s4_root, row_format):
+    dataset = load_avsbench(s4_root, "s4", "train")
+    formatted = dataset.with_format(row_format)
+    collator = AussDataCollator(processor, keep_ids=True)
+    assert_equal_batches(collator([formatted[0], formatted[1]]), collator([dataset[0], dataset[1]]))
 
 
 def test_decoded_rows_give_the_same_batch(processor, s4_root, whole_rows):
@@ -223,7 +247,7 @@ def test_sounds_of_other_lengths_and_rates_come_as_t_examples(processor, whole_r
     ]
     batch = AussDataCollator(processor)(rows)
     assert batch["input_features"].shape == (3, 5, 96, 64)
-    assert batch["input_features_mask"].tolist() == [[1] * 5, [1, 1, 0, 0, 0], [1] * 5]
+    assert batch["input_features_mask"].tolist() == [[1] * 5] * 3
 
 
 def test_shorter_clips_are_padded_and_told(processor, whole_rows):

@@ -77,3 +77,29 @@ def test_a_stream_needs_the_number_of_clips(shards):
     with pytest.raises(ValueError, match=r"the card \(README.md\) of data '.*shards' must tell num_examples of s4 tr"):
         stream_shards(shards, "s4", "train")
     assert len(load_shards(shards, "s4", "train")) == 2
+
+
+@pytest.mark.parametrize("path", ["/etc/**", "../outside/*.parquet", "https://127.0.0.1/x.parquet", "zip://a::b.zip"])
+@pytest.mark.parametrize("load", [load_shards, stream_shards])
+def test_a_card_that_names_files_outside_its_folder_is_refused(shards, path, load):
+    card = shards / "README.md"
+    card.write_text(card.read_text().replace("s4/val-*.parquet", path))
+    with pytest.raises(ValueError, match=r"README\.md must name files of its own folder, got '"):
+        load(shards, "s4", "val")
+
+
+def test_rows_that_hold_paths_are_refused(s4_root, tmp_path):
+    """A path in somebody's shard would open a file of this machine."""
+    from auss.train.streamed_rows import StreamedRows
+
+    (tmp_path / "paths" / "s4").mkdir(parents=True)
+    load_avsbench(s4_root, "s4", "val").with_format("arrow").to_parquet(tmp_path / "paths/s4/val-0.parquet")
+    card = "configs:\n- config_name: s4\n  data_files:\n  - split: val\n    path: s4/val-*.parquet\n"
+    card += "dataset_info:\n- config_name: s4\n  splits:\n  - name: val\n    num_bytes: 1\n    num_examples: 2\n"
+    (tmp_path / "paths" / "README.md").write_text(f"---\n{card}---\n")
+    message = r"frames of clip 'val_0' in .* must hold the bytes of files, got the path '.*val_0_1\.png'"
+    with pytest.raises(ValueError, match=message):
+        load_avsbench(tmp_path / "paths", "s4", "val")
+    stream, count = stream_shards(tmp_path / "paths", "s4", "val")
+    with pytest.raises(ValueError, match=message):
+        next(iter(StreamedRows(stream, count, batch_size=1)))

@@ -3,14 +3,19 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import soundfile
+import torch
 from datasets import Dataset, load_dataset
 from fsspec.implementations.local import LocalFileSystem
+from PIL import Image
 
 from auss.inference.cli import main
 from auss.train import parquet_writer
 from auss.train.avsbench import load_avsbench
 from auss.train.avss_palette import read_class_names
+from auss.train.clips import decode_clip
 from auss.train.parquet_shards import stream_shards
 from auss.train.parquet_writer import prepare_data_set
 
@@ -177,3 +182,66 @@ def test_avss_from_a_folder_of_the_authors_is_found_by_its_own_table(tmp_path):
     root = make_avss(tmp_path / "avss", splits=("train", "test"))
     splits = prepare_data_set(root, tmp_path / "out", shards=8)
     assert [(facts.split, facts.clips, facts.shards) for facts in splits] == [("train", 3, 3), ("test", 3, 3)]
+
+
+def break_file(path: Path, damage: str) -> None:
+    content = path.read_bytes()
+    if damage == "nan":
+        soundfile.write(path, np.where(np.arange(80_000) == 7, np.nan, 0.1), 16_000, "FLOAT")
+    elif damage == "no samples":
+        soundfile.write(path, np.zeros(0), 16_000)
+    elif damage == "grey":
+        Image.fromarray(np.full((16, 24), 100, np.uint8)).save(path)
+    else:
+        path.write_bytes(b"" if damage == "empty" else content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    "file, damage",
+    [
+        ("visual_frames/val/dog/val_0/val_0_4.png", "empty"),
+        ("visual_frames/val/dog/val_0/val_0_4.png", "truncated"),
+        ("gt_masks/val/dog/val_0/val_0_2.png", "truncated"),
+        ("gt_masks/val/dog/val_0/val_0_2.png", "grey"),
+        ("audio_wav/val/bell/val_1.wav", "empty"),
+        ("audio_wav/val/bell/val_1.wav", "truncated"),
+        ("audio_wav/val/bell/val_1.wav", "no samples"),
+        ("audio_wav/val/bell/val_1.wav", "nan"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name_and_nothing_is_left(tmp_path, file, damage, capsys):
+    root = make_s4(tmp_path / "avsbench", splits=("val",))
+    path = root / "Single-source" / "s4_data" / file
+    break_file(path, damage)
+    assert main(["prepare", str(root), str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert str(path) in error and f"clip '{path.stem[:5]}'" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_s4_is_packed_out_of_avss_where_it_is_asked_for(tmp_path):
+    root = make_avss(tmp_path / "avss", splits=("train", "val"))
+    splits = prepare_data_set(root, tmp_path / "out", names=["s4"])
+    assert [(facts.name, facts.split, facts.clips) for facts in splits] == [("s4", "train", 1), ("s4", "val", 1)]
+    before, after = (load_avsbench(one, "s4", "val")[0] for one in (root, tmp_path / "out"))
+    assert torch.equal(decode_clip(before)["labels"], decode_clip(after)["labels"])
+
+
+def test_links_that_lead_out_are_packed_with_a_word(tmp_path, caplog):
+    root = make_s4(tmp_path / "avsbench", splits=("val",))
+    path = next(root.rglob("val_0_1.png"))
+    path.rename(tmp_path / "elsewhere.png")
+    path.symlink_to(tmp_path / "elsewhere.png")
+    with caplog.at_level("WARNING"):
+        prepare_data_set(root, tmp_path / "out")
+    assert f"1 files are links that lead out of {root}" in caplog.text and "elsewhere.png" in caplog.text
+
+
+def test_names_that_lead_out_of_the_root_are_not_packed(tmp_path, capsys):
+    root = make_s4(tmp_path / "avsbench", splits=("val",))
+    table = root / "Single-source" / "s4_meta_data.csv"
+    for name in (f"../../../../../../{tmp_path.name}/secret", str(tmp_path / "secret")):
+        table.write_text(f"name,start,category,split\n{name},0,dog,val\n")
+        assert main(["prepare", str(root), str(tmp_path / "out")]) == 2
+        assert "s4_meta_data.csv line 2: the video's name must be the name of one file" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()

@@ -7,8 +7,8 @@ import torch
 from accelerate import Accelerator, PartialState
 from transformers import ResNetConfig, TimmBackboneConfig
 
-from auss.train import preparation
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from auss.train import preparation
 from auss.train.arguments import DataArguments, RunArguments
 from auss.train.avsbench import load_avsbench
 from auss.train.parquet_writer import prepare_data_set

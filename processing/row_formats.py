@@ -1,0 +1,41 @@
+"""Rows of a data set in whatever format `datasets` hands them out, as plain dicts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def plain_row(row: Any) -> dict[str, Any]:
+    """A row as a dict; what its columns hold is left as it is.
+
+    Args:
+        row: a mapping, as `datasets` gives it with no format or with the formats torch, numpy and jax; or a table of
+            one row, as the formats arrow, pandas and polars give it.
+
+    Raises:
+        ValueError: something else, or a table of another number of rows.
+    """
+    if isinstance(row, Mapping):
+        return dict(row)
+    if hasattr(row, "to_pylist"):  # pyarrow.Table
+        rows = row.to_pylist()
+    elif hasattr(row, "to_dicts"):  # polars.DataFrame
+        rows = row.to_dicts()
+    elif hasattr(row, "iloc") and hasattr(row, "to_dict"):  # pandas.DataFrame, and pandas.Series
+        rows = row.to_dict("records") if getattr(row, "ndim", 1) == 2 else [row.to_dict()]
+    else:
+        raise ValueError(f"a row must be a dict or a table of one row, got {type(row).__name__}")
+    if len(rows) != 1:
+        raise ValueError(f"a row must be a table of one row, got {len(rows)}")
+    return dict(rows[0])
+
+
+def list_of_values(values: Any) -> list:
+    """What a list column of a row holds, as a list: `None` is none, and arrays are split along their first axis."""
+    if values is None:
+        return []
+    if getattr(values, "shape", None) == ():
+        raise ValueError(f"a column of several values must hold a list or an array, got one {type(values).__name__}")
+    return list(values)
+
+
+__all__ = ["list_of_values", "plain_row"]

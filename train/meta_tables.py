@@ -1,0 +1,113 @@
+"""The csv tables of AVSBench, read as tolerantly as the authors' code, which uses pandas, reads them.
+
+pandas fills short lines up and then takes the lines whose split is the wanted one, so a broken line that nobody asks
+for does no harm there. It does none here either. But a line that is asked for and broken is refused by its number.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test")
+# What would lead out of the folder in which a name belongs; backslashes separate folders on Windows.
+SEPARATORS = ("/", "\\", "\0")
+
+
+@dataclass(frozen=True)
+class MetaRow:
+    """A line of a table: its cells in order, and by the header's names. `problem` says what is wrong, if anything."""
+
+    line: int
+    cells: list[str]
+    named: dict[str, str]
+    problem: str = ""
+
+
+def checked_name(name: str, what: str) -> str:
+    """A cell that becomes part of a path, if it names a single file or folder.
+
+    Raises:
+        ValueError: it is empty, or a path: a table must not lead out of the data set's folder.
+    """
+    if not name or name in (".", "..") or any(separator in name for separator in SEPARATORS):
+        raise ValueError(f"{what} must be the name of one file or folder, not a path, got {name!r}")
+    return name
+
+
+def _checked_row(cells: list[str], header: list[str], line: int) -> MetaRow:
+    cells = [cell.strip() for cell in cells]
+    while len(cells) > len(header) and not cells[-1]:
+        cells.pop()
+    problem = ""
+    if len(cells) != len(header) or not cells[0]:
+        problem = f"must have {len(header)} cells, a video name first; got {cells}"
+    filled = cells + [""] * (len(header) - len(cells))
+    # Of columns of the same name the first counts, as in pandas.
+    named = dict(reversed(list(zip(header, filled, strict=False))))
+    return MetaRow(line, filled, named, problem)
+
+
+def read_meta_table(path: Path, content: bytes, columns: tuple[str, ...], min_columns: int) -> list[MetaRow]:
+    """The lines of a table after its header, those that hold nothing left out.
+
+    Args:
+        path: where it lies, for the error messages.
+        content: of the file, UTF-8 with or without a byte order mark, lines ended in any of the usual ways.
+        columns: what the header must name.
+        min_columns: how many columns it must have.
+
+    Raises:
+        ValueError: no csv in UTF-8, or a header that lacks a column.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a csv in UTF-8: {error}") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        missing = [name for name in columns if name not in header]
+        if missing or len(header) < min_columns:
+            raise ValueError(
+                f"{path} must begin with a header of at least {min_columns} columns that names "
+                f"{', '.join(columns)}; got {str(header)[:200]}"
+            )
+        return [_checked_row(cells, header, reader.line_num) for cells in reader if any(map(str.strip, cells))]
+    except csv.Error as error:
+        raise ValueError(f"{path} line {reader.line_num} is no csv: {error}") from error
+
+
+def rows_of_split(path: Path, rows: list[MetaRow], split: str) -> list[MetaRow]:
+    """The lines of one split. Lines of no known split are passed over, with a warning that counts them.
+
+    Raises:
+        ValueError: a line of this split is broken, or there is none.
+    """
+    chosen = [row for row in rows if row.named["split"] == split]
+    for row in chosen:
+        if row.problem:
+            raise ValueError(f"{path} line {row.line} {row.problem[:300]}")
+    others = [row for row in rows if row.named["split"] not in SPLITS]
+    if others:
+        logger.warning(
+            "%s: %d lines are passed over, whose split is none of %s; the first is line %d, %s",
+            path,
+            len(others),
+            ", ".join(SPLITS),
+            others[0].line,
+            str(others[0].cells)[:200],
+        )
+    if not chosen:
+        counts = dict.fromkeys(SPLITS, 0) | dict(Counter(row.named["split"] for row in rows))
+        raise ValueError(f"{path} has no video of split {split!r}; it has {str(counts)[:300]}")
+    return chosen
+
+
+__all__ = ["SPLITS", "MetaRow", "checked_name", "read_meta_table", "rows_of_split"]
