@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..configuration.configuration_auss import IGNORED_LABEL
+from ..processing.channel_mix import mix_channels
 from ..processing.video_frames import pil_to_rgb
 from .avss_palette import label_picture_to_ids
 
@@ -96,7 +97,7 @@ def _check_wav_length(value) -> None:
 
 
 def decode_audio(value) -> tuple[torch.Tensor, int]:
-    """A sound as float32 (samples,), channels averaged, in [-1, 1], and its sampling rate in Hz.
+    """A sound as float32 (samples,), mixed by `mix_channels`, in [-1, 1], and its sampling rate in Hz.
 
     Args:
         value: a path, {"path", "bytes"} or {"array", "sampling_rate"}, the array (samples,) or (samples, channels).
@@ -119,7 +120,7 @@ def decode_audio(value) -> tuple[torch.Tensor, int]:
     if samples.shape[0] == 0:
         raise ValueError(f"audio file {_name_of(value)} has no samples")
     if samples.ndim == 2:
-        samples = samples.mean(axis=1)
+        samples = mix_channels(samples.T)
     return torch.from_numpy(np.ascontiguousarray(samples)), sampling_rate
 
 

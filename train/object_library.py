@@ -9,6 +9,7 @@ import soundfile
 import soxr
 from PIL import Image, UnidentifiedImageError
 
+from ..processing.channel_mix import mix_channels
 from .drawn_backgrounds import draw_background
 from .drawn_objects import DRAWINGS, draw_object
 from .synthesised_sounds import SAMPLING_RATE, SOUNDS, normalise_loudness, synthesise
@@ -59,7 +60,7 @@ def load_recording(path: Path) -> np.ndarray:
         wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
         raise ValueError(f"objects: {path} cannot be read as a sound: {error}") from error
-    wave = wave.mean(axis=1)
+    wave = mix_channels(wave.T)
     if len(wave) < SHORTEST_SOUND * rate:
         raise ValueError(f"objects: {path} lasts {len(wave) / rate:.2f} s; a sound needs {SHORTEST_SOUND} s or more")
     if not np.isfinite(wave).all() or np.abs(wave).max() < SILENT_PEAK:
