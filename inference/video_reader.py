@@ -186,13 +186,14 @@ class VideoReader:
     Args:
         path: an mp4, webm or mkv file, or whatever else FFmpeg reads; or the http(s) URL of one, as a string.
         audio_track: the number of the sound track that is heard, from 1; by default the one that `choose_track` finds.
+        info: what `probe` said of the same video before, so that it is not looked at again.
 
     Raises:
         FileNotFoundError, ValueError: as `probe`.
     """
 
-    def __init__(self, path: str | Path, audio_track: int | None = None):
-        self.info = probe(path, audio_track)
+    def __init__(self, path: str | Path, audio_track: int | None = None, info: VideoInfo | None = None):
+        self.info = info if info is not None else probe(path, audio_track)
         self.damage = Damage()
         self._loudest: float | None = None  # the peak of the sound that was asked for
         self._end: float | None = None

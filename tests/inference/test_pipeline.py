@@ -298,7 +298,11 @@ def test_dicts_that_are_refused(segmenter, clip):
         ("batch_size", 2.5, "batch_size must be a whole number"),
         ("return_queries", 1, "return_queries must be True or False"),
         ("stream", "yes", "stream must be True or False"),
-        ("top_k", 3, "takes fps, window, stride, threshold, return_queries, stream and batch_size, got top_k"),
+        (
+            "top_k",
+            3,
+            "takes fps, window, stride, threshold, audio_track, return_queries, stream and batch_size, got top_k",
+        ),
     ],
 )
 def test_wrong_parameters_when_making_and_when_calling(
