@@ -21,7 +21,7 @@ CANCELLED = 0.4
 LEAST_LOST_SHARE = 0.1  # of a block's energy, from which on its cells are mended
 ABOUT_EQUAL = 0.5  # energies within 3 dB
 GROUP_VALUES = 2**22  # samples that are transformed at once, so that an hour of sound takes no more memory
-# Of three channels and more, one this much quieter than the loudest (40 dB) is not in use.
+# A channel that is this much quieter than the loudest one (40 dB) is not in use.
 UNUSED_LEVEL = 0.01
 # Squares of samples below one step of 24-bit sound are rounding, in which nothing can be heard.
 UNHEARD_LEVEL = 2.0**-23
@@ -39,17 +39,15 @@ def band_edges() -> np.ndarray:
 def used_weights(channels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The weights of channels (C, samples), scaled so that those of the channels in use add up to 1.
 
-    Two channels are always in use, since their mean is what VGGish was trained on. Of more channels most may be empty:
-    a voice in the centre of eight channels would otherwise be mixed down to a whisper. Where only channels without a
-    weight sound, such as the low-frequency one, they are mixed.
+    Channels may be empty: one microphone in a stereo recording, a voice in the centre of eight channels. In a mean of
+    all channels such a sound would be quieter than its recording. Where only channels without a weight sound, such as
+    the low-frequency one, they are mixed.
     """
     levels = channels.std(axis=1, dtype=np.float64)
     if (weights == 0).any() and levels[weights > 0].max(initial=0) < UNHEARD_LEVEL < levels.max():
         weights = (weights == 0).astype(np.float64)
     in_use = weights > 0
-    if len(channels) > 2:
-        loudest = levels[in_use].max(initial=0)
-        in_use &= levels >= UNUSED_LEVEL * loudest
+    in_use &= levels >= UNUSED_LEVEL * levels[in_use].max(initial=0)
     return np.where(in_use, weights, 0) / weights[in_use].sum()
 
 
@@ -151,13 +149,15 @@ def mix_channels(channels: np.ndarray, weights: np.ndarray | None = None) -> np.
     """
     if len(channels) == 1 or channels.shape[1] == 0:
         return channels[0]
-    plain_mean = len(channels) == 2 and (weights is None or weights[0] == weights[1])
     weights = used_weights(channels, np.ones(len(channels)) if weights is None else np.asarray(weights, np.float64))
-    weights = weights.astype(channels.dtype)
-    mono = channels.mean(axis=0) if plain_mean else weights @ channels
-    heard = np.flatnonzero(weights)
-    if len(heard) > 1 and not (plain_mean and np.array_equal(channels[0], channels[1])):
-        mend_cancelled(mono, channels[heard], weights[heard])
+    used = np.flatnonzero(weights)
+    channels, weights = channels[used], weights[used].astype(channels.dtype)
+    if len(channels) == 1:
+        return channels[0]
+    stereo = len(channels) == 2 and weights[0] == weights[1]
+    mono = channels.mean(axis=0) if stereo else weights @ channels
+    if not (stereo and np.array_equal(channels[0], channels[1])):
+        mend_cancelled(mono, channels, weights)
     return mono
 
 

@@ -28,12 +28,11 @@ def loudness_difference(found, expected):
     [
         (NOISE, NOISE),
         (NOISE, OTHER),
-        (NOISE, 0 * NOISE),
-        (0 * NOISE, VOICE),
+        (NOISE, 0.05 * OTHER),
         (VOICE + NOISE, VOICE),
         (NOISE, -0.2 * NOISE),
     ],
-    ids=["dual mono", "unrelated", "left alone", "right alone", "in common", "little cancels"],
+    ids=["dual mono", "unrelated", "one is quiet", "in common", "little cancels"],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_what_does_not_cancel_is_the_plain_mean(first, second, dtype):
@@ -77,7 +76,8 @@ def test_a_side_channel_does_not_silence_the_middle():
     """A recording of middle and side, with a sound on the far right: side = -middle."""
     right = mix_channels(np.stack([NOISE, -NOISE]))
     centre = mix_channels(np.stack([NOISE, 0 * NOISE]))
-    assert np.std(right) > 0.9 * np.std(NOISE) and np.std(centre) == pytest.approx(np.std(NOISE) / 2)
+    for mono in (right, centre):
+        assert np.std(mono) == pytest.approx(np.std(NOISE), rel=0.1)
 
 
 def test_there_are_no_clicks():
@@ -118,6 +118,8 @@ def test_empty_channels_take_no_loudness_away():
     channels[6] = 1e-4 * OTHER
     np.testing.assert_allclose(mix_channels(channels), NOISE, rtol=0, atol=1e-12)
     assert not mix_channels(np.zeros((16, 100))).any()
+    for stereo in (np.stack([VOICE, 0 * VOICE]), np.stack([0 * VOICE + 0.3, VOICE])):
+        np.testing.assert_array_equal(mix_channels(stereo), VOICE)
 
 
 def test_a_channel_without_a_weight_is_heard_when_it_alone_sounds():
