@@ -7,7 +7,6 @@ stays the plain mean, to the last bit.
 """
 
 import numpy as np
-from scipy.fft import irfft, rfft
 
 FFT_LENGTH = 1024  # samples: 21 ms at 48 kHz
 HOP_LENGTH = FFT_LENGTH // 2
@@ -80,7 +79,7 @@ def mended_difference(framed: np.ndarray, weights: np.ndarray, window: np.ndarra
         (blocks * BLOCK_FRAMES, FFT_LENGTH), frames to be overlapped and added; None where nothing is cancelled.
     """
     edges = band_edges()
-    spectra = rfft(framed * window, axis=-1)  # (C, frames, bins)
+    spectra = np.fft.rfft(framed * window, axis=-1)  # (C, frames, bins)
     mix = np.einsum("c,cfk->fk", weights, spectra)
 
     def cell_energies(spectrum: np.ndarray) -> np.ndarray:
@@ -104,7 +103,7 @@ def mended_difference(framed: np.ndarray, weights: np.ndarray, window: np.ndarra
         bins = slice(edges[band], edges[band + 1])
         chosen = spectra[loudest[block, band], frames, bins]
         difference[frames, bins] = gains[block, band] * chosen - mix[frames, bins]
-    return irfft(difference, n=FFT_LENGTH, axis=-1) * window
+    return np.fft.irfft(difference, n=FFT_LENGTH, axis=-1) * window
 
 
 def overlap_add(frames: np.ndarray) -> np.ndarray:
