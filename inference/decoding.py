@@ -38,6 +38,8 @@ class Damage:
     repaired_time_stamps: int = 0
     longest_hole: float = 0.0  # seconds between one frame and the next
     hole_start: float = 0.0
+    unusable_samples: int = 0  # of the sound: NaN, infinite or far beyond full scale; silence stands for them
+    unusable_sound: bool = False  # so many in a stretch of sound that what is left of it means little
 
     def describe(self) -> list[str]:
         """One phrase per kind of loss; empty where nothing was lost. Repaired time stamps are no loss."""
@@ -46,6 +48,8 @@ class Damage:
             phrases.append(f"reading broke off ({self.broken_off})")
         if self.undecodable_packets:
             phrases.append(f"{self.undecodable_packets} packets could not be decoded and were left out")
+        if self.unusable_sound:
+            phrases.append(f"{self.unusable_samples} samples of its sound are NaN, infinite or far beyond full scale")
         return phrases
 
 
@@ -115,13 +119,15 @@ def picture_stream(container: InputContainer) -> av.VideoStream:
     return streams[0]
 
 
-def sound_stream(container: InputContainer) -> av.AudioStream | None:
-    """The sound a player would choose, or `None` without a sound track.
+def sound_stream(container: InputContainer, index: int | None = None) -> av.AudioStream | None:
+    """The sound track with an index among the file's streams; by default the one that a player would choose, or `None`
+    without a sound track.
 
     Raises:
         ValueError: where no installed decoder reads it. Taking it for silence would be silently wrong.
     """
-    stream = cast(av.AudioStream | None, container.streams.best("audio"))
+    chosen = container.streams.best("audio") if index is None else container.streams[index]
+    stream = cast(av.AudioStream | None, chosen)
     if stream is not None and stream.codec_context is None:
         raise ValueError(f"video {container.name}: no decoder is installed for its sound")
     return stream

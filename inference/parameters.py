@@ -28,6 +28,13 @@ def check_batch_size(batch_size: Any) -> None:
         raise ValueError(f"batch_size must be a whole number of frames, at least 1, got {batch_size!r}")
 
 
+def check_audio_track(audio_track: Any) -> None:
+    """Raises ValueError for what is neither a whole number from 1 nor None."""
+    is_integer = isinstance(audio_track, numbers.Integral) and not isinstance(audio_track, bool)
+    if audio_track is not None and not (is_integer and audio_track >= 1):
+        raise ValueError(f"audio_track must be the number of a sound track, from 1, or None, got {audio_track!r}")
+
+
 def window_and_stride(longest: float, window: float | None, stride: float | None) -> tuple[float, float]:
     """The length of a window and the distance from each to the next, in seconds, with the defaults filled in.
 
@@ -62,6 +69,7 @@ def check_flag(name: str, value: Any) -> None:
 __all__ = [
     "DEFAULT_BATCH_SIZE",
     "DEFAULT_FPS",
+    "check_audio_track",
     "check_batch_size",
     "check_flag",
     "check_fps",

@@ -24,6 +24,7 @@ from .decoding import DamagedVideoError
 from .parameters import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_FPS,
+    check_audio_track,
     check_batch_size,
     check_flag,
     check_fps,
@@ -35,16 +36,16 @@ from .video_reader import VideoReader
 
 logger = logging.get_logger(__name__)
 
-PARAMETERS = ("fps", "window", "stride", "threshold", "return_queries", "stream")
+PARAMETERS = ("fps", "window", "stride", "threshold", "audio_track", "return_queries", "stream")
 REQUIRED_KEYS, OPTIONAL_KEYS = ("frames", "audio"), ("sampling_rate", "timestamps")
 # What a row of `load_avsbench` holds besides: a row can be passed as it is.
 ROW_COLUMNS = ("clip_id", "category", "masks", "annotated_frames", "mask_kind")
 
 
-def open_clip(inputs: str | Path | dict[str, Any]) -> VideoReader | ArrayClip:
+def open_clip(inputs: str | Path | dict[str, Any], audio_track: int | None = None) -> VideoReader | ArrayClip:
     """A video or a dict of frames and sound, ready to be read."""
     if isinstance(inputs, str | Path):
-        reader = VideoReader(inputs)
+        reader = VideoReader(inputs, audio_track)
         if not reader.info.has_audio:
             logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", inputs)
         return reader
@@ -101,6 +102,8 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
             the more of a window's the nearer its middle the frame is.
         threshold (`float`, *optional*, defaults to 0.5): the score over which a pixel sounds, in [0, 1]. With more
             labels a pixel has the best of them where that one's share against silence is over the threshold.
+        audio_track (`int`, *optional*): the number of the sound track of a video that is heard, from 1. By default the
+            one that a player would choose, unless it is silent and another one sounds. The sound of a dict has none.
         batch_size (`int`, *optional*, defaults to 8): frames that the network sees at once, of one input.
         return_queries (`bool`, *optional*, defaults to `False`): also return what the masks were made of.
         stream (`bool`, *optional*, defaults to `False`): return an iterator of a video's frames instead of a list. It
@@ -168,6 +171,8 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
             check_fps(kwargs["fps"])
         if "threshold" in kwargs:
             check_threshold(kwargs["threshold"])
+        if kwargs.get("audio_track") is not None:
+            check_audio_track(kwargs["audio_track"])
         for name in ("return_queries", "stream"):
             if name in kwargs:
                 check_flag(name, kwargs[name])
@@ -176,7 +181,11 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         def chosen(*names: str) -> dict[str, Any]:
             return {name: kwargs[name] for name in names if name in kwargs}
 
-        return chosen("fps", "window", "stride"), chosen("return_queries"), chosen("threshold", "stream")
+        return (
+            chosen("fps", "window", "stride", "audio_track"),
+            chosen("return_queries"),
+            chosen("threshold", "stream"),
+        )
 
     def get_iterator(
         self,
@@ -230,11 +239,12 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         fps: float | None = DEFAULT_FPS,
         window: float | None = None,
         stride: float | None = None,
+        audio_track: int | None = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> Iterator[ClipBatch]:
         """One input's frames, a batch at a time, each with its windows of sound."""
         window, stride = window_and_stride(window_seconds(self.model), window, stride)
-        return self._batches(open_clip(inputs), window, stride, fps, batch_size)
+        return self._batches(open_clip(inputs, audio_track), window, stride, fps, batch_size)
 
     def _batches(self, clip: VideoReader | ArrayClip, *settings: Any) -> Iterator[ClipBatch]:
         yield from clip_batches(clip, self.processor, *settings, hears=self.model.config.audio_input)

@@ -18,18 +18,21 @@ from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.post_processing_auss import DEFAULT_THRESHOLD
 from ..processing.processing_auss import AussProcessor
 from .clip_batches import FrameMask, clip_batches, frame_masks, predict
+from .container_formats import container_format
 from .decoding import DamagedVideoError
 from .drawing import outline, outline_thickness, overlay, overlay_labels
 from .frame_planes import own_colours
 from .parameters import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_FPS,
+    check_audio_track,
     check_batch_size,
     check_fps,
     check_threshold,
     window_and_stride,
 )
 from .plane_drawing import PlanePaint
+from .sound_copy import plan_sound
 from .sound_windows import window_seconds
 from .trained_model import load_trained
 from .video_reader import TimedFrame, VideoReader
@@ -95,6 +98,7 @@ def segment_video(
     window: float | None = None,
     stride: float | None = None,
     threshold: float = DEFAULT_THRESHOLD,
+    audio_track: int | None = None,
 ) -> Iterator[FrameMask]:
     """Finds what sounds in a video of any length, in constant memory.
 
@@ -113,6 +117,8 @@ def segment_video(
             overlap, a frame gets the mean of what its windows give, by how near their middle it is.
         threshold: the score over which a pixel sounds, in [0, 1]; of more labels, see
             `AussProcessor.post_process_audio_visual_segmentation`.
+        audio_track: the number of the sound track that is heard, from 1; `None` for the one that a player would
+            choose, or another one if that one is silent.
 
     Yields:
         Masks of the picture's own size, in order.
@@ -122,7 +128,7 @@ def segment_video(
         ValueError: for an argument out of its range.
         DamagedVideoError: after the last mask, if the file could not be read whole.
     """
-    reader = VideoReader(video)
+    reader = VideoReader(video, audio_track)
     yield from reader_masks(reader, model, processor, fps, batch_size, window, stride, threshold)
     reader.check()
 
@@ -202,7 +208,7 @@ def write_marked(
     """
     count = 0
     # A second reader decodes the pictures to draw on, so that none needs to be kept until its masks are known.
-    frames = VideoReader(reader.info.path).frames()
+    frames = VideoReader(reader.info.path, info=reader.info).frames()
     with (
         VideoWriter(output, reader.info, overwrite) as writer,
         tqdm(
@@ -277,6 +283,18 @@ def add_mask_options(parser: argparse.ArgumentParser) -> None:
         metavar="SCORE",
         help=f"the score, 0 to 1, over which a pixel sounds ({DEFAULT_THRESHOLD:g})",
     )
+    add_sound_option(parser)
+
+
+def add_sound_option(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the option that says which sound is heard."""
+    parser.add_argument(
+        "--audio-track",
+        type=int,
+        metavar="N",
+        help="the number of the sound track that is heard and kept, from 1 (the one that a player would choose; "
+        "another one that sounds if that one is silent)",
+    )
 
 
 def mask_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -313,8 +331,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command. Returns 1 where the video was damaged: what could be read of it is then in the output."""
     check_batch_size(arguments.batch_size)
     check_threshold(arguments.threshold)
-    reader = VideoReader(arguments.video)
+    check_audio_track(arguments.audio_track)
+    reader = VideoReader(arguments.video, arguments.audio_track)
     check_output(arguments.output, reader.info.path, arguments.overwrite)
+    # Sound that cannot be written is found out before anything is made or replaced.
+    plan_sound(reader.info, container_format(arguments.output))
     model, processor = load_model(arguments.model, arguments.device)
     masks = reader_masks(reader, model, processor, **mask_options(arguments))
     if arguments.masks is not None:

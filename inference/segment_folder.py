@@ -22,7 +22,7 @@ from tqdm import tqdm
 from ..hub.model_card import weights_digest
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
-from .parameters import check_batch_size, check_threshold, window_and_stride
+from .parameters import check_audio_track, check_batch_size, check_threshold, window_and_stride
 from .segment import add_mask_options, load_model, mask_options, reader_masks, write_marked, write_mask
 from .sound_windows import window_seconds
 from .video_reader import VideoReader
@@ -48,6 +48,7 @@ class FolderJob:
     overwrite: bool
     options: dict[str, Any]  # as `reader_masks` takes them
     weights: str  # the digest of the model's
+    audio_track: int | None = None  # as `VideoReader` takes it
 
     def folder(self, name: str) -> Path:
         """The folder of a video's results. The name keeps its ending, so that a.mov and a.mp4 have each their own."""
@@ -59,6 +60,8 @@ class FolderJob:
     def record(self, name: str) -> dict[str, Any]:
         """What a video's results depend on; the batch size is none of it."""
         options = {key: value for key, value in self.options.items() if key != "batch_size"}
+        if self.audio_track is not None:
+            options["audio_track"] = self.audio_track
         size = (self.source / name).stat().st_size
         return {"video": name, "bytes": size, "weights": self.weights, "write": sorted(self.write), **options}
 
@@ -153,7 +156,7 @@ def segment_one(job: FolderJob, name: str, model: AussForAudioVisualSegmentation
         masks_folder = partial / MASKS_FOLDER if "masks" in job.write else None
         if masks_folder is not None:
             masks_folder.mkdir()
-        reader = VideoReader(job.source / name)
+        reader = VideoReader(job.source / name, job.audio_track)
         if not reader.info.has_audio:
             logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", name)
         masks = reader_masks(reader, model, processor, **job.options)
@@ -226,6 +229,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command. Every process returns 1 where any video failed."""
     check_batch_size(arguments.batch_size)
     check_threshold(arguments.threshold)
+    check_audio_track(arguments.audio_track)
     # On a machine without accelerators it would overlook that torchrun has started several processes.
     on_cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)])
@@ -235,7 +239,13 @@ def run(arguments: argparse.Namespace) -> int:
     options["window"], options["stride"] = window_and_stride(window_seconds(model), arguments.window, arguments.stride)
     write = frozenset(arguments.write)
     job = FolderJob(
-        arguments.folder, arguments.output, write, arguments.overwrite, options, weights_digest(arguments.model)
+        arguments.folder,
+        arguments.output,
+        write,
+        arguments.overwrite,
+        options,
+        weights_digest(arguments.model),
+        arguments.audio_track,
     )
     to_do, skipped = agreed_plan(job, accelerator)
     share = to_do[accelerator.process_index :: accelerator.num_processes]

@@ -12,11 +12,10 @@ from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.log_mel import EXAMPLE_HOP, SAMPLING_RATE
 from ..processing.processing_auss import AussProcessor
 from .array_clip import ArrayClip
+from .audio_track import INAUDIBLE_PEAK
 from .video_reader import VideoReader
 
 EXAMPLE_SECONDS = EXAMPLE_HOP / SAMPLING_RATE
-# Below one step of 16-bit sound nothing can be heard, and so nothing sounds: the network need not be asked.
-INAUDIBLE_PEAK = 2.0**-15
 ROUNDING = 1e-6  # times are sums of fractions
 # A frame at the very edge of its only window would otherwise have no weight at all.
 LEAST_WEIGHT = 1e-3

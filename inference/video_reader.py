@@ -12,7 +12,7 @@ import av
 import numpy as np
 from av.video.reformatter import Colorspace
 
-from .audio_track import AudioTrack
+from .audio_track import AudioTrack, warn_of_sound
 from .decoding import (
     Damage,
     DamagedVideoError,
@@ -21,9 +21,9 @@ from .decoding import (
     open_media,
     packets,
     picture_stream,
-    sound_stream,
 )
 from .frame_planes import BT709, FrameColours, own_colours, upright_copy
+from .sound_tracks import SoundTrack, choose_track
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +44,13 @@ class VideoInfo:
     height: int
     fps: float  # nominal frames per second; the frames' own times may differ
     duration: float | None  # seconds from the first frame to the picture's end, as the file declares it
-    has_audio: bool
+    has_audio: bool  # whether there is a sound track with something in it
     sampling_rate: int  # Hz; 0 without sound
     rotation: int  # degrees counterclockwise by which stored frames are turned to be shown: 0, 90, 180 or 270
     pixel_aspect: Fraction  # width : height of a shown pixel
     origin: float  # the file's own time of its first frame, in seconds: time 0 of everything here
     colours: FrameColours  # of its planes, where they can be written as they are; else those to convert to
+    sound_track: SoundTrack | None = None  # the one that is heard, and kept in what is written
 
 
 class TimedFrame:
@@ -133,8 +134,8 @@ def scan_extent(path: Path | str) -> Extent:
         return Extent(picture_end, file_end, declared)
 
 
-def probe(path: str | Path) -> VideoInfo:
-    """Looks at a video: its header and its first frame.
+def probe(path: str | Path, audio_track: int | None = None) -> VideoInfo:
+    """Looks at a video: its header, its first frame, and as much of its sound as `choose_track` needs.
 
     Raises:
         FileNotFoundError, IsADirectoryError: where there is no such file.
@@ -142,7 +143,7 @@ def probe(path: str | Path) -> VideoInfo:
             cannot be read.
     """
     with open_media(path) as container:
-        stream, sound, damage = picture_stream(container), sound_stream(container), Damage()
+        stream, damage = picture_stream(container), Damage()
         frame = next(decoded_frames(container, stream, damage), None)
         if frame is None:
             cause = "the server allows no reading from the middle, or it is" if is_url(path) else "the file is"
@@ -158,6 +159,7 @@ def probe(path: str | Path) -> VideoInfo:
         if origin is None:
             origin = float((stream.start_time or 0) * (stream.time_base or 0))
         end = declared_end(stream)
+        sound = choose_track(path, audio_track)
         return VideoInfo(
             path=str(path) if is_url(path) else Path(path),
             width=width,
@@ -165,11 +167,12 @@ def probe(path: str | Path) -> VideoInfo:
             fps=float(rate),
             duration=end - origin if end is not None and end > origin else None,
             has_audio=sound is not None,
-            sampling_rate=sound.sample_rate if sound is not None else 0,
+            sampling_rate=sound.sampling_rate if sound is not None else 0,
             rotation=rotation,
             pixel_aspect=aspect,
             origin=origin,
             colours=own_colours(frame) or FrameColours(),
+            sound_track=sound,
         )
 
 
@@ -182,14 +185,17 @@ class VideoReader:
 
     Args:
         path: an mp4, webm or mkv file, or whatever else FFmpeg reads; or the http(s) URL of one, as a string.
+        audio_track: the number of the sound track that is heard, from 1; by default the one that `choose_track` finds.
+        info: what `probe` said of the same video before, so that it is not looked at again.
 
     Raises:
         FileNotFoundError, ValueError: as `probe`.
     """
 
-    def __init__(self, path: str | Path):
-        self.info = probe(path)
+    def __init__(self, path: str | Path, audio_track: int | None = None, info: VideoInfo | None = None):
+        self.info = info if info is not None else probe(path, audio_track)
         self.damage = Damage()
+        self._loudest: float | None = None  # the peak of the sound that was asked for
         self._end: float | None = None
         self._track: AudioTrack | None = None
 
@@ -210,7 +216,7 @@ class VideoReader:
         """The frames in order: all of them, or only those that are due when `fps` of them are wanted per second."""
         if fps is not None and not fps > 0:
             raise ValueError(f"fps must be positive, or None for every frame, got {fps}")
-        self._end, self.damage, self._track = None, Damage(), None
+        self._end, self.damage, self._track, self._loudest = None, Damage(), None, None
         last_slot = -1
         try:
             for frame in self._all_frames():
@@ -231,16 +237,17 @@ class VideoReader:
                 the sound before it has been forgotten.
 
         Returns:
-            (samples,) float32, the mean of the channels, and its sampling rate in Hz. There is one sample at least;
-            where the sound ends earlier, or without a sound track, it is digital silence.
+            (samples,) float32, the channels mixed by what they are, and its sampling rate in Hz. There is one sample
+            at least; where the sound ends earlier, or without a sound track, it is digital silence.
         """
-        if not self.info.has_audio:
+        if self.info.sound_track is None:
             samples = max(1, round((end - start) * SILENCE_SAMPLING_RATE))
             return np.zeros(samples, np.float32), SILENCE_SAMPLING_RATE
         if self._track is None:
             # Made only now, so that it keeps the same account of damage as the frames.
-            self._track = AudioTrack(self.info.path, self.info.origin, self.damage)
-        waveform, rate = self._track.window(start, end).mean(axis=0), self._track.sampling_rate
+            self._track = AudioTrack(self.info.path, self.info.origin, self.damage, self.info.sound_track.index)
+        waveform, rate = self._track.mono(start, end), self._track.sampling_rate
+        self._loudest = max(self._loudest or 0.0, float(np.abs(waveform).max(initial=0)))
         wanted = max(1, round(end * rate) - round(start * rate))
         return np.pad(waveform, (0, wanted - len(waveform))), rate
 
@@ -274,6 +281,7 @@ class VideoReader:
                 self.damage.longest_hole,
                 self.damage.hole_start,
             )
+        warn_of_sound(self.info.path, self.damage, self._loudest)
         problems = self.problems()
         if problems:
             raise DamagedVideoError(f"video {self.info.path} is damaged: {'; '.join(problems)}")

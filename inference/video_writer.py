@@ -2,8 +2,6 @@
 
 import logging
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -13,57 +11,15 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
 
-from .audio_track import AudioTrack
-from .decoding import Damage, is_url, open_media, packets, sound_stream
+from .container_formats import CONTAINER_FORMATS, ContainerFormat, container_format
+from .decoding import Damage, is_url
 from .frame_planes import BT709, own_colours
+from .sound_copy import SoundCopy
 from .video_reader import VideoInfo
 
 logger = logging.getLogger(__name__)
 
 TIME_BASE = Fraction(1, 90_000)  # fine enough for any frame rate, so variable ones keep their times
-LONGEST_LEAD_SECONDS = 0.1  # sound that leads the picture by more than a codec's priming is no priming
-ENCODED_SECONDS = 1.0  # sound is re-encoded in pieces of this length
-
-
-@dataclass(frozen=True)
-class ContainerFormat:
-    """What is written into a kind of file."""
-
-    video_codec: str
-    video_options: dict[str, str]
-    copied_sound: frozenset[str]  # codecs whose packets the container takes, and common players play, as they are
-    audio_codec: str  # for all other sound
-    muxer_options: dict[str, str] = field(default_factory=dict)
-
-
-# Without reordered frames (bf) the time stamps, the last frame's included, are stored as they are given.
-H264_OPTIONS = {"preset": "veryfast", "crf": "20", "bf": "0"}
-VP9_OPTIONS = {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "crf": "30", "b": "0"}
-CONTAINER_FORMATS = {
-    ".mp4": ContainerFormat(
-        "libx264",
-        H264_OPTIONS,
-        frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}),
-        "aac",
-        # The index in front: the file plays while it is still being downloaded.
-        {"movflags": "+faststart"},
-    ),
-    ".mkv": ContainerFormat(
-        "libx264",
-        H264_OPTIONS,
-        frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac", "vorbis", "pcm_s16le", "pcm_s24le", "dts"}),
-        "aac",
-    ),
-    ".webm": ContainerFormat("libvpx-vp9", VP9_OPTIONS, frozenset({"opus", "vorbis"}), "libopus"),
-}
-
-
-def container_format(path: Path) -> ContainerFormat:
-    """The format that a file's ending asks for; ValueError names the endings that are known."""
-    try:
-        return CONTAINER_FORMATS[path.suffix.lower()]
-    except KeyError:
-        raise ValueError(f"output must end in {', '.join(CONTAINER_FORMATS)}, got {str(path)!r}") from None
 
 
 def check_output(path: Path, source: Path | str, overwrite: bool) -> None:
@@ -105,17 +61,19 @@ class VideoWriter:
         self.partial_path = self.path.with_name(f".{self.path.stem}.partial{self.path.suffix}")
         self.info = info
         self.damage = Damage()
-        self.sound_copied = False
-        self._offset = 0.0
         self._last_pts = -1
         self._container = av.open(str(self.partial_path), "w", options=self.format.muxer_options)
         try:
             self._stream = self._add_picture()
-            self._sound = self._add_sound() if info.has_audio else iter(())
-            self._next_sound = next(self._sound, None)
+            self._sound = SoundCopy(self._container, info, self.format, self.damage)
         except BaseException:
             self._abandon()
             raise
+
+    @property
+    def sound_copied(self) -> bool:
+        """Whether the sound is copied packet by packet, and not encoded anew."""
+        return self._sound.copied
 
     def write(self, time: float, picture: np.ndarray | av.VideoFrame) -> None:
         """Adds a frame.
@@ -129,9 +87,9 @@ class VideoWriter:
             ValueError: for a picture of another size or format.
         """
         frame = self._checked(picture) if isinstance(picture, av.VideoFrame) else self._converted(picture)
-        self._write_sound(time + self._offset)
+        self._sound.write(time + self._sound.offset)
         # Two times closer than a tick would share it, which no muxer takes.
-        self._last_pts = max(self._last_pts + 1, round((time + self._offset) / TIME_BASE))
+        self._last_pts = max(self._last_pts + 1, round((time + self._sound.offset) / TIME_BASE))
         frame.pts, frame.time_base = self._last_pts, TIME_BASE
         self._container.mux(self._stream.encode(frame))
 
@@ -144,7 +102,7 @@ class VideoWriter:
             return
         try:
             self._container.mux(self._stream.encode(None))
-            self._write_sound(float("inf"))
+            self._sound.write(float("inf"))
             self._container.close()
         except BaseException:
             self._abandon()
@@ -197,77 +155,6 @@ class VideoWriter:
         context.color_trc = colours.transfer
         context.color_range = int(ColorRange.JPEG if colours.full_range else ColorRange.MPEG)
         return stream
-
-    def _add_sound(self) -> Iterator[tuple[float, list[av.Packet]]]:
-        source = open_media(self.info.path)
-        stream = sound_stream(source)
-        assert stream is not None and stream.time_base is not None  # `info` says that there is sound
-        start = float(stream.start_time * stream.time_base) if stream.start_time is not None else self.info.origin
-        lead = self.info.origin - start
-        self._offset = lead if lead > LONGEST_LEAD_SECONDS else 0.0
-        if stream.codec_context.codec.canonical_name in self.format.copied_sound:
-            try:
-                copy = self._container.add_stream_from_template(stream)
-            except ValueError as error:
-                logger.debug("%s: the sound is encoded anew: %s", self.path, error)
-            else:
-                self.sound_copied = True
-                return self._copied(source, stream, copy)
-        source.close()
-        return self._encoded()
-
-    def _write_sound(self, until: float) -> None:
-        while self._next_sound is not None and self._next_sound[0] <= until:
-            self._container.mux(self._next_sound[1])
-            self._next_sound = next(self._sound, None)
-
-    def _copied(self, source, stream: av.AudioStream, copy: av.AudioStream) -> Iterator[tuple[float, list[av.Packet]]]:
-        """(time, packets): the source's packets, moved so that the first frame is at the offset."""
-        time_base = stream.time_base
-        assert time_base is not None  # as every stream that is read has one
-        shift = round((self._offset - self.info.origin) / time_base)
-        follows = None
-        with source:
-            for packet in packets(source, stream, self.damage):
-                if packet.size == 0 or packet.is_corrupt:
-                    continue  # the demuxer's flush packet, or one that the file's end cuts through
-                stamp = packet.dts if packet.dts is not None else packet.pts
-                stamp = stamp + shift if stamp is not None else None
-                if stamp is None or (follows is not None and stamp < follows - (packet.duration or 0)):
-                    # As in reading: without a stamp of its own, or where stamps start anew, it follows on the last.
-                    stamp = follows if follows is not None else 0
-                packet.pts = packet.dts = stamp
-                packet.stream = copy
-                follows = stamp + max(1, packet.duration or 1)
-                yield float(stamp * time_base), [packet]
-
-    def _encoded(self) -> Iterator[tuple[float, list[av.Packet]]]:
-        """(time, packets): the sound, decoded piece by piece and encoded with the container's own codec."""
-        track = AudioTrack(self.info.path, self.info.origin - self._offset, self.damage)
-        codec = av.Codec(self.format.audio_codec, "w")
-        rate = track.sampling_rate if track.sampling_rate in (codec.audio_rates or ()) else 48_000
-        layout = "mono" if track.num_channels == 1 else "stereo"
-        stream = self._container.add_stream(self.format.audio_codec, rate=rate, layout=layout)
-        stream = cast(av.AudioStream, stream)
-        stream.bit_rate = 96_000 * track.num_channels
-        return self._encoded_pieces(track, stream, layout)
-
-    def _encoded_pieces(self, track, stream, layout: str) -> Iterator[tuple[float, list[av.Packet]]]:
-        try:
-            position, time = 0, 0.0
-            while True:
-                waveform = track.window(time, time + ENCODED_SECONDS)
-                if waveform.shape[1] == 0 and track.finished:
-                    break
-                frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform), format="fltp", layout=layout)
-                frame.sample_rate, frame.pts = track.sampling_rate, position
-                frame.time_base = Fraction(1, track.sampling_rate)
-                yield time, stream.encode(frame)
-                position += waveform.shape[1]
-                time += ENCODED_SECONDS
-            yield time, stream.encode(None)
-        finally:
-            track.close()
 
 
 __all__ = ["CONTAINER_FORMATS", "ContainerFormat", "VideoWriter", "check_output", "container_format"]

@@ -66,10 +66,11 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
 
         Args:
             audio: one waveform or a list of them (a batch): NumPy, torch or lists of numbers. A waveform is
-                (samples,), or two-dimensional with one or two channels, which the shorter axis counts and which are
-                averaged. Floating point is taken as it is, nominally in [-1, 1]; int16 and int32 are PCM and scaled
-                to that. In place of each waveform, what `datasets` makes of sound: an `AudioDecoder`, a dict of
-                `array` and `sampling_rate`, or one of `bytes` and `path`, which is then decoded.
+                (samples,), or two-dimensional with one or two channels, which the shorter axis counts. Two channels
+                are averaged; where they cancel each other, the louder one is heard. Floating point is taken as it
+                is, nominally in [-1, 1]; int16 and int32 are PCM and scaled to that. In place of each waveform, what
+                `datasets` makes of sound: an `AudioDecoder`, a dict of `array` and `sampling_rate`, or one of `bytes`
+                and `path`, which is then decoded.
             sampling_rate: the rate of `audio` in Hz: one for all clips, or a list of one for each. Required, unless
                 `audio` has it.
             padding: `True` or `"longest"` pads to the batch's longest clip, `"max_length"` to `max_length`, `False`
@@ -87,7 +88,8 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
 
         Raises:
             ValueError: no `sampling_rate`, one that is not positive or not the one that `audio` has; audio without
-                samples, with NaN or infinite samples, of more than two dimensions or channels, or of another type;
+                samples, with NaN or infinite samples or floating-point ones far beyond [-1, 1], of more than two
+                dimensions or channels, or of another type;
                 `return_tensors` for clips whose lengths `padding` leaves unequal.
         """
         clips, rates = waveforms_and_rates(decoded_audio(audio), sampling_rate)

@@ -7,13 +7,23 @@ from typing import Any
 import numpy as np
 import soxr
 import torch
+from transformers.utils import logging
 
+from .channel_mix import mix_channels
 from .log_mel import SAMPLING_RATE
+
+logger = logging.get_logger(__name__)
 
 MAX_CHANNELS = 2
 
 # Integer samples are PCM: full scale is the largest magnitude that the type can hold.
 FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31}
+
+# Floating-point sound has its full scale at 1, and decoders of compressed sound overshoot it a little. Samples
+# that are 24 dB larger have another scale, such as integer PCM that was only converted to floats.
+LARGEST_SAMPLE = 16.0
+# The full scale of 24-bit samples that were put into int32 without a shift.
+FULL_SCALE_24_BITS = 2**23
 
 ACCEPTED = "a waveform of shape (samples,), (channels, samples) or (samples, channels) with at most 2 channels"
 
@@ -100,33 +110,51 @@ def to_array(waveform: Any, name: str) -> np.ndarray:
     return array
 
 
+def to_floating_point(array: np.ndarray, name: str) -> np.ndarray:
+    """An array of samples as float64 with its full scale at 1; ValueError for a type or a scale that is not accepted,
+    and for samples that are NaN or infinite."""
+    if array.dtype in FULL_SCALE:
+        if array.dtype == np.int32 and 2**15 < np.abs(array, dtype=np.int64).max() <= FULL_SCALE_24_BITS:
+            logger.warning_once(
+                f"{name} is int32 and uses less than 24 of its 32 bits: it is taken as very quiet sound. If it holds "
+                "24-bit samples, multiply them by 256"
+            )
+        return array / FULL_SCALE[array.dtype]
+    if array.dtype.kind != "f":
+        raise ValueError(f"{name} must hold floating-point, int16 or int32 samples, got {array.dtype}")
+    array = array.astype(np.float64)
+    num_bad = array.size - np.count_nonzero(np.isfinite(array))
+    if num_bad:
+        raise ValueError(f"{name} must be finite, got {num_bad} NaN or infinite samples out of {array.size}")
+    peak = np.abs(array).max()
+    if peak > LARGEST_SAMPLE:
+        raise ValueError(
+            f"{name} must hold floating-point samples in [-1, 1], got samples up to {peak:g}: divide PCM by its full "
+            "scale, which is 32768 for 16 bits"
+        )
+    return array
+
+
 def to_mono(waveform: Any, name: str = "audio") -> np.ndarray:
     """Turns one waveform into mono float64 (samples,), in [-1, 1] if it was integer PCM.
 
     Args:
-        waveform: (samples,), or two-dimensional with one or two channels, which the shorter axis counts. A NumPy
-            array, torch tensor or list of any floating type, taken as it is; or int16 or int32 PCM.
+        waveform: (samples,), or two-dimensional with one or two channels, which the shorter axis counts and which
+            `mix_channels` mixes. A NumPy array, torch tensor or list of any floating type, taken as it is; or int16
+            or int32 PCM.
         name: what the error messages call it.
 
     Raises:
-        ValueError: more dimensions or channels, no samples, another type, or a sample that is NaN or infinite.
+        ValueError: more dimensions or channels, no samples, another type, a sample that is NaN or infinite, or
+            floating-point samples far beyond [-1, 1].
     """
-    array = to_array(waveform, name)
-    if array.dtype.kind == "f":
-        array = array.astype(np.float64)
-    elif array.dtype in FULL_SCALE:
-        array = array / FULL_SCALE[array.dtype]
-    else:
-        raise ValueError(f"{name} must hold floating-point, int16 or int32 samples, got {array.dtype}")
-    num_bad = array.size - np.count_nonzero(np.isfinite(array))
-    if num_bad:
-        raise ValueError(f"{name} must be finite, got {num_bad} NaN or infinite samples out of {array.size}")
-    if array.ndim == 2:
-        channel_axis = int(np.argmin(array.shape))
-        if array.shape[channel_axis] > MAX_CHANNELS:
-            raise ValueError(f"{name} must be {ACCEPTED}, got shape {array.shape}; a batch is a list of waveforms")
-        array = array.mean(axis=channel_axis)
-    return array
+    array = to_floating_point(to_array(waveform, name), name)
+    if array.ndim == 1:
+        return array
+    channel_axis = int(np.argmin(array.shape))
+    if array.shape[channel_axis] > MAX_CHANNELS:
+        raise ValueError(f"{name} must be {ACCEPTED}, got shape {array.shape}; a batch is a list of waveforms")
+    return mix_channels(np.moveaxis(array, channel_axis, 0))
 
 
 def resample(waveform: np.ndarray, sampling_rate: float) -> np.ndarray:

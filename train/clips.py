@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..configuration.configuration_auss import IGNORED_LABEL
 from ..processing.audio_inputs import decoded_sound, read_sound
+from ..processing.channel_mix import mix_channels
 from ..processing.picture_files import is_stored_picture, open_picture
 from ..processing.pixel_values import on_the_scale, to_eight_bits
 from ..processing.row_formats import list_of_values, plain_row
@@ -117,7 +118,7 @@ def _decode_mask(value: Any, index: int, row: dict, num_labels: int) -> torch.Te
 
 
 def decode_audio(value: Any, clip_id: str = "") -> tuple[torch.Tensor, int]:
-    """A sound as float32 (samples,), channels averaged, in [-1, 1], and its sampling rate in Hz.
+    """A sound as float32 (samples,), mixed by `mix_channels`, in [-1, 1], and its sampling rate in Hz.
 
     Args:
         value: a path, {"path", "bytes"}, {"array", "sampling_rate"} with an array as `to_mono` takes it, or an
@@ -151,7 +152,7 @@ def decode_audio(value: Any, clip_id: str = "") -> tuple[torch.Tensor, int]:
             )
         samples, sampling_rate = value["array"], int(value["sampling_rate"])
     if isinstance(samples, np.ndarray) and samples.ndim == 2 and samples.shape[1] > MAX_CHANNELS < samples.shape[0]:
-        samples = samples.mean(axis=1)
+        samples = mix_channels(samples.T)
     return torch.from_numpy(np.ascontiguousarray(to_mono(samples, name), dtype=np.float32)), sampling_rate
 
 

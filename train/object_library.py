@@ -10,6 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..processing.audio_inputs import read_sound
+from ..processing.channel_mix import mix_channels
 from ..processing.picture_files import open_picture
 from ..processing.pixel_values import to_eight_bits
 from ..processing.video_frames import pil_to_rgb
@@ -84,7 +85,7 @@ def read_mono(path: Path) -> tuple[np.ndarray, int]:
         raise ValueError(f"objects: {path} is not finite: it has samples that are NaN or infinite")
     # `to_mono` takes the shorter axis for the channels.
     stereo = samples.ndim == 2 and samples.shape[1] == 2 < len(samples)
-    wave = to_mono(samples, str(path)) if samples.ndim == 1 or stereo else samples.mean(axis=1)
+    wave = to_mono(samples, str(path)) if samples.ndim == 1 or stereo else mix_channels(samples.T)
     wave = wave.astype(np.float32)
     return wave - wave.mean(), rate
 

@@ -110,6 +110,45 @@ def make_video(tmp_path):
     return lambda name, **settings: write_video(tmp_path / name, **settings)
 
 
+def write_tracks(
+    path: Path,
+    tracks: list[np.ndarray | None],
+    codec: str = "pcm_f32le",
+    layout: str = "mono",
+    rate: int = 16_000,
+    languages: tuple[str, ...] = (),
+    seconds: float = 3.0,
+) -> Path:
+    """Writes a video of 10 frames a second with several sound tracks, (channels, samples) each; `None` is a track
+    without packets."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=10, options=dict(SPEED["libx264"]))
+        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        streams = [container.add_stream(codec, rate=rate, layout=layout) for _ in tracks]
+        for stream, language in zip(streams, languages, strict=False):
+            stream.metadata["language"] = language
+        for index in range(round(seconds * 10)):
+            frame = av.VideoFrame.from_ndarray(numbered_picture(index, 48, 64), format="rgb24")
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for stream, waveform in zip(streams, tracks, strict=True):
+            if waveform is None:
+                continue
+            for position in range(0, waveform.shape[1], 1024):
+                packed = np.ascontiguousarray(waveform[:, position : position + 1024].T, np.float32).reshape(1, -1)
+                frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
+                frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), position
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture
+def make_tracks(tmp_path):
+    """`make_tracks(name, tracks, **settings)` writes a video into the test's own folder; see `write_tracks`."""
+    return lambda name, tracks, **settings: write_tracks(tmp_path / name, tracks, **settings)
+
+
 class RangeHandler(http.server.SimpleHTTPRequestHandler):
     """Serves a folder's files and ranges of them, as video servers do; of no file more than its first `sent` bytes."""
 

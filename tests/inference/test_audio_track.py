@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from auss.inference.audio_track import AudioTrack
+from auss.inference.audio_track import AudioTrack, warn_of_sound
 from auss.inference.decoding import Damage
 
 
@@ -88,3 +88,65 @@ def test_stamps_that_start_anew_follow(tmp_path, monkeypatch):
 def test_needs_sound(make_video):
     with pytest.raises(ValueError, match="has no sound track"):
         AudioTrack(make_video("mute.mp4", sound=False))
+
+
+@pytest.mark.parametrize("layout", ["5.1", "7.1", "quad", "hexadecagonal", "4 channels"])
+def test_any_channel_of_a_layout_is_heard(make_tracks, media, layout):
+    tone = media.tone(2.0, 16_000)
+    for channel in range(av.AudioLayout(layout).nb_channels):
+        waveform = np.zeros((av.AudioLayout(layout).nb_channels, tone.shape[1]), np.float32)
+        waveform[channel] = tone[0]
+        track = AudioTrack(make_tracks(f"{channel}.mkv", [waveform], layout=layout, seconds=1.0))
+        assert track.num_channels == len(waveform)
+        np.testing.assert_allclose(track.mono(0, 2), tone[0], rtol=0, atol=1e-6)
+
+
+def test_channels_that_cancel_are_heard(make_tracks, media):
+    tone = media.tone(3.0, 16_000)[0]
+    track = AudioTrack(make_tracks("antiphase.mkv", [np.stack([tone, -tone])], layout="stereo"))
+    lag, match = media.lag_and_match(tone, track.mono(0, 3), 16_000)
+    assert lag == 0 and match > 0.99
+
+
+def test_stereo_is_the_mean(make_tracks):
+    stereo = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 32_000)).astype(np.float32)
+    track = AudioTrack(make_tracks("stereo.mkv", [stereo], layout="stereo"))
+    np.testing.assert_array_equal(track.mono(0, 2), stereo.mean(axis=0))
+
+
+def test_unusable_samples_become_silence_and_are_counted(make_tracks, caplog):
+    stereo = np.full((2, 32_000), 0.5, np.float32)
+    stereo[0, 100], stereo[1, 100], stereo[1, 5000], stereo[0, 20_000] = np.nan, np.nan, np.inf, 1e20
+    damage = Damage()
+    track = AudioTrack(make_tracks("nan.mkv", [stereo], layout="stereo"), damage=damage)
+    waveform = np.concatenate([track.window(0, 1), track.window(1, 2)], axis=1)
+    assert np.isfinite(waveform).all() and (waveform == 0).sum() == 4
+    assert damage.unusable_samples == 3 and damage.describe() == []
+    warn_of_sound("nan.mkv", damage, 0.5)
+    assert "nan.mkv: 3 samples of its sound are NaN, infinite or far beyond full scale" in caplog.text
+
+
+def test_a_stretch_of_unusable_samples_is_damage(make_tracks):
+    waveform = np.full((1, 48_000), 0.5, np.float32)
+    waveform[:, 32_000:36_000] = np.nan
+    damage = Damage()
+    track = AudioTrack(make_tracks("nan.mkv", [waveform]), damage=damage)
+    track.window(0, 2)
+    assert damage.describe() == []
+    track.window(2, 3)
+    assert damage.describe() == ["4000 samples of its sound are NaN, infinite or far beyond full scale"]
+
+
+def test_silence_is_said(caplog):
+    warn_of_sound("quiet.mp4", Damage(), None)
+    warn_of_sound("quiet.mp4", Damage(), 0.1)
+    assert caplog.text == ""
+    warn_of_sound("quiet.mp4", Damage(), 0.0)
+    assert "quiet.mp4: all of its sound is silent, so nothing in it sounds" in caplog.text
+
+
+def test_a_track_by_its_index(make_tracks, media):
+    tone = media.tone(2.0, 16_000)
+    path = make_tracks("two.mkv", [0 * tone, tone])
+    assert not AudioTrack(path, index=1).window(0, 2).any()
+    np.testing.assert_array_equal(AudioTrack(path, index=2).window(0, 2), tone)

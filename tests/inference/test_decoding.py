@@ -114,6 +114,12 @@ def test_streams(make_video):
         picture_stream(container)
 
 
+def test_a_sound_stream_by_its_index(make_tracks, media):
+    tone = media.tone(1.0, 16_000)
+    with open_media(make_tracks("two.mkv", [tone, tone])) as container:
+        assert sound_stream(container).index == 1 and sound_stream(container, 2).index == 2
+
+
 def test_whole_file_has_no_damage(make_video):
     damage = Damage()
     with open_media(make_video("whole.webm")) as container:

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from auss.inference.parameters import check_batch_size, check_flag, check_fps, is_positive, window_and_stride
+from auss.inference.parameters import (
+    check_audio_track,
+    check_batch_size,
+    check_flag,
+    check_fps,
+    is_positive,
+    window_and_stride,
+)
 
 
 def test_positive_numbers():
@@ -17,6 +24,14 @@ def test_accepted():
     for batch_size in (1, 64, np.int32(8)):
         check_batch_size(batch_size)
     check_flag("stream", True)
+    for audio_track in (None, 1, np.int64(2)):
+        check_audio_track(audio_track)
+
+
+@pytest.mark.parametrize("audio_track", [0, -1, 1.0, "1", True])
+def test_wrong_audio_track(audio_track):
+    with pytest.raises(ValueError, match=f"audio_track must be the number .* from 1, or None, got {audio_track!r}"):
+        check_audio_track(audio_track)
 
 
 @pytest.mark.parametrize("fps", [0, -1, "5", True, float("nan")])

@@ -296,9 +296,14 @@ def test_dicts_that_are_refused(segmenter, clip):
         ("threshold", 1.5, "threshold must be a number from 0 to 1"),
         ("batch_size", 0, "batch_size must be a whole number"),
         ("batch_size", 2.5, "batch_size must be a whole number"),
+        ("audio_track", 0, "audio_track must be the number of a sound track, from 1, or None, got 0"),
         ("return_queries", 1, "return_queries must be True or False"),
         ("stream", "yes", "stream must be True or False"),
-        ("top_k", 3, "takes fps, window, stride, threshold, return_queries, stream and batch_size, got top_k"),
+        (
+            "top_k",
+            3,
+            "takes fps, window, stride, threshold, audio_track, return_queries, stream and batch_size, got top_k",
+        ),
     ],
 )
 def test_wrong_parameters_when_making_and_when_calling(
@@ -342,3 +347,40 @@ def test_nothing_of_the_command_line_is_imported():
         "sound_windows",
         "video_reader",
     }
+
+
+def test_the_sound_track_that_is_heard(red_segmenter, make_tracks):
+    tone = (0.3 * np.sin(np.arange(48_000) / 5))[None].astype(np.float32)
+    path = make_tracks("two.mkv", [0 * tone, tone])
+
+    def sounds(**settings):
+        return any(np.asarray(frame[0]["mask"]).any() for frame in red_segmenter(str(path), fps=2, **settings))
+
+    assert sounds() and sounds(audio_track=2) and not sounds(audio_track=1)
+    with pytest.raises(
+        ValueError, match="audio_track must be the number of a sound track of .*two.mkv, got 3; it has 1"
+    ):
+        sounds(audio_track=3)
+
+
+def test_channels_that_cancel_are_heard_in_a_file_and_in_an_array(red_segmenter, make_tracks, media):
+    tone = media.tone(3.0, 16_000)[0]
+    stereo = np.stack([tone, -tone])
+    path = make_tracks("antiphase.mkv", [stereo], layout="stereo")
+    frames = np.full((6, 48, 64, 3), (200, 30, 30), np.uint8)
+    for inputs in (str(path), {"frames": frames, "audio": stereo, "sampling_rate": 16_000}):
+        assert all(np.asarray(frame[0]["mask"]).any() for frame in red_segmenter(inputs, fps=2))
+
+
+def test_nan_in_a_file_is_mended_and_in_an_array_refused(red_segmenter, make_tracks, media, caplog):
+    tone = media.tone(3.0, 16_000)
+    tone[:, 20_000] = np.nan
+    found = red_segmenter(str(make_tracks("nan.mkv", [tone])), fps=2)
+    assert all(np.asarray(frame[0]["mask"]).any() for frame in found)
+    assert "1 samples of its sound are NaN, infinite or far beyond full scale" in caplog.text
+    frames = np.zeros((2, 48, 64, 3), np.uint8)
+    with pytest.raises(ValueError, match="audio must be finite, got 1 NaN or infinite samples out of 48000"):
+        red_segmenter({"frames": frames, "audio": tone[0], "sampling_rate": 16_000})
+    tone[:, 16_000:32_000] = np.nan
+    with pytest.raises(DamagedVideoError, match="samples of its sound are NaN, infinite or far beyond full scale"):
+        red_segmenter(str(make_tracks("lost.mkv", [tone])), fps=2)

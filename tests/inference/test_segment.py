@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from auss.inference.cli import main
 from auss.inference.clip_batches import FrameMask
 from auss.inference.decoding import DamagedVideoError
 from auss.inference.drawing import class_colour, outline
@@ -166,3 +167,32 @@ def test_a_model_that_does_not_hear_is_asked_about_silence_too(make_config, tiny
     for mask, other in zip(masks, others, strict=True):
         assert mask.segmentation.any()
         np.testing.assert_array_equal(mask.segmentation, other.segmentation)
+
+
+def test_the_command_hears_and_keeps_the_chosen_track(make_tracks, model_folder, tmp_path, caplog):
+    tone = (0.3 * np.sin(np.arange(48_000) / 5))[None].astype(np.float32)
+    path = make_tracks("two.mov", [0 * tone, tone], languages=("eng", "fra"))
+    options = ["--model", str(model_folder), "--device", "cpu", "--fps", "1", "--overwrite"]
+    output = tmp_path / "out.mp4"
+    assert main(["segment", str(path), "-o", str(output), *options]) == 0
+    assert VideoReader(output).info.sound_track.description == "1 (aac, 16000 Hz, mono, fra)"
+    assert [record.getMessage().count("so track 2 is heard") for record in caplog.records] == [1]
+    caplog.clear()
+    assert main(["segment", str(path), "-o", str(output), *options, "--audio-track", "1"]) == 0
+    assert VideoReader(output).info.sound_track.description == "1 (aac, 16000 Hz, mono, eng)"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: all of its sound is silent, so nothing in it sounds"
+    ]
+
+
+def test_sound_that_cannot_be_written_is_found_out_first(make_tracks, model_folder, tmp_path, monkeypatch, capsys):
+    path = make_tracks("in.mkv", [np.zeros((1, 16_000), np.float32)])
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    old = masks / "mask_000000_00000.000s.png"
+    old.touch()
+    monkeypatch.setattr("auss.inference.sound_copy.encoding_works", lambda *_: False)
+    options = ["--model", str(model_folder), "--masks", str(masks), "--overwrite"]
+    assert main(["segment", str(path), "-o", str(tmp_path / "out.mp4"), *options]) == 2
+    assert "cannot be written as aac" in capsys.readouterr().err
+    assert old.exists() and not (tmp_path / "out.mp4").exists()

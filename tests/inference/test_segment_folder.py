@@ -184,6 +184,22 @@ def test_one_video_of_a_known_network(videos, tmp_path, red_sounds, tiny_process
     assert found[30:, :28].all() and not found[:18].any() and not found[:, 36:].any()
 
 
+def test_the_sound_track_is_chosen_for_all_videos(tmp_path, make_tracks, red_sounds, tiny_processor):
+    tone = (0.3 * np.sin(np.arange(48_000) / 5))[None].astype(np.float32)
+    videos = make_tracks("two.mkv", [0 * tone, tone]).parent
+    options = {"fps": 1.0, "batch_size": 4, "window": 5.0, "stride": 5.0, "threshold": 0.5}
+    records = []
+    for audio_track, sounds in ((None, True), (1, False), (2, True)):
+        out = tmp_path / f"out{audio_track}"
+        job = FolderJob(videos, out, frozenset({"masks"}), False, options, "digest", audio_track)
+        segment_one(job, "two.mkv", red_sounds, tiny_processor)
+        masks = [np.asarray(Image.open(path)) for path in (out / "two.mkv" / "masks").iterdir()]
+        assert any(mask.any() for mask in masks) == sounds
+        records.append(job.record("two.mkv"))
+    # Results that were made before there was a choice stay valid.
+    assert "audio_track" not in records[0] and [record["audio_track"] for record in records[1:]] == [1, 2]
+
+
 @pytest.mark.slow
 def test_processes_share_the_videos(videos, make_video, model_folder, tmp_path):
     """Two processes, an odd number of videos, one of which fails."""

@@ -235,3 +235,30 @@ def test_constant_memory(make_video):
     short = peak_of_reading(make_video("short.mp4", seconds=10.0))
     long = peak_of_reading(make_video("long.mp4", seconds=300.0))
     assert long < 1.2 * short + 100_000
+
+
+def test_the_sound_track_of_a_reader(make_tracks, media, monkeypatch, caplog):
+    tone = media.tone(3.0, 16_000)
+    path = make_tracks("two.mkv", [0 * tone, tone])
+    reader = VideoReader(path)
+    assert reader.info.has_audio and reader.info.sound_track.number == 2 and reader.info.sampling_rate == 16_000
+    assert VideoReader(path, audio_track=1).info.sound_track.number == 1
+    caplog.clear()
+    again = VideoReader(path, info=reader.info)
+    assert again.info is reader.info and caplog.text == ""
+    for _ in again.frames(1):
+        np.testing.assert_array_equal(again.waveform(0, 3)[0], tone[0])
+    again.check()
+    assert "silent" not in caplog.text
+    silent = VideoReader(path, audio_track=1)
+    for _ in silent.frames(1):
+        silent.waveform(0, 3)
+    silent.check()
+    assert caplog.text.count("all of its sound is silent, so nothing in it sounds") == 1
+
+
+def test_a_track_without_packets_is_silence(make_tracks, caplog):
+    reader = VideoReader(make_tracks("empty.mkv", [None]))
+    assert not reader.info.has_audio and reader.info.sound_track is None and reader.info.sampling_rate == 0
+    assert caplog.text.count("has no packets, so it counts as no sound track") == 1
+    assert not reader.waveform(0, 1)[0].any()

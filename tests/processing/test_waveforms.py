@@ -41,6 +41,29 @@ def test_full_scale_integers_are_one():
     assert to_mono(np.array([-(2**15), 0, 2**14], np.int16)).tolist() == [-1, 0, 0.5]
 
 
+@pytest.mark.parametrize("scale", [1, 2**15])
+def test_channels_that_cancel_are_heard(scale):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000)
+    stereo = np.stack([noise, -noise]) * scale
+    for waveform in (stereo, stereo.T):
+        mono = to_mono(waveform if scale == 1 else np.round(waveform).astype(np.int16))
+        assert np.std(mono) == pytest.approx(np.std(noise), rel=0.05)
+
+
+def test_samples_a_little_beyond_full_scale_are_taken_as_they_are():
+    np.testing.assert_array_equal(to_mono(np.array([0.0, -2.5, 3.0])), [0.0, -2.5, 3.0])
+
+
+def test_unshifted_24_bit_samples_are_noticed(caplog, monkeypatch):
+    warnings = []
+    monkeypatch.setattr("auss.processing.waveforms.logger.warning_once", warnings.append)
+    to_mono(np.array([0, 2**23 - 1, -(2**20)], np.int32), "audio[1]")
+    assert len(warnings) == 1 and "audio[1] is int32 and uses less than 24 of its 32 bits" in warnings[0]
+    for array in (np.array([0, 2**30]), np.array([-(2**31), 0]), np.array([0, 100])):
+        to_mono(array.astype(np.int32))
+    assert len(warnings) == 1
+
+
 def test_the_input_is_not_changed():
     stereo = np.stack([MONO, -MONO])
     before = stereo.copy()
@@ -53,6 +76,8 @@ def test_the_input_is_not_changed():
     [
         (np.array([0.0, np.nan, np.inf]), "must be finite, got 2 NaN or infinite samples out of 3"),
         (torch.full((2, 10), torch.nan), "must be finite, got 20"),
+        (np.full(10, 12_000.0), r"samples in \[-1, 1\], got samples up to 12000: divide PCM"),
+        (torch.full((2, 10), -100.0), "got samples up to 100"),
         (np.zeros(0), r"has no samples \(shape \(0,\)\)"),
         (np.zeros((2, 0)), "has no samples"),
         (np.zeros((1, 1, 100)), "got shape .1, 1, 100. of 3 dimensions"),
