@@ -106,6 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
     parser.add_argument("--videos", type=int, default=40)
+    parser.add_argument("--first", type=int, default=0, help="the first video's seed")
     parser.add_argument("--strides", type=float, nargs="+", default=[5.0, 2.5, 1.0])
     parser.add_argument("--objects", type=Path, help="a folder of cut-outs and sounds, as `auss compose` takes it")
     parser.add_argument("--unchanging", action="store_true", help="one object sounds from beginning to end")
@@ -119,7 +120,7 @@ def main() -> None:
     scores: dict[float, list[np.ndarray]] = {stride: [] for stride in arguments.strides}
     seconds = dict.fromkeys(arguments.strides, 0.0)
     where = []
-    for seed in range(arguments.videos):
+    for seed in range(arguments.first, arguments.first + arguments.videos):
         video, clip = compose(seed, library, not arguments.unchanging)
         where.append(places(np.array([frame.time for frame in clip.frames()]), video.turns))
         for stride in arguments.strides:

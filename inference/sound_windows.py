@@ -21,6 +21,7 @@ ROUNDING = 1e-6  # times are sums of fractions
 # A frame this little before a change shows what sounds then: it is shown until the next, and changes are found to
 # within some hundredths of a second.
 CHANGE_TOLERANCE = 0.05
+CHANGE_MARGIN = 0.15  # seconds next to a change that do not say whether its side is silent
 # A frame at the very edge of its only window would otherwise have no weight at all.
 LEAST_WEIGHT = 1e-3
 
@@ -183,6 +184,10 @@ class SoundWindows:
         start = max(min(own_start, end - self.window), stretch[0])
         audible = True
         if self.hears:
+            # Changes are not found to the sample: what is next to them may be the neighbour's.
+            quarter = (own_end - own_start) / 4
+            own_start += min(CHANGE_MARGIN, quarter) if own_start == stretch[0] > 0 else 0
+            own_end -= min(CHANGE_MARGIN, quarter) if own_end == stretch[1] < self.clip.length else 0
             own, _ = self.sound.read(own_start, own_end)
             audible = bool(np.abs(own).max(initial=0) >= INAUDIBLE_PEAK)
         return start, end, audible
