@@ -35,7 +35,7 @@ def in_weights_dtype(values: torch.Tensor, module: nn.Module) -> torch.Tensor:
 
 
 def views_of_frames(frame_queries: torch.Tensor, num_frames: int) -> torch.Tensor:
-    """(B, F, N, e) queries of F frames to (B*F, 1, N, e); (B, V, N, e) of the V views of one frame stay as they are."""
+    """(B, F, N, e) queries of F frames to (B*F, 1, N, e); (B, V, N, e) of V views of one frame stay as they are."""
     return frame_queries if num_frames == 1 else frame_queries.flatten(0, 1).unsqueeze(1)
 
 
