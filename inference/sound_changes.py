@@ -18,7 +18,7 @@ THRESHOLD = 0.5
 # Added to the variance of a band, in squared log units: 1 is a band that swings by a factor of e.
 STEADY_VARIANCE = 1.0
 LEVEL_WEIGHT = 0.1  # of a change of loudness alone, against a change of the spectrum's shape
-BLOCK_SECONDS = 4.0
+BLOCK_SECONDS = 8.0  # what is searched at once
 
 
 def spectrogram(waveform: np.ndarray, rate: float) -> np.ndarray:

@@ -21,6 +21,7 @@ ROUNDING = 1e-6  # times are sums of fractions
 # A frame this little before a change shows what sounds then: it is shown until the next, and changes are found to
 # within some hundredths of a second.
 CHANGE_TOLERANCE = 0.05
+MOST_ANSWERS = 64  # that are kept of whether a stretch of sound is audible
 CHANGE_MARGIN = 0.15  # seconds next to a change that do not say whether its side is silent
 # A frame at the very edge of its only window would otherwise have no weight at all.
 LEAST_WEIGHT = 1e-3
@@ -131,6 +132,7 @@ class SoundWindows:
         self.stride = stride
         self.sound = SoundBuffer(clip)
         self._heard: dict[tuple[float, float, bool], SoundWindow] = {}
+        self._audible: dict[tuple[float, float], bool] = {}
 
     @cached_property
     def changes(self) -> SoundChanges:
@@ -188,9 +190,17 @@ class SoundWindows:
             quarter = (own_end - own_start) / 4
             own_start += min(CHANGE_MARGIN, quarter) if own_start == stretch[0] > 0 else 0
             own_end -= min(CHANGE_MARGIN, quarter) if own_end == stretch[1] < self.clip.length else 0
-            own, _ = self.sound.read(own_start, own_end)
-            audible = bool(np.abs(own).max(initial=0) >= INAUDIBLE_PEAK)
+            audible = self._is_audible(own_start, own_end)
         return start, end, audible
+
+    def _is_audible(self, start: float, end: float) -> bool:
+        # Frame after frame asks the same.
+        if (start, end) not in self._audible:
+            if len(self._audible) >= MOST_ANSWERS:
+                self._audible.clear()
+            own, _ = self.sound.read(start, end)
+            self._audible[start, end] = bool(np.abs(own).max(initial=0) >= INAUDIBLE_PEAK)
+        return self._audible[start, end]
 
     def _hear(self, index: int, start: float, end: float, audible: bool) -> SoundWindow:
         if not audible:

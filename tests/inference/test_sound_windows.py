@@ -68,7 +68,7 @@ def test_windows_without_frames_are_not_read(make_windows):
     windows, read = make_windows(60.0)
     assert heard(windows, [12.0, 47.0]) == [(10, 15), (45, 50)]
     # A window is moved by its own length at most, and the sound around shows whether it changes.
-    assert not [(start, end) for start, end in read if end > 26 and start < 34]
+    assert not [(start, end) for start, end in read if end > 26 and start < 30]
 
 
 def test_the_last_window_reaches_back_from_the_end(make_windows):
