@@ -88,6 +88,22 @@ def clip_batches(
         )
 
 
+def passes(batch: ClipBatch) -> Iterator[list[tuple[int, list[View]]]]:
+    """The frames that the network sees at once, as their positions in the batch with their audible views.
+
+    All frames of a pass have equally many views, which are together at most `frames_per_pass`, or those of one frame:
+    the views of a frame are never parted, so its picture is encoded once.
+    """
+    by_count: dict[int, list[tuple[int, list[View]]]] = {}
+    for position, views in enumerate(batch.views):
+        if audible := [view for view in views if view.window.audible]:
+            by_count.setdefault(len(audible), []).append((position, audible))
+    for count, frames in by_count.items():
+        step = max(1, batch.frames_per_pass // count)
+        for start in range(0, len(frames), step):
+            yield frames[start : start + step]
+
+
 @torch.no_grad()
 def predict(model: AussForAudioVisualSegmentation, batch: ClipBatch, return_queries: bool = False) -> Prediction:
     """Shows the network the frames of a batch, each with every audible window of sound that it is seen with.
@@ -103,28 +119,32 @@ def predict(model: AussForAudioVisualSegmentation, batch: ClipBatch, return_quer
         `audio_queries` (N, e), `fused_queries` (N, e) and `class_scores` (N, K + 1), probabilities of the labels and
         of "no object", in the audible window with the greatest weight for the frame; None for a frame without one.
     """
-    audible = [(position, view) for position, views in enumerate(batch.views) for view in views if view.window.audible]
-    heaviest = [max((v.weight for v in views if v.window.audible), default=0.0) for views in batch.views]
     logits: torch.Tensor | None = None
     queries: list[dict[str, torch.Tensor] | None] = [None] * len(batch.views)
-    for start in range(0, len(audible), batch.frames_per_pass):
-        seen = audible[start : start + batch.frames_per_pass]
-        audio_queries = [view.window.queries(model, batch.frames[position].time) for position, view in seen]
+    for seen in passes(batch):
+        audio_queries = torch.stack(
+            [
+                torch.stack([view.window.queries(model, batch.frames[position].time) for view in views])
+                for position, views in seen
+            ]
+        )
         assert batch.pixel_values is not None  # since a window is audible
         # Each frame is a clip of one, so that a pass may take frames of different windows.
         pixel_values = batch.pixel_values[[position for position, _ in seen]].to(model.device, model.dtype)
-        output = model(pixel_values=pixel_values[:, None], frame_queries=torch.stack(audio_queries)[:, None])
-        found: torch.Tensor = output.logits[:, 0].float()
+        output = model(pixel_values=pixel_values[:, None], frame_queries=audio_queries)
+        found: torch.Tensor = output.logits.float()
         if logits is None:
-            logits = found.new_zeros(len(batch.views), *found.shape[1:])
-        for row, (position, view) in enumerate(seen):
-            logits[position] += view.weight * found[row]
-            if return_queries and queries[position] is None and view.weight == heaviest[position]:
+            logits = found.new_zeros(len(batch.views), *found.shape[2:])
+        for row, (position, views) in enumerate(seen):
+            for column, view in enumerate(views):
+                logits[position] += view.weight * found[row, column]
+            if return_queries:
+                heaviest = max(range(len(views)), key=lambda column: views[column].weight)
                 queries[position] = {
-                    "audio_queries": audio_queries[row].float(),
-                    # A copy, or whoever keeps it keeps those of the whole pass.
-                    "fused_queries": output.fused_queries[row, 0].to(torch.float32, copy=True),
-                    "class_scores": output.class_queries_logits[row, 0].float().softmax(-1),
+                    "audio_queries": audio_queries[row, heaviest].to(torch.float32, copy=True),
+                    # Copies, or whoever keeps them keeps those of the whole pass.
+                    "fused_queries": output.fused_queries[row, heaviest].to(torch.float32, copy=True),
+                    "class_scores": output.class_queries_logits[row, heaviest].float().softmax(-1),
                 }
     if logits is not None:
         silent = [sum(view.weight for view in views if not view.window.audible) for views in batch.views]

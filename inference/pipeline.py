@@ -96,7 +96,8 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         fps (`float`, *optional*, defaults to 5): masks per second of a video, `None` for every frame. Frames of a dict
             all get masks.
         window (`float`, *optional*): seconds of sound that a frame is seen with, at most what the model takes, which
-            is the default. A model trained on windows of 5 s makes little of one second.
+            is the default. Where the sound changes within them, a frame is seen with its own side of the change, and
+            a sound that is shorter than the window is repeated until it is as long.
         stride (`float`, *optional*): seconds from the start of one window to that of the next, at most `window`, which
             is the default. Where windows overlap, a frame gets the mean of what the network makes of it with each,
             the more of a window's the nearer its middle the frame is.

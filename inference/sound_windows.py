@@ -1,7 +1,6 @@
 """The stretches of sound that a frame is seen with: windows that follow one another, or overlap and are blended."""
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,10 +12,16 @@ from ..processing.log_mel import EXAMPLE_HOP, SAMPLING_RATE
 from ..processing.processing_auss import AussProcessor
 from .array_clip import ArrayClip
 from .audio_track import INAUDIBLE_PEAK
+from .sound_changes import SoundChanges
 from .video_reader import VideoReader
 
 EXAMPLE_SECONDS = EXAMPLE_HOP / SAMPLING_RATE
 ROUNDING = 1e-6  # times are sums of fractions
+# A frame this little before a change shows what sounds then: it is shown until the next, and changes are found to
+# within some hundredths of a second.
+CHANGE_TOLERANCE = 0.05
+MOST_ANSWERS = 64  # that are kept of whether a stretch of sound is audible
+CHANGE_MARGIN = 0.15  # seconds next to a change that do not say whether its side is silent
 # A frame at the very edge of its only window would otherwise have no weight at all.
 LEAST_WEIGHT = 1e-3
 
@@ -31,13 +36,14 @@ class SoundWindow:
 
     Args:
         index: its number, from 0.
-        start: of the sound, in seconds.
+        start, end: of the sound, in seconds.
         inputs: what the processor made of the sound; None of a silent one.
     """
 
-    def __init__(self, index: int, start: float, inputs: dict[str, torch.Tensor] | None):
+    def __init__(self, index: int, start: float, end: float, inputs: dict[str, torch.Tensor] | None):
         self.index = index
         self.start = start
+        self.end = end
         self.inputs = inputs
         self._queries: torch.Tensor | None = None
 
@@ -67,12 +73,40 @@ class View:
     weight: float  # those of a frame's views add up to 1
 
 
+class SoundBuffer:
+    """A clip's sound, read forwards and kept for a while, since windows and the search for changes overlap."""
+
+    def __init__(self, clip: VideoReader | ArrayClip):
+        self.clip = clip
+        self._start = self._end = 0.0
+        self._samples = np.zeros(0, np.float32)
+        self._rate = 1.0
+
+    def read(self, start: float, end: float) -> tuple[np.ndarray, float]:
+        """(samples,) float32 between two times in seconds, and the rate in Hz; nothing that was forgotten."""
+        if start > self._end or not len(self._samples):
+            self._start = self._end = start
+            self._samples = self._samples[:0]
+        if end > self._end:
+            more, self._rate = self.clip.waveform(self._end, end)
+            self._samples, self._end = np.concatenate([self._samples, more]), end
+        first = round(start * self._rate) - round(self._start * self._rate)
+        return self._samples[first : first + max(1, round(end * self._rate) - round(start * self._rate))], self._rate
+
+    def forget(self, before: float) -> None:
+        """Drops the sound before a time in seconds."""
+        if self._start < before < self._end:
+            self._samples = self._samples[round(before * self._rate) - round(self._start * self._rate) :]
+            self._start = before
+
+
 class SoundWindows:
     """The windows of a clip's sound, read forwards as its frames need them.
 
-    Window k is for the frames from k * stride on, for `window` seconds. It hears the sound of that time; but the last
-    one, which the clip's end would cut short, hears the clip's last `window` seconds, because what the network makes
-    of a second of sound is poor; it is silent where its own time is. Windows that would hear nothing new are left out.
+    Window k is for the frames from k * stride on, for `window` seconds. Where the sound changes in that time, or the
+    clip ends, a frame hears its own side of the change: the window is moved to lie there. A sound that is shorter than
+    the window, from one change to the next, is repeated: the network takes it better so than with nothing after it. A
+    window is silent where its own time is. Windows that would hear nothing new are left out.
 
     Args:
         clip: whose sound it is.
@@ -95,7 +129,14 @@ class SoundWindows:
         self.processor = processor
         self.window = window
         self.stride = stride
-        self._heard: deque[SoundWindow] = deque()
+        self.sound = SoundBuffer(clip)
+        self._heard: dict[tuple[float, float, bool], SoundWindow] = {}
+        self._audible: dict[tuple[float, float], bool] = {}
+
+    @cached_property
+    def changes(self) -> SoundChanges:
+        """Where the clip's sound changes."""
+        return SoundChanges(self.sound.read, self.clip.length)
 
     @cached_property
     def last_index(self) -> int:
@@ -112,30 +153,67 @@ class SoundWindows:
         first = max(0, math.floor((time - self.window) / self.stride + ROUNDING) + 1)
         # A frame after the end that the clip was said to have still needs a window.
         last = max(first, min(math.floor(time / self.stride + ROUNDING), self.last_index))
-        while self._heard and self._heard[0].index < first:
-            self._heard.popleft()
-        for index in range(max(first, self._heard[-1].index + 1 if self._heard else 0), last + 1):
-            self._heard.append(self._hear(index))
-        weights = [self._weight(window.index, time) for window in self._heard]
-        return [View(window, weight / sum(weights)) for window, weight in zip(self._heard, weights, strict=True)]
+        stretch = self._stretch(time, first * self.stride, last * self.stride)
+        weights: dict[tuple[float, float, bool], float] = {}
+        heard = {}
+        for index in range(first, last + 1):
+            key = self._heard_part(index, stretch)
+            heard[key] = self._heard.get(key) or self._hear(index, *key)
+            weights[key] = weights.get(key, 0.0) + self._weight(index, time)
+        self._heard = {**{key: window for key, window in self._heard.items() if window.index >= first}, **heard}
+        total = sum(weights.values())
+        return [View(heard[key], weight / total) for key, weight in weights.items()]
 
-    def _hear(self, index: int) -> SoundWindow:
-        own_start = start = index * self.stride
-        if index == self.last_index:
-            start = min(start, max(0.0, self.clip.length - self.window))
-        end = start + self.window
-        if start < self.clip.length:
-            end = min(end, self.clip.length)
-        waveform, rate = self.clip.waveform(start, end)
-        own = waveform[round((own_start - start) * rate) :]
-        inputs = None
-        if not self.hears or np.abs(own).max(initial=0) >= INAUDIBLE_PEAK:
-            inputs = dict(self.processor(audio=waveform, sampling_rate=rate, return_tensors="pt"))
-        return SoundWindow(index, start, inputs)
+    def _stretch(self, time: float, first: float, last: float) -> tuple[float, float]:
+        """From when to when the sound is that of a moment, as far as windows that begin between two times ask."""
+        start, end = max(0.0, first - self.window), last + 2 * self.window
+        self.sound.forget(self.changes.reach(start, end)[0])
+        if time >= self.clip.length:
+            return start, last + self.window
+        changes = self.changes.between(start, end) if self.hears else []
+        before = [change for change in changes if change <= time + CHANGE_TOLERANCE]
+        after = [change for change in changes if change > time + CHANGE_TOLERANCE]
+        return max([start, *before[-1:]]), min([self.clip.length, *after[:1]])
+
+    def _heard_part(self, index: int, stretch: tuple[float, float]) -> tuple[float, float, bool]:
+        """What window `index` hears of a stretch, from when to when, and whether it is audible."""
+        own_start = max(index * self.stride, stretch[0])
+        # A frame within the tolerance before a change may have a window of its own grid that ends there.
+        least = min(self.window, EXAMPLE_SECONDS)
+        own_end = min(max(index * self.stride + self.window, own_start + least), stretch[1])
+        end = min(max(own_end, own_start + self.window), stretch[1])
+        start = max(min(own_start, end - self.window), stretch[0])
+        audible = True
+        if self.hears:
+            # Changes are not found to the sample: what is next to them may be the neighbour's.
+            quarter = (own_end - own_start) / 4
+            own_start += min(CHANGE_MARGIN, quarter) if own_start == stretch[0] > 0 else 0
+            own_end -= min(CHANGE_MARGIN, quarter) if own_end == stretch[1] < self.clip.length else 0
+            audible = self._is_audible(own_start, own_end)
+        return start, end, audible
+
+    def _is_audible(self, start: float, end: float) -> bool:
+        # Frame after frame asks the same.
+        if (start, end) not in self._audible:
+            if len(self._audible) >= MOST_ANSWERS:
+                self._audible.clear()
+            own, _ = self.sound.read(start, end)
+            self._audible[start, end] = bool(np.abs(own).max(initial=0) >= INAUDIBLE_PEAK)
+        return self._audible[start, end]
+
+    def _hear(self, index: int, start: float, end: float, audible: bool) -> SoundWindow:
+        if not audible:
+            return SoundWindow(index, start, end, None)
+        waveform, rate = self.sound.read(start, end)
+        wanted = round(self.window * rate)
+        if len(waveform) < wanted:
+            waveform = np.resize(waveform, wanted)
+        inputs = dict(self.processor(audio=waveform, sampling_rate=rate, return_tensors="pt"))
+        return SoundWindow(index, start, end, inputs)
 
     def _weight(self, index: int, time: float) -> float:
         from_start = time - index * self.stride
         return max(LEAST_WEIGHT, min(from_start, self.window - from_start) / (self.window / 2))
 
 
-__all__ = ["SoundWindow", "SoundWindows", "View", "window_seconds"]
+__all__ = ["SoundBuffer", "SoundWindow", "SoundWindows", "View", "window_seconds"]

@@ -23,7 +23,9 @@ def check_inputs(
         raise ValueError("either input_features or frame_queries must be given, got both")
     if frame_queries is not None:
         expected = (*pixel_values.shape[:2], config.num_queries, config.hidden_size)
-        if tuple(frame_queries.shape) != expected:
+        shape = tuple(frame_queries.shape)
+        is_views = expected[1] == 1 and len(shape) == 4 and shape[1] > 0 and (shape[0], 1, *shape[2:]) == expected
+        if shape != expected and not is_views:
             raise ValueError(f"frame_queries must be (B, F, N, e) = {expected}, got {tuple(frame_queries.shape)}")
         return
     if input_features is None:

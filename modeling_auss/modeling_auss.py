@@ -35,6 +35,11 @@ def in_weights_dtype(values: torch.Tensor, module: nn.Module) -> torch.Tensor:
     return values.to(next(dtypes, values.dtype)) if values.is_floating_point() else values
 
 
+def views_of_frames(frame_queries: torch.Tensor, num_frames: int) -> torch.Tensor:
+    """(B, F, N, e) queries of F frames to (B*F, 1, N, e); (B, V, N, e) of V views of one frame stay as they are."""
+    return frame_queries if num_frames == 1 else frame_queries.flatten(0, 1).unsqueeze(1)
+
+
 def records_states(config: AussConfig, arguments: Mapping[str, object]) -> bool:
     """Whether hidden states or attentions are asked for, of the configuration or of the call."""
     return any(arguments.get(name, getattr(config, name)) for name in ("output_hidden_states", "output_attentions"))
@@ -146,18 +151,23 @@ class AussModel(AussPreTrainedModel):
     def fuse(
         self, queries: torch.Tensor, maps: tuple[torch.Tensor, ...], frame_size: tuple[int, int], **kwargs
     ) -> AussModelOutput:
-        """(M, N, e) queries and the backbone's maps of M frames to an output of M frames, not B times F."""
+        """(M, V, N, e) queries and the backbone's maps of M frames to an output of M * V frames, not B times F."""
         embeddings, mask_features = self.image_embedding_extractor(maps, frame_size)
-        layer_queries = self.fusion_decoder(queries, embeddings, mask_features)
+        if queries.shape[1] > 1:
+            views = torch.arange(len(queries), device=queries.device).repeat_interleave(queries.shape[1])
+            embeddings = [embedding.of_frames(views) for embedding in embeddings]
+            mask_features = mask_features.of_frames(views)
+        layer_queries = self.fusion_decoder(queries.flatten(0, 1), embeddings, mask_features)
         return AussModelOutput(
             last_hidden_state=layer_queries[-1], mask_features=mask_features.maps, layer_queries=layer_queries
         )
 
     def fuse_in_parts(self, queries: torch.Tensor, frames: torch.Tensor, **kwargs) -> AussModelOutput:
-        """What `fuse` returns for (M, N, e) queries and (M, 3, H, W) frames, seen and fused a few at a time."""
+        """What `fuse` returns for (M, V, N, e) queries and (M, 3, H, W) frames, seen and fused a few at a time."""
         height, width = frames.shape[-2:]
         stride = min(*self.config.feature_strides, 2 * self.config.mask_stride)
         largest = math.prod(map_size((height, width), stride)) * max(self.config.num_queries, self.config.hidden_size)
+        largest *= queries.shape[1]
         parts = []
         for seen in frame_parts(len(frames), height * width, BACKBONE_PIXELS):
             maps = self.image_embedding_extractor.backbone_maps(frames[seen])
@@ -189,7 +199,9 @@ class AussModel(AussPreTrainedModel):
             frame_examples: (B, F) int64, the example in which each frame is shown; spread evenly, if None. Read only
                 with `config.frame_conditioned_queries`.
             frame_queries: (B, F, N, e), what the method `frame_queries` made of the sound, given instead of it: frames
-                that come in several passes need their sound encoded only once. `audio_queries` is then None.
+                that come in several passes need their sound encoded only once. `audio_queries` is then None. With
+                F = 1 it may be (B, V, N, e): the frame is seen with V sounds, its picture is encoded once, and the
+                outputs are those of V frames.
             frame_mask: (B, F), 1 for the frames of a clip and 0 for padding, where clips differ in length; all are
                 frames, if None. Padding changes nothing, batch norm's statistics included, and gives zeros.
 
@@ -207,9 +219,9 @@ class AussModel(AussPreTrainedModel):
         )
         if real is not None:
             return real.fuse(self.forward, pixel_values, (audio_queries, frame_queries), **kwargs)
-        shape = pixel_values.shape[:2]
+        shape = frame_queries.shape[:2]
         frames = in_weights_dtype(pixel_values, self.image_embedding_extractor).flatten(0, 1)
-        queries = frame_queries.flatten(0, 1)
+        queries = views_of_frames(frame_queries, pixel_values.shape[1])
         if splits_frames(self, frames) and not records_states(self.config, kwargs):
             outputs = self.fuse_in_parts(queries, frames, **kwargs)
         else:
@@ -275,6 +287,8 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         loss = loss_dict = None
         if labels is not None:
             check_labels(labels, pixel_values, self.config.num_labels)
+            if labels.shape[:2] != shape:
+                raise ValueError(f"labels must come without views of a frame, got frame_queries of {shape[1]} views")
             earlier = outputs.layer_queries[:-1] if self.config.deep_supervision else ()
             layers = [*(self.heads(queries) for queries in earlier), (class_logits, mask_embeddings)]
             loss, loss_dict = self.loss(
@@ -309,14 +323,15 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         f_4 is kept of those only. `AussModel` is called for each part, with queries in place of the sound.
         """
         audio_queries, frame_queries = self.auss.given_or_heard_queries(pixel_values, *sound)
-        frames, queries = (each.flatten(0, 1).unsqueeze(1) for each in (pixel_values, frame_queries))
+        frames = pixel_values.flatten(0, 1).unsqueeze(1)
+        queries = views_of_frames(frame_queries, pixel_values.shape[1])
         parts = [
             self.segment(frames[seen], (None, None, None, queries[seen]), **kwargs)
             for seen in frame_parts(len(frames), math.prod(frames.shape[-2:]), BACKBONE_PIXELS)
         ]
 
         def joined(name: str) -> torch.Tensor:
-            return torch.cat([part[name] for part in parts]).unflatten(0, pixel_values.shape[:2]).squeeze(2)
+            return torch.cat([part[name] for part in parts]).flatten(0, 1).unflatten(0, frame_queries.shape[:2])
 
         return AussSegmentationOutput(
             logits=joined("logits"),
@@ -349,7 +364,8 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
                 compared at the size of `pixel_values`.
             frame_examples: (B, F) int64, the sound example of each frame, as `AussModel` takes it.
             output_masks_queries_logits: also return the masks of all queries, the largest tensor of all.
-            frame_queries: (B, F, N, e) in place of `input_features`, as `AussModel` takes it.
+            frame_queries: (B, F, N, e) in place of `input_features`, or (B, V, N, e) for V views of one frame, as
+                `AussModel` takes it.
             frame_mask: (B, F), 1 for the frames of a clip and 0 for padding, where clips differ in length; all are
                 frames, if None. Padding, its labels included, has no part in the loss, in gradients or in batch norm's
                 statistics: a clip is to the network what it is alone. In its frames nothing sounds: `logits` are 0.

@@ -6,6 +6,7 @@ import torch
 
 from auss.inference.array_clip import ArrayClip
 from auss.inference.clip_batches import clip_batches, frame_masks, predict
+from auss.inference.sound_changes import SoundChanges
 from auss.inference.video_reader import VideoReader
 
 RATE = 16_000
@@ -61,18 +62,20 @@ def test_frames_of_unequal_size_are_refused_also_in_different_batches(tiny_proce
 
 
 def test_passes_are_filled_across_windows(make_video, tiny_processor, red_sounds):
-    reader = VideoReader(make_video("clip.mp4", seconds=7.1))
+    noise = np.random.default_rng(0).normal(0, 0.1, (1, round(7.1 * 48_000))).astype(np.float32)
+    reader = VideoReader(make_video("clip.mp4", seconds=7.1, waveform=noise))
     for batch in clip_batches(reader, tiny_processor, 5.0, 5.0, 2, 4):
         predict(red_sounds, batch)
     assert red_sounds.passes == [4, 4, 4, 3]
     assert red_sounds.heard == [[1] * 5] * 2  # the last window reaches back: no example is missing
 
 
-def test_a_short_clip_masks_the_sound_that_is_not_there(make_video, tiny_processor, red_sounds):
-    reader = VideoReader(make_video("clip.mp4", seconds=2.1))
+def test_a_short_clip_is_heard_as_often_as_a_window_is_long(make_video, tiny_processor, red_sounds):
+    noise = np.random.default_rng(0).normal(0, 0.1, (1, round(2.1 * 48_000))).astype(np.float32)
+    reader = VideoReader(make_video("clip.mp4", seconds=2.1, waveform=noise))
     for batch in clip_batches(reader, tiny_processor, 5.0, 5.0, 2, 4):
         predict(red_sounds, batch)
-    assert red_sounds.heard == [[1, 1]]  # 2.1 s of sound are two examples of 0.96 s
+    assert red_sounds.heard == [[1] * 5]
 
 
 def test_silence_is_not_asked_of_the_network(tiny_processor, red_sounds):
@@ -92,29 +95,41 @@ def test_silence_is_not_asked_of_the_network(tiny_processor, red_sounds):
     assert [bool(mask.scores.any()) for mask in masks] == [False, True, True, True]
 
 
+def changes_of(audio):
+    """Where the sound changes, in seconds; `test_sound_changes.py` holds it to what is known."""
+    read = lambda start, end: (audio[round(start * RATE) : round(end * RATE)], RATE)  # noqa: E731
+    return SoundChanges(read, len(audio) / RATE).between(0, len(audio) / RATE)
+
+
 def blend_oracle(model, processor, frames, audio, window, stride, length):
-    """The blend with whole arrays: every window's logits of every frame, and a weight for each, mostly 0."""
+    """The blend frame by frame, without anything that is shared: each window's sound is cut and encoded anew."""
     pixels = processor(videos=list(frames), return_tensors="pt")["pixel_values"]
-    times = np.arange(len(frames)) * length / len(frames)
-    count = 1 + int(np.ceil(max(0.0, length - window) / stride - 1e-9))
-    logits, weights = [], []
-    for index in range(count):
-        start = index * stride
-        heard = max(0.0, length - window) if index == count - 1 else start
-        sound = audio[round(heard * RATE) : round(min(heard + window, length) * RATE)]
-        if np.abs(sound).max() > 0:
-            features = processor(audio=sound, sampling_rate=RATE, return_tensors="pt")
-            with torch.no_grad():
-                logits.append(model(pixel_values=pixels, **features).logits[0].numpy())
-        else:
-            one_hot = np.zeros_like(logits[-1])
-            one_hot[:, 0] = 1
-            logits.append(one_hot)
-        half = window / 2
-        triangle = np.maximum(1e-3, 1 - np.abs(times - (start + half)) / half)
-        weights.append(np.where((times >= start - 1e-9) & (times < start + window - 1e-9), triangle, 0))
-    logits, weights = np.stack(logits), np.stack(weights)
-    return np.einsum("wf,wfkyx->fkyx", weights / weights.sum(0), logits)
+    edges = [0.0, *changes_of(audio), length]
+    last = max(0, int(np.ceil((length - window) / stride - 1e-9)))
+    blend = []
+    for position, time in enumerate(np.arange(len(frames)) * length / len(frames)):
+        due = time + 0.05
+        since, until = max(edge for edge in edges if edge <= due), min(edge for edge in edges if edge > due)
+        total, weights = 0, []
+        for start in np.arange(last + 1) * stride:
+            if not start - 1e-9 <= time < start + window - 1e-9:
+                continue
+            weights.append(max(1e-3, 1 - abs(time - (start + window / 2)) / (window / 2)))
+            first = max(start, since)
+            end = min(first + window, until)
+            first = max(end - window, since)
+            sound = audio[round(first * RATE) : round(end * RATE)]
+            if not audio[round((since + 0.2) * RATE) : round((until - 0.2) * RATE)].any():
+                scores = np.zeros(model.config.num_labels)[:, None, None]
+                scores[0] = 1
+            else:
+                sound = np.tile(sound, 1 + round(window * RATE) // len(sound))[: round(window * RATE)]
+                features = processor(audio=sound, sampling_rate=RATE, return_tensors="pt")
+                with torch.no_grad():
+                    scores = model(pixel_values=pixels[:, position : position + 1], **features).logits[0, 0].numpy()
+            total = total + weights[-1] * scores
+        blend.append(total / sum(weights))
+    return np.stack(np.broadcast_arrays(*blend))
 
 
 @pytest.mark.parametrize(
@@ -134,9 +149,12 @@ def test_overlapping_windows_are_blended(make_config, tiny_processor, window, st
     torch.manual_seed(3)
     model = AussForAudioVisualSegmentation(make_config(num_labels=num_labels)).eval()
     frames, audio = make_clip(24, seconds, silent)
+    assert changes_of(audio) == pytest.approx([edge for part in silent for edge in part], abs=0.05)
     expected = blend_oracle(model, tiny_processor, frames, audio, window, stride, seconds)
     outputs = [predict(model, batch) for batch in batches_of(frames, audio, tiny_processor, window, stride, 5)]
-    logits = torch.cat([output["logits"] for output in outputs]).numpy()
+    shape = next(output["logits"].shape[1:] for output in outputs if output["logits"] is not None)
+    nothing = torch.zeros(5, *shape).index_fill_(1, torch.tensor(0), 1.0)  # where no window of a batch is audible
+    logits = torch.cat([nothing if output["logits"] is None else output["logits"] for output in outputs]).numpy()
     assert logits.shape == expected.shape and np.ptp(expected) > 0.1
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
 
@@ -152,11 +170,20 @@ def test_queries_on_request(tiny_model, tiny_processor):
     frames, audio = make_clip(10, silent=[(0, 4.0)])
     batches = batches_of(frames, audio, tiny_processor, window=4.0, stride=3.0, batch_size=4)
     queries = [one for batch in batches for one in predict(tiny_model, batch, return_queries=True)["queries"]]
-    # Windows start at 0 (silent), 3 and 6 s. The frame at 3 s is in two, of which only the second is audible.
-    assert [one is None for one in queries] == [True] * 3 + [False] * 7
+    (change,) = changes_of(audio)
+    # Windows start at 0, 3 and 6 s. The frame at 3 s is in two, but its own sound is silence.
+    assert [one is None for one in queries] == [True] * 4 + [False] * 6
     pixels = tiny_processor(videos=list(frames), return_tensors="pt")["pixel_values"]
-    for position, (start, end) in {3: (3, 7), 5: (3, 7), 6: (3, 7), 7: (6, 10), 9: (6, 10)}.items():
-        sound = tiny_processor(audio=audio[start * RATE : end * RATE], sampling_rate=RATE, return_tensors="pt")
+    for position, (start, end) in {
+        4: (change, change + 4),
+        5: (change, change + 4),
+        6: (change, change + 4),
+        7: (6, 10),
+        9: (6, 10),
+    }.items():
+        sound = tiny_processor(
+            audio=audio[round(start * RATE) : round(end * RATE)], sampling_rate=RATE, return_tensors="pt"
+        )
         with torch.no_grad():
             outputs = tiny_model(pixel_values=pixels[:, position : position + 1], **sound)
         found = queries[position]
@@ -185,3 +212,24 @@ def test_frame_masks_are_those_of_the_processor(tiny_processor, tiny_model):
         np.testing.assert_array_equal([mask.segmentation for mask in masks], expected["segmentation"])
         np.testing.assert_allclose([mask.scores for mask in masks], expected["scores"])
         assert masks[0].segmentation.any() and not masks[0].segmentation.all()
+
+
+@pytest.mark.parametrize(("stride", "batch_size"), [(1.0, 8), (1.0, 2), (2.5, 3)])
+def test_a_frame_that_is_seen_with_several_windows_is_encoded_once(tiny_model, tiny_processor, stride, batch_size):
+    frames, audio = make_clip(20)
+    encoded, fused = [], []
+    extractor, decoder = tiny_model.auss.image_embedding_extractor, tiny_model.auss.fusion_decoder
+    hooks = [
+        extractor.backbone.register_forward_pre_hook(lambda _, args: encoded.append(len(args[0]))),
+        decoder.register_forward_pre_hook(lambda _, args: fused.append(len(args[0]))),
+    ]
+    batches = batches_of(frames, audio, tiny_processor, stride=stride, batch_size=batch_size)
+    for batch in batches:
+        predict(tiny_model, batch)
+    for hook in hooks:
+        hook.remove()
+    assert sum(encoded) == 20
+    assert sum(fused) == sum(len(views) for batch in batches for views in batch.views) >= 30
+    # No pass is larger than was asked for, but where one frame has more windows than that.
+    most = max(len(views) for batch in batches for views in batch.views)
+    assert max(fused) <= max(batch_size, most)

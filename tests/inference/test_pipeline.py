@@ -344,6 +344,7 @@ def test_nothing_of_the_command_line_is_imported():
         "decoding",
         "frame_planes",
         "parameters",
+        "sound_changes",
         "sound_windows",
         "video_reader",
     }

@@ -27,12 +27,31 @@ def make_windows(tiny_processor):
 
 
 def seen(windows, times):
+    """Which windows each time is seen with, by their numbers, and how much each of them counts."""
     return {time: {view.window.index: view.weight for view in windows.around(time)} for time in times}
+
+
+def heard(windows, times):
+    """From when to when the sound of each window goes, in order."""
+    parts = [(view.window.start, view.window.end) for time in times for view in windows.around(time)]
+    return sorted(set(parts))
+
+
+def pulses(seconds, pitch):
+    """A tone struck every 0.4 s, over a little noise."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    noise = np.random.default_rng(round(pitch)).normal(0, 1e-3, len(time))
+    return (0.3 * np.sin(2 * np.pi * pitch * time) * np.exp(-5 * (time % 0.4)) + noise).astype(np.float32)
+
+
+def joined(*parts):
+    return np.concatenate([pulses(*part) for part in parts])
 
 
 def test_windows_follow_one_another(make_windows):
     windows, read = make_windows(15.0)
-    assert seen(windows, [0, 4.999, 5, 9.9, 10, 14.9]) == {
+    times = [0, 4.999, 5, 9.9, 10, 14.9]
+    assert seen(windows, times) == {
         0: {0: 1},
         4.999: {0: 1},
         5: {1: 1},
@@ -40,27 +59,37 @@ def test_windows_follow_one_another(make_windows):
         10: {2: 1},
         14.9: {2: 1},
     }
-    assert read == [(0, 5), (5, 10), (10, 15)]  # each once
+    assert [end for _, end in read[:-1]] == [start for start, _ in read[1:]]  # each moment is read once
+    windows, _ = make_windows(15.0)
+    assert heard(windows, times) == [(0, 5), (5, 10), (10, 15)]
 
 
 def test_windows_without_frames_are_not_read(make_windows):
     windows, read = make_windows(60.0)
-    windows.around(12.0)
-    windows.around(47.0)
-    assert read == [(10, 15), (45, 50)]
+    assert heard(windows, [12.0, 47.0]) == [(10, 15), (45, 50)]
+    # A window is moved by its own length at most, and the sound around shows whether it changes.
+    assert not [(start, end) for start, end in read if end > 26 and start < 30]
 
 
 def test_the_last_window_reaches_back_from_the_end(make_windows):
-    windows, read = make_windows(7.1)
+    windows, _ = make_windows(7.1)
     assert seen(windows, [4.0, 5.0, 7.0]) == {4.0: {0: 1}, 5.0: {1: 1}, 7.0: {1: 1}}
-    assert read == [(0, 5), (pytest.approx(2.1), pytest.approx(7.1))]
+    assert heard(make_windows(7.1)[0], [4.0, 7.0]) == [(0, 5), (pytest.approx(2.1), pytest.approx(7.1))]
 
 
 def test_a_short_clip_has_one_window_of_its_length(make_windows):
     windows, read = make_windows(1.3)
     (view,) = windows.around(1.2)
     assert read == [(0, 1.3)] and view.weight == 1
-    assert view.window.inputs["input_features_mask"].tolist() == [[1]]
+    assert (view.window.start, view.window.end) == (0, 1.3)
+
+
+def test_a_short_sound_is_repeated(make_windows, tiny_processor):
+    waveform = pulses(1.3, 300)
+    (view,) = make_windows(1.3, waveform=waveform)[0].around(1.2)
+    expected = tiny_processor(audio=np.tile(waveform, 4)[: 5 * RATE], sampling_rate=RATE, return_tensors="pt")
+    assert view.window.inputs["input_features_mask"].tolist() == [[1] * 5]
+    torch.testing.assert_close(view.window.inputs["input_features"], expected["input_features"])
 
 
 def test_overlapping_windows_weigh_by_the_distance_from_their_edges(make_windows):
@@ -71,14 +100,14 @@ def test_overlapping_windows_weigh_by_the_distance_from_their_edges(make_windows
     assert weights[5.0] == pytest.approx({1: 1, 2: 0}, abs=2e-3)
     assert weights[7.4] == pytest.approx({1: 0.04, 2: 0.96})
     assert weights[7.6] == weights[9.9] == {2: 1}
-    assert read == [(0, 5), (2.5, 7.5), (5, 10)]
+    assert heard(make_windows(10.0, stride=2.5)[0], list(weights)) == [(0, 5), (2.5, 7.5), (5, 10)]
 
 
 def test_no_window_beside_that_which_reaches_the_end(make_windows):
     """A window from 5 s on would hear nothing that the one before does not hear."""
-    windows, read = make_windows(7.1, stride=2.5)
+    windows, _ = make_windows(7.1, stride=2.5)
     assert seen(windows, [6.0, 7.0]) == {6.0: {1: 1}, 7.0: {1: 1}}
-    assert read == [(pytest.approx(2.1), pytest.approx(7.1))]
+    assert heard(make_windows(7.1, stride=2.5)[0], [6.0, 7.0]) == [(pytest.approx(2.1), pytest.approx(7.1))]
 
 
 def test_weights_add_up_and_change_smoothly(make_windows):
@@ -93,9 +122,9 @@ def test_weights_add_up_and_change_smoothly(make_windows):
 
 
 def test_frames_after_the_declared_end_still_have_a_window(make_windows):
-    windows, read = make_windows(10.0)
+    windows, _ = make_windows(10.0)
     assert seen(windows, [9.0, 13.0, 31.0]) == {9.0: {1: 1}, 13.0: {2: 1}, 31.0: {6: 1}}
-    assert read == [(5, 10), (10, 15), (30, 35)]
+    assert heard(make_windows(10.0)[0], [9.0, 13.0, 31.0]) == [(5, 10), (10, 15), (30, 35)]
 
 
 def test_what_is_forgotten(make_windows):
@@ -119,7 +148,58 @@ def test_a_silent_end_is_silent_although_its_window_reaches_back(make_windows):
     waveform[: 10 * RATE] = 0.5
     windows, read = make_windows(12.0, waveform=waveform)
     assert [windows.around(time)[0].window.audible for time in (4.0, 9.0, 11.0)] == [True, True, False]
-    assert read[-1] == (7, 12)
+    assert windows.around(11.5)[0].window.end == 12
+
+
+def test_where_the_sound_changes_windows_hear_one_side(make_windows):
+    waveform = joined((7.0, 300), (6.0, 1500))
+    close = lambda value: pytest.approx(value, abs=0.06)  # noqa: E731
+    for stride, expected in (
+        (
+            5.0,
+            {
+                0.0: [(0, 5)],
+                4.8: [(0, 5)],
+                5.0: [(2, 7)],
+                6.8: [(2, 7)],
+                7.0: [(7, 12)],
+                9.8: [(7, 12)],
+                12.8: [(8, 13)],
+            },
+        ),
+        (2.5, {3.0: [(0, 5), (2, 7)], 6.0: [(2, 7)], 8.0: [(7, 12), (7.5, 12.5)], 12.0: [(7.5, 12.5), (8, 13)]}),
+    ):
+        windows, read = make_windows(13.0, stride=stride, waveform=waveform)
+        for time, parts in expected.items():
+            found = [(view.window.start, view.window.end) for view in windows.around(time)]
+            assert found == [(close(start), close(end)) for start, end in parts]
+            assert sum(view.weight for view in windows.around(time)) == pytest.approx(1)
+        assert [start for start, _ in read] == sorted(start for start, _ in read)
+
+
+def test_a_sound_that_is_shorter_than_a_window_is_heard_alone(make_windows, tiny_processor):
+    waveform = joined((4.0, 300), (2.0, 1500), (6.0, 600))
+    windows, _ = make_windows(12.0, waveform=waveform)
+    (view,) = windows.around(4.5)
+    start, end = view.window.start, view.window.end
+    assert (start, end) == (pytest.approx(4, abs=0.06), pytest.approx(6, abs=0.06))
+    own = waveform[round(start * RATE) : round(end * RATE)]
+    expected = tiny_processor(audio=np.tile(own, 3)[: 5 * RATE], sampling_rate=RATE, return_tensors="pt")
+    torch.testing.assert_close(view.window.inputs["input_features"], expected["input_features"])
+    assert windows.around(5.5)[0].window is view.window  # although that is in the next window of the grid
+
+
+def test_a_frame_just_before_a_change_shows_what_sounds_next(make_windows):
+    waveform = joined((5.0, 300), (5.0, 1500))
+    windows, _ = make_windows(10.0, waveform=waveform)
+    (view,) = windows.around(4.98)
+    assert view.window.start == pytest.approx(5, abs=0.06) and view.window.audible
+
+
+def test_a_model_that_hears_nothing_has_the_plain_windows(tiny_processor):
+    clip = ArrayClip(PICTURE, joined((7.0, 300), (6.0, 1500)), RATE)
+    windows = SoundWindows(clip, tiny_processor, 5.0, 5.0, hears=False)
+    assert heard(windows, [0.0, 6.0, 8.0, 12.0]) == [(0, 5), (5, 10), (8, 13)]
 
 
 def test_the_sound_is_encoded_once_a_window(make_windows, tiny_model, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import SwinConfig, Trainer, TrainingArguments
 
+from auss.modeling_auss import modeling_auss
 from auss.modeling_auss.frame_targets import frame_targets
 from auss.modeling_auss.loss import AussLoss
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
@@ -339,3 +340,27 @@ def test_a_configuration_may_ask_for_tuples(make_config, make_inputs, head):
     outputs = (model if head else model.auss)(**make_inputs(), output_hidden_states=True)
     assert isinstance(outputs, tuple) and len(outputs) == len(expected)
     torch.testing.assert_close(outputs, expected)
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_views_of_a_frame_are_as_frames_of_their_own_but_the_picture_is_encoded_once(
+    make_config, make_inputs, monkeypatch, parts
+):
+    model = randomise_heads(make_model(make_config()))
+    pixels = make_inputs(batch=3, frames=1)["pixel_values"]
+    queries = torch.randn(3, 4, 8, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = model(pixel_values=pixels.expand(-1, 4, -1, -1, -1), frame_queries=queries)
+    if parts:
+        monkeypatch.setattr(modeling_auss, "BACKBONE_PIXELS", pixels.shape[-1] * pixels.shape[-2])
+    encoded = []
+    backbone = model.auss.image_embedding_extractor.backbone
+    backbone.register_forward_pre_hook(lambda _, args: encoded.append(len(args[0])))
+    with torch.no_grad():
+        found = model(pixel_values=pixels, frame_queries=queries)
+    assert sum(encoded) == 3
+    assert found.logits.shape[:2] == (3, 4) and found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="labels must come without views of a frame, got frame_queries of 4 views"):
+        model(pixel_values=pixels, frame_queries=queries, labels=make_labels(3, 1))
