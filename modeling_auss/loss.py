@@ -1,6 +1,7 @@
 """Eq. 19: AQDL and AQML on confident queries, focal and dice losses on matched ones, with deep supervision."""
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -68,15 +69,20 @@ def mean_over_processes(values: torch.Tensor) -> torch.Tensor:
     return values / torch.distributed.get_world_size()
 
 
-def packed_rows(rows: torch.Tensor, frames: torch.Tensor, num_frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+def on_device(indices: Sequence[torch.Tensor], device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Indices of the CPU, (S,) int64 each, on a device: in one copy, for which the CPU does not wait."""
+    joined = torch.cat(list(indices)).to(device, non_blocking=True)
+    return joined.split([len(one) for one in indices])
+
+
+def packed_slots(frames: torch.Tensor, num_frames: int) -> tuple[torch.Tensor, int]:
     """
-    (S, e) rows of the frames (S,), which ascend, side by side: (M, n, e), n being the most that a frame has, with 0
-    for the padding; and where in its frame each row is, (S,) int64.
+    For rows that belong to the frames (S,), which ascend: the number of each row in its frame, (S,) int64, and the
+    largest number of rows that a frame has.
     """
     counts = frames.bincount(minlength=num_frames)
     slots = torch.arange(len(frames), device=frames.device) - (counts.cumsum(0) - counts)[frames]
-    packed = rows.new_zeros(num_frames, int(counts.max()), rows.shape[-1])
-    return packed.index_put((frames, slots), rows), slots
+    return slots, int(counts.max())
 
 
 class AussLoss(nn.Module):
@@ -132,8 +138,8 @@ class AussLoss(nn.Module):
         targets = torch.full((num_frames, num_queries + 1), self.num_labels, device=class_logits.device)
         labels = torch.arange(self.num_labels, device=class_logits.device).expand_as(matches)
         targets = targets.scatter(1, matches.where(matches >= 0, num_queries), labels)[:, :num_queries]
-        weights = torch.ones(self.num_labels + 1, device=class_logits.device)
-        weights[-1] = self.config.no_object_weight
+        weights = class_logits.new_ones(self.num_labels + 1, dtype=torch.float32)
+        weights[-1].fill_(self.config.no_object_weight)
         return class_focal_loss(class_logits, targets, weights, self.config.focal_gamma, total_weight)
 
     def mask_losses(
@@ -145,12 +151,12 @@ class AussLoss(nn.Module):
         Args:
             mask_logits: (M, n, H, W).
             targets: those of the M frames.
-            chosen: the frame, the mask in it and the label of each segment, each (S,).
+            chosen: the frame, the mask in it and the label of each segment, each (S,) on the CPU.
         """
-        frames, rows, labels = chosen
         mask_logits = mask_logits.flatten(2).float()
         # Of 71 labels a batch shows a few.
-        shown, labels = labels.unique(return_inverse=True)
+        shown, columns = chosen[2].unique(return_inverse=True)
+        frames, rows, labels, shown = on_device((*chosen[:2], columns, shown), mask_logits.device)
         chosen = frames, rows, labels
         segments = targets.segments[:, shown].flatten(2).float()
         valid = targets.valid.flatten(1).unsqueeze(1).float()
@@ -166,19 +172,19 @@ class AussLoss(nn.Module):
             losses["mask_cross_entropy"] = cross_entropy(mask_logits, segments, valid)[chosen]
         return losses
 
-    def match(
+    def matching_costs(
         self,
         class_logits: torch.Tensor,
         mask_embeddings: torch.Tensor,
         mask_features: MaskFeatures,
         targets: FrameTargets,
     ) -> torch.Tensor:
-        """One layer's class logits (M, N, K + 1) and mask embeddings (M, N, e) to the query of each label, (M, K)."""
+        """What matching costs with one layer's class logits (M, N, K + 1) and mask embeddings (M, N, e), (M, N, K)."""
         # Autocast would compute the costs in half precision.
         with torch.no_grad(), torch.autocast(mask_embeddings.device.type, enabled=False):
             # All N masks, so before the last enlargement.
             mask_logits = mask_features.to(torch.float32).masks_before_resize(mask_embeddings.float()).flatten(2)
-            return self.matcher(class_logits, mask_logits, targets.shares, targets.annotated, targets.present)
+            return self.matcher.costs(class_logits, mask_logits, targets.shares, targets.annotated, targets.present)
 
     def supervised_losses(
         self,
@@ -200,19 +206,25 @@ class AussLoss(nn.Module):
         """
         total_weight, num_segments, _ = divisors
         layers = list(zip(class_logits, mask_embeddings, strict=True))
-        matches = torch.stack([self.match(*layer, mask_features, targets) for layer in layers], dim=1)  # (M, L, K)
-        losses = {
-            "class": torch.stack(
-                [self.class_loss(logits, matches[:, layer], total_weight) for layer, logits in enumerate(class_logits)]
-            )
-        }
+        costs = torch.stack([self.matching_costs(*layer, mask_features, targets) for layer in layers], dim=1)
+        num_frames = len(costs)
+        # The matches and all indices that follow from them stay on the CPU until they are complete. Only the copy of
+        # the costs waits for the device.
+        matches = self.matcher.assign(costs.flatten(0, 1)).unflatten(0, (num_frames, len(layers)))  # (M, L, K)
+        chosen_frames, chosen_layers, labels = (matches >= 0).nonzero(as_tuple=True)
+        slots, most = packed_slots(chosen_frames, num_frames)
+        queries = matches[chosen_frames, chosen_layers, labels]
+        indices = (chosen_frames, chosen_layers, queries, slots, matches.flatten())
+        frames, layer, queries, columns, of_labels = on_device(indices, costs.device)
+        of_labels = of_labels.view_as(matches)
+        of_layers = zip(class_logits, of_labels.unbind(1), strict=True)
+        losses = {"class": torch.stack([self.class_loss(*of_layer, total_weight) for of_layer in of_layers])}
         # The masks of all layers at once, so that f_4 gets its gradient in one piece.
-        frames, layer, labels = (matches >= 0).nonzero(as_tuple=True)
-        embeddings = mask_embeddings[layer, frames, matches[frames, layer, labels]]
-        rows, slots = packed_rows(embeddings, frames, len(matches))
+        embeddings = mask_embeddings[layer, frames, queries]
+        rows = embeddings.new_zeros(num_frames, most, embeddings.shape[-1]).index_put((frames, columns), embeddings)
         mask_logits = resize(mask_features.masks(rows), targets.valid.shape[-2:])
         with torch.autocast(mask_logits.device.type, enabled=False):
-            of_segments = self.mask_losses(mask_logits, targets, (frames, slots, labels))
+            of_segments = self.mask_losses(mask_logits, targets, (chosen_frames, slots, labels))
         for name, values in of_segments.items():
             # Without a segment anywhere the sums are 0.
             losses[name] = values.new_zeros(len(layers)).index_add(0, layer, values) / num_segments.clamp(min=1e-6)
@@ -261,14 +273,16 @@ class AussLoss(nn.Module):
         terms = self.query_losses(layers[-1][0], queries, layers[-1][1], mask_features, threshold)
         # They are means over this process's frames, of which it may have more than others.
         terms = {name: value * (len(labels) / divisors[2]) for name, value in terms.items()}
-        annotated = (labels != IGNORED_LABEL).flatten(1).any(-1)
+        annotated = (labels != IGNORED_LABEL).flatten(1).any(-1).nonzero().squeeze(-1)
         auxiliary = mask_features.maps.new_zeros((), dtype=torch.float32)
-        if annotated.any():
-            features = mask_features if annotated.all() else mask_features.of_frames(annotated)
-            height, width = features.maps.shape[-2:]
-            targets = frame_targets(labels[annotated], (height, width), self.num_labels)
-            class_logits, embeddings = (torch.stack(heads)[:, annotated] for heads in zip(*layers, strict=True))
-            losses = self.supervised_losses(class_logits, embeddings, features, targets, divisors)
+        if len(annotated):
+            class_logits, embeddings = (torch.stack(heads) for heads in zip(*layers, strict=True))
+            if len(annotated) < len(labels):
+                labels, mask_features = labels[annotated], mask_features.of_frames(annotated)
+                class_logits, embeddings = class_logits[:, annotated], embeddings[:, annotated]
+            height, width = mask_features.maps.shape[-2:]
+            targets = frame_targets(labels, (height, width), self.num_labels)
+            losses = self.supervised_losses(class_logits, embeddings, mask_features, targets, divisors)
             terms |= {name: values[-1] for name, values in losses.items()}
             auxiliary = auxiliary + self.weighted_sum({name: values[:-1].sum() for name, values in losses.items()})
         else:
@@ -286,4 +300,4 @@ class AussLoss(nn.Module):
         return sum(others, start=first)
 
 
-__all__ = ["AussLoss", "class_focal_loss", "cross_entropy", "packed_rows"]
+__all__ = ["AussLoss", "class_focal_loss", "cross_entropy", "packed_slots"]

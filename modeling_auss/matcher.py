@@ -35,7 +35,7 @@ class HungarianMatcher(nn.Module):
         self.dice_weight = dice_weight
 
     @torch.no_grad()
-    def forward(
+    def costs(
         self,
         class_logits: torch.Tensor,
         mask_logits: torch.Tensor,
@@ -52,21 +52,42 @@ class HungarianMatcher(nn.Module):
             present: (M, K) bool, the labels that the frame shows.
 
         Returns:
-            (M, K) int64: the query of each label that is present, each query at most once; -1 elsewhere. With more
-            labels than queries the dearest labels stay without one.
+            (M, N, K) float32, what it costs to give a query to a label; infinite for a label that is not present.
         """
         class_cost = -class_logits.float().softmax(-1)[..., :-1]  # (M, N, K)
         mask_cost = dice_cost(mask_logits.float().sigmoid(), targets, valid)
         cost = self.class_weight * class_cost + self.dice_weight * mask_cost
-        # One copy off the device for the whole batch; NaN would make scipy refuse the frame.
-        cost = torch.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=-1e6).cpu().numpy()
-        labels_of_frames = present.cpu().numpy()
-        matches = np.full(labels_of_frames.shape, -1, dtype=np.int64)
-        for frame, frame_labels in enumerate(labels_of_frames):
-            labels = frame_labels.nonzero()[0]
-            queries, columns = linear_sum_assignment(cost[frame][:, labels])
+        # NaN would make scipy refuse the frame.
+        cost = torch.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=-1e6)
+        return cost.masked_fill(~present.unsqueeze(1), torch.inf)
+
+    def assign(self, costs: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            costs: (M, N, K), as `costs` gives them. They are copied off their device once, so stack all layers' costs.
+
+        Returns:
+            (M, K) int64 on the CPU: the query of each label that is present, each query at most once; -1 elsewhere.
+            With more labels than queries the dearest labels stay without one.
+        """
+        frames = costs.cpu().numpy()
+        matches = np.full((len(frames), frames.shape[2]), -1, dtype=np.int64)
+        for frame, cost in enumerate(frames):
+            labels = np.isfinite(cost[0]).nonzero()[0]
+            queries, columns = linear_sum_assignment(cost[:, labels])
             matches[frame, labels[columns]] = queries
-        return torch.from_numpy(matches).to(class_logits.device)
+        return torch.from_numpy(matches)
+
+    def forward(
+        self,
+        class_logits: torch.Tensor,
+        mask_logits: torch.Tensor,
+        targets: torch.Tensor,
+        valid: torch.Tensor,
+        present: torch.Tensor,
+    ) -> torch.Tensor:
+        """What `assign` returns for the arguments of `costs`, on their device."""
+        return self.assign(self.costs(class_logits, mask_logits, targets, valid, present)).to(class_logits.device)
 
 
 __all__ = ["HungarianMatcher", "dice_cost"]

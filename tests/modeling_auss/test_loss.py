@@ -8,7 +8,7 @@ import torch
 from torchvision.ops import sigmoid_focal_loss
 
 from auss.modeling_auss import loss as loss_module
-from auss.modeling_auss.loss import class_focal_loss, cross_entropy, packed_rows
+from auss.modeling_auss.loss import class_focal_loss, cross_entropy, packed_slots
 from auss.modeling_auss.query_losses import audio_query_distance_loss, audio_query_mask_loss
 from auss.modeling_auss.resized_maps import resize
 
@@ -147,7 +147,8 @@ def test_cross_entropy_without_annotation_is_zero():
 @pytest.mark.parametrize("frames", [[0, 0, 0, 2, 2, 3], [1], [0, 1, 2, 3]])
 def test_packed_rows_stand_in_their_frames_in_order(frames):
     rows, frames = torch.randn(len(frames), E), torch.tensor(frames)
-    packed, slots = packed_rows(rows, frames, num_frames=4)
+    slots, most = packed_slots(frames, num_frames=4)
+    packed = rows.new_zeros(4, most, E).index_put((frames, slots), rows)
     for frame in range(4):
         own = rows[frames == frame]
         assert torch.equal(packed[frame, : len(own)], own)
@@ -200,7 +201,7 @@ def test_masks_of_the_labels_size_and_smaller_labels(make_config):
 def test_features_before_their_enlargement_give_the_losses_of_enlarged_ones(make_config, scale):
     loss = loss_module.AussLoss(make_config(mask_cross_entropy_weight=1.0))
     # The matcher's costs are those of the masks before the enlargement.
-    loss.matcher.forward = lambda *args: torch.tensor(3 * [[2, 4]])
+    loss.matcher.assign = lambda costs: torch.tensor(len(costs) * [[2, 4]])
     case = make_case(scale=scale, mask_size=(8, 12))
     small = torch.randn(3, E, 4, 6)
     _, before = loss(**case | {"mask_features": plain_mask_features(small, (8, 12))}, threshold=0.1)
