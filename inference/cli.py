@@ -6,7 +6,6 @@ import io
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
@@ -72,7 +71,7 @@ def attach_values(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[
         if word == "--":
             return [*joined, *waiting]
         action = options.get(word)
-        if action is None or action.nargs is not None or action.type is not Path:
+        if action is None or action.nargs is not None or action.choices is not None or action.type in (int, float):
             continue
         value = next(waiting, None)
         if value is None:

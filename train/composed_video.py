@@ -10,6 +10,7 @@ import av
 import numpy as np
 from tqdm import tqdm
 
+from ..files.whole_files import WholeFile
 from .composed_clips import coloured_noise, fade
 from .object_library import ObjectLibrary
 from .scenes import BACKGROUND_SCALE, LONGEST, Scene, arrange
@@ -149,15 +150,11 @@ def compose_video(
         raise ValueError(f"size must be an even height and width of 64 or more, got {tuple(size)}")
     if not 2 <= count <= len(library.sounding):
         raise ValueError(f"count must be 2 to {len(library.sounding)} (sounding categories), got {count}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     video = plan(seed, seconds, fps, (int(size[0]), int(size[1])), count, library, path)
-    scratch = path.with_name(f".composing-{path.name}")
-    try:
-        with av.open(str(scratch), "w") as container:
+    with WholeFile(path, overwrite) as file:
+        # With the scheme no name of a file is taken for a URL.
+        with av.open(f"file:{file.partial_path}", "w") as container:
             encode(container, video, sound_of_turns(video, seed, library))
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
     return video
 
 
