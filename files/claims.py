@@ -139,9 +139,7 @@ class Claim:
         OSError: the folder cannot be written to.
     """
 
-    def __init__(
-        self, folder: Path, target: str, directory: bool = False, suffix: str = "", exclusive: bool = True
-    ):
+    def __init__(self, folder: Path, target: str, directory: bool = False, suffix: str = "", exclusive: bool = True):
         tidy(folder)
         self._directory, self._digest = directory, digest_of(target)
         suffix = suffix if re.fullmatch(r"\.[0-9A-Za-z]{1,8}", suffix, re.ASCII) else ""

@@ -72,7 +72,7 @@ def is_url(video: str | Path) -> bool:
 
 
 def file_address(path: str | Path) -> str:
-    """A local file as FFmpeg is to be asked for it, to read or to write: whatever its name looks like, it is no URL."""
+    """A local file as FFmpeg is asked for it, to read or to write: whatever its name looks like, it is no URL."""
     return FILE_SCHEME + os.fspath(path)
 
 

@@ -124,9 +124,7 @@ def check_output(output: Path, overwrite: bool) -> None:
         if not (output / MANIFEST).is_file():
             raise FileExistsError(f"{printable(output)} exists and is no earlier export: choose another name")
         if not overwrite:
-            raise FileExistsError(
-                f"{printable(output)} exists: choose another name, or allow it with --overwrite"
-            )
+            raise FileExistsError(f"{printable(output)} exists: choose another name, or allow it with --overwrite")
         check_code(output)
 
 

@@ -29,7 +29,7 @@ def is_public(host: str, port: int) -> bool:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
         return False
-    return bool(found) and all(ipaddress.ip_address(one[4][0].partition("%")[0]).is_global for one in found)
+    return bool(found) and all(ipaddress.ip_address(str(one[4][0]).partition("%")[0]).is_global for one in found)
 
 
 def may_follow(start: str, target: str) -> bool:

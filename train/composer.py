@@ -107,13 +107,11 @@ def make_clips(tasks: list[tuple], workers: int, settings: tuple) -> Generator[t
     # Forked where that is the system's habit: a fresh interpreter would import torch first, which takes longer than
     # a few hundred clips. The workers themselves run nothing that has threads.
     context = get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=prepare_pool_worker, initargs=settings
-    ) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_pool_worker, initargs=settings) as pool:
         try:
             yield from pool.map(make_clip, tasks, chunksize=CHUNK)
         except BrokenProcessPool as error:
-            raise OSError(f"a process that makes clips was ended from outside, as where memory is short: {error}")
+            raise OSError("a process that makes clips was ended from outside, as where memory is short") from error
         except BaseException:  # also where the caller stops asking for clips
             end_workers(pool)
             raise
