@@ -114,13 +114,13 @@ def is_playlist(path: Path) -> bool:
 
 def check_opened(video: str | Path, error: FFmpegError) -> None:
     """Raises ValueError with what an error of FFmpeg's while opening means."""
-    if isinstance(error, InvalidDataError):
+    playlist = not is_url(video) and is_playlist(Path(video))
+    if isinstance(error, InvalidDataError) and not playlist:
         raise ValueError(
             f"video {video} cannot be opened ({error.strerror}): it is no media file, or its index is missing because "
             "it was cut off. A complete mp4, webm or mkv file is needed"
         ) from error
-    if error.errno == errno.EINVAL:  # what FFmpeg says of a format that it may not read
-        playlist = not is_url(video) and is_playlist(Path(video))
+    if playlist or error.errno == errno.EINVAL:  # what FFmpeg says of a format that it may not read
         kind = "a playlist of other files" if playlist else "a playlist, or no file with a moving picture"
         raise ValueError(
             f"video {video} cannot be opened: it is {kind}. A complete mp4, webm or mkv file is needed; "
