@@ -1,6 +1,7 @@
 """The command `auss`: one parser, a module for each command, and errors that fit on a line."""
 
 import argparse
+import errno
 import importlib
 import io
 import logging
@@ -33,6 +34,8 @@ USAGE_ERROR = 2
 # What the user can mend: arguments, files, a package that is not installed, a learning rate that is too high.
 USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError, StrictDataclassError, SafetensorError)
 
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def load_command(name: str):
     """Imports the module of a command."""
@@ -57,7 +60,10 @@ def build_parser(called: str | None = None) -> argparse.ArgumentParser:
 
 def one_line(error: Exception) -> str:
     """An error's message without line breaks, since Transformers', FFmpeg's and file names have some."""
-    return printable(" ".join(str(error).split())) or type(error).__name__
+    text = printable(" ".join(str(error).split())) or type(error).__name__
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
+        text += ": what was being written is removed, and what was there before is as it was"
+    return text
 
 
 def attach_values(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
