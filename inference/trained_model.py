@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ..configuration.configuration_auss import AussConfig
+from ..files.file_rights import check_readable
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
 
@@ -19,9 +20,18 @@ def load_trained(
 
     Raises:
         FileNotFoundError: there is no such folder, or no model in it.
+        PermissionError: a file of it may not be read.
         ValueError: the model in it is of another kind, or weights are missing.
     """
     path = Path(folder) / "config.json"
+    # safetensors calls a file missing that may not be read.
+    for file in (
+        Path(folder),
+        path,
+        *sorted(Path(folder).glob("*.safetensors")),
+        *sorted(Path(folder).glob("*.json")),
+    ):
+        check_readable(file, "model file")
     # Looked at first: for what is no folder Transformers would ask a hub, and another model's weights it would try.
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is no folder with a trained model: it has no config.json")

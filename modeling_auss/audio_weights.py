@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ..configuration.configuration_auss import AussAudioConfig
+from ..files.file_rights import check_readable, follow_umask
 from .audio_encoder import VGGish
 from .pretrained_model import AussPreTrainedModel
 
@@ -23,8 +24,11 @@ def read_audio_weights(source: str | Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"audio weights must be a .pth or .safetensors file, there is none at {str(source)!r}")
     try:
+        check_readable(path, "audio weights")
         # Never a pickle of anything but tensors.
         weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except PermissionError:
+        raise
     except Exception as error:  # torch, pickle, zipfile and safetensors each have their own
         raise ValueError(
             f"audio weights at {str(source)!r} cannot be read: expected tensors by name, as torch.save or safetensors "
@@ -88,6 +92,7 @@ def convert_vggish(source: str | Path, output: str | Path) -> int:
         own = VGGish(AussAudioConfig()).state_dict()
     check_fits(weights, own, source)
     save_file({name: weights[name].contiguous() for name in own}, output, metadata={"format": "pt"})
+    follow_umask([output])
     return sum(weight.numel() for weight in weights.values())
 
 

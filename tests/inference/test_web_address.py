@@ -52,7 +52,9 @@ def test_a_redirect_on_the_same_server_is_followed(servers, make_video):
         assert picture_stream(container).width == 64
 
 
-@pytest.mark.parametrize("target", ["other server", "file:///etc/passwd", "http://169.254.169.254/latest", "rtsp://a/b"])
+@pytest.mark.parametrize(
+    "target", ["other server", "file:///etc/passwd", "http://169.254.169.254/latest", "rtsp://a/b"]
+)
 def test_a_redirect_into_the_network_is_not(servers, make_video, target):
     make_video("clip.mp4", seconds=0.5)
     server, other = servers
