@@ -10,6 +10,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from ..files.whole_files import write_whole
+
 TASK = "audio-visual-segmentation"
 CARD_FILE = "README.md"
 LICENSE = "apache-2.0"
@@ -315,9 +317,7 @@ def write_card(
     card = folder / CARD_FILE
     if card.is_file() and not is_untouched(card.read_text(encoding="utf-8")):
         return
-    card.write_text(
-        card_text(read_facts(folder, name or folder.resolve().name, list(tags), results)), encoding="utf-8"
-    )
+    write_whole(card, card_text(read_facts(folder, name or folder.resolve().name, list(tags), results)))
 
 
 def renew_card(folder: str | Path) -> None:

@@ -17,6 +17,8 @@ from huggingface_hub import CommitInfo, HfApi
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from transformers.utils.hub import PushToHubMixin
 
+from ..files.file_rights import file_stamps, follow_umask
+from ..files.whole_files import write_whole
 from .flat_code import check_code, write_code
 from .model_card import CARD_FILE, TASK, is_untouched, write_card
 
@@ -73,7 +75,7 @@ def edit_json(file: Path, values: dict[str, Any], parts: tuple[str, ...] = ()) -
     content = json.loads(file.read_text(encoding="utf-8"))
     for part in (content, *(content[name] for name in parts if name in content)):
         part.update(values)
-    file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_whole(file, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def write_auto_map(folder: Path, saved: object) -> None:
@@ -167,8 +169,10 @@ class RepositoryMixin(PushToHubMixin):
         is_adapter = getattr(self, "_hf_peft_config_loaded", False)
         if writes and (not is_adapter or has_configuration(folder)):
             check_code(folder)
+        before = file_stamps(folder) if writes else {}
         saved = self._save_itself(folder, **kwargs)
         if writes:
+            follow_umask(path for path, stamp in file_stamps(folder).items() if before.get(path) != stamp)
             write_repository(folder, self)
             if push_to_hub:
                 self.push_to_hub(push_arguments.pop("repo_id", folder.resolve().name), **push_arguments)

@@ -1,7 +1,9 @@
 """The command `auss`: one parser, a module for each command, and errors that fit on a line."""
 
 import argparse
+import errno
 import importlib
+import io
 import logging
 import re
 import sys
@@ -11,6 +13,8 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from .. import __version__
+from ..files.file_names import printable
+from ..files.stopping import INTERRUPTED, Stopped, clean_stops
 
 # Name -> (module with `add_arguments` and `run`, what it does). Modules are imported when their command is called.
 COMMANDS = {
@@ -30,7 +34,8 @@ COMMANDS = {
 USAGE_ERROR = 2
 # What the user can mend: arguments, files, a package that is not installed, a learning rate that is too high.
 USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError, StrictDataclassError, SafetensorError)
-INTERRUPTED = 130  # what a shell reports for a program stopped by Ctrl-C
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def load_command(name: str):
@@ -59,14 +64,51 @@ ERROR_NAME = re.compile(r"^\w[\w.]*(?:Error|Exception): ", re.MULTILINE)
 
 
 def one_line(error: Exception) -> str:
-    """An error's message without line breaks, since Transformers' and FFmpeg's have some.
+    """An error's message without line breaks, since Transformers', FFmpeg's and file names have some.
 
     Of an error in a data loader's worker, whose message is its whole traceback, the message itself is left.
     """
     text = str(error)
     if WORKER_ERROR.match(text):
         *_, text = ERROR_NAME.split(text)
-    return " ".join(text.split()) or type(error).__name__
+    text = printable(" ".join(text.split())) or type(error).__name__
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
+        text += ": what was being written is removed, and what was there before is as it was"
+    return text
+
+
+def attach_values(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """Joins an option and its value, `-o` and `-x.mp4` to `-o-x.mp4`, where the value begins with a dash and is no
+    option: argparse would take it for one, though the name of a file may begin so."""
+    options: dict[str, argparse.Action] = dict(parser._option_string_actions)
+    joined: list[str] = []
+    waiting = iter(argv)
+    for word in waiting:
+        joined.append(word)
+        if word == "--":
+            return [*joined, *waiting]
+        action = options.get(word)
+        if action is None or action.nargs is not None or action.choices is not None or action.type in (int, float):
+            continue
+        value = next(waiting, None)
+        if value is None:
+            break
+        if value.startswith("-") and value != "--" and value.partition("=")[0] not in options:
+            joined[-1] = f"{word}={value}" if word.startswith("--") else f"{word}{value}"
+        else:
+            joined.append(value)
+    return joined
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a command, with its `run`."""
+    called = next((argument for argument in argv if not argument.startswith("-")), None)
+    parser = build_parser(called if called in COMMANDS else None)
+    if called in COMMANDS:
+        place = list(argv).index(called) + 1
+        commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+        argv = [*argv[:place], *attach_values(argv[place:], commands.choices[called])]
+    return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,22 +118,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; those of the process by default.
 
     Returns:
-        The exit status: what the command says, 2 after an error that the user can mend, 130 after Ctrl-C.
+        The exit status: what the command says, 2 after an error that the user can mend, 130 after Ctrl-C, 143 after
+        SIGTERM.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    called = next((argument for argument in argv if not argument.startswith("-")), None)
-    arguments = build_parser(called if called in COMMANDS else None).parse_args(argv)
-    logging.basicConfig(format="%(levelname)s: %(message)s")
+    # Names of files may have bytes that are no UTF-8, which standard output refuses to print.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    command = "auss"
+    try:
+        with clean_stops():
+            arguments = parse(argv)
+            command = f"auss {arguments.command}"
+            logging.basicConfig(format="%(levelname)s: %(message)s")
+            return run(arguments, command)
+    except KeyboardInterrupt:
+        print(f"{command}: stopped", file=sys.stderr)
+        return INTERRUPTED
+    except Stopped as stop:
+        print(f"{command}: stopped by {stop.signal_name}", file=sys.stderr)
+        return stop.status
+
+
+def run(arguments: argparse.Namespace, command: str) -> int:
+    """Runs a command and says on one line what went wrong."""
     try:
         return arguments.run(arguments)
     except USER_ERRORS as error:
         if arguments.traceback:
             raise
-        print(f"auss {arguments.command}: {one_line(error)}", file=sys.stderr)
+        print(f"{command}: {one_line(error)}", file=sys.stderr)
         return USAGE_ERROR
-    except KeyboardInterrupt:
-        print(f"auss {arguments.command}: stopped", file=sys.stderr)
-        return INTERRUPTED
 
 
 __all__ = ["COMMANDS", "build_parser", "main"]

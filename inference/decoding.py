@@ -1,20 +1,37 @@
 """Opening media files with PyAV and decoding a stream packet by packet, keeping account of what was damaged."""
 
+import errno
 import logging
+import os
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import av
-from av.container import InputContainer
+from av.container import Container, InputContainer
 from av.error import ExitError, FFmpegError, InvalidDataError
 from av.stream import Disposition, Stream
+
+from .web_address import address_behind
 
 logger = logging.getLogger(__name__)
 
 URL_SCHEMES = ("http://", "https://")
 URL_TIMEOUT_SECONDS = 30.0  # a server that sends nothing for so long has been lost
+FILE_SCHEME = "file:"  # with it FFmpeg takes a name as it is; without it "rec:1.mp4" would name a protocol "rec"
+# FFmpeg's protocols for a file and for a URL. No video makes it open anything by another one.
+FILE_PROTOCOLS, URL_PROTOCOLS = "file", "http,https,httpproxy,tls,tcp"
+# FFmpeg's readers of media that are one file. Not among them are those that open what a file names: playlists (hls,
+# dash, concat), numbered pictures, subtitles with an index.
+MEDIA_FORMATS = (
+    "amv,asf,av1,avi,bink,cine,dhav,dv,evc,film_cpk,flic,flv,gif,gxf,ifv,iv8,ivf,ivr,kux,live_flv,lmlm4,lxf,matroska,"
+    "moflex,mov,mpeg,mpegts,mpjpeg,msnwctcp,mtv,mv,mvi,mxf,nsv,nut,nuv,obu,ogg,pmp,pva,r3d,rm,roq,rpl,smk,smush,swf,"
+    "thp,ty,vivo,webm,wtv,xmv,yuv4mpegpipe,apng,jpegxl_anim,"
+    "avs2,avs3,cavsvideo,dirac,dnxhd,h261,h263,h264,hevc,m4v,mjpeg,mjpeg_2000,mpegvideo,vc1,vc1test,vvc,"
+    "aac,ac3,aiff,amr,ape,au,caf,dts,eac3,flac,loas,mlp,mp3,mpc,mpc8,oma,qcp,tak,truehd,tta,voc,w64,wav,wv"
+)
+PLAYLIST_MARKS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"[playlist]")
 
 
 class DamagedVideoError(ValueError):
@@ -58,11 +75,22 @@ def is_url(video: str | Path) -> bool:
     return isinstance(video, str) and video.lower().startswith(URL_SCHEMES)
 
 
+def file_address(path: str | Path) -> str:
+    """A local file as FFmpeg is asked for it, to read or to write: whatever its name looks like, it is no URL."""
+    return FILE_SCHEME + os.fspath(path)
+
+
+def media_name(container: Container) -> str:
+    """The name by which the user knows what is open: a path, or a URL."""
+    return container.name.removeprefix(FILE_SCHEME)
+
+
 def check_file(path: Path) -> None:
     """Whether there is a file with something in it.
 
     Raises:
         FileNotFoundError, IsADirectoryError, ValueError: nothing is there; a directory; an empty file, or no file.
+        PermissionError: it is in a folder that may not be entered.
     """
     if path.is_dir():
         raise IsADirectoryError(f"video must be a file or an http(s) URL, got the directory {path}")
@@ -81,27 +109,61 @@ def reason(error: FFmpegError) -> str:
     return str(error.strerror)
 
 
-def open_media(video: str | Path) -> InputContainer:
-    """Opens a media file for reading, local or behind an http(s) URL.
+def is_playlist(path: Path) -> bool:
+    """Whether a file begins as those do that only name other files or addresses."""
+    with open(path, "rb") as file:
+        beginning = file.read(1024)
+    return any(mark in beginning for mark in PLAYLIST_MARKS)
 
-    Raises:
-        FileNotFoundError, IsADirectoryError: where there is no such file.
-        ValueError: if FFmpeg does not recognise it, as with a text file or an mp4 cut off before its index; for an
-            empty file; where a server does not answer, or not with the file.
-    """
-    url = is_url(video)
-    if not url:
-        check_file(Path(video))
-    timeout = (URL_TIMEOUT_SECONDS, URL_TIMEOUT_SECONDS) if url else None
-    try:
-        return av.open(str(video), metadata_errors="ignore", timeout=timeout)
-    except InvalidDataError as error:
+
+def check_opened(video: str | Path, error: FFmpegError) -> None:
+    """Raises ValueError with what an error of FFmpeg's while opening means."""
+    playlist = not is_url(video) and is_playlist(Path(video))
+    if isinstance(error, InvalidDataError) and not playlist:
         raise ValueError(
             f"video {video} cannot be opened ({error.strerror}): it is no media file, or its index is missing because "
             "it was cut off. A complete mp4, webm or mkv file is needed"
         ) from error
+    if playlist or error.errno == errno.EINVAL:  # what FFmpeg says of a format that it may not read
+        kind = "a playlist of other files" if playlist else "a playlist, or no file with a moving picture"
+        raise ValueError(
+            f"video {video} cannot be opened: it is {kind}. A complete mp4, webm or mkv file is needed; "
+            "`ffmpeg -i PLAYLIST -c copy joined.mp4` makes one of a playlist"
+        ) from error
+    raise ValueError(f"video {video} cannot be opened: {reason(error)}") from error
+
+
+def open_media(video: str | Path) -> InputContainer:
+    """Opens a media file for reading, local or behind an http(s) URL.
+
+    A local file is opened as the file of that name, whatever the name looks like, and never makes FFmpeg open another
+    file or an address. A URL that redirects is followed as `address_behind` says.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: where there is no such file.
+        ValueError: if FFmpeg does not recognise it, as with a text file or an mp4 cut off before its index; for an
+            empty file, or a playlist; where a server does not answer, or not with the file, or sends to another one
+            that may not be asked.
+    """
+    formats = {"format_whitelist": MEDIA_FORMATS}
+    try:
+        if not is_url(video):
+            check_file(Path(video))
+            options = formats | {"protocol_whitelist": FILE_PROTOCOLS}
+            return av.open(file_address(video), metadata_errors="ignore", options=options)
+        timeout = (URL_TIMEOUT_SECONDS, URL_TIMEOUT_SECONDS)
+        # FFmpeg would follow a redirect to anywhere.
+        options = formats | {"protocol_whitelist": URL_PROTOCOLS, "max_redirects": "0"}
+        try:
+            return av.open(str(video), metadata_errors="ignore", timeout=timeout, options=options)
+        except FFmpegError as error:
+            address = address_behind(str(video), URL_TIMEOUT_SECONDS) if error.errno == errno.EIO else str(video)
+            if address == str(video):
+                raise
+            return av.open(address, metadata_errors="ignore", timeout=timeout, options=options)
     except FFmpegError as error:
-        raise ValueError(f"video {video} cannot be opened: {reason(error)}") from error
+        check_opened(video, error)
+        raise
 
 
 def picture_stream(container: InputContainer) -> av.VideoStream:
@@ -113,9 +175,9 @@ def picture_stream(container: InputContainer) -> av.VideoStream:
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
         kind = "only sound" if container.streams.audio else "no picture"
-        raise ValueError(f"video {container.name} holds {kind}: a file with a moving picture is needed")
+        raise ValueError(f"video {media_name(container)} holds {kind}: a file with a moving picture is needed")
     if streams[0].codec_context is None:
-        raise ValueError(f"video {container.name}: no decoder is installed for its picture")
+        raise ValueError(f"video {media_name(container)}: no decoder is installed for its picture")
     return streams[0]
 
 
@@ -129,7 +191,7 @@ def sound_stream(container: InputContainer, index: int | None = None) -> av.Audi
     chosen = container.streams.best("audio") if index is None else container.streams[index]
     stream = cast(av.AudioStream | None, chosen)
     if stream is not None and stream.codec_context is None:
-        raise ValueError(f"video {container.name}: no decoder is installed for its sound")
+        raise ValueError(f"video {media_name(container)}: no decoder is installed for its sound")
     return stream
 
 
@@ -167,7 +229,9 @@ __all__ = [
     "Damage",
     "DamagedVideoError",
     "decoded_frames",
+    "file_address",
     "is_url",
+    "media_name",
     "open_media",
     "packets",
     "picture_stream",

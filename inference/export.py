@@ -8,7 +8,6 @@ import logging
 import math
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..configuration.configuration_auss import AussConfig
+from ..files.file_names import printable
+from ..files.file_rights import follow_umask
+from ..files.new_contents import NewContents, entries
 from ..hub.flat_code import check_code
 from ..hub.model_card import CARD_FILE
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
@@ -37,6 +39,7 @@ MANIFEST = "export.json"
 GRAPH_FILES = ("model.onnx", "model.onnx.data", "model.pt2")
 # Convolutions stay float32: of int8 ONNX Runtime computes them far more slowly, and masks change.
 INT8_OPERATORS = ["MatMul", "Gemm"]
+GRAPH_BYTES = 4 * 2**20  # of a graph without its weights: about two megabytes
 
 
 def check_packages(file_format: str) -> None:
@@ -117,12 +120,31 @@ def export_network(
 def check_output(output: Path, overwrite: bool) -> None:
     """Raises FileExistsError for a folder with anything in it, unless an earlier export in it may be replaced; and for
     that, if somebody's Python files are where the processor's code goes."""
-    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+    if os.path.lexists(output) and not (output.is_dir() and not entries(output)):
         if not (output / MANIFEST).is_file():
-            raise FileExistsError(f"{output} exists and is no earlier export: choose another name")
+            raise FileExistsError(f"{printable(output)} exists and is no earlier export: choose another name")
         if not overwrite:
-            raise FileExistsError(f"{output} exists: choose another name, or allow it with --overwrite")
+            raise FileExistsError(f"{printable(output)} exists: choose another name, or allow it with --overwrite")
         check_code(output)
+
+
+def reserve_space(folder: Path, model: AussForAudioVisualSegmentation) -> None:
+    """
+    Looks whether as many bytes can be written as the model's weights have, and a few for the graph.
+
+    torch ends the whole process where it cannot write an archive to its end, so that nobody could tidy up.
+
+    Raises:
+        OSError: the disk is full, or a limit is reached.
+    """
+    num_bytes = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    path = folder / "reserved"
+    with open(path, "wb") as file:
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, num_bytes + GRAPH_BYTES)
+        finally:
+            path.unlink()
 
 
 def export_model(
@@ -148,7 +170,8 @@ def export_model(
         How far the graph is from the model on random inputs.
 
     Raises:
-        FileExistsError: `output` exists.
+        FileExistsError: `output` exists, or another process is exporting into it.
+        OSError: the disk is full.
         ValueError: the processor has no height and width and none were passed; or the graph is not the model, audio
             queries differ by more than 1e-4, or other outputs do so typically in more than 40 % of the frames with one
             sound, of one clip or at one place of all clips (of int8: are not finite), and nothing is written.
@@ -172,17 +195,16 @@ def export_model(
             f"with one sound, of one clip or at one place, by {difference.typical:.1e} typically, and the audio "
             f"queries by {difference.audio_queries:.1e}; nothing was written"
         )
-    output.mkdir(parents=True, exist_ok=True)
     # Written aside first, so that a failure leaves an earlier export whole.
-    with tempfile.TemporaryDirectory(dir=output) as staging:
-        exported.save_pretrained(staging)
-        processor.save_pretrained(staging)
+    with NewContents(output) as folder:
+        reserve_space(folder.new, model)
+        exported.save_pretrained(folder.new)
+        processor.save_pretrained(folder.new)
         # It tells how to load weights, which are not there.
-        (Path(staging) / CARD_FILE).unlink(missing_ok=True)
-        for name in GRAPH_FILES:
-            (output / name).unlink(missing_ok=True)
-        for file in Path(staging).iterdir():
-            os.replace(file, output / file.name)
+        (folder.new / CARD_FILE).unlink(missing_ok=True)
+        follow_umask(folder.new.iterdir())
+        check_output(output, overwrite)  # again: somebody else may have written into it meanwhile
+        folder.install(old=[name for name in GRAPH_FILES if (output / name).is_file()], last=[MANIFEST])
     return difference
 
 

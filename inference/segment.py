@@ -1,7 +1,11 @@
 """`auss segment`: a video in; out, the same video with what sounds marked in it, and the masks if wanted."""
 
 import argparse
+import contextlib
 import logging
+import os
+import re
+import stat
 import sys
 from collections.abc import Iterator
 from functools import cached_property
@@ -14,6 +18,8 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from ..files.file_names import printable
+from ..files.new_contents import NewContents, entries
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.post_processing_auss import DEFAULT_THRESHOLD
 from ..processing.processing_auss import AussProcessor
@@ -40,7 +46,8 @@ from .video_writer import VideoWriter, check_output
 
 logger = logging.getLogger(__name__)
 
-MASK_PATTERN = "mask_*s.png"
+# Exactly what `write_mask` names its files: of those, and of nothing else, an earlier run's may be replaced.
+MASK_NAME = re.compile(r"mask_[0-9]{6,}_[0-9]{5,}\.[0-9]{3}s\.png")
 BAR_FORMAT = "{l_bar}{bar}| {n:.1f}/{total:.1f} s of video [{elapsed}<{remaining}]"
 
 
@@ -213,7 +220,7 @@ def write_marked(
         VideoWriter(output, reader.info, overwrite) as writer,
         tqdm(
             total=round(reader.length, 1),
-            desc=Path(reader.info.path).name,
+            desc=printable(Path(reader.info.path).name),
             bar_format=BAR_FORMAT,
             disable=not show_progress,
         ) as bar,
@@ -226,17 +233,26 @@ def write_marked(
     return count
 
 
-def prepare_mask_folder(folder: Path, overwrite: bool) -> None:
-    """Makes the folder for masks. One with something in it is refused, or emptied of earlier masks with `overwrite`,
-    since masks of two runs side by side would be taken for those of one."""
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"masks: {folder} is a file, not a folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not overwrite:
-            raise FileExistsError(f"masks: {folder} is not empty: choose another folder, or allow it with --overwrite")
-        for path in folder.glob(MASK_PATTERN):
-            path.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
+def earlier_masks(folder: Path, overwrite: bool) -> list[str]:
+    """
+    The names of the masks in a folder that new ones are to replace. Nothing is changed.
+
+    Raises:
+        FileExistsError: `folder` is a file; something is in it and `overwrite` is not set, since masks of two runs
+            side by side would be taken for those of one; a folder or a link has the name of a mask.
+    """
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise FileExistsError(f"masks: {printable(folder)} is a file, not a folder")
+    found = entries(folder)
+    if found and not overwrite:
+        raise FileExistsError(
+            f"masks: {printable(folder)} is not empty: choose another folder, or allow it with --overwrite"
+        )
+    masks = [path for path in found if MASK_NAME.fullmatch(path.name)]
+    for path in masks:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise FileExistsError(f"masks: {printable(path)} is no file that auss wrote: choose another folder")
+    return [path.name for path in masks]
 
 
 def masks_per_second(text: str) -> float | None:
@@ -336,18 +352,28 @@ def run(arguments: argparse.Namespace) -> int:
     check_output(arguments.output, reader.info.path, arguments.overwrite)
     # Sound that cannot be written is found out before anything is made or replaced.
     plan_sound(reader.info, container_format(arguments.output))
+    old = earlier_masks(arguments.masks, arguments.overwrite) if arguments.masks is not None else []
     model, processor = load_model(arguments.model, arguments.device)
     masks = reader_masks(reader, model, processor, **mask_options(arguments))
-    if arguments.masks is not None:
-        prepare_mask_folder(arguments.masks, arguments.overwrite)
     if not reader.info.has_audio:
         logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", arguments.video)
-    count = write_marked(
-        reader, masks, model.config.num_labels, arguments.output, arguments.masks, arguments.overwrite
-    )
-    print(f"{arguments.output}: {count} frames, {reader.length:.1f} s")
+    # Masks are made aside, and take the place of earlier ones when all of them, and the video, are there.
+    with NewContents(arguments.masks) if arguments.masks is not None else contextlib.nullcontext() as folder:
+        count = write_marked(
+            reader,
+            masks,
+            model.config.num_labels,
+            arguments.output,
+            folder.new if folder is not None else None,
+            arguments.overwrite,
+        )
+        num_masks = 0
+        if folder is not None:
+            num_masks = len(os.listdir(folder.new))
+            folder.install(old)
+    print(f"{printable(arguments.output)}: {count} frames, {reader.length:.1f} s")
     if arguments.masks is not None:
-        print(f"{arguments.masks}: {len(list(arguments.masks.glob(MASK_PATTERN)))} masks")
+        print(f"{printable(arguments.masks)}: {num_masks} masks")
     try:
         reader.check()
     except DamagedVideoError as error:
@@ -357,7 +383,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 __all__ = [
-    "MASK_PATTERN",
+    "MASK_NAME",
     "add_arguments",
     "add_mask_options",
     "load_model",

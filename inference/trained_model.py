@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ..configuration.configuration_auss import AussConfig, read_json_object
+from ..files.file_rights import check_readable
 from ..hub.repository import PROCESSOR_FILES
 from ..modeling_auss.model_files import check_weight_files
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
@@ -158,6 +159,14 @@ def load_trained(
             weights are not those of its config.json.
     """
     path = Path(folder) / "config.json"
+    # safetensors calls a file missing that may not be read.
+    for file in (
+        Path(folder),
+        path,
+        *sorted(Path(folder).glob("*.safetensors")),
+        *sorted(Path(folder).glob("*.json")),
+    ):
+        check_readable(file, "model file")
     # Looked at first: for what is no folder Transformers would ask a hub, and another model's weights it would try.
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is no folder with a trained model: it has no config.json")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import stat
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -11,8 +12,10 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
 
+from ..files.file_names import printable
+from ..files.whole_files import WholeFile
 from .container_formats import CONTAINER_FORMATS, ContainerFormat, container_format
-from .decoding import Damage, is_url
+from .decoding import Damage, file_address, is_url
 from .frame_planes import BT709, own_colours
 from .sound_copy import SoundCopy
 from .video_reader import VideoInfo
@@ -27,14 +30,20 @@ def check_output(path: Path, source: Path | str, overwrite: bool) -> None:
 
     Raises:
         FileExistsError: if the file exists and `overwrite` is not set.
+        IsADirectoryError, OSError: for a folder of that name; for a name that is too long.
         ValueError: for an ending without a format, or where the file is the source itself.
     """
     container_format(path)
-    if path.exists():
-        if not is_url(source) and path.samefile(source):
-            raise ValueError(f"output {path} is the video itself: choose another name")
-        if not overwrite:
-            raise FileExistsError(f"output {path} exists: choose another name, or allow it with --overwrite")
+    try:
+        kind = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(f"output {printable(path)} is a folder: choose the name of a file")
+    if path.exists() and not is_url(source) and path.samefile(source):
+        raise ValueError(f"output {printable(path)} is the video itself: choose another name")
+    if not overwrite:
+        raise FileExistsError(f"output {printable(path)} exists: choose another name, or allow it with --overwrite")
 
 
 class VideoWriter:
@@ -42,7 +51,7 @@ class VideoWriter:
 
     The sound is copied packet by packet, unchanged, where the container takes its codec, and re-encoded otherwise; all
     of it is kept, also what goes on after the last frame. The file appears under its name only when it is complete:
-    until then, and never if writing fails, it is `.NAME.partial.EXT` beside it. To be used in a `with` statement.
+    until then it is a hidden file beside it, which is gone if writing fails. To be used in a `with` statement.
 
     Args:
         path: the file to write, ending in .mp4, .mkv (both H.264) or .webm (VP9).
@@ -50,19 +59,23 @@ class VideoWriter:
         overwrite: whether an existing file may be replaced.
 
     Raises:
-        FileExistsError, ValueError: as `check_output`.
+        FileExistsError, ValueError: as `check_output`; also where another run is writing the same file.
     """
 
     def __init__(self, path: str | Path, info: VideoInfo, overwrite: bool = False):
         self.path = Path(path)
         check_output(self.path, info.path, overwrite)
         self.format = container_format(self.path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.partial_path = self.path.with_name(f".{self.path.stem}.partial{self.path.suffix}")
+        self._file = WholeFile(self.path, overwrite)
         self.info = info
         self.damage = Damage()
         self._last_pts = -1
-        self._container = av.open(str(self.partial_path), "w", options=self.format.muxer_options)
+        try:
+            address = file_address(self._file.partial_path)
+            self._container = av.open(address, "w", options=self.format.muxer_options)
+        except BaseException:
+            self._file.abandon()
+            raise
         try:
             self._stream = self._add_picture()
             self._sound = SoundCopy(self._container, info, self.format, self.damage)
@@ -107,7 +120,7 @@ class VideoWriter:
         except BaseException:
             self._abandon()
             raise
-        os.replace(self.partial_path, self.path)
+        self._file.finish()
 
     def _checked(self, frame: av.VideoFrame) -> av.VideoFrame:
         found, expected = ((one.format.name, one.width, one.height) for one in (frame, self._stream))
@@ -137,8 +150,8 @@ class VideoWriter:
         try:
             self._container.close()
         except (FFmpegError, ValueError) as error:
-            logger.debug("closing %s after an error: %s", self.partial_path, error)
-        self.partial_path.unlink(missing_ok=True)
+            logger.debug("closing %s after an error: %s", self.path, error)
+        self._file.abandon()
 
     def _add_picture(self) -> av.VideoStream:
         rate = Fraction(self.info.fps).limit_denominator(1001)

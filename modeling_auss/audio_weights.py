@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
 from ..configuration.configuration_auss import AussAudioConfig, AussConfig
+from ..files.file_rights import follow_umask
 from .audio_encoder import VGGish
 from .model_files import check_weight_file
 from .pretrained_model import AussPreTrainedModel
@@ -163,6 +164,7 @@ def convert_vggish(source: str | Path, output: str | Path) -> int:
         own = VGGish(AussAudioConfig()).state_dict()
     check_fits(weights, own, source)
     save_file({name: weights[name].contiguous() for name in own}, output, metadata={"format": "pt"})
+    follow_umask([output])
     return sum(weight.numel() for weight in weights.values())
 
 

@@ -13,6 +13,8 @@ from typing import Any, Literal, cast
 import yaml
 from transformers import HfArgumentParser
 
+from ..files.whole_files import write_whole
+
 
 def option(default, text: str):
     """A dataclass field with its help text."""
@@ -272,7 +274,7 @@ def as_dict(groups: tuple[DataArguments, OptimArguments, RunArguments]) -> dict:
 
 def save_arguments(groups: tuple[DataArguments, OptimArguments, RunArguments], path: Path) -> None:
     """Writes all fields to a JSON file."""
-    path.write_text(json.dumps(as_dict(groups), indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(as_dict(groups), indent=2) + "\n")
 
 
 def differences(groups: tuple[DataArguments, OptimArguments, RunArguments], path: Path) -> dict[str, tuple]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from datasets import Audio, Dataset, Features, Image, List, Value
 from tqdm import tqdm
 
+from ..files.file_rights import follow_umask
 from .avsbench_layouts import LAYOUTS, find_layout, find_split, find_table, missing_file_hint
 from .avss_palette import LABEL_FILE, read_class_names
 from .meta_tables import SPLITS, read_meta_table
@@ -79,6 +80,7 @@ def _write_table(rows: list[dict], path: Path) -> None:
     try:
         with os.fdopen(handle, "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
             writer.write_table(table, max_chunksize=1000)
+        follow_umask([temporary])
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

@@ -1,6 +1,7 @@
 """Writes composed clips in the folder layout of AVSBench-object (design section 5), file by file."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -33,8 +34,9 @@ def write_clip(root: Path, clip: ComposedClip) -> None:
         if subset == "ms3" or split != "train" or number == 1:
             picture = Image.fromarray(mask.astype(np.uint8) * 255)
             picture.save(made(data / "gt_masks" / home / clip.name / f"{clip.name}_{number}.png"))
-    path = made(data / "audio_wav" / home / f"{clip.name}.wav")
-    soundfile.write(path, clip.waveform, SAMPLING_RATE, subtype="PCM_16")
+    sound = io.BytesIO()  # libsndfile itself does not say why it cannot write, as where the disk is full
+    soundfile.write(sound, clip.waveform, SAMPLING_RATE, subtype="PCM_16", format="WAV")
+    made(data / "audio_wav" / home / f"{clip.name}.wav").write_bytes(sound.getvalue())
 
 
 def write_tables(root: Path, notes: list[dict], categories: dict[str, str], about: dict) -> None:

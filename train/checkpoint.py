@@ -26,6 +26,7 @@ from torch.distributed.checkpoint import state_dict as distributed_state
 from torch.distributed.checkpoint.state_dict import StateDictOptions
 from transformers import CONFIG_NAME
 
+from ..files.file_rights import follow_umask
 from . import deepspeed_engine
 from .checkpoint_checks import check_optimizer, check_state, check_weights
 
@@ -180,6 +181,7 @@ def save_checkpoint(
         save_file(weights, temporary / MODEL_FILE, metadata={"format": "pt"})
         if not deepspeed:
             save_file(tensors, temporary / OPTIMIZER_FILE)
+        follow_umask(temporary.glob("*.safetensors"))
         state = {
             "position": asdict(position),
             "optimizer_groups": groups,

@@ -1,8 +1,6 @@
 """A composed film with sound in which the objects take turns to sound: something to segment, with known truth."""
 
 import math
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -12,6 +10,7 @@ import av
 import numpy as np
 from tqdm import tqdm
 
+from ..files.whole_files import WholeFile
 from .composed_clips import coloured_noise, fade
 from .object_library import ObjectLibrary
 from .scenes import BACKGROUND_SCALE, LONGEST, Scene, arrange
@@ -151,18 +150,11 @@ def compose_video(
         raise ValueError(f"size must be an even height and width of 64 or more, got {tuple(size)}")
     if not 2 <= count <= len(library.sounding):
         raise ValueError(f"count must be 2 to {len(library.sounding)} (sounding categories), got {count}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     video = plan(seed, seconds, fps, (int(size[0]), int(size[1])), count, library, path)
-    # A new folder: a file or a link that already has the name of a scratch file is not written to. Its path is
-    # absolute, so that a colon in `path` does not make FFmpeg take it for an address.
-    scratch = Path(tempfile.mkdtemp(prefix=".composing-", dir=path.parent.absolute()))
-    try:
-        file = scratch / f"video{path.suffix}"
-        with av.open(str(file), "w") as container:
+    with WholeFile(path, overwrite) as file:
+        # With the scheme no name of a file is taken for a URL.
+        with av.open(f"file:{file.partial_path}", "w") as container:
             encode(container, video, sound_of_turns(video, seed, library))
-        file.replace(path)
-    finally:
-        shutil.rmtree(scratch)
     return video
 
 

@@ -7,16 +7,18 @@ sound tells what to segment. The same arguments give the same bytes, whatever th
 import argparse
 import json
 import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 
 from tqdm import tqdm
 
+from ..files.new_contents import NewContents, entries
+from ..files.stopping import end_with_parent, leave_signals_to_parent
 from .avsbench import SPLITS
 from .avsbench_writer import FOLDERS, NOTES_FILE, SOURCE, write_clip, write_tables
 from .composed_clips import SUBSETS, compose_clip
@@ -24,7 +26,7 @@ from .object_library import ObjectLibrary
 
 LEAST_SIZE, LEAST_CATEGORIES = 64, 3
 CHUNK = 8  # clips a worker takes at a time
-SCRATCH = ".composing-"
+SCRATCH = ".composing-"  # what releases before this one left in OUT when they were killed
 
 _worker: dict = {}  # what each process of the pool keeps between clips
 
@@ -57,8 +59,7 @@ def check_out(out: Path, overwrite: bool) -> None:
     """Refuse to write where something is, except over a set that this command made, and then only when asked."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a new or an empty folder, and {out} is a file; nothing was written")
-    entries = [path for path in out.iterdir() if not path.name.startswith(SCRATCH)] if out.is_dir() else []
-    if not entries:
+    if all(path.name.startswith(SCRATCH) for path in entries(out)):
         return
     if not overwrite:
         raise ValueError(f"out must be a new or an empty folder, and {out} is not empty; nothing was written "
@@ -79,7 +80,24 @@ def make_clip(task: tuple[str, str, int]) -> tuple[dict, str]:
     return clip.notes, clip.category
 
 
-def make_clips(tasks: list[tuple], workers: int, settings: tuple) -> Iterator[tuple[dict, str]]:
+def prepare_pool_worker(*settings) -> None:
+    """As `prepare_worker`, in a process of its own, which ends with the one that started it."""
+    leave_signals_to_parent()
+    end_with_parent()
+    prepare_worker(*settings)
+
+
+def end_workers(pool: ProcessPoolExecutor) -> None:
+    """Ends a pool's processes without waiting for the clips that they are at."""
+    processes = list((getattr(pool, "_processes", None) or {}).values())  # from Python 3.14 on: pool.kill_workers()
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join()
+
+
+def make_clips(tasks: list[tuple], workers: int, settings: tuple) -> Generator[tuple[dict, str]]:
     """`make_clip` of every task, in order, in as many processes as are worth starting."""
     workers = min(workers, len(tasks) // (2 * CHUNK))
     if workers < 2:
@@ -89,19 +107,14 @@ def make_clips(tasks: list[tuple], workers: int, settings: tuple) -> Iterator[tu
     # Forked where that is the system's habit: a fresh interpreter would import torch first, which takes longer than
     # a few hundred clips. The workers themselves run nothing that has threads.
     context = get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker, initargs=settings) as pool:
-        yield from pool.map(make_clip, tasks, chunksize=CHUNK)
-
-
-def replace_contents(out: Path, scratch: Path) -> None:
-    """Move a finished set from its scratch folder into `out`, in place of an earlier one."""
-    for name in (*FOLDERS.values(), NOTES_FILE):
-        old = out / name
-        if old.is_dir():
-            shutil.rmtree(old)
-        elif old.exists():
-            old.unlink()
-        (scratch / name).rename(old)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_pool_worker, initargs=settings) as pool:
+        try:
+            yield from pool.map(make_clip, tasks, chunksize=CHUNK)
+        except BrokenProcessPool as error:
+            raise OSError("a process that makes clips was ended from outside, as where memory is short") from error
+        except BaseException:  # also where the caller stops asking for clips
+            end_workers(pool)
+            raise
 
 
 def compose_data_set(
@@ -134,7 +147,8 @@ def compose_data_set(
         overwrite: replace a set that was composed into `out` before.
 
     Raises ValueError, before anything is written, for an argument outside these ranges, a folder that is missing or
-    offers too little, files that cannot be used (all are named), or an `out` with something else in it.
+    offers too little, files that cannot be used (all are named), or an `out` with something else in it;
+    FileExistsError where another process is composing into `out`; OSError where the disk is full.
     """
     out = Path(out)
     objects, backgrounds = (None if folder is None else Path(folder) for folder in (objects, backgrounds))
@@ -157,22 +171,17 @@ def compose_data_set(
         for split, count in zip(SPLITS, counts[subset], strict=True)
         for number in range(count)
     ]
-    existed = out.is_dir()
-    out.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=out))
-    try:
+    with NewContents(out) as folder:
         notes, categories = [], {}
-        settings = (scratch, objects, backgrounds, seed, size)
-        for clip, category in tqdm(make_clips(tasks, workers, settings), "compose", len(tasks), unit="clip"):
-            notes.append(clip)
-            categories[clip["name"]] = category
+        settings = (folder.new, objects, backgrounds, seed, size)
+        with closing(make_clips(tasks, workers, settings)) as clips:  # so that no worker writes after an error here
+            for clip, category in tqdm(clips, "compose", len(tasks), unit="clip"):
+                notes.append(clip)
+                categories[clip["name"]] = category
         about = {"seed": seed, "size": size, "categories": list(library.categories)}
-        write_tables(scratch, notes, categories, about)
-        replace_contents(out, scratch)
-    finally:
-        shutil.rmtree(scratch)
-        if not existed and not any(out.iterdir()):
-            out.rmdir()
+        write_tables(folder.new, notes, categories, about)
+        check_out(out, overwrite)  # again: somebody else may have written into it meanwhile
+        folder.install(old=[*FOLDERS.values(), NOTES_FILE], last=[NOTES_FILE])
     return len(tasks)
 
 

@@ -9,7 +9,6 @@ import argparse
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from datasets.table import embed_table_storage
 from huggingface_hub import DatasetCardData
 from tqdm import tqdm
 
+from ..files.new_contents import NewContents, entries
 from ..hub.model_card import TASK, data_name
 from .avsbench import LABEL_FILE, LAYOUTS, load_avsbench, splits_of, subsets_of
 from .avsbench_layouts import OUT_OF_AVSS, find_layout
@@ -29,7 +29,7 @@ from .clips import decode_clip
 
 logger = logging.getLogger(__name__)
 
-SCRATCH = ".preparing-"
+SCRATCH = ".preparing-"  # what releases before this one left in OUT when they were killed
 CARD_FILE = "README.md"
 # For 8 processes of 4 workers: each reads shards of its own.
 DEFAULT_SHARDS = 32
@@ -97,7 +97,7 @@ def check_out(out: Path) -> None:
     """Raises ValueError unless `out` is a new or an empty folder, but for what a killed run left."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a new or an empty folder, and {out} is a file; nothing was written")
-    if out.is_dir() and any(not path.name.startswith(SCRATCH) for path in out.iterdir()):
+    if any(not path.name.startswith(SCRATCH) for path in entries(out)):
         raise ValueError(f"out must be a new or an empty folder, and {out} has files; nothing was written")
 
 
@@ -207,6 +207,7 @@ def prepare_data_set(
         The number of clips, shards and bytes of each split that has clips.
 
     Raises:
+        FileExistsError: another process is preparing into `out`.
         ValueError: `out` has files, `shards` is less than 1, `root` lacks a subset of `names` or is malformed, or a
             file cannot be decoded, by clip and file.
         FileNotFoundError: the first file of a clip that is missing.
@@ -223,23 +224,16 @@ def prepare_data_set(
     if lacking or not wanted:
         raise ValueError(f"names must be of those that {root} has, {', '.join(found)}; got {wanted}")
     datasets.disable_progress_bars()
-    existed = out.is_dir()
-    out.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=out))
-    try:
+    with NewContents(out) as folder:
         splits = []
         for name in wanted:
-            (scratch / name).mkdir()
-            splits += [write_split(root, scratch / name, name, split, shards) for split in found[name]]
+            (folder.new / name).mkdir()
+            splits += [write_split(root, folder.new / name, name, split, shards) for split in found[name]]
         if "avss" in wanted:
-            shutil.copyfile(find_layout(root, "avss")[1].with_name(LABEL_FILE), scratch / LABEL_FILE)
-        (scratch / CARD_FILE).write_text(card_text(splits, root, out.resolve().name), encoding="utf-8")
-        for path in sorted(scratch.iterdir(), key=Path.is_file):  # the card last: with it the set is whole
-            path.rename(out / path.name)
-    finally:
-        shutil.rmtree(scratch)
-        if not existed and not any(out.iterdir()):
-            out.rmdir()
+            shutil.copyfile(find_layout(root, "avss")[1].with_name(LABEL_FILE), folder.new / LABEL_FILE)
+        (folder.new / CARD_FILE).write_text(card_text(splits, root, out.resolve().name), encoding="utf-8")
+        check_out(out)  # again: somebody else may have written into it meanwhile
+        folder.install(last=[CARD_FILE])  # with the card the set is whole
     return splits
 
 

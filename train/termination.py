@@ -5,6 +5,8 @@ import threading
 
 from accelerate import Accelerator
 
+from ..files.stopping import end_with_parent
+
 TERMINATED = 128 + signal.SIGTERM  # what a shell reports for a program that SIGTERM stopped
 
 
@@ -43,9 +45,10 @@ class Termination:
 def ignore_sigterm(worker: int) -> None:
     """
     For `DataLoader`'s `worker_init_fn`: a cluster signals a loader's processes too, and their end would end the
-    training before it has saved. They go when the training process does.
+    training before it has saved. They go when the training process does, also where that was killed.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end_with_parent()
 
 
 __all__ = ["TERMINATED", "Termination", "ignore_sigterm"]

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from ..files.new_contents import NewContents
+from ..files.whole_files import WholeFile, write_whole
 from ..inference.drawing import training_curves
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
@@ -43,7 +46,7 @@ from .deepspeed_engine import configure as configure_deepspeed
 from .deepspeed_engine import is_deepspeed
 from .evaluate import evaluate
 from .loss_terms import check_finite_weights, finite_terms, means_over_processes
-from .output_folder import check_output, prepare_output
+from .output_folder import check_output, claim_output, prepare_output, save_model
 from .preparation import (
     create_eval_loader,
     create_model,
@@ -79,6 +82,7 @@ class Training:
     data: DataArguments
     optim: OptimArguments
     run: RunArguments
+    folder: NewContents | None  # where the model is saved; the first process has it
     position: Position = field(default_factory=Position)
     termination: Termination = field(default_factory=Termination)
     # What the progress bar shows of the last validation.
@@ -245,8 +249,9 @@ def validate(training: Training, loader: DataLoader) -> None:
 
 def save_history(training: Training) -> None:
     output = Path(training.run.output)
-    (output / HISTORY_FILE).write_text(json.dumps(training.position.history, indent=1) + "\n", encoding="utf-8")
-    training_curves(training.position.history, output / CURVES_FILE)
+    write_whole(output / HISTORY_FILE, json.dumps(training.position.history, indent=1) + "\n")
+    with WholeFile(output / CURVES_FILE, overwrite=True, exclusive=False) as file:
+        training_curves(training.position.history, file.partial_path)
 
 
 def load_rows(data: DataArguments, processor: AussProcessor, split: str, seed: int = 0) -> SeededRows:
@@ -272,8 +277,9 @@ def create_validation_loader(
     return create_eval_loader(rows, processor, num_labels, batch_size, data.workers)
 
 
-def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Training:
-    """Arguments to a run that is ready to go, at its beginning or where the newest checkpoint stands."""
+def start(data: DataArguments, optim: OptimArguments, run: RunArguments, held: ExitStack) -> Training:
+    """Arguments to a run that is ready to go, at its beginning or where the newest checkpoint stands. The claim on its
+    output folder is left to `held`."""
     check_trackers(run.tracker)
     accelerator = Accelerator(
         mixed_precision=run.mixed_precision,
@@ -304,8 +310,9 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Trai
     optimizer = create_optimizer(model, optim.learning_rate, optim.backbone_rate, optim.weight_decay)
     scheduler = create_scheduler(optimizer, optim.steps, optim.warmup, optim.power)
     # Only now that preset, weights and data have proven good: a mistyped option leaves an earlier run as it is.
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
+    claim = claim_output(accelerator, run)
+    if claim is not None:
+        held.enter_context(claim)
         prepare_output(data, optim, run)
     accelerator.wait_for_everyone()
     for loader in (train_loader, eval_loader):
@@ -313,7 +320,7 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments) -> Trai
             loader.worker_init_fn = ignore_sigterm
     model, optimizer, scheduler, train_loader = accelerator.prepare(model, optimizer, scheduler, train_loader)
     training = Training(
-        accelerator, model, processor, optimizer, scheduler, rows, train_loader, eval_loader, data, optim, run
+        accelerator, model, processor, optimizer, scheduler, rows, train_loader, eval_loader, data, optim, run, claim
     )
     if run.resume:
         training.position = (
@@ -338,11 +345,18 @@ def train(data: DataArguments, optim: OptimArguments, run: RunArguments) -> list
 
     Raises:
         ValueError: arguments that do not go together, an output folder with files, data that `load_avsbench` refuses.
+        FileExistsError: another run is training into the output folder.
         FloatingPointError: the loss became infinite or not a number.
         SystemExit: SIGTERM came; the run is saved, and `resume` goes on from there.
     """
     datasets.disable_progress_bars()
-    training = start(data, optim, run)
+    with ExitStack() as held:
+        return train_to_the_end(start(data, optim, run, held))
+
+
+def train_to_the_end(training: Training) -> list[dict]:
+    """What `train` does with a run that is ready to go."""
+    optim = training.optim
     accelerator, position = training.accelerator, training.position
     bar = tqdm(
         total=optim.steps,
@@ -356,11 +370,10 @@ def train(data: DataArguments, optim: OptimArguments, run: RunArguments) -> list
             train_one_epoch(training, bar)
     accelerator.wait_for_everyone()
     weights = gather_weights(accelerator, training.model)
-    if accelerator.is_main_process:
+    if training.folder is not None:
         # The model comes last, since the model card that is saved with it tells of the others.
         save_history(training)
-        training.processor.save_pretrained(run.output)
-        training.network.save_pretrained(run.output, state_dict=weights)
+        save_model(training.network, weights, training.processor, training.folder)
     accelerator.wait_for_everyone()
     return position.history
 

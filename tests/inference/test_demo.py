@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from auss.files.claims import BusyError
+from auss.files.new_contents import NewContents
 from auss.inference.demo import MARK, add_arguments, prepare_folder, run, scores_table, train_arguments
 
 
@@ -25,6 +27,27 @@ def test_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ValueError, match="--output must be a new folder"):
         prepare_folder(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--seed", "-1"), "--seed must be 0 to 4294967295, got -1"),
+        (("--seed", "99999999999"), "--seed must be 0 to"),
+        (("--clips", "10", "0", "10"), "--clips must be three counts of 1 or more"),
+        (("--seconds", "nan"), "--seconds must be more than 0"),
+        (("--steps", "0"), "steps must be at least 1"),
+    ],
+)
+def test_arguments_are_refused_before_an_earlier_demo_is_deleted(tmp_path, options, message):
+    prepare_folder(tmp_path / "demo")
+    (tmp_path / "demo" / "scores.md").write_text("old")
+    with pytest.raises(ValueError, match=message):
+        run(parse("--output", str(tmp_path / "demo"), *options))
+    assert (tmp_path / "demo" / "scores.md").read_text() == "old"
+    with NewContents(tmp_path / "demo"), pytest.raises(BusyError, match="is being made by another run"):
+        run(parse("--output", str(tmp_path / "demo")))
+    assert (tmp_path / "demo" / "scores.md").read_text() == "old"
 
 
 def test_an_earlier_demo_is_replaced(tmp_path):

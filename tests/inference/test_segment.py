@@ -14,9 +14,9 @@ from auss.inference.drawing import class_colour, outline
 from auss.inference.segment import (
     add_arguments,
     draw_masks,
+    earlier_masks,
     load_model,
     masks_per_second,
-    prepare_mask_folder,
     segment_video,
     write_mask,
 )
@@ -116,19 +116,22 @@ def test_masks_as_pictures(tmp_path, make_video, tiny_processor, red_sounds):
     np.testing.assert_array_equal(np.asarray(Image.open(write_mask(mask, tmp_path, 71))), mask.segmentation)
 
 
-def test_mask_folder(tmp_path):
-    folder = tmp_path / "deep" / "masks"
-    prepare_mask_folder(folder, overwrite=False)
-    prepare_mask_folder(folder, overwrite=False)  # still empty
-    old, mine = folder / "mask_000001_00000.100s.png", folder / "mine.png"
-    old.touch()
-    mine.touch()
+def test_earlier_masks_are_those_that_auss_names(tmp_path):
+    folder = tmp_path / "masks"
+    assert earlier_masks(folder, overwrite=False) == [] and not folder.exists()
+    folder.mkdir()
+    old, others = "mask_000001_00000.100s.png", ["mask_dogs.png", "mask_1_0.1s.png", "mask_000001_00000.100s.png.bak"]
+    for name in (old, *others):
+        (folder / name).touch()
     with pytest.raises(FileExistsError, match="is not empty: .*--overwrite"):
-        prepare_mask_folder(folder, overwrite=False)
-    prepare_mask_folder(folder, overwrite=True)
-    assert mine.exists() and not old.exists()
+        earlier_masks(folder, overwrite=False)
+    assert earlier_masks(folder, overwrite=True) == [old]
+    assert len(list(folder.iterdir())) == 4
     with pytest.raises(FileExistsError, match="is a file"):
-        prepare_mask_folder(mine, overwrite=True)
+        earlier_masks(folder / old, overwrite=True)
+    (folder / "mask_000002_00000.200s.png").symlink_to("mask_dogs.png")
+    with pytest.raises(FileExistsError, match="mask_000002_00000.200s.png is no file that auss wrote"):
+        earlier_masks(folder, overwrite=True)
 
 
 def test_load_model(model_folder, tiny_model, tmp_path):

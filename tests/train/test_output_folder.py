@@ -1,16 +1,24 @@
 import json
 import logging
+import os
 
 import pytest
 from accelerate import Accelerator
 
+from auss.inference.trained_model import load_trained
 from auss.train.arguments import DataArguments, OptimArguments, RunArguments
-from auss.train.output_folder import ARGUMENTS_FILE, check_output, prepare_output
+from auss.train.output_folder import ARGUMENTS_FILE, check_output, claim_output, prepare_output, save_model
 
 
 @pytest.fixture
 def output(tmp_path):
     return tmp_path / "runs" / "s4"
+
+
+def umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def prepare(output, steps=1, **options):
@@ -48,6 +56,40 @@ def test_the_arguments_are_written_and_an_overwritten_runs_checkpoints_deleted(o
     prepare(output, steps=5, overwrite=True)
     assert not (output / "checkpoints").exists()
     assert json.loads((output / ARGUMENTS_FILE).read_text())["steps"] == 5
+
+
+def test_a_second_run_is_kept_out_and_a_killed_ones_claim_is_not_a_file_of_the_users(output):
+    run = RunArguments(str(output))
+    with claim_output(Accelerator(), run) as claim:
+        assert claim is not None and claim.new.is_dir()
+        check_output(run)
+        with pytest.raises(FileExistsError, match="s4 is being made by another run"):
+            claim_output(Accelerator(), run)
+    assert not output.exists()
+
+
+def test_a_model_that_cannot_be_saved_leaves_the_earlier_one(output, tiny_model, tiny_processor, monkeypatch):
+    def save():
+        with claim_output(Accelerator(), RunArguments(str(output))) as claim:
+            save_model(tiny_model, tiny_model.state_dict(), tiny_processor, claim)
+
+    save()
+    (output / "model-00001-of-00002.safetensors").touch()  # of an earlier model in several files
+    before = {path: path.stat().st_mtime_ns for path in output.iterdir()}
+    assert {path.name for path in before} >= {"model.safetensors", "config.json", "README.md", "processor_config.json"}
+    assert {path.stat().st_mode & 0o777 for path in before} == {0o666 & ~umask()}
+
+    def no_space(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny_model, "save_pretrained", no_space)
+        with pytest.raises(OSError, match="No space"):
+            save()
+    assert {path: path.stat().st_mtime_ns for path in output.iterdir()} == before
+    save()
+    assert not (output / "model-00001-of-00002.safetensors").exists()
+    load_trained(output)
 
 
 def test_resuming_with_other_arguments_warns_by_name(output, caplog):

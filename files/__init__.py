@@ -1,0 +1,1 @@
+"""Files and folders that appear whole, runs that do not disturb each other, and what a stopped run leaves."""

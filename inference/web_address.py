@@ -1,0 +1,82 @@
+"""Redirects of a video's URL, followed here because FFmpeg would follow them to any address."""
+
+import http.client
+import ipaddress
+import socket
+import urllib.error
+import urllib.request
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+MOST_REDIRECTS = 8
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Leaves redirects as the answers that they are."""
+
+    def redirect_request(self, *_) -> None:
+        return None
+
+
+def _port(address: SplitResult) -> int:
+    return address.port or DEFAULT_PORTS[address.scheme]
+
+
+def is_public(host: str, port: int) -> bool:
+    """Whether a host's addresses are all on the public internet, so that a redirect cannot reach into the network, or
+    the machine, that auss runs in."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return bool(found) and all(ipaddress.ip_address(str(one[4][0]).partition("%")[0]).is_global for one in found)
+
+
+def may_follow(start: str, target: str) -> bool:
+    """Whether a redirect from the URL that the user gave may be followed: to the same server, or to the same host by
+    https, or to a public one."""
+    origin, goal = urlsplit(start), urlsplit(target)
+    if goal.scheme not in DEFAULT_PORTS or not goal.hostname:
+        return False
+    if goal.hostname == origin.hostname:
+        if _port(goal) == _port(origin) or (goal.scheme == "https" and _port(goal) == DEFAULT_PORTS["https"]):
+            return True
+    return is_public(goal.hostname, _port(goal))
+
+
+def address_behind(url: str, timeout: float) -> str:
+    """
+    The URL that a URL redirects to, after as many steps as there are; itself if it does not, or nobody answers.
+
+    Args:
+        url: http or https.
+        timeout: seconds to wait for each answer.
+
+    Raises:
+        ValueError: a redirect leads to an address that only this network reaches, or there are too many.
+    """
+    opener = urllib.request.build_opener(_NoRedirect)
+    address = url
+    for _ in range(MOST_REDIRECTS):
+        request = urllib.request.Request(address, headers={"Range": "bytes=0-0"})
+        try:
+            with opener.open(request, timeout=timeout):
+                return address
+        except urllib.error.HTTPError as error:
+            location = error.headers.get("Location")
+            error.close()
+            if not 300 <= error.code < 400 or not location:
+                return address
+        except (OSError, ValueError, http.client.HTTPException):
+            return address
+        target = urljoin(address, location)
+        if not may_follow(url, target):
+            raise ValueError(
+                f"video {url} redirects to {target}, which is not followed: it is neither on the same server nor a "
+                "public address. Give that address itself if you trust it"
+            )
+        address = target
+    raise ValueError(f"video {url} redirects more than {MOST_REDIRECTS} times")
+
+
+__all__ = ["address_behind", "is_public", "may_follow"]

@@ -1,0 +1,84 @@
+"""An installation that breaks off at any step and goes on."""
+
+import os
+from itertools import count
+
+import pytest
+
+from auss.files import installation
+from auss.files.installation import NEW, finish_installation, install, was_installing
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An earlier result of two files and a folder, somebody's file, and the new result in its workspace."""
+    for name in ("a", "gone", "user"):
+        (tmp_path / name).write_text("old")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "x").write_text("old")
+    new = tmp_path / ".work" / NEW
+    (new / "deep").mkdir(parents=True)
+    (new / "deep" / "y").write_text("new")
+    (new / "a").write_text("new")
+    (new / "b").write_text("new")
+    return tmp_path
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".work" not in path.parts
+    }
+
+
+OLD = {"a": "old", "deep/x": "old", "gone": "old", "user": "old"}
+NEW_CONTENTS = {"a": "new", "b": "new", "deep/y": "new", "user": "old"}
+
+
+def test_successors_take_the_places_of_old_ones(folder):
+    install(folder / ".work", folder, old=["gone", "a", "never there"], last=["b"])
+    assert contents(folder) == NEW_CONTENTS
+
+
+def test_after_a_kill_at_any_step_it_is_finished_or_has_not_begun(folder, monkeypatch):
+    original, steps = os.rename, 0
+    for broken_at in count():
+        calls = count()
+
+        def rename(source, target, calls=calls, broken_at=broken_at):
+            if next(calls) == broken_at:
+                raise KeyboardInterrupt
+            original(source, target)
+
+        before = contents(folder)
+        monkeypatch.setattr(installation.os, "rename", rename)
+        try:
+            if was_installing(folder / ".work"):
+                finish_installation(folder / ".work", folder)
+            else:
+                install(folder / ".work", folder, old=["gone"], last=["b"])
+            break
+        except KeyboardInterrupt:
+            steps += 1
+            if not was_installing(folder / ".work"):
+                assert contents(folder) == before == OLD
+            else:
+                assert ("b" in contents(folder)) <= ("y" in os.listdir(folder / "deep"))
+    assert steps > 3 and contents(folder) == NEW_CONTENTS
+
+
+def test_what_comes_last_comes_last(folder, monkeypatch):
+    order, original = [], os.rename
+    monkeypatch.setattr(
+        installation.os, "rename", lambda source, target: (order.append(str(target)), original(source, target))
+    )
+    install(folder / ".work", folder, last=["a"])
+    assert order[-1] == str(folder / "a")
+
+
+def test_a_link_is_replaced_and_not_what_it_points_to(folder):
+    (folder / "a").unlink()
+    (folder / "a").symlink_to("user")
+    install(folder / ".work", folder)
+    assert not (folder / "a").is_symlink() and (folder / "user").read_text() == "old"

@@ -1,0 +1,101 @@
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from auss.files.stopping import Stopped, clean_stops, end_with_parent, leave_signals_to_parent, stops_deferred
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_unwinds_what_is_running(number, status):
+    tidied = []
+    with pytest.raises(Stopped) as stop, clean_stops():
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(signal.SIGTERM)  # an impatient second one
+            tidied.append(True)
+    assert stop.value.code == stop.value.status == status and tidied == [True]
+    assert stop.value.signal_name == signal.Signals(number).name
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_signals_that_are_ignored_or_handled_stay_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with clean_stops():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_few_steps_are_let_finish():
+    steps = []
+    with pytest.raises(KeyboardInterrupt), stops_deferred():
+        steps.append(1)
+        signal.raise_signal(signal.SIGINT)
+        steps.append(2)
+    assert steps == [1, 2]
+    steps.clear()
+    with pytest.raises(Stopped), clean_stops(), stops_deferred():
+        signal.raise_signal(signal.SIGTERM)
+        steps.append(1)
+    assert steps == [1]
+
+
+def test_in_another_thread_nothing_changes():
+    seen = []
+
+    def work():
+        with clean_stops(), stops_deferred():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.SIG_DFL]
+
+
+def worker(pipe):
+    leave_signals_to_parent()
+    end_with_parent()
+    pipe.send(os.getpid())
+    time.sleep(60)
+
+
+def start_worker_and_sleep(pipe):
+    multiprocessing.get_context("fork").Process(target=worker, args=(pipe,)).start()
+    time.sleep(60)
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
+def test_workers_end_with_a_parent_that_was_killed():
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    parent = context.Process(target=start_worker_and_sleep, args=(there,))
+    parent.start()
+    pid = here.recv()
+    assert is_running(pid)
+    parent.kill()
+    parent.join()
+    deadline = time.monotonic() + 5
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(pid)
+
+
+def test_no_worker_is_left_alone():
+    end_with_parent()  # does nothing here
+    assert not [thread for thread in threading.enumerate() if thread.name == "end-with-parent"]
