@@ -13,6 +13,8 @@ import numpy as np
 
 # What a wav written to a pipe says where its length belongs.
 UNKNOWN_LENGTHS = (0, 0xFFFFFFFF)
+# What a damaged header says lies outside; resampling from a few Hz would fill the memory.
+LOWEST_RATE, HIGHEST_RATE = 100, 10_000_000  # Hz
 
 
 def _check_wav_length(head: bytes, size: int, name: str) -> None:
@@ -35,7 +37,8 @@ def read_sound(source: Any, name: str) -> tuple[np.ndarray, int]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, no sound that libsndfile reads, truncated, or has no samples.
+        ValueError: the file is empty, no sound that libsndfile reads, truncated, has no samples, or a sampling rate
+            of less than 100 Hz or more than 10 MHz.
     """
     # Imported here, by name: a model repository's code asks only for what segmenting a video takes.
     soundfile = importlib.import_module("soundfile")
@@ -61,6 +64,8 @@ def read_sound(source: Any, name: str) -> tuple[np.ndarray, int]:
         raise ValueError(f"{name} cannot be decoded: {error}") from error
     if samples.shape[0] == 0:
         raise ValueError(f"{name} has no samples")
+    if not LOWEST_RATE <= sampling_rate <= HIGHEST_RATE:
+        raise ValueError(f"{name} has a sampling rate of {sampling_rate} Hz, which no recording has")
     return samples, sampling_rate
 
 
@@ -99,11 +104,15 @@ def decoded_sound(clip: Any) -> Any:
             and `path` as an undecoded column holds it, or a waveform.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_sound`, for a mapping of bytes or a path.
+        FileNotFoundError, ValueError: as `read_sound`, for a mapping of bytes or a path; a decoder that fails.
     """
     if hasattr(clip, "get_all_samples"):
         # Not ["array"], which averages the channels: where left and right cancel, it hears nothing.
-        clip = clip.get_all_samples()
+        try:
+            clip = clip.get_all_samples()
+        except Exception as error:  # torchcodec passes on whatever FFmpeg says, as a RuntimeError or otherwise
+            path = getattr(getattr(clip, "metadata", None), "path", None)
+            raise ValueError(f"audio {path or '(without a path)'} cannot be decoded: {error}") from error
     if hasattr(clip, "sample_rate") and hasattr(clip, "data"):  # data is (channels, samples)
         data = clip.data
         return {"array": data[0] if len(data) == 1 else data, "sampling_rate": _as_number(clip.sample_rate)}

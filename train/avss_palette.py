@@ -113,7 +113,7 @@ def read_class_names(root: str | Path) -> list[str]:
     expected = f"{path} must map each class name to its id, 0 to n - 1, once each"
     try:
         ids = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{expected}; it is not JSON: {error}") from error
     if not isinstance(ids, dict) or sorted(map(str, ids.values())) != sorted(map(str, range(len(ids)))):
         raise ValueError(f"{expected}, got {str(ids)[:100]}")

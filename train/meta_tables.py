@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 # What would lead out of the folder in which a name belongs; backslashes separate folders on Windows.
 SEPARATORS = ("/", "\\", "\0")
+LONGEST_NAME = 255  # bytes, in every usual file system
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,12 @@ def checked_name(name: str, what: str) -> str:
     """A cell that becomes part of a path, if it names a single file or folder.
 
     Raises:
-        ValueError: it is empty, or a path: a table must not lead out of the data set's folder.
+        ValueError: it is empty, too long, or a path: a table must not lead out of the data set's folder.
     """
-    if not name or name in (".", "..") or any(separator in name for separator in SEPARATORS):
-        raise ValueError(f"{what} must be the name of one file or folder, not a path, got {name!r}")
+    too_long = len(os.fsencode(name)) > LONGEST_NAME
+    if not name or too_long or name in (".", "..") or any(separator in name for separator in SEPARATORS):
+        shown = f"{name[:50]!r}... ({len(name)} characters)" if too_long else repr(name)
+        raise ValueError(f"{what} must be the name of one file or folder, not a path, got {shown}")
     return name
 
 

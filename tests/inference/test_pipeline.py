@@ -15,6 +15,7 @@ import auss
 from auss.inference.decoding import DamagedVideoError
 from auss.inference.pipeline import TASK, AudioVisualSegmentationPipeline, register_pipeline
 from auss.inference.segment import segment_video
+from auss.processing.row_formats import plain_row
 
 
 @pytest.fixture
@@ -385,3 +386,47 @@ def test_nan_in_a_file_is_mended_and_in_an_array_refused(red_segmenter, make_tra
     tone[:, 16_000:32_000] = np.nan
     with pytest.raises(DamagedVideoError, match="samples of its sound are NaN, infinite or far beyond full scale"):
         red_segmenter(str(make_tracks("lost.mkv", [tone])), fps=2)
+
+
+def test_rows_of_a_data_set_are_inputs_in_every_format(red_segmenter, clip):
+    """A row of `load_avsbench` as it is, its pictures decoded or not; and a whole data set of `datasets`."""
+    import io
+
+    import datasets
+    import soundfile
+    from PIL import Image
+
+    def picture(pixels):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        return {"bytes": file.getvalue(), "path": None}
+
+    pictures = [picture(frame) for frame in clip["frames"]]
+    file = io.BytesIO()
+    soundfile.write(file, clip["audio"], 8000, "FLOAT", format="WAV")
+    sound = {"bytes": file.getvalue(), "path": None}
+    row = {"clip_id": "a", "category": "dog", "frames": pictures, "masks": [], "annotated_frames": [], "audio": sound}
+    features = {
+        "clip_id": datasets.Value("string"),
+        "category": datasets.Value("string"),
+        "frames": datasets.List(datasets.Image()),
+        "masks": datasets.List(datasets.Image()),
+        "annotated_frames": datasets.List(datasets.Value("int32")),
+        "audio": datasets.Audio(decode=False),
+    }
+    table = datasets.Dataset.from_dict(
+        {name: [value, value] for name, value in row.items() if name != "audio"},
+        features=datasets.Features({name: value for name, value in features.items() if name != "audio"}),
+    )
+    expected = red_segmenter(clip)
+    assert_same(red_segmenter(row), expected)
+    for row_format in (None, "torch", "numpy", "arrow", "pandas"):
+        assert_same(red_segmenter({**plain_row(table.with_format(row_format)[0]), "audio": sound}), expected)
+    import pyarrow as pa
+
+    whole = datasets.Dataset(pa.Table.from_pylist([row, row], schema=datasets.Features(features).arrow_schema))
+    assert_same(red_segmenter(whole.with_format("arrow")[0]), expected)
+    results = list(red_segmenter(whole))
+    assert len(results) == 2
+    for frames in results:
+        assert_same(frames, expected)

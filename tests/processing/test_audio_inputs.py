@@ -162,6 +162,19 @@ def test_files_that_are_no_sounds_are_named(tmp_path):
         decoded_sound({"path": "http://127.0.0.1/a.wav", "bytes": None})
 
 
+def test_a_decoder_that_fails_and_rates_that_no_recording_has_are_named():
+    class Failing:
+        metadata = SimpleNamespace(path="clip.mp3")
+
+        def get_all_samples(self):
+            raise RuntimeError("Invalid data found when processing input")
+
+    with pytest.raises(ValueError, match=r"audio clip\.mp3 cannot be decoded: Invalid data"):
+        decoded_audio(Failing())
+    with pytest.raises(ValueError, match="it has a sampling rate of 3 Hz, which no recording has"):
+        read_sound(wav_bytes(WAVE[:100], 3), "it")
+
+
 def test_any_damage_gives_samples_or_a_named_error():
     rng = np.random.default_rng(1)
     for form, subtype in (("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")):

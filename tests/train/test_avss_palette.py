@@ -90,3 +90,6 @@ def test_class_names_are_checked(tmp_path):
     (tmp_path / "label2idx.json").write_text("dog: 1")
     with pytest.raises(ValueError, match="it is not JSON"):
         read_class_names(tmp_path)
+    (tmp_path / "label2idx.json").write_text("[" * 200_000)
+    with pytest.raises(ValueError, match="it is not JSON"):
+        read_class_names(tmp_path)

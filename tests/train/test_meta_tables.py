@@ -52,7 +52,7 @@ def test_names_of_files_are_names(name):
     assert checked_name(name, "the name") == name
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "/", "/etc", "a/b", "a\\b", "a\0"])
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "/etc", "a/b", "a\\b", "a\0", "ä" * 128])
 def test_paths_are_no_names(name):
     with pytest.raises(ValueError, match="the name must be the name of one file or folder"):
         checked_name(name, "the name")

@@ -131,6 +131,7 @@ def test_the_example_of_the_documentation_trains_and_its_checkpoints_open(
         assert [frame[0]["mask"].size for frame in frames] == [(32, 32), (32, 32)]
 
 
+<<<<<<< HEAD
 def test_the_example_for_avss_trains_on_clips_of_5_and_10_frames(tmp_path, tiny_preset, monkeypatch):
     """With the tiny preset in place of the paper's; its scores are those of the same masks, one clip at a time."""
     monkeypatch.chdir(tmp_path)
@@ -147,6 +148,24 @@ def test_the_example_for_avss_trains_on_clips_of_5_and_10_frames(tmp_path, tiny_
     assert [results[name] for name in scores] == pytest.approx([alone[name] for name in scores], abs=1e-6)
     assert 0 < results["eval_m_j"] < 1 and 0 < results["eval_plain_m_j"] < 1
     assert results["eval_m_j"] != results["eval_plain_m_j"]
+=======
+@pytest.mark.parametrize(
+    "file, content, message",
+    [
+        ("visual_frames/train/dog/train_0/train_0_2.png", b"", r"picture file .*/train_0_2\.png is empty"),
+        ("gt_masks/train/dog/train_0/train_0_1.png", b"%!PS-Adobe-3.0 EPSF-3.0\n", r"train_0_1\.png is not a picture"),
+        ("audio_wav/train/dog/train_0.wav", b"RIFF", r"clip 'train_0': audio file .*/train_0\.wav is not a sound"),
+    ],
+)
+def test_the_example_names_the_clip_and_the_file_of_a_damaged_one(
+    s4_root, trained_folder, tmp_path, monkeypatch, file, content, message
+):
+    monkeypatch.chdir(tmp_path)
+    code = documented_example(trained_folder, s4_root, "max_steps=1, save_strategy='no'")
+    (s4_root / "Single-source" / "s4_data" / file).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        exec(code, {})
+>>>>>>> d6992ef (Decoders that fail, impossible sampling rates and over-long names are named; rows of a data set are inputs of the pipeline)
 
 
 @pytest.mark.slow
