@@ -83,7 +83,7 @@ def mended_difference(framed: np.ndarray, weights: np.ndarray, window: np.ndarra
     mix = np.einsum("c,cfk->fk", weights, spectra)
 
     def cell_energies(spectrum: np.ndarray) -> np.ndarray:
-        bands = np.add.reduceat(spectrum.real**2 + spectrum.imag**2, edges[:-1], axis=-1)
+        bands = np.add.reduceat(np.abs(spectrum) ** 2, edges[:-1], axis=-1)
         return bands.reshape(*bands.shape[:-2], -1, BLOCK_FRAMES, bands.shape[-1]).sum(axis=-2)
 
     energies = cell_energies(spectra)  # (C, blocks, bands)
