@@ -39,7 +39,7 @@ def read_content(path: Path) -> Any:
 def read_audio_weights(source: str | Path) -> dict[str, torch.Tensor]:
     """
     The tensors by name of a VGGish weights file, as `torchvggish` publishes it (`vggish-10086976.pth`) or
-    `convert_vggish` writes it.
+    `convert_vggish` writes it: (C_out, C_in, 3, 3) of a convolution, (out, in) of a layer.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -5,9 +5,11 @@ its own files, and between libraries an explicit map of names does. Nothing is p
 """
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from ..published_weights.fitting import published_state
@@ -19,7 +21,7 @@ logger = logging.get_logger(__name__)
 
 def read_weights(source: str | Path) -> dict[str, torch.Tensor]:
     """
-    The tensors by name of published weights, as they are published.
+    The tensors by name of published weights, as they are published: a convolution's is (C_out, C_in, h, w).
 
     Raises:
         As `load_backbone_weights`, but that any network's will do.
@@ -48,8 +50,9 @@ def load_backbone_weights(model: nn.Module, source: str | Path) -> None:
             cannot be read; says what the file is.
     """
     extractor = next(module for module in model.modules() if isinstance(module, ImageEmbeddingExtractor))
-    state = published_state(extractor.backbone, open_source(source))
-    extractor.backbone.load_state_dict(state, strict=False)
+    backbone = cast(PreTrainedModel, extractor.backbone)
+    state = published_state(backbone, open_source(source))
+    backbone.load_state_dict(state, strict=False)
     logger.info(f"Loaded {len(state)} tensors of {str(source)!r} into the image backbone")
 
 

@@ -42,6 +42,14 @@ def superfluous(names: Iterable[str]) -> str:
     return f"{len(extra)} tensors belong to layers that it lacks, first {extra[0]!r}" if extra else ""
 
 
+def another_network(source: str, expected: str, found: str, problem: str) -> AnotherNetworkError:
+    """The error of `check_same_network`, for one sentence."""
+    return AnotherNetworkError(
+        f"the weights at {source!r} are another network's than the backbone's. Expected {expected}, found {found}: "
+        f"{problem}"
+    )
+
+
 def check_same_network(source: str, expected: str, found: str, problems: Iterable[str]) -> None:
     """
     Args:
@@ -54,10 +62,7 @@ def check_same_network(source: str, expected: str, found: str, problems: Iterabl
     """
     sentences = [problem for problem in problems if problem]
     if sentences:
-        raise AnotherNetworkError(
-            f"the weights at {source!r} are another network's than the backbone's. Expected {expected}, found "
-            f"{found}: {'; '.join(sentences)}"
-        )
+        raise another_network(source, expected, found, "; ".join(sentences))
 
 
 def describe_config(config) -> str:
@@ -76,6 +81,7 @@ def describe_config(config) -> str:
 __all__ = [
     "MAPS_TOLERANCE",
     "AnotherNetworkError",
+    "another_network",
     "check_same_network",
     "describe_config",
     "missing_or_misshapen",

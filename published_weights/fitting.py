@@ -8,7 +8,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoBackbone, PreTrainedConfig, PreTrainedModel, TimmBackboneConfig
 from transformers.models.timm_backbone.modeling_timm_backbone import TimmBackbone
 
-from .comparison import check_same_network, describe_config, superfluous
+from .comparison import another_network, check_same_network, describe_config, superfluous
 from .key_maps import Family, family_in_own_names, family_in_timm_names, family_of_model
 from .layouts import to_timm_names
 from .prefixes import backbone_part
@@ -101,8 +101,7 @@ def told_config(
     try:
         return resized_config(config, family.sizes(tensors))
     except (KeyError, IndexError, ZeroDivisionError) as error:
-        check_same_network(source, describe_config(config), found, [f"it has no tensor {error}"])
-        raise
+        raise another_network(source, describe_config(config), found, f"it has no tensor {error}") from error
 
 
 def check_fixed_fields(config: PreTrainedConfig, family: Family, source: str, found: str) -> None:
@@ -136,7 +135,7 @@ def timm_to_transformers(backbone: PreTrainedModel, published: TimmTensors, sour
     expected = describe_config(config)
     if family is None or family.model_type != config.model_type:
         other = "no map of names leads from them to it" if family is None else f"they are a {family.model_type}'s"
-        check_same_network(source, expected, found, [other])
+        raise another_network(source, expected, found, other)
     check_fixed_fields(config, family, source, found)
     own, unknown = family.to_transformers(tensors)
     check_same_network(source, expected, found, [superfluous(unknown)])
@@ -173,9 +172,8 @@ def transformers_to_timm(backbone: PreTrainedModel, weights: WeightSource) -> Ti
         family = family_in_own_names(weights.tensors)
         config, found = CONFIG_MAPPING[family.model_type](), f"a file of a {family.model_type}"
     expected = describe_config(backbone.config)
-    check_same_network(
-        weights.name, expected, found, [] if family is not None else ["no map of names leads from it to timm"]
-    )
+    if family is None:
+        raise another_network(weights.name, expected, found, "no map of names leads from it to timm")
     tensors = family.own_names(weights.tensors)
     if weights.config is None:
         config = told_config(config, family, tensors, weights.name, found)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -18,7 +18,7 @@ Tensors = dict[str, torch.Tensor]
 FILTER_NAMES = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained")
 
 
-def check_name(name: str, source: str) -> str:
+def check_name(name: str | None, source: str) -> str:
     """
     The name without its tag.
 
@@ -79,7 +79,7 @@ def wrapped_names(config: TimmBackboneConfig, network: nn.Module) -> dict[str, s
         for number, (name, tensor) in enumerate(own.items())
     }
     wrapper = timm.create_model(
-        config.backbone,
+        str(config.backbone),
         pretrained=True,
         pretrained_cfg_overlay={"state_dict": numbered},  # wins over every address that timm knows
         features_only=config.features_only,
@@ -113,7 +113,7 @@ def fitted_timm_state(backbone: PreTrainedModel, tensors: Tensors, found: str, s
     Raises:
         AnotherNetworkError: tensors that the maps depend on are missing, or there are some that the network lacks.
     """
-    config = backbone.config
+    config = cast(TimmBackboneConfig, backbone.config)
     network = plain_network(check_name(config.backbone, source), config.num_channels)
     converted = native_tensors(tensors, network)
     names, used, own = wrapped_names(config, network), used_tensors(backbone), backbone.state_dict()

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -47,11 +47,11 @@ def read_config(content: dict[str, Any], source: str) -> PreTrainedConfig:
     Raises:
         ValueError: Transformers has no such model, or its fields are wrong.
     """
-    model_type = content.get("model_type")
+    model_type = str(content.get("model_type"))
     if model_type not in CONFIG_MAPPING:
         raise ValueError(
-            f"backbone weights {source!r}: its config.json has model_type {model_type!r}, which Transformers "
-            f"{transformers.__version__} does not know; auss runs no code from a model folder"
+            f"backbone weights {source!r}: its config.json has model_type {content.get('model_type')!r}, which "
+            f"Transformers {transformers.__version__} does not know; auss runs no code from a model folder"
         )
     # Its weights are loaded as they are, in float32, and by no code but Transformers'.
     fields = {name: value for name, value in content.items() if name not in ("quantization_config", "auto_map")}
@@ -72,7 +72,7 @@ def network_config(config: PreTrainedConfig, backbone: PreTrainedModel, source: 
     for name in BACKBONE_FIELDS:
         if hasattr(backbone.config, name):
             setattr(config, name, getattr(backbone.config, name))
-    wanted = list(backbone.out_features)
+    wanted = cast(list[str], backbone.out_features)
     lacking = [name for name in wanted if name not in config.stage_names]
     check_same_network(
         source,
@@ -80,7 +80,7 @@ def network_config(config: PreTrainedConfig, backbone: PreTrainedModel, source: 
         describe_config(config),
         [f"it has no {lacking[0]!r}, only {', '.join(config.stage_names)}"] if lacking else [],
     )
-    config.out_features = wanted
+    config.out_features = list(wanted)
     return config
 
 
@@ -116,7 +116,7 @@ def identity_norms(network: PreTrainedModel, missing: set[str]) -> set[str]:
     for prefix, module in network.named_modules():
         names = {f"{prefix}.{name}" for name, _ in module.named_parameters(recurse=False)}
         if names and names <= missing and "norm" in type(module).__name__.lower():
-            weight, bias = module.weight, getattr(module, "bias", None)
+            weight, bias = cast(torch.Tensor, module.weight), cast(torch.Tensor | None, getattr(module, "bias", None))
             if not names & without_prefix(base, network.base_model_prefix) and torch.all(weight == 1):
                 found |= names if bias is None or not torch.any(bias) else set()
     return found
@@ -139,7 +139,7 @@ def own_network(backbone: PreTrainedModel, config: PreTrainedConfig, tensors: Te
         check_same_network(source, expected, describe_config(config), ["Transformers has another class for it"])
     config = network_config(config, backbone, source)
     with quiet_loading():
-        network, report = type(backbone).from_pretrained(
+        network, report = cast(Any, type(backbone)).from_pretrained(
             None,
             config=config,
             state_dict=dict(tensors),

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any, cast
 
 import timm
 import torch
@@ -17,7 +18,7 @@ def frame_size(backbone: PreTrainedModel) -> tuple[int, int]:
     config = backbone.config
     if config.model_type == "timm_backbone":
         pretrained = timm.get_pretrained_cfg(config.backbone)
-        return DEFAULT_SIZE if pretrained is None else tuple(pretrained.input_size[-2:])
+        return DEFAULT_SIZE if pretrained is None else (pretrained.input_size[-2], pretrained.input_size[-1])
     size = getattr(config, "image_size", None) or DEFAULT_SIZE
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
@@ -31,7 +32,7 @@ def leaves(outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
             continue
         seen.add(node)
         if hasattr(node, "variable"):  # where a gradient would be accumulated
-            found.append(node.variable)
+            found.append(getattr(node, "variable"))  # noqa: B009  # only such nodes have it
         waiting += [following for following, _ in node.next_functions]
     return found
 
@@ -48,7 +49,7 @@ def used_tensors(backbone: PreTrainedModel) -> dict[str, torch.Size]:
     Name -> shape of the parameters that the returned maps depend on, and of the buffers of the modules that have them.
     No value is computed: a copy on the meta device does the forward pass.
     """
-    model = copy.deepcopy(backbone).to("meta").requires_grad_(True).eval()
+    model = cast(Any, copy.deepcopy(backbone)).to("meta").requires_grad_(True).eval()
     with torch.enable_grad():
         maps = model(torch.empty(1, 3, *frame_size(backbone), device="meta")).feature_maps
     ids = {id(leaf) for leaf in leaves(maps)}
