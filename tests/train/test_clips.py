@@ -184,7 +184,8 @@ def test_files_that_are_missing_truncated_or_no_pictures_are_named(evaluation_ro
 
 
 def test_stereo_is_averaged_and_arrays_are_taken():
-    stereo = np.stack([np.linspace(-0.5, 0.5, 100), np.full(100, 0.25)], axis=1)
+    wave = np.sin(np.arange(100) / 3)  # a channel that holds a constant alone would count as silent
+    stereo = np.stack([0.5 * wave, 0.25 * wave], axis=1)
     waveform, rate = decode_audio({"path": None, "bytes": wav_bytes(stereo, subtype="FLOAT")})
     assert rate == 8000 and waveform.shape == (100,) and waveform.dtype == torch.float32
     torch.testing.assert_close(waveform, torch.from_numpy(stereo.mean(axis=1)).float())
@@ -298,6 +299,9 @@ def test_bad_samples_are_named():
         decode_audio({"path": "a.wav", "bytes": wav_bytes(loud, subtype="FLOAT")}, "x")
     pcm, _ = decode_audio({"array": np.array([2**14, -(2**14)] * 50, np.int16), "sampling_rate": 8000})
     assert pcm[0] == 0.5 and pcm[1] == -0.5
+    opposite = np.sin(np.arange(8000) / 5) * 0.5
+    heard, _ = decode_audio({"path": None, "bytes": wav_bytes(np.stack([opposite, -opposite], axis=1))})
+    assert heard.abs().max() > 0.1
     six, _ = decode_audio({"path": None, "bytes": wav_bytes(np.full((100, 6), 0.25))})
     assert six.shape == (100,) and six[3] == pytest.approx(0.25, abs=1e-3)
 

@@ -131,7 +131,6 @@ def test_the_example_of_the_documentation_trains_and_its_checkpoints_open(
         assert [frame[0]["mask"].size for frame in frames] == [(32, 32), (32, 32)]
 
 
-<<<<<<< HEAD
 def test_the_example_for_avss_trains_on_clips_of_5_and_10_frames(tmp_path, tiny_preset, monkeypatch):
     """With the tiny preset in place of the paper's; its scores are those of the same masks, one clip at a time."""
     monkeypatch.chdir(tmp_path)
@@ -148,7 +147,8 @@ def test_the_example_for_avss_trains_on_clips_of_5_and_10_frames(tmp_path, tiny_
     assert [results[name] for name in scores] == pytest.approx([alone[name] for name in scores], abs=1e-6)
     assert 0 < results["eval_m_j"] < 1 and 0 < results["eval_plain_m_j"] < 1
     assert results["eval_m_j"] != results["eval_plain_m_j"]
-=======
+
+
 @pytest.mark.parametrize(
     "file, content, message",
     [
@@ -165,7 +165,6 @@ def test_the_example_names_the_clip_and_the_file_of_a_damaged_one(
     (s4_root / "Single-source" / "s4_data" / file).write_bytes(content)
     with pytest.raises(ValueError, match=message):
         exec(code, {})
->>>>>>> d6992ef (Decoders that fail, impossible sampling rates and over-long names are named; rows of a data set are inputs of the pipeline)
 
 
 @pytest.mark.slow
