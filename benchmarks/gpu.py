@@ -26,9 +26,11 @@ import gpu_rows
 import torch
 from gpu_rows import Cost, Setting
 
+from auss import AussConfig
+
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs" / "benchmarks_gpu.md"
-PRESETS = ("auss-demo", "auss-fast-resnet50", "auss-fast-swin-tiny", "auss-resnet101", "auss-swin-base")
+PRESETS = tuple(AussConfig.preset_names())
 PROFILED_PRESET = "auss-fast-resnet50"
 LATE = "no time"
 
@@ -104,7 +106,7 @@ def waits_section(setting: Setting) -> list[str]:
     """Where a training step waits for a CUDA device."""
     if setting.device.type != "cuda":
         return ["A CPU has nothing to wait for."]
-    step = gpu_rows.training_step(PROFILED_PRESET, "bfloat16 autocast", setting)
+    step = gpu_rows.training_step(PROFILED_PRESET, gpu_rows.STEP_VARIANTS[setting.kind][-1], setting)
     waits = gpu_rows.synchronisations(step)
     lines = [f"A training step of `{PROFILED_PRESET}` waits {waits.total()} times for the device:", ""]
     lines += ["| line | times |", "| --- | ---: |"]
@@ -113,7 +115,7 @@ def waits_section(setting: Setting) -> list[str]:
 
 def kernels_section(setting: Setting) -> list[str]:
     """What takes the device's time in a training step."""
-    step = gpu_rows.training_step(PROFILED_PRESET, "bfloat16 autocast", setting)
+    step = gpu_rows.training_step(PROFILED_PRESET, gpu_rows.STEP_VARIANTS[setting.kind][-1], setting)
     lines = ["| kernel | share of the device's time | calls a step |", "| --- | ---: | ---: |"]
     for name, share, calls in gpu_rows.kernels(step, setting.device):
         lines.append(f"| `{name[:90].replace('|', '/')}` | {100 * share:.1f} % | {calls} |")
@@ -124,7 +126,7 @@ def loader_section(setting: Setting, budget: Budget, quick: bool) -> list[str]:
     """Clips a second of the loader and of the step, and which of the two limits training."""
     from auss.train.composer import compose_data_set
 
-    step = gpu_rows.step_cost(PROFILED_PRESET, "bfloat16 autocast", setting).seconds
+    step = gpu_rows.step_cost(PROFILED_PRESET, gpu_rows.STEP_VARIANTS[setting.kind][-1], setting).seconds
     cores = os.cpu_count() or 1
     clips = 4 * setting.clips if quick else 20 * setting.clips
     lines = [
@@ -152,7 +154,7 @@ def sections(setting: Setting, presets: list[str], budget: Budget, quick: bool) 
     step_rows = {
         preset: {
             variant: lambda preset=preset, variant=variant: gpu_rows.step_cost(preset, variant, setting)
-            for variant in gpu_rows.STEP_VARIANTS
+            for variant in gpu_rows.STEP_VARIANTS[setting.kind]
         }
         for preset in presets
     }

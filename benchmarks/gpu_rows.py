@@ -16,9 +16,11 @@ from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
 from auss import AussConfig
 
-PLAIN_VARIANTS = ("float32", "bfloat16")
-COMPILED_VARIANTS = ("bfloat16, compiled", "bfloat16, CUDA graphs")
-STEP_VARIANTS = ("float32", "bfloat16 autocast")
+# Variants of the network, of the compiled network, and of a training step. A CPU without instructions for bfloat16 is
+# many times slower in it than in float32, so the CPU has float32 alone.
+PLAIN_VARIANTS = {"cuda": ("float32", "bfloat16"), "cpu": ("float32",)}
+COMPILED_VARIANTS = {"cuda": ("bfloat16, compiled", "bfloat16, CUDA graphs"), "cpu": ("float32, compiled",)}
+STEP_VARIANTS = {"cuda": ("float32", "bfloat16 autocast"), "cpu": ("float32",)}
 STEPS_PROFILED = 3
 KERNELS_SHOWN = 12
 
@@ -37,6 +39,11 @@ class Setting:
     size: int = SIZE
     clips: int = 8
     repeats: int = 10
+
+    @property
+    def kind(self) -> str:
+        """Whose variants are measured: "cuda"'s or, on any other device, "cpu"'s."""
+        return "cuda" if self.device.type == "cuda" else "cpu"
 
     @classmethod
     def quick(cls, device: torch.device) -> "Setting":
@@ -93,7 +100,7 @@ def network_on(setting: Setting, preset: str, dtype: torch.dtype = torch.float32
 
 def forward_cost(preset: str, variant: str, setting: Setting, clips: int) -> Cost:
     """Clips to masks in one of `PLAIN_VARIANTS` or `COMPILED_VARIANTS`."""
-    dtype = torch.float32 if variant == "float32" else torch.bfloat16
+    dtype = torch.bfloat16 if "bfloat16" in variant else torch.float32
     model, batch = network_on(setting, preset, dtype), clips_on(setting, clips, dtype)
     if "compiled" in variant or "graphs" in variant:
         torch._dynamo.reset()
@@ -204,7 +211,8 @@ def loader_seconds(folder: Path, preset: str, setting: Setting, workers: int, cl
 def forward_columns(setting: Setting, preset: str, clips: int) -> dict[str, Callable[[], Cost | None]]:
     """Column -> the measurement, for one preset: the network, its backbone alone, and Mask2Former."""
     columns: dict[str, Callable[[], Cost | None]] = {}
-    for variant, dtype in zip(PLAIN_VARIANTS, (torch.float32, torch.bfloat16), strict=True):
+    for variant in PLAIN_VARIANTS[setting.kind]:
+        dtype = getattr(torch, variant)
         columns[variant] = partial(forward_cost, preset, variant, setting, clips)
         columns[f"backbone, {variant}"] = partial(backbone_cost, preset, dtype, setting, clips)
         columns[f"Mask2Former, {variant}"] = partial(mask2former_cost, preset, dtype, setting, clips)
@@ -212,9 +220,10 @@ def forward_columns(setting: Setting, preset: str, clips: int) -> dict[str, Call
 
 
 def compiled_columns(setting: Setting, preset: str, clips: int) -> dict[str, Callable[[], Cost | None]]:
-    """Column -> the measurement, for one preset, of the compiled network; CUDA graphs only on CUDA."""
-    variants = COMPILED_VARIANTS if setting.device.type == "cuda" else COMPILED_VARIANTS[:1]
-    return {variant: partial(forward_cost, preset, variant, setting, clips) for variant in variants}
+    """Column -> the measurement, for one preset, of the compiled network."""
+    return {
+        variant: partial(forward_cost, preset, variant, setting, clips) for variant in COMPILED_VARIANTS[setting.kind]
+    }
 
 
 __all__ = [
