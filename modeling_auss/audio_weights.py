@@ -10,6 +10,7 @@ from transformers.utils import logging
 
 from ..configuration.configuration_auss import AussAudioConfig, AussConfig
 from ..files.file_rights import follow_umask
+from ..published_weights.weight_files import short_reason
 from .audio_encoder import VGGish
 from .model_files import check_weight_file
 from .pretrained_model import AussPreTrainedModel
@@ -56,7 +57,7 @@ def read_audio_weights(source: str | Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # torch, pickle, zipfile and safetensors each have their own
         raise ValueError(
             f"audio weights at {str(source)!r} cannot be read: expected tensors by name, as torch.save or safetensors "
-            f"writes them; {type(error).__name__}: {error}"
+            f"writes them; {type(error).__name__}: {short_reason(error)}"
         ) from error
     if not isinstance(weights, dict) or not all(isinstance(weight, torch.Tensor) for weight in weights.values()):
         raise ValueError(f"audio weights at {str(source)!r} must be tensors by name, got {type(weights).__name__}")

@@ -65,6 +65,21 @@ def check_same_network(source: str, expected: str, found: str, problems: Iterabl
         raise another_network(source, expected, found, "; ".join(sentences))
 
 
+def check_finite(tensors: dict[str, torch.Tensor], source: str) -> None:
+    """
+    Raises:
+        ValueError: a tensor has values that are infinite or no numbers.
+    """
+    broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        raise ValueError(f"the weights at {source!r} are damaged: {broken[0]!r} has values that are not finite")
+
+
+def describe_tensors(tensors: dict[str, torch.Tensor]) -> str:
+    """A file of which only the tensors tell what it is."""
+    return f"a file of {len(tensors)} tensors ({', '.join(list(tensors)[:3])}, ...)"
+
+
 def describe_config(config) -> str:
     """The backbone that a configuration makes, with its sizes."""
     if config.model_type == "timm_backbone":
@@ -82,8 +97,10 @@ __all__ = [
     "MAPS_TOLERANCE",
     "AnotherNetworkError",
     "another_network",
+    "check_finite",
     "check_same_network",
     "describe_config",
+    "describe_tensors",
     "missing_or_misshapen",
     "superfluous",
 ]

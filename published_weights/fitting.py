@@ -8,7 +8,14 @@ import torch
 from transformers import CONFIG_MAPPING, AutoBackbone, PreTrainedConfig, PreTrainedModel, TimmBackboneConfig
 from transformers.models.timm_backbone.modeling_timm_backbone import TimmBackbone
 
-from .comparison import another_network, check_same_network, describe_config, superfluous
+from .comparison import (
+    another_network,
+    check_finite,
+    check_same_network,
+    describe_config,
+    describe_tensors,
+    superfluous,
+)
 from .key_maps import Family, family_in_own_names, family_in_timm_names, family_of_model
 from .layouts import to_timm_names
 from .prefixes import backbone_part
@@ -40,8 +47,7 @@ class TimmTensors:
     def description(self) -> str:
         if self.architecture is not None:
             return f"timm's {self.architecture}"
-        names = ", ".join(list(self.tensors)[:3])
-        return f"a file of {len(self.tensors)} tensors ({names}, ...)"
+        return describe_tensors(self.tensors)
 
 
 def model_arguments(config: dict[str, Any], source: str) -> dict[str, Any]:
@@ -213,7 +219,12 @@ def state_for_transformers(backbone: PreTrainedModel, weights: WeightSource) -> 
     else:
         family = family_in_own_names(weights.tensors)
         config = backbone.config
-        if family is not None and family.model_type == config.model_type:
+        expected_family = family_of_model(config.model_type)
+        if family is not expected_family:
+            found = describe_tensors(weights.tensors) if family is None else f"a file of a {family.model_type}"
+            problem = f"their names are not those of a {config.model_type}"
+            check_same_network(weights.name, describe_config(config), found, [problem])
+        elif family is not None:
             found = f"a file of a {family.model_type}"
             config = told_config(config, family, family.own_names(weights.tensors), weights.name, found)
     return fitted_state(backbone, own_network(backbone, config, weights.tensors, weights.name), weights.name)
@@ -233,9 +244,7 @@ def published_state(backbone: PreTrainedModel, weights: WeightSource) -> Tensors
     weights = WeightSource(weights.name, backbone_part(weights.tensors), config)
     build = state_for_timm if isinstance(backbone, TimmBackbone) else state_for_transformers
     state = build(backbone, weights)
-    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-    if broken:
-        raise ValueError(f"the weights at {weights.name!r} are damaged: {broken[0]!r} has values that are not finite")
+    check_finite(state, weights.name)
     return state
 
 

@@ -13,6 +13,7 @@ from transformers.utils import logging
 from .comparison import (
     MAPS_TOLERANCE,
     AnotherNetworkError,
+    check_finite,
     check_same_network,
     describe_config,
     missing_or_misshapen,
@@ -191,7 +192,9 @@ def check_same_maps(
     """
     Raises:
         AnotherNetworkError: with `state` in it, the backbone's maps are not those of `network`.
+        ValueError: `state` has values that are not finite.
     """
+    check_finite(state, source)
     candidate = copy.deepcopy(backbone).cpu().float().eval()
     candidate.load_state_dict(state, strict=False)
     difference = largest_difference(network, candidate)

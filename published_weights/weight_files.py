@@ -84,6 +84,17 @@ def pickled_objects(path: Path) -> str:
     return f" ({', '.join(sorted(names))})" if names else ""
 
 
+def short_reason(error: Exception) -> str:
+    """
+    Why a file cannot be read, without torch's advice: it says to unpickle the file all the same, which could run code,
+    or to report a fault of torch's.
+    """
+    if isinstance(error, pickle.UnpicklingError):
+        return "torch.save did not write it, or not all of it is there"
+    text = str(error).partition(". ")[0] if isinstance(error, RuntimeError) else str(error)
+    return text.strip() or type(error).__name__
+
+
 def read_file(path: Path) -> Any:
     """
     What the file holds: tensors by name, or a dictionary that has them somewhere.
@@ -110,13 +121,15 @@ def read_file(path: Path) -> Any:
                 f"the weights file {str(path)!r} has pickled objects{found} beside its tensors. Unpickling could "
                 "run code, so auss does not. Save its tensors alone: safetensors.torch.save_file(state_dict, ...)"
             ) from error
-        raise ValueError(f"the weights file {str(path)!r} is damaged or no PyTorch file: {error}") from error
+        raise ValueError(
+            f"the weights file {str(path)!r} is damaged or no PyTorch file: {short_reason(error)}"
+        ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnicodeDecodeError) as error:
         if "TorchScript" in str(error):
             raise ValueError(
                 f"the weights file {str(path)!r} is a TorchScript program, which is code: save its state_dict instead"
             ) from error
-        raise ValueError(f"the weights file {str(path)!r} is truncated or damaged: {error}") from error
+        raise ValueError(f"the weights file {str(path)!r} is truncated or damaged: {short_reason(error)}") from error
 
 
 def unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
@@ -184,4 +197,4 @@ def shard_names(index: Path) -> list[str]:
     return names
 
 
-__all__ = ["check_is_weights", "read_json", "read_tensors", "shard_names", "unwrap"]
+__all__ = ["check_is_weights", "read_json", "read_tensors", "shard_names", "short_reason", "unwrap"]

@@ -154,6 +154,8 @@ def open_source(source: str | Path) -> WeightSource:
     source = str(source)
     if source == EFFICIENTNET_PACKAGE:
         return WeightSource(source, read_tensors(package_file()))
+    if not source.strip():  # as a path it would be the current folder
+        raise nothing_there(source)
     path = local_path(source)
     if path is not None and path.is_dir():
         return read_folder(path, source)

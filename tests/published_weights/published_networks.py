@@ -71,6 +71,32 @@ def save_pth(network: nn.Module, folder: Path) -> Path:
     return folder / "weights.pth"
 
 
+def save_older_swin(network: nn.Module, folder: Path) -> Path:
+    """
+    As the Hub's older repositories of Swin have it, `microsoft/swin-base-patch4-window7-224-in22k` too:
+    `pytorch_model.bin`, with names that Transformers has changed since, and tables of indices.
+    """
+    older = {
+        "attention.q_proj": "attention.self.query",
+        "attention.k_proj": "attention.self.key",
+        "attention.v_proj": "attention.self.value",
+        "attention.relative_position_bias.relative": "attention.self.relative",
+        "attention.o_proj": "attention.output.dense",
+        "mlp.fc1": "intermediate.dense",
+        "mlp.fc2": "output.dense",
+    }
+    network.config.save_pretrained(folder)
+    state = {}
+    for name, tensor in network.state_dict().items():
+        for today, before in older.items():
+            name = name.replace(today, before)
+        state[name] = tensor
+        if name.endswith("relative_position_bias_table"):
+            state[name.replace("bias_table", "index")] = torch.zeros(16, 16, dtype=torch.long)
+    torch.save(state, folder / "pytorch_model.bin")
+    return folder
+
+
 def save_official_swin(network: nn.Module, folder: Path) -> Path:
     """As Swin's authors publish: `{"model": ...}`, patches merged at the end of a stage, tables of indices."""
     state = {}

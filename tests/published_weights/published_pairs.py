@@ -89,6 +89,19 @@ def resnet_folder(depths: list[int], stages: list[int], **sizes) -> Callable[[Pa
     return publish
 
 
+def older_swin(config: SwinConfig, lone_file: bool = False, **fields) -> Callable[[Path], Published]:
+    """An older repository's files; the oracle is Transformers' own backbone, loaded from a folder of today."""
+
+    def publish(folder: Path) -> Published:
+        network = networks.transformers_network(SwinForImageClassification, config)
+        network.save_pretrained(folder / "today")
+        networks.save_older_swin(network, folder)
+        maps = networks.backbone_maps(folder / "today", config, **fields)
+        return folder / "pytorch_model.bin" if lone_file else folder, maps
+
+    return publish
+
+
 def swin_folder(config: SwinConfig, stages: list[int]) -> Callable[[Path], Published]:
     """A folder of `save_pretrained`; the oracle is the classifier's states before patches are merged."""
 
@@ -240,6 +253,22 @@ SMALL_PAIRS = (
         "Transformers' folder, Swin",
         "swin",
         from_transformers(SwinForImageClassification, small_swin_config(), out_features=["stage1"]),
+        lambda: small_swin_config(depths=[1], num_heads=[1], out_features=["stage1"]),
+        (64, 80),
+        slow=False,
+    ),
+    Pair(
+        "Transformers' older folder, Swin",
+        "swin",
+        older_swin(small_swin_config(), out_features=["stage1"]),
+        lambda: small_swin_config(depths=[1], num_heads=[1], out_features=["stage1"]),
+        (64, 80),
+        slow=False,
+    ),
+    Pair(
+        "Transformers' older file, Swin",
+        "swin",
+        older_swin(small_swin_config(), lone_file=True, out_features=["stage1"]),
         lambda: small_swin_config(depths=[1], num_heads=[1], out_features=["stage1"]),
         (64, 80),
         slow=False,
@@ -430,6 +459,23 @@ FULL_PAIRS = (
         "timm_backbone",
         from_timm("pvt_v2_b2", [0, 1, 2, 3], networks.save_official_pvt),
         timm_backbone("pvt_v2_b2", [0, 1, 2, 3]),
+    ),
+    Pair(
+        "timm's file, pvt_v2_b2",
+        "auss-fast-pvt-v2-b2",
+        from_timm("pvt_v2_b2", [0, 1, 2, 3]),
+        preset("auss-fast-pvt-v2-b2"),
+    ),
+    Pair(
+        "Transformers' folder, PVT-v2 b2",
+        "auss-fast-pvt-v2-b2",
+        from_transformers(
+            PvtV2ForImageClassification,
+            PvtV2Config(depths=[3, 4, 6, 3], hidden_sizes=[64, 128, 320, 512]),
+            out_features=STAGES,
+        ),
+        preset("auss-fast-pvt-v2-b2"),
+        tolerance=1e-4,
     ),
     Pair(
         "official file, PVT-v2 b2",

@@ -266,12 +266,19 @@ def test_norms_of_output_maps_start_as_the_identity_and_the_log_says_so(tmp_path
     assert "the norms of the output maps are no part of it" in caplog.text
 
 
-def test_values_that_are_not_finite_are_refused(tmp_path):
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_refused(tmp_path, value):
     network = small_resnet()
-    network.layer1[0].conv1.weight.data[0, 0, 0, 0] = float("nan")
+    network.layer1[0].conv1.weight.data[0, 0, 0, 0] = value
     extractor = make_extractor(small_resnet_config())
-    with pytest.raises(ValueError, match="differ|not finite"):
+    with pytest.raises(ValueError, match="damaged.*has values that are not finite"):
         load_backbone_weights(extractor, networks.save_pth(network, tmp_path))
+
+
+def test_a_file_of_no_known_network_is_not_called_the_backbones_own(tmp_path):
+    torch.save({"features.0.weight": torch.ones(2), "features.0.bias": torch.ones(2)}, tmp_path / "vggish.pth")
+    with pytest.raises(AnotherNetworkError, match=r"Expected resnet .*, found a file of 2 tensors \(features.0.weight"):
+        load_backbone_weights(make_extractor(small_resnet_config()), tmp_path / "vggish.pth")
 
 
 def test_the_table_of_the_docs_is_that_of_the_tests():

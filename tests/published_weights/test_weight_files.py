@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import zipfile
 
 import pytest
@@ -62,6 +63,7 @@ FOREIGN = {
     "no tensors": (torch_bytes({"epoch": 3, "lr": 0.1}), "has no tensors by name.*'epoch', 'lr'"),
     "pickled objects": (torch_bytes({"model": TENSORS, "config": Config()}), "has pickled objects.*Config.*run code"),
     "a pickled module": (torch_bytes(torch.nn.Linear(2, 2)), "has pickled objects.*Linear"),
+    "a plain pickle": (pickle.dumps({"model": Config()}), "is damaged or no PyTorch file: torch.save did not write it"),
     "truncated zip": (torch_bytes(TENSORS)[:-700], "is truncated or damaged"),
 }
 
@@ -75,6 +77,7 @@ def test_a_file_that_is_no_weights_file_is_called_what_it_is(tmp_path, kind, suf
     with pytest.raises(ValueError, match=f"weights{suffix}'.*{message}") as caught:
         read_tensors(path)
     assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value) and "weights_only" not in str(caught.value)  # torch's advice to unpickle it
 
 
 @pytest.mark.parametrize("kept", [4, 60, 2000])
@@ -83,6 +86,12 @@ def test_a_truncated_safetensors_file(tmp_path, kept):
     path.write_bytes(safetensors_bytes(tmp_path)[:kept])
     with pytest.raises(ValueError, match="cut.safetensors' is truncated or damaged"):
         read_tensors(path)
+
+
+def test_a_truncated_file_of_the_older_format(tmp_path):
+    (tmp_path / "cut.pth").write_bytes(torch_bytes(TENSORS, _use_new_zipfile_serialization=False)[:-30])
+    with pytest.raises(ValueError, match=r"cut.pth' is truncated or damaged: \w+"):
+        read_tensors(tmp_path / "cut.pth")
 
 
 def test_a_torchscript_program(tmp_path):

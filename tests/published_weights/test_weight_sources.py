@@ -121,6 +121,13 @@ def test_nothing_there(at_hub, tmp_path, monkeypatch, name, message):
         open_source(name)
 
 
+@pytest.mark.parametrize("source", ["", " "])
+def test_an_empty_name_is_not_the_current_folder(resnet_folder, source, monkeypatch):
+    monkeypatch.chdir(resnet_folder)
+    with pytest.raises(FileNotFoundError, match="backbone weights must be"):
+        open_source(source)
+
+
 def test_a_tag_that_timm_does_not_have():
     with pytest.raises(ValueError, match="'resnet101.in99k'.*tag"):
         open_source("resnet101.in99k")
