@@ -13,11 +13,19 @@ from auss.inference.cli import build_parser
 from auss.train.composed_video import compose_video
 from auss.train.preparation import create_processor
 
-README = (Path(auss.__file__).parent / "README.md").read_text(encoding="utf-8")
+FOLDER = Path(auss.__file__).parent
+README = (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
+
+
+def command_lines(page: str) -> list[str]:
+    """The lines of a page's bash blocks, without comments; a line that ends in a backslash is joined to the next."""
+    return [
+        line.partition("#")[0] for block in blocks("bash", page) for line in block.replace("\\\n", " ").splitlines()
+    ]
 
 
 @pytest.fixture
@@ -48,7 +56,7 @@ def test_python_runs_in_its_order(workplace, capsys):
 
 
 def test_commands_are_there():
-    lines = [line.partition("#")[0] for block in blocks("bash") for line in block.replace("\\\n", " ").splitlines()]
+    lines = command_lines(README)
     commands = [shlex.split(line) for line in lines if line.startswith("auss ")]
     assert {command[1] for command in commands} >= {"demo", "segment", "compose", "train", "evaluate"}
     for _, called, *options in commands:
@@ -69,3 +77,12 @@ def test_documents_have_no_blanks_to_fill_in():
     for path in (Path(auss.__file__).parent / "docs").glob("*.md"):
         assert not re.search(r"^[A-Z]{5,}$|TODO|QUICK", path.read_text(encoding="utf-8"), flags=re.MULTILINE), path
     assert "QUICK" not in README
+
+
+def test_the_commands_of_the_papers_two_runs_are_there():
+    page = (FOLDER / "docs" / "paper.md").read_text(encoding="utf-8")
+    runs = [shlex.split(line)[1:] for line in command_lines(page) if line.startswith("auss train ")]
+    parsed = [build_parser("train").parse_args(run) for run in runs]
+    assert [run.preset for run in parsed if run.name == "s4"] == ["auss-resnet101", "auss-swin-base"]
+    assert all(run.backbone_weights and run.audio_weights for run in parsed if run.name == "s4")
+    assert [run.init_from for run in parsed if run.name == "ms3"] == [run.output for run in parsed if run.name == "s4"]
