@@ -124,7 +124,9 @@ def read_file(path: Path) -> Any:
         raise ValueError(
             f"the weights file {str(path)!r} is damaged or no PyTorch file: {short_reason(error)}"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnicodeDecodeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # on damaged bytes torch's unpickler fails in any way: IndexError, KeyError, TypeError
         if "TorchScript" in str(error):
             raise ValueError(
                 f"the weights file {str(path)!r} is a TorchScript program, which is code: save its state_dict instead"

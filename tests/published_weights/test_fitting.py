@@ -277,7 +277,9 @@ def test_values_that_are_not_finite_are_refused(tmp_path, value):
 
 def test_a_file_of_no_known_network_is_not_called_the_backbones_own(tmp_path):
     torch.save({"features.0.weight": torch.ones(2), "features.0.bias": torch.ones(2)}, tmp_path / "vggish.pth")
-    with pytest.raises(AnotherNetworkError, match=r"Expected resnet .*, found a file of 2 tensors \(features.0.weight"):
+    with pytest.raises(
+        AnotherNetworkError, match=r"Expected resnet .*, found a file of 2 tensors \(features.0.weight"
+    ):
         load_backbone_weights(make_extractor(small_resnet_config()), tmp_path / "vggish.pth")
 
 

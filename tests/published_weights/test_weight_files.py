@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import random
 import zipfile
 
 import pytest
@@ -63,7 +64,10 @@ FOREIGN = {
     "no tensors": (torch_bytes({"epoch": 3, "lr": 0.1}), "has no tensors by name.*'epoch', 'lr'"),
     "pickled objects": (torch_bytes({"model": TENSORS, "config": Config()}), "has pickled objects.*Config.*run code"),
     "a pickled module": (torch_bytes(torch.nn.Linear(2, 2)), "has pickled objects.*Linear"),
-    "a plain pickle": (pickle.dumps({"model": Config()}), "is damaged or no PyTorch file: torch.save did not write it"),
+    "a plain pickle": (
+        pickle.dumps({"model": Config()}),
+        "is damaged or no PyTorch file: torch.save did not write it",
+    ),
     "truncated zip": (torch_bytes(TENSORS)[:-700], "is truncated or damaged"),
 }
 
@@ -92,6 +96,19 @@ def test_a_truncated_file_of_the_older_format(tmp_path):
     (tmp_path / "cut.pth").write_bytes(torch_bytes(TENSORS, _use_new_zipfile_serialization=False)[:-30])
     with pytest.raises(ValueError, match=r"cut.pth' is truncated or damaged: \w+"):
         read_tensors(tmp_path / "cut.pth")
+
+
+@pytest.mark.parametrize("start", [b"", b"\x80\x02"])
+def test_bytes_at_random_never_end_in_an_error_of_the_unpicklers_own(tmp_path, start):
+    generator = random.Random(0)
+    path = tmp_path / "noise.pth"
+    for length in range(1, 201):
+        path.write_bytes(start + generator.randbytes(length))
+        with pytest.raises(ValueError, match="noise.pth' (is|must|has)"):
+            read_tensors(path)
+    path.write_bytes(b"\x80\x02.")  # ends before anything is on the unpickler's stack
+    with pytest.raises(ValueError, match="noise.pth' is truncated or damaged: pop from empty list"):
+        read_tensors(path)
 
 
 def test_a_torchscript_program(tmp_path):
