@@ -220,11 +220,12 @@ def state_for_transformers(backbone: PreTrainedModel, weights: WeightSource) -> 
         family = family_in_own_names(weights.tensors)
         config = backbone.config
         expected_family = family_of_model(config.model_type)
-        if family is not expected_family:
+        # Networks of no family, such as ConvNeXt V2, may have names of one: whether they fit is seen once loaded.
+        if expected_family is not None and family is not expected_family:
             found = describe_tensors(weights.tensors) if family is None else f"a file of a {family.model_type}"
             problem = f"their names are not those of a {config.model_type}"
             check_same_network(weights.name, describe_config(config), found, [problem])
-        elif family is not None:
+        elif family is not None and family is expected_family:
             found = f"a file of a {family.model_type}"
             config = told_config(config, family, family.own_names(weights.tensors), weights.name, found)
     return fitted_state(backbone, own_network(backbone, config, weights.tensors, weights.name), weights.name)

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import (
     AutoBackbone,
+    ConvNextV2Config,
+    ConvNextV2Model,
     Dinov2Config,
     Dinov2Model,
     ResNetConfig,
@@ -273,6 +276,18 @@ def test_values_that_are_not_finite_are_refused(tmp_path, value):
     extractor = make_extractor(small_resnet_config())
     with pytest.raises(ValueError, match="damaged.*has values that are not finite"):
         load_backbone_weights(extractor, networks.save_pth(network, tmp_path))
+
+
+def test_a_lone_file_of_a_network_without_a_map_that_resembles_one_with_a_map(tmp_path):
+    sizes = dict(depths=[1, 1], hidden_sizes=[8, 16], num_stages=2)
+    network = networks.transformers_network(ConvNextV2Model, ConvNextV2Config(**sizes))
+    save_file(network.state_dict(), tmp_path / "v2.safetensors")
+    extractor = make_extractor(ConvNextV2Config(**sizes, out_features=["stage2"]))
+    load_backbone_weights(extractor, tmp_path / "v2.safetensors")
+    name = "encoder.stages.1.layers.0.grn.weight"
+    assert torch.equal(extractor.backbone.state_dict()[name], network.state_dict()[name])
+    with pytest.raises(AnotherNetworkError):
+        load_backbone_weights(make_extractor(small_resnet_config()), tmp_path / "v2.safetensors")
 
 
 def test_a_file_of_no_known_network_is_not_called_the_backbones_own(tmp_path):
