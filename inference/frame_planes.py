@@ -63,7 +63,8 @@ def planes(frame: av.VideoFrame) -> list[np.ndarray]:
 def upright_copy(
     frame: av.VideoFrame, size: tuple[int, int], orientation: Orientation, colours: FrameColours
 ) -> av.VideoFrame | None:
-    """A copy of a frame, turned and mirrored as it is shown, that may be drawn on; of the frame itself the decoder may still make others.
+    """A copy of a frame, turned and mirrored as it is shown, that may be drawn on; of the frame itself the decoder may
+    still make others.
 
     Args:
         frame: as it was decoded.
@@ -88,4 +89,13 @@ def upright_copy(
     return copy
 
 
-__all__ = ["BT709", "BRIGHTNESS_WEIGHTS", "PLANAR_FORMATS", "UNSPECIFIED", "FrameColours", "own_colours", "planes", "upright_copy"]
+__all__ = [
+    "BT709",
+    "BRIGHTNESS_WEIGHTS",
+    "PLANAR_FORMATS",
+    "UNSPECIFIED",
+    "FrameColours",
+    "own_colours",
+    "planes",
+    "upright_copy",
+]

@@ -142,9 +142,8 @@ class VideoReader:
             apart = (self._end or 0.0) / self._count
             yield f"the file has no time stamps: its frames are taken to be {apart:.3g} s apart"
         elif missing or backward:
-            yield (
-                f"{missing + backward} time stamps were missing or ran backwards; those frames were put one frame apart"
-            )
+            count = missing + backward
+            yield f"{count} time stamps were missing or ran backwards; those frames were put one frame apart"
         if self.damage.longest_hole > max(HOLE_SECONDS, 10 * self.info.interval):
             yield (
                 f"no frame for {self.damage.longest_hole:.1f} s after {self.damage.hole_start:.1f} s; unless the "

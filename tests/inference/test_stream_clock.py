@@ -57,7 +57,13 @@ def test_a_stream_that_comes_after_the_jump():
 
 def test_a_packet_from_before_the_jump_comes_after_it():
     """A transport stream's last picture is complete only when the next one starts."""
-    packets = [packet(PICTURE, 5.0), packet(SOUND, 5.0), packet(SOUND, 3.1), packet(PICTURE, 5.1), packet(PICTURE, 3.2)]
+    packets = [
+        packet(PICTURE, 5.0),
+        packet(SOUND, 5.0),
+        packet(SOUND, 3.1),
+        packet(PICTURE, 5.1),
+        packet(PICTURE, 3.2),
+    ]
     stamps, jumps = corrected(packets)
     assert stamps == pytest.approx([5.0, 5.0, 5.1, 5.1, 5.2]) and jumps == 1
 

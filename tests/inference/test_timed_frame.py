@@ -29,7 +29,18 @@ def described(frame, orientation=None, **fields):
 
 @pytest.mark.parametrize(
     "name",
-    ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p12le", "yuvj420p", "gbrp", "rgb24", "bgra"],
+    [
+        "yuv420p",
+        "yuv422p",
+        "yuv444p",
+        "yuv420p10le",
+        "yuv422p10le",
+        "yuv444p12le",
+        "yuvj420p",
+        "gbrp",
+        "rgb24",
+        "bgra",
+    ],
 )
 def test_formats(name):
     frame = av.VideoFrame.from_ndarray(picture_of_blocks(), format="rgb24").reformat(format=name)
