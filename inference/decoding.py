@@ -2,9 +2,10 @@
 
 import errno
 import logging
+import math
 import os
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +14,7 @@ from av.container import Container, InputContainer
 from av.error import ExitError, FFmpegError, InvalidDataError
 from av.stream import Disposition, Stream
 
+from .stream_clock import StreamClock, clock_may_jump
 from .web_address import address_behind
 
 logger = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ MEDIA_FORMATS = (
     "avs2,avs3,cavsvideo,dirac,dnxhd,h261,h263,h264,hevc,m4v,mjpeg,mjpeg_2000,mpegvideo,vc1,vc1test,vvc,"
     "aac,ac3,aiff,amr,ape,au,caf,dts,eac3,flac,loas,mlp,mp3,mpc,mpc8,oma,qcp,tak,truehd,tta,voc,w64,wav,wv"
 )
+MOST_SPANS = 8  # places of damage that are named one by one
 PLAYLIST_MARKS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"[playlist]")
 
 
@@ -51,23 +54,51 @@ class Damage:
     """What was wrong with a file, counted while it is read."""
 
     undecodable_packets: int = 0
+    faulty_frames: int = 0  # that were decoded, but in which the decoder reports errors
+    fault_times: set[int] = field(default_factory=set)  # of both, in whole seconds of the file's own clock
+    suspect_packets: int = 0  # after a break in a transport stream; nothing need be missing
     broken_off: str = ""  # the demuxer's own words, where reading stopped before the file's regular end
-    repaired_time_stamps: int = 0
+    repaired_time_stamps: int = 0  # that ran backwards
+    missing_time_stamps: int = 0
     longest_hole: float = 0.0  # seconds between one frame and the next
     hole_start: float = 0.0
     unusable_samples: int = 0  # of the sound: NaN, infinite or far beyond full scale; silence stands for them
     unusable_sound: bool = False  # so many in a stretch of sound that what is left of it means little
 
-    def describe(self) -> list[str]:
-        """One phrase per kind of loss; empty where nothing was lost. Repaired time stamps are no loss."""
+    def note_fault(self, part: av.Packet | av.VideoFrame | av.AudioFrame) -> None:
+        """Remembers when something was lost, where the part's time stamp says it."""
+        if part.pts is not None and part.time_base is not None:
+            self.fault_times.add(math.floor(part.pts * part.time_base))
+
+    def describe(self, origin: float = 0.0) -> list[str]:
+        """One phrase per kind of loss; empty where nothing was lost. Repaired time stamps are no loss.
+
+        Args:
+            origin: the time in the file's own clock, in seconds, from which the phrases count.
+        """
         phrases = []
         if self.broken_off:
             phrases.append(f"reading broke off ({self.broken_off})")
         if self.undecodable_packets:
             phrases.append(f"{self.undecodable_packets} packets could not be decoded and were left out")
+        if self.faulty_frames:
+            phrases.append(f"{self.faulty_frames} frames were decoded with errors")
+        if phrases and self.fault_times:
+            phrases[-1] += f" (at {', '.join(self._fault_spans(origin))})"
         if self.unusable_sound:
             phrases.append(f"{self.unusable_samples} samples of its sound are NaN, infinite or far beyond full scale")
         return phrases
+
+    def _fault_spans(self, origin: float) -> list[str]:
+        """The faults' seconds, those that follow one another as one span, and no more than `MOST_SPANS` spans."""
+        spans: list[list[int]] = []
+        for second in sorted({max(0, math.floor(time - origin)) for time in self.fault_times}):
+            if spans and second == spans[-1][1]:
+                spans[-1][1] = second + 1
+            else:
+                spans.append([second, second + 1])
+        words = [f"{start}-{end} s" for start, end in spans[:MOST_SPANS]]
+        return words if len(spans) <= MOST_SPANS else [*words, f"and {len(spans) - MOST_SPANS} more places"]
 
 
 def is_url(video: str | Path) -> bool:
@@ -196,33 +227,55 @@ def sound_stream(container: InputContainer, index: int | None = None) -> av.Audi
 
 
 def packets(container: InputContainer, stream: Stream | None, damage: Damage) -> Iterator[av.Packet]:
-    """The packets of a stream, or of all; a file that breaks off ends them, and `damage` says so."""
+    """The packets of a stream, or of all, with the stamps of one continuous clock, see `StreamClock`. A file that
+    breaks off ends them, and `damage` says so."""
+    clock = StreamClock(container)
+    # Only a clock that may jump needs the packets of the other streams.
+    only = stream is not None and not clock_may_jump(container)
     try:
-        yield from container.demux(*([] if stream is None else [stream]))
+        for packet in container.demux(*([stream] if only else [])):
+            clock.correct(packet)
+            if stream is None or packet.stream_index == stream.index:
+                yield packet
     except FFmpegError as error:
         damage.broken_off = reason(error)
 
 
 def decoded_frames(container: InputContainer, stream: av.VideoStream | av.AudioStream, damage: Damage) -> Generator:
-    """The frames of a stream in the order of presentation. What cannot be decoded is left out, and counted."""
+    """The frames of a stream in the order of presentation. What cannot be decoded is left out, and counted; frames
+    that the decoder itself reports to be faulty are given out, and counted too."""
     for packet in packets(container, stream, damage):
-        if packet.is_corrupt:
+        if packet.is_corrupt and clock_may_jump(container):
+            # A transport stream's counter broke off: by loss, or because recordings were joined. The decoder tells.
+            damage.suspect_packets += 1
+        elif packet.is_corrupt:
             # The demuxer found less data than the index promises: the file ends inside this packet.
             damage.undecodable_packets += 1
+            damage.note_fault(packet)
             continue
         try:
             frames = packet.decode()
         except FFmpegError as error:
             logger.debug("packet at %s of %s: %s", packet.pts, container.name, error)
             damage.undecodable_packets += 1
+            damage.note_fault(packet)
             continue
-        yield from frames
+        yield from checked_frames(frames, damage)
     if damage.broken_off:
         # The demuxer's flush packet never came: the frames that the decoder still holds are good.
         try:
-            yield from stream.codec_context.decode(None)
+            yield from checked_frames(stream.codec_context.decode(None), damage)
         except FFmpegError as error:
             logger.debug("end of %s: %s", container.name, error)
+
+
+def checked_frames(frames: Iterable, damage: Damage) -> Iterator:
+    """The same frames; those with errors are counted."""
+    for frame in frames:
+        if frame.is_corrupt:
+            damage.faulty_frames += 1
+            damage.note_fault(frame)
+        yield frame
 
 
 __all__ = [

@@ -10,6 +10,9 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange
 
+from .display_matrix import Orientation
+from .tone_mapping import is_extended
+
 RESERVED, UNSPECIFIED = 0, 2  # as primaries and transfer function; the latter also as matrix
 HIGH_DEFINITION_HEIGHT = 720  # from here on players take unspecified colours for BT.709, below for BT.601
 BT709 = 1  # as matrix, primaries and transfer function alike
@@ -32,7 +35,9 @@ class FrameColours:
 
 def own_colours(frame: av.VideoFrame) -> FrameColours | None:
     """The colours that a frame says it has, or that players take it to have; None for others than those of BT.709 and
-    BT.601, such as RGB or BT.2020."""
+    BT.601, such as RGB, BT.2020 or a high dynamic range."""
+    if is_extended(frame):
+        return None
     matrix = int(frame.colorspace)
     if matrix == UNSPECIFIED:
         matrix = BT709 if min(frame.height, frame.width) >= HIGH_DEFINITION_HEIGHT else BT601_525
@@ -56,31 +61,41 @@ def planes(frame: av.VideoFrame) -> list[np.ndarray]:
 
 
 def upright_copy(
-    frame: av.VideoFrame, size: tuple[int, int], rotation: int, colours: FrameColours
+    frame: av.VideoFrame, size: tuple[int, int], orientation: Orientation, colours: FrameColours
 ) -> av.VideoFrame | None:
-    """A copy of a frame, turned upright, that may be drawn on; of the frame itself the decoder may still make others.
+    """A copy of a frame, turned and mirrored as it is shown, that may be drawn on; of the frame itself the decoder may
+    still make others.
 
     Args:
         frame: as it was decoded.
         size: even height and width that the copy is to have.
-        rotation: degrees counterclockwise by which the frame is turned, a multiple of 90.
+        orientation: how the frame is turned and mirrored.
         colours: that the copy is to have.
 
     Returns:
         A frame in the format yuv420p that says its colours; None where more than a copy would be needed, because the
         frame has another format, size or other colours, an odd size, or is stored bottom up.
     """
-    stored = (frame.width, frame.height) if rotation % 180 else (frame.height, frame.width)
+    stored = (frame.width, frame.height) if orientation.sideways else (frame.height, frame.width)
     if frame.format.name not in PLANAR_FORMATS or stored != size or size[0] % 2 or size[1] % 2:
         return None
     if own_colours(frame) != colours or any(plane.line_size < 0 for plane in frame.planes):
         return None
     copy = av.VideoFrame(size[1], size[0], "yuv420p")
     for source, target in zip(planes(frame), planes(copy), strict=True):
-        np.copyto(target, np.rot90(source, rotation // 90))
+        np.copyto(target, orientation.upright(source))
     copy.colorspace, copy.color_primaries, copy.color_trc = colours.matrix, colours.primaries, colours.transfer
     copy.color_range = ColorRange.JPEG if colours.full_range else ColorRange.MPEG
     return copy
 
 
-__all__ = ["BT709", "BRIGHTNESS_WEIGHTS", "PLANAR_FORMATS", "FrameColours", "own_colours", "planes", "upright_copy"]
+__all__ = [
+    "BT709",
+    "BRIGHTNESS_WEIGHTS",
+    "PLANAR_FORMATS",
+    "UNSPECIFIED",
+    "FrameColours",
+    "own_colours",
+    "planes",
+    "upright_copy",
+]

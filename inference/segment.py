@@ -178,17 +178,21 @@ def write_mask(mask: FrameMask, folder: Path, num_labels: int) -> Path:
 def draw_masks(
     frames: Iterator[TimedFrame], masks: Iterator[FrameMask], num_labels: int, mask_folder: Path | None = None
 ) -> Iterator[tuple[float, np.ndarray | av.VideoFrame]]:
-    """(time, picture) of every frame, with the last mask up to it drawn on it; each new mask is saved on the way."""
+    """(time, picture) of every frame, with the last mask up to it drawn on it; each new mask is saved on the way. A
+    frame that is held while new masks come is given again, at the time of each."""
     held = None
     upcoming = next(masks, None)
     for frame in frames:
-        while upcoming is not None and upcoming.index <= frame.index:
-            held = HeldMask(upcoming, num_labels)
-            if mask_folder is not None:
-                write_mask(upcoming, mask_folder, num_labels)
-            upcoming = next(masks, None)
-        picture = frame.planar_copy() or frame.picture
-        yield frame.time, held.draw(picture) if held is not None else picture
+        time: float | None = frame.time
+        while time is not None:
+            while upcoming is not None and (upcoming.index, upcoming.time) <= (frame.index, time):
+                held = HeldMask(upcoming, num_labels)
+                if mask_folder is not None:
+                    write_mask(upcoming, mask_folder, num_labels)
+                upcoming = next(masks, None)
+            picture = frame.planar_copy() or frame.picture
+            yield time, held.draw(picture) if held is not None else picture
+            time = upcoming.time if upcoming is not None and upcoming.index == frame.index else None
 
 
 def write_marked(
@@ -215,7 +219,7 @@ def write_marked(
     """
     count = 0
     # A second reader decodes the pictures to draw on, so that none needs to be kept until its masks are known.
-    frames = VideoReader(reader.info.path, info=reader.info).frames()
+    pictures = VideoReader(reader.info.path, info=reader.info)
     with (
         VideoWriter(output, reader.info, overwrite) as writer,
         tqdm(
@@ -225,10 +229,12 @@ def write_marked(
             disable=not show_progress,
         ) as bar,
     ):
-        for time, picture in draw_masks(frames, masks, num_labels, mask_folder):
+        for time, picture in draw_masks(pictures.frames(), masks, num_labels, mask_folder):
             writer.write(time, picture)
             count += 1
             bar.update(max(0.0, min(time, bar.total) - bar.n))
+        if pictures.picture_end is not None:
+            writer.hold(pictures.picture_end)
         bar.update(max(0.0, bar.total - bar.n))
     return count
 

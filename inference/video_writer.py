@@ -23,6 +23,7 @@ from .video_reader import VideoInfo
 logger = logging.getLogger(__name__)
 
 TIME_BASE = Fraction(1, 90_000)  # fine enough for any frame rate, so variable ones keep their times
+LAST_FRAME_TICKS = 3_600  # 1/25 s, for which a last frame that was held is shown again
 
 
 def check_output(path: Path, source: Path | str, overwrite: bool) -> None:
@@ -70,6 +71,8 @@ class VideoWriter:
         self.info = info
         self.damage = Damage()
         self._last_pts = -1
+        self._last_frame: av.VideoFrame | None = None
+        self._end_pts: int | None = None  # where the last frame ends
         try:
             address = file_address(self._file.partial_path)
             self._container = av.open(address, "w", options=self.format.muxer_options)
@@ -104,7 +107,31 @@ class VideoWriter:
         # Two times closer than a tick would share it, which no muxer takes.
         self._last_pts = max(self._last_pts + 1, round((time + self._sound.offset) / TIME_BASE))
         frame.pts, frame.time_base = self._last_pts, TIME_BASE
-        self._container.mux(self._stream.encode(frame))
+        self._last_frame = frame
+        self._mux_picture(frame)
+
+    def hold(self, end: float) -> None:
+        """Shows the last frame until `end`, in seconds from the first frame; to be called after the last `write`.
+
+        Not every container stores how long a last frame lasts, so one that is held for more than a frame's usual time
+        is written once more, for the last of it.
+        """
+        end_pts, usual = round((end + self._sound.offset) / TIME_BASE), round(self.info.interval / TIME_BASE)
+        if self._last_frame is None or end_pts <= self._last_pts:
+            return
+        if end_pts - self._last_pts > 1.5 * usual:
+            usual = min(usual, (end_pts - self._last_pts) // 2, LAST_FRAME_TICKS)
+            self._last_pts = end_pts - usual
+            self._last_frame.pts = self._last_pts
+            self._mux_picture(self._last_frame)
+        self._end_pts = end_pts
+
+    def _mux_picture(self, frame: av.VideoFrame | None) -> None:
+        """Writes what the encoder makes of a frame, or still holds at the end (None)."""
+        for packet in self._stream.encode(frame):
+            if self._end_pts is not None and packet.pts == self._last_pts and packet.time_base == TIME_BASE:
+                packet.duration = self._end_pts - self._last_pts
+            self._container.mux(packet)
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -114,7 +141,7 @@ class VideoWriter:
             self._abandon()
             return
         try:
-            self._container.mux(self._stream.encode(None))
+            self._mux_picture(None)
             self._sound.write(float("inf"))
             self._container.close()
         except BaseException:

@@ -52,10 +52,11 @@ def encode_sound(container, stream, waveform: np.ndarray, rate: int) -> None:
     container.mux(stream.encode(None))
 
 
-def set_rotation(path: Path, degrees: int) -> None:
-    """Turns the picture of an mp4 counterclockwise by its track header's matrix, as a phone does."""
-    turn = np.deg2rad(-degrees)
-    matrix = [np.cos(turn), np.sin(turn), 0, -np.sin(turn), np.cos(turn), 0, 0, 0, 2**14]
+def set_rotation(path: Path, degrees: int, mirrored: bool = False) -> None:
+    """Turns the picture of an mp4 counterclockwise by its track header's matrix, as a phone does; and then mirrors it
+    from left to right."""
+    turn, side = np.deg2rad(-degrees), -1 if mirrored else 1
+    matrix = [side * np.cos(turn), np.sin(turn), 0, side * -np.sin(turn), np.cos(turn), 0, 0, 0, 2**14]
     content = bytearray(path.read_bytes())
     start = content.index(b"tkhd") + 44  # the first track is the picture's
     content[start : start + 36] = np.round(np.array(matrix) * 2**16).astype(">i4").tobytes()
@@ -72,6 +73,7 @@ def write_video(
     rate: int = 48_000,
     times: list[float] | None = None,
     rotation: int = 0,
+    mirrored: bool = False,
     codecs: tuple[str, str] | None = None,
     options: dict | None = None,
     sound: bool = True,
@@ -99,8 +101,8 @@ def write_video(
         if sound:
             waveform = tone(audio_seconds or seconds, rate, channels) if waveform is None else waveform
             encode_sound(container, audio, waveform, rate)
-    if rotation:
-        set_rotation(path, rotation)
+    if rotation or mirrored:
+        set_rotation(path, rotation, mirrored)
     return path
 
 

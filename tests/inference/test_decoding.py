@@ -143,6 +143,13 @@ def test_overwritten_bytes_are_counted(make_video):
     assert f"{damage.undecodable_packets} packets could not be decoded" in damage.describe()[0]
 
 
+def test_places_of_damage_are_named():
+    damage = Damage(faulty_frames=9, fault_times={103, 104, 105, 110})
+    assert damage.describe(100.5) == ["9 frames were decoded with errors (at 2-5 s, 9-10 s)"]
+    damage.fault_times = set(range(0, 40, 2))
+    assert damage.describe()[0].endswith("14-15 s, and 12 more places)")
+
+
 def test_error_of_a_damaged_video_carries_what_was_found():
     assert DamagedVideoError("damaged").frames == []
     error = DamagedVideoError("damaged", [1, 2])

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange
 
+from auss.inference.display_matrix import Orientation
 from auss.inference.frame_planes import BT709, FrameColours, own_colours, planes, upright_copy
 
-BT601_625, BT601, BT2020, HLG, DISPLAY_P3 = 5, 6, 9, 18, 12
+BT601_625, BT601, BT2020, PQ, HLG, DISPLAY_P3 = 5, 6, 9, 16, 18, 12
 
 
 def stored(height=8, width=12, name="yuv420p", colours=(2, 2, 2), color_range=0):
@@ -31,6 +32,7 @@ def stored(height=8, width=12, name="yuv420p", colours=(2, 2, 2), color_range=0)
         (stored(color_range=ColorRange.JPEG), FrameColours(BT601, BT601, BT601, True)),
         (stored(name="yuvj420p"), FrameColours(BT601, BT601, BT601, True)),
         (stored(colours=(BT2020, BT2020, HLG)), None),
+        (stored(colours=(BT709, BT709, PQ)), None),  # its numbers mean another brightness
         (stored(name="rgb24"), None),
     ],
 )
@@ -39,16 +41,19 @@ def test_own_colours(frame, expected):
 
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuvj420p"])
+@pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_a_copy_is_upright_and_leaves_the_frame_alone(name, rotation):
+def test_a_copy_is_upright_and_leaves_the_frame_alone(name, rotation, mirrored):
     frame = stored(name=name, colours=(1, 1, 1), color_range=ColorRange.JPEG)
     before = [plane.copy() for plane in planes(frame)]
     assert [plane.shape for plane in before] == [(8, 12), (4, 6), (4, 6)]
     colours = own_colours(frame)
-    copy = upright_copy(frame, (12, 8) if rotation % 180 else (8, 12), rotation, colours)
+    orientation = Orientation(rotation // 90, mirrored)
+    copy = upright_copy(frame, (12, 8) if rotation % 180 else (8, 12), orientation, colours)
     assert copy.format.name == "yuv420p" and own_colours(copy) == colours and copy.pict_type == 0
     for plane, expected in zip(planes(copy), before, strict=True):
-        np.testing.assert_array_equal(plane, np.rot90(expected, rotation // 90))
+        turned = np.rot90(expected, rotation // 90)
+        np.testing.assert_array_equal(plane, np.fliplr(turned) if mirrored else turned)
         plane[:] = 0
     for plane, expected in zip(planes(frame), before, strict=True):
         np.testing.assert_array_equal(plane, expected)
@@ -78,11 +83,11 @@ def bottom_up(frame):
 )
 def test_what_is_stored_otherwise_is_not_copied(frame):
     colours = own_colours(stored())
-    assert upright_copy(stored(), (8, 12), 0, colours) is not None
-    assert upright_copy(frame, (8, 12), 0, colours) is None
+    assert upright_copy(stored(), (8, 12), Orientation(), colours) is not None
+    assert upright_copy(frame, (8, 12), Orientation(), colours) is None
 
 
 @pytest.mark.parametrize("size", [(7, 12), (8, 11)])
 def test_odd_sizes_are_not_copied(size):
     frame = stored(*size)
-    assert upright_copy(frame, size, 0, own_colours(frame)) is None
+    assert upright_copy(frame, size, Orientation(), own_colours(frame)) is None

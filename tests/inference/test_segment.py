@@ -17,7 +17,9 @@ from auss.inference.segment import (
     earlier_masks,
     load_model,
     masks_per_second,
+    reader_masks,
     segment_video,
+    write_marked,
     write_mask,
 )
 from auss.inference.video_reader import VideoReader
@@ -90,6 +92,28 @@ def test_masks_are_held_until_the_next(make_video, tiny_processor, red_sounds):
     originals = [frame.planar_copy().to_ndarray() for frame in VideoReader(path).frames()]
     changed = [not np.array_equal(*pair) for pair in zip(drawn, originals, strict=True)]
     assert changed == [False] * 10 + [True] * 10
+
+
+def test_a_held_frame_is_drawn_again_for_each_mask(make_video, tiny_processor, red_sounds, tmp_path):
+    path = make_video("slides.mp4", seconds=3.0, times=[0.0, 1.2])
+    masks = list(segment_video(path, red_sounds, tiny_processor, fps=2))
+    assert [(mask.index, mask.time) for mask in masks][:3] == [(0, 0.0), (0, 0.5), (0, 1.0)]
+    masks[1].segmentation[:], masks[1].scores[:] = 0, 0
+    drawn = list(draw_masks(VideoReader(path).frames(), iter(masks), 2, tmp_path))
+    times = [time for time, _ in drawn]
+    assert times == sorted(times) and times[:4] == pytest.approx([0.0, 0.5, 1.0, 1.2])
+    assert set(times) >= {mask.time for mask in masks}
+    marked = [picture.to_ndarray().tobytes() for _, picture in drawn[:3]]
+    assert marked[0] == marked[2] != marked[1]
+    assert len(list(tmp_path.glob("mask_*s.png"))) == len(masks)
+
+
+def test_output_of_held_frames_lasts_as_long(make_video, tiny_processor, red_sounds, tmp_path):
+    path = make_video("slides.mp4", seconds=3.0, times=[0.0, 1.2, 2.9])
+    reader = VideoReader(path)
+    masks = reader_masks(reader, red_sounds, tiny_processor, fps=2)
+    write_marked(reader, masks, 2, tmp_path / "out.mp4", show_progress=False)
+    assert VideoReader(tmp_path / "out.mp4").length == pytest.approx(reader.length, abs=0.002)
 
 
 @pytest.mark.parametrize("num_labels", [2, 3])

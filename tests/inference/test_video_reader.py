@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -83,14 +84,18 @@ def test_sound_shorter_and_longer_than_the_picture(make_video):
     longer.check()
 
 
-@pytest.mark.parametrize(("rotation", "turns"), [(90, 1), (-90, 3), (180, 2)])
-def test_rotation(make_video, media, rotation, turns):
-    reader = VideoReader(make_video("turned.mp4", rotation=rotation))
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize(("rotation", "turns"), [(0, 0), (90, 1), (-90, 3), (180, 2)])
+def test_rotation_and_mirroring(make_video, media, rotation, turns, mirrored):
+    reader = VideoReader(make_video("turned.mp4", seconds=1.0, rotation=rotation, mirrored=mirrored))
     assert reader.info.rotation == rotation % 360
     upright = next(reader.frames()).picture
     assert upright.shape[:2] == (reader.info.height, reader.info.width)
-    error = np.abs(upright.astype(int) - np.rot90(media.picture(0, 48, 64), turns))
-    assert error.mean() < 8
+    expected = np.rot90(media.picture(0, 48, 64), turns)
+    expected = np.fliplr(expected) if mirrored else expected
+    assert np.abs(upright.astype(int) - expected).mean() < 8
+    planes = next(reader.frames()).planar_copy().to_ndarray(format="rgb24")
+    assert np.abs(planes.astype(int) - expected).mean() < 8
 
 
 @pytest.mark.parametrize("name", ["vfr.mp4", "vfr.mkv", "vfr.webm"])
@@ -100,7 +105,10 @@ def test_variable_frame_rate(make_video, media, name):
     frames = list(reader.frames())
     np.testing.assert_allclose([frame.time for frame in frames], times, atol=0.001)
     assert [media.number_of(frame.picture) for frame in frames] == list(range(8))
-    assert [frame.index for frame in reader.frames(fps=2)] == [0, 2, 4, 5, 6]
+    # At 2.5 s the frame before is still shown; from 0.55 s on, and from 2.9 s on, a frame is held.
+    due = [(frame.index, round(frame.time, 3)) for frame in reader.frames(fps=2)]
+    held = [(5, time) for time in (3.0, 3.5, 4.0, 4.5, 5.0)]
+    assert due == [(0, 0.0), (2, 0.5), (3, 1.0), (3, 1.5), (4, 2.0), (4, 2.5), *held]
     assert reader.length >= 5.3
     reader.check()
 
@@ -117,6 +125,102 @@ def test_picture_that_starts_late(make_video, media):
     assert loudest == pytest.approx(0.1 + 0.02 * 1.6, abs=0.008)  # as loud as the tone is after 1.5 s
 
 
+def one_picture(path, seconds, codec="libx264"):
+    """A picture stored as a single frame that is shown for some seconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+        frame.pts, frame.time_base = 0, Fraction(1, 1000)
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            packet.duration = round(seconds * 1000)
+            container.mux(packet)
+    return path
+
+
+def test_a_single_frame_is_held(tmp_path, caplog):
+    reader = VideoReader(one_picture(tmp_path / "still.mp4", 3.0))
+    frames = list(reader.frames(fps=2))
+    assert [(frame.index, frame.time) for frame in frames] == [(0, k / 2) for k in range(6)]
+    assert reader.length == pytest.approx(3.0) and reader.picture_end == pytest.approx(3.0)
+    assert [frame.time for frame in reader.frames()] == [0.0]
+    reader.check()
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("name", ["slides.mp4", "slides.mkv"])
+def test_slides(make_video, name):
+    """Pictures that are shown for seconds each, with sound; the last one for as long as the sound."""
+    path = make_video(name, seconds=6.0, times=[0.0, 2.5, 4.0, 5.9])
+    reader = VideoReader(path)
+    due = [(frame.index, round(frame.time, 3)) for frame in reader.frames(fps=2)]
+    assert due[:8] == [*[(0, k / 2) for k in range(5)], *[(1, k / 2) for k in range(5, 8)]]
+    assert max(np.diff([time for _, time in due])) <= 0.501
+
+
+def test_rates_below_one(make_video):
+    reader = VideoReader(make_video("slow.mp4", seconds=6.0, times=[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]))
+    assert [frame.time for frame in reader.frames(fps=5)][:26] == pytest.approx([k / 5 for k in range(26)])
+
+
+@pytest.mark.parametrize("name", ["b.avi", "b.ts", "b.mkv"])
+def test_reordered_frames(tmp_path, media, name, caplog):
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"bf": "3", "b-adapt": "0", "crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(20):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(media.picture(index, 48, 64), format="rgb24")))
+        container.mux(stream.encode(None))
+    reader = VideoReader(path)
+    frames = list(reader.frames())
+    assert [media.number_of(frame.picture) for frame in frames] == list(range(20))
+    np.testing.assert_allclose([frame.time for frame in frames], np.arange(20) / 10, atol=0.001)
+    assert reader.length == pytest.approx(2.0, abs=0.002) and reader.picture_end == pytest.approx(2.0, abs=0.002)
+    reader.check()
+    assert caplog.text == ""
+
+
+def test_no_time_stamps_at_all(tmp_path, media, caplog):
+    path = tmp_path / "raw.h264"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(10):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(media.picture(index, 48, 64), format="rgb24")))
+        container.mux(stream.encode(None))
+    reader = VideoReader(path)
+    np.testing.assert_allclose([frame.time for frame in reader.frames()], np.arange(10) / 25, atol=0.001)
+    assert reader.length == pytest.approx(0.4)
+    reader.check()
+    assert "has no time stamps: its frames are taken to be 0.04 s apart" in caplog.text
+    assert "ran backwards" not in caplog.text
+
+
+def test_sound_that_goes_on_is_told(make_video, caplog):
+    reader = VideoReader(make_video("longer.mkv", seconds=2.0, audio_seconds=5.0))
+    list(reader.frames())
+    reader.check()
+    assert "the sound goes on for 3.0 s after the picture" in caplog.text
+
+
+def test_what_the_decoder_reports_is_damage(make_video):
+    """Bytes that are flipped within pictures: the frames come, the decoder says that they are faulty, and so do we."""
+    path = make_video("flipped.mp4", seconds=4.0, size=(96, 128), codecs=("mpeg4", "aac"))
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        pictures = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    for start, size in pictures[12:30:6]:
+        for position in range(start + size // 2, start + size // 2 + 8):
+            content[position] ^= 0x5A
+    path.write_bytes(content)
+    reader = VideoReader(path)
+    assert len(list(reader.frames())) > 30
+    with pytest.raises(DamagedVideoError, match=r"\d+ frames were decoded with errors \(at \d+-\d+ s"):
+        reader.check()
+
+
 def test_missing_and_backward_time_stamps(make_video, monkeypatch, caplog):
     from auss.inference import video_reader
 
@@ -125,9 +229,10 @@ def test_missing_and_backward_time_stamps(make_video, monkeypatch, caplog):
     def broken_stamps(container, stream, damage):
         for index, frame in enumerate(original(container, stream, damage)):
             if index == 3:
-                frame.pts = None
+                frame.pts = frame.dts = None
             elif index >= 20:
                 frame.pts -= round(2 / frame.time_base)  # the recording starts anew
+                frame.dts = frame.pts
             yield frame
 
     monkeypatch.setattr(video_reader, "decoded_frames", broken_stamps)

@@ -177,6 +177,22 @@ def test_variable_frame_rate_keeps_its_times(make_video, tmp_path):
         np.testing.assert_allclose([frame.time for frame in result.frames()], times, atol=0.0011)
 
 
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.webm"])
+@pytest.mark.parametrize(("times", "end"), [([0.0], 4.0), ([0.0, 0.1, 0.2], 3.0), ([0.0, 3.96], 4.0)])
+def test_the_last_frame_lasts(make_video, tmp_path, name, times, end):
+    info = VideoReader(make_video("in.mp4", sound=False)).info
+    with VideoWriter(tmp_path / name, info) as writer:
+        for index, time in enumerate(times):
+            writer.write(time, np.full((48, 64, 3), 60 * index, np.uint8))
+        writer.hold(end)
+    result = VideoReader(tmp_path / name)
+    frames = list(result.frames())
+    assert result.length == pytest.approx(end, abs=0.07) and result.picture_end == pytest.approx(end, abs=0.07)
+    np.testing.assert_allclose([frame.time for frame in frames][: len(times)], times, atol=0.0011)
+    assert len(frames) - len(times) == (times[-1] + 0.15 < end)
+    assert np.abs(frames[-1].picture.astype(int) - 60 * (len(times) - 1)).mean() < 4
+
+
 def test_no_sound(make_video, tmp_path):
     _, result = rewrite(make_video("mute.webm", sound=False), tmp_path / "out.mp4")
     assert not result.info.has_audio and len(list(result.frames())) == 30
