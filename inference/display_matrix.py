@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
 
 NOTICEABLE_DEGREES = 2.0  # a picture that stays so much askew is told of
 
@@ -51,7 +50,7 @@ def orientation(matrix: np.ndarray) -> Orientation:
 
 def frame_orientation(frame: av.VideoFrame) -> Orientation:
     """The orientation of a decoded frame; upright where it has no display matrix."""
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    data = frame.side_data.get("DISPLAYMATRIX")
     return orientation(np.frombuffer(bytes(data), np.int32)) if data is not None else Orientation()
 
 

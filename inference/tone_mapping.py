@@ -11,7 +11,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
 
 PQ, HLG = 16, 18  # transfer functions, as H.273 numbers them
 BT709, BT2020 = 1, 9  # primaries
@@ -118,12 +117,12 @@ def write_table(path: Path, source: Range) -> None:
 
 def peak_nits(frame: av.VideoFrame) -> float:
     """The brightest that a video is made for, in nits, as its first frame says; else what is usual."""
-    light = frame.side_data.get(Type.CONTENT_LIGHT_LEVEL)
+    light = frame.side_data.get("CONTENT_LIGHT_LEVEL")
     if light is not None:
         brightest, _ = struct.unpack_from("=II", bytes(light))
         if brightest:
             return float(min(brightest, BRIGHTEST_NITS))
-    mastering = frame.side_data.get(Type.MASTERING_DISPLAY_METADATA)
+    mastering = frame.side_data.get("MASTERING_DISPLAY_METADATA")
     if mastering is not None:
         # Ten fractions: three primaries and white, of two each, then the least light and the most.
         *_, numerator, denominator, _, has_luminance = struct.unpack_from("=22i", bytes(mastering))

@@ -4,9 +4,10 @@ import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
-from av.sidedata.sidedata import Type
+from av.container import InputContainer
 
 from .decoding import Damage, decoded_frames, is_url, open_media, packets, picture_stream
 from .display_matrix import NOTICEABLE_DEGREES, Orientation, frame_orientation
@@ -55,7 +56,7 @@ def declared_end(stream: av.VideoStream) -> float | None:
     are tags, such as 00:00:05.040000000, and not every writer makes them. Transport streams have no header: FFmpeg
     guesses their duration from the first and the last stamp, between which the clock may have jumped.
     """
-    if clock_may_jump(stream.container):
+    if clock_may_jump(cast(InputContainer, stream.container)):
         return None
     if "matroska" not in stream.container.format.name:
         if stream.duration is None or stream.time_base is None:
@@ -150,7 +151,7 @@ def shortcomings(stream: av.VideoStream, frame: av.VideoFrame) -> tuple[str, ...
     tags = {name.lower(): value for name, value in stream.metadata.items()}
     if tags.get("alpha_mode") == "1" and not any(part.is_alpha for part in frame.format.components):
         found.append("its transparency cannot be read: its pictures are taken as opaque")
-    if Type.DOVI_METADATA in frame.side_data and frame.color_trc in (0, UNSPECIFIED):
+    if "DOVI_METADATA" in frame.side_data and frame.color_trc in (0, UNSPECIFIED):
         found.append("it is in Dolby Vision without a picture for other screens: its colours are wrong")
     return tuple(found)
 

@@ -107,3 +107,24 @@ def test_which_frames_need_it(primaries, transfer, expected):
 @pytest.mark.parametrize(("nits", "white"), [(5, 100), (100, 100), (203, 203), (800, 203)])
 def test_white_is_measured_within_limits(nits, white):
     assert extended_range(grey_frame(BT2020, PQ, nits)).white == pytest.approx(white, rel=0.02)
+
+
+MASTERING = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(40000000,50)"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "peak"),
+    [("", 1000), (f":master-display={MASTERING}", 4000), (f":master-display={MASTERING}:max-cll=650,200", 650)],
+)
+def test_the_peak_is_the_one_that_the_file_declares(tmp_path, metadata, peak):
+    path = tmp_path / "hdr.hevc"
+    with av.open(str(path), "w") as container:
+        settings = f"log-level=none:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc{metadata}"
+        stream = container.add_stream("libx265", rate=10, options={"preset": "ultrafast", "x265-params": settings})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p10le")))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        found = extended_range(next(container.decode(video=0)))
+    assert (found.transfer, found.wide, found.peak) == (PQ, True, peak)
