@@ -94,10 +94,10 @@ def test_no_file_ends_the_run(here, make_video, known_network, capsys, monkeypat
             file.write(b"no video" if name == long else make_video("made.mp4", seconds=0.3).read_bytes())
     original = segment_folder.VideoReader
 
-    def disturbed(path):
+    def disturbed(path, audio_track=None):
         if path.name == "vanishes.mp4":
             path.unlink()
-        reader = original(path)
+        reader = original(path, audio_track)
         if path.name == "grows.mp4":
             with open(path, "ab") as file:
                 file.write(b"more")

@@ -206,7 +206,7 @@ def test_the_sound_is_encoded_once_a_window(make_windows, tiny_model, monkeypatc
     windows, _ = make_windows(10.0)
     calls = []
     original = tiny_model.auss.audio_encoder.forward
-    monkeypatch.setattr(tiny_model.auss.audio_encoder, "forward", lambda value: calls.append(0) or original(value))
+    monkeypatch.setattr(tiny_model.auss.audio_encoder, "forward", lambda *args: calls.append(0) or original(*args))
     with torch.no_grad():
         queries = [windows.around(time)[0].window.queries(tiny_model, time) for time in (0.0, 2.0, 4.9, 5.0, 9.0)]
         window = windows.around(9.0)[0].window

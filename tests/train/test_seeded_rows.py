@@ -30,7 +30,7 @@ def test_epochs_change_the_seeds_and_come_back(s4_root):
 
 def test_rows_are_read_without_opening_pictures(s4_root, monkeypatch):
     dataset = load_avsbench(s4_root, "s4", "train")
-    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("a picture was opened"))
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("a picture was opened"))
     row = SeededRows(dataset)[1]
     assert row["clip_id"] == "train_1" and row["annotated_frames"] == [0]
     assert row["frames"][4]["path"].endswith("train_1_5.png") and row["frames"][4]["bytes"] is None
