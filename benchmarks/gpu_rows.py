@@ -127,8 +127,8 @@ def mask2former_cost(preset: str, dtype: torch.dtype, setting: Setting, clips: i
     backbone_config = WHOLE_BACKBONES[preset](out_features=["stage1", "stage2", "stage3", "stage4"])
     queries = AussConfig.from_preset(preset).num_queries
     config = Mask2FormerConfig(backbone_config=backbone_config, num_queries=queries)
-    with setting.device:
-        model = Mask2FormerForUniversalSegmentation(config).eval().to(dtype)
+    # Not made on the device, as ours is: Mask2Former mixes numbers of the CPU into what it makes there.
+    model = Mask2FormerForUniversalSegmentation(config).eval().to(setting.device, dtype)
     frames = clips_on(setting, clips, dtype)["pixel_values"].flatten(0, 1)
     with torch.inference_mode():
         return measure(lambda: model(frames), setting)

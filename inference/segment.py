@@ -110,7 +110,7 @@ def segment_video(
     """Finds what sounds in a video of any length, in constant memory.
 
     The sound is cut into windows as long as the model takes, 5 s for most; every frame is seen with the window that it
-    is shown in. The last window reaches back from the end of the video. A window without sound, and a video without a
+    is shown in. Where the sound changes, a frame hears its own side of the change. A window without sound, and a video without a
     sound track, has empty masks.
 
     Args:
