@@ -73,6 +73,7 @@ class VideoWriter:
         self._last_pts = -1
         self._last_frame: av.VideoFrame | None = None
         self._end_pts: int | None = None  # where the last frame ends
+        self._waiting: av.Packet | None = None
         try:
             address = file_address(self._file.partial_path)
             self._container = av.open(address, "w", options=self.format.muxer_options)
@@ -127,11 +128,23 @@ class VideoWriter:
         self._end_pts = end_pts
 
     def _mux_picture(self, frame: av.VideoFrame | None) -> None:
-        """Writes what the encoder makes of a frame, or still holds at the end (None)."""
+        """Writes what the encoder makes of a frame, or still holds at the end (None); one packet later, since only
+        the next one tells how long a frame is shown. The encoder itself gives each the time of the average rate."""
         for packet in self._stream.encode(frame):
-            if self._end_pts is not None and packet.pts == self._last_pts and packet.time_base == TIME_BASE:
-                packet.duration = self._end_pts - self._last_pts
-            self._container.mux(packet)
+            self._write_waiting(packet.pts)
+            self._waiting = packet
+        if frame is None:
+            usual = max(1, round(self.info.interval / TIME_BASE))
+            self._write_waiting(self._end_pts if self._end_pts is not None else self._last_pts + usual)
+
+    def _write_waiting(self, end_pts: int | None) -> None:
+        """Writes the packet that waits; its frame is shown until `end_pts`."""
+        packet, self._waiting = self._waiting, None
+        if packet is None:
+            return
+        if packet.pts is not None and end_pts is not None and packet.time_base == TIME_BASE:
+            packet.duration = end_pts - packet.pts
+        self._container.mux(packet)
 
     def __enter__(self) -> "VideoWriter":
         return self

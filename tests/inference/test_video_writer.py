@@ -1,5 +1,7 @@
 """What is written is what was read: frames, times, and the sound, copied where the container allows."""
 
+from dataclasses import replace
+
 import av
 import numpy as np
 import pytest
@@ -190,7 +192,22 @@ def test_the_last_frame_lasts(make_video, tmp_path, name, times, end):
     assert result.length == pytest.approx(end, abs=0.07) and result.picture_end == pytest.approx(end, abs=0.07)
     np.testing.assert_allclose([frame.time for frame in frames][: len(times)], times, atol=0.0011)
     assert len(frames) - len(times) == (times[-1] + 0.15 < end)
+    with av.open(str(tmp_path / name)) as container:
+        assert container.duration / av.time_base == pytest.approx(end, abs=0.07)
     assert np.abs(frames[-1].picture.astype(int) - 60 * (len(times) - 1)).mean() < 4
+
+
+def test_durations_of_frames_and_file_at_an_uneven_rate(make_video, tmp_path):
+    """A low average rate says nothing of how long one frame is shown."""
+    info = replace(VideoReader(make_video("in.mp4", sound=False)).info, fps=2 / 15)
+    with VideoWriter(tmp_path / "out.mp4", info) as writer:
+        for time in (0.0, 0.2, 0.4, 9.0, 9.1):
+            writer.write(time, np.zeros((48, 64, 3), np.uint8))
+        writer.hold(9.2)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.duration / av.time_base == pytest.approx(9.2, abs=0.002)
+        shown = [float(packet.duration * packet.time_base) for packet in container.demux(video=0) if packet.size]
+    np.testing.assert_allclose(shown, [0.2, 0.2, 8.6, 0.1, 0.1], atol=0.001)
 
 
 def test_no_sound(make_video, tmp_path):
