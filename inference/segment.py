@@ -110,8 +110,8 @@ def segment_video(
     """Finds what sounds in a video of any length, in constant memory.
 
     The sound is cut into windows as long as the model takes, 5 s for most; every frame is seen with the window that it
-    is shown in. Where the sound changes, a frame hears its own side of the change. A window without sound, and a video without a
-    sound track, has empty masks.
+    is shown in. Where the sound changes, a frame hears its own side of the change. A window without sound, and a
+    video without a sound track, has empty masks.
 
     Args:
         video: a file with a picture, or the http(s) URL of one.
