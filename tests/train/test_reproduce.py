@@ -69,6 +69,7 @@ def test_table_6_trains_from_scratch_and_from_s4_with_every_seed(groups, trained
     assert measured[0] == results["M_J"]
 
 
+@pytest.mark.slow
 def test_a_stopped_table_goes_on_and_tables_share_rows(groups, trained, monkeypatch):
     evaluate = reproduce_module.evaluate_folder
     done = []

@@ -140,7 +140,7 @@ def files_and_shards(tmp_path):
     return root, tmp_path / "parts"
 
 
-@pytest.mark.parametrize("processes, workers", [(1, 0), (1, 2), (2, 0), (2, 2)])
+@pytest.mark.parametrize("processes, workers", [(1, 0), pytest.param(1, 2, marks=pytest.mark.slow), (2, 0), (2, 2)])
 @pytest.mark.parametrize("buffer_size", [1, 16])
 def test_an_epoch_of_the_stream_has_the_files_clips_with_the_same_tensors(
     files_and_shards, tiny_processor, processes, workers, buffer_size
@@ -210,7 +210,7 @@ def run_streamed(streamed_root, tiny_preset, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_stopped_and_resumed_streaming_run_ends_in_the_same_bits(run_streamed, tmp_path, monkeypatch, workers):
     """Stopped in the second epoch, at its third batch, and begun again from the second."""
     run_streamed("straight", workers=workers)

@@ -350,6 +350,7 @@ def test_the_command_says_where_the_model_is(s4_root, tiny_preset, tmp_path, cap
     assert str(tmp_path / "run") in printed and "validation M_J 0." in printed
 
 
+@pytest.mark.slow
 def test_the_demo_network_learns_to_segment_what_sounds(tmp_path):
     """A real run of half a minute: ImageNet's backbone weights, composed clips, 60 steps. Its loss falls, its masks
     are better than none, on the clips it saw and on others."""
