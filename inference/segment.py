@@ -180,8 +180,7 @@ def draw_masks(
 ) -> Iterator[tuple[float, np.ndarray | av.VideoFrame]]:
     """(time, picture) of every frame, with the last mask up to it drawn on it; each new mask is saved on the way. A
     frame that is held while new masks come is given again, at the time of each."""
-    held = None
-    upcoming = next(masks, None)
+    held, upcoming = None, next(masks, None)
     for frame in frames:
         time: float | None = frame.time
         while time is not None:
@@ -217,7 +216,6 @@ def write_marked(
     Returns:
         The number of frames.
     """
-    count = 0
     # A second reader decodes the pictures to draw on, so that none needs to be kept until its masks are known.
     pictures = VideoReader(reader.info.path, info=reader.info)
     with (
@@ -229,12 +227,12 @@ def write_marked(
             disable=not show_progress,
         ) as bar,
     ):
+        count = 0
         for time, picture in draw_masks(pictures.frames(), masks, num_labels, mask_folder):
             writer.write(time, picture)
             count += 1
             bar.update(max(0.0, min(time, bar.total) - bar.n))
-        if pictures.picture_end is not None:
-            writer.hold(pictures.picture_end)
+        writer.hold(pictures.picture_end or 0.0)
         bar.update(max(0.0, bar.total - bar.n))
     return count
 
