@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     # The public names as type checkers and editors see them; at run time `__getattr__` imports them.
     from .configuration.configuration_auss import AussAudioConfig, AussConfig
-    from .modeling_auss.audio_weights import load_audio_weights
-    from .modeling_auss.backbone_weights import load_backbone_weights
     from .modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
+    from .modeling_auss.published_weights.audio_weights import load_audio_weights
+    from .modeling_auss.published_weights.backbone_weights import load_backbone_weights
     from .processing.feature_extraction_auss import AussFeatureExtractor
     from .processing.processing_auss import AussProcessor
     from .processing.video_processing_auss import AussVideoProcessor
-    from .train.avsbench import load_avsbench
-    from .train.collator import AussDataCollator
-    from .train.metric_modules import AussTrainerMetrics, metric_path
-    from .train.trainer_callback import AussConfidenceCallback
+    from .train.data.avsbench import load_avsbench
+    from .train.data.collator import AussDataCollator
+    from .train.evaluation.metric_modules import AussTrainerMetrics, metric_path
+    from .train.loop.trainer_callback import AussConfidenceCallback
 
 __version__ = "0.1.0"
 __all__ = [
@@ -49,13 +49,13 @@ _PUBLIC_NAMES = {
     "AussFeatureExtractor": ".processing.feature_extraction_auss",
     "AussVideoProcessor": ".processing.video_processing_auss",
     "AussProcessor": ".processing.processing_auss",
-    "AussDataCollator": ".train.collator",
-    "AussTrainerMetrics": ".train.metric_modules",
-    "AussConfidenceCallback": ".train.trainer_callback",
-    "load_audio_weights": ".modeling_auss.audio_weights",
-    "load_avsbench": ".train.avsbench",
-    "load_backbone_weights": ".modeling_auss.backbone_weights",
-    "metric_path": ".train.metric_modules",
+    "AussDataCollator": ".train.data.collator",
+    "AussTrainerMetrics": ".train.evaluation.metric_modules",
+    "AussConfidenceCallback": ".train.loop.trainer_callback",
+    "load_audio_weights": ".modeling_auss.published_weights.audio_weights",
+    "load_avsbench": ".train.data.avsbench",
+    "load_backbone_weights": ".modeling_auss.published_weights.backbone_weights",
+    "metric_path": ".train.evaluation.metric_modules",
 }
 
 

@@ -26,14 +26,14 @@ from transformers.exporters.exporter_onnx import OnnxExporter
 from transformers.exporters.quantizers.quantizer_onnxruntime import OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer
 
 from auss.configuration.configuration_auss import AussConfig
+from auss.hub.trained_model import load_trained
 from auss.inference.export import any_clips_and_frames, export_network, quiet
 from auss.inference.export_comparison import TOLERANCE, TRACED_SIZES, example_inputs
-from auss.inference.trained_model import load_trained
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
-from auss.train.avsbench import load_avsbench
-from auss.train.metrics import jaccard
-from auss.train.preparation import create_eval_loader
-from auss.train.seeded_rows import SeededRows
+from auss.train.data.avsbench import load_avsbench
+from auss.train.data.loaders import create_eval_loader
+from auss.train.data.rows import SeededRows
+from auss.train.evaluation.metrics import jaccard
 
 INPUTS = ("pixel_values", "input_features", "input_features_mask")
 EAGER, CONVOLUTIONS = "PyTorch, eager", "int8, convolutions too"

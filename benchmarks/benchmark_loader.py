@@ -25,15 +25,15 @@ from tqdm import tqdm
 
 from auss.configuration.configuration_auss import AussConfig
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
-from auss.processing.picture_files import PICTURE_FORMATS
+from auss.processing.pictures import PICTURE_FORMATS
 from auss.train.arguments import DataArguments
-from auss.train.avsbench import load_avsbench
-from auss.train.collator import precompute_input_features
-from auss.train.parquet_shards import stream_shards
-from auss.train.parquet_writer import prepare_data_set
-from auss.train.preparation import create_processor, create_stream_loader, create_train_loader
-from auss.train.seeded_rows import SeededRows
-from auss.train.streamed_rows import StreamedRows
+from auss.train.data.avsbench import load_avsbench
+from auss.train.data.collator import precompute_input_features
+from auss.train.data.loaders import create_stream_loader, create_train_loader
+from auss.train.data.parquet_shards import stream_shards
+from auss.train.data.parquet_writer import prepare_data_set
+from auss.train.data.rows import SeededRows, StreamedRows
+from auss.train.loop.preparation import create_processor
 
 SEED = 0
 SHUFFLE_BUFFER = 16  # of so few clips a larger one would be filled for nothing

@@ -39,8 +39,8 @@ def random_turns(rng: np.random.Generator, seconds: float, whole: bool) -> list[
 def compose(seed: int, library, changing: bool = True):
     """A video's plan, which knows the truth, and its `ArrayClip`; every other one changes at whole seconds."""
     from auss.inference.array_clip import ArrayClip
-    from auss.train.composed_video import plan, sound_of_turns
-    from auss.train.synthesised_sounds import SAMPLING_RATE
+    from auss.train.composer.composed_video import plan, sound_of_turns
+    from auss.train.composer.synthesised_sounds import SAMPLING_RATE
 
     rng = np.random.default_rng([seed, 77])
     whole = seed % 2 == 0
@@ -113,7 +113,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from auss.inference.segment import load_model
-    from auss.train.object_library import ObjectLibrary
+    from auss.train.composer.object_library import ObjectLibrary
 
     model, processor = load_model(arguments.model, "cpu")
     library = ObjectLibrary(arguments.objects)

@@ -124,7 +124,7 @@ def kernels_section(setting: Setting) -> list[str]:
 
 def loader_section(setting: Setting, budget: Budget, quick: bool) -> list[str]:
     """Clips a second of the loader and of the step, and which of the two limits training."""
-    from auss.train.composer import compose_data_set
+    from auss.train.composer.composer import compose_data_set
 
     step = gpu_rows.step_cost(PROFILED_PRESET, gpu_rows.STEP_VARIANTS[setting.kind][-1], setting).seconds
     cores = os.cpu_count() or 1

@@ -193,9 +193,10 @@ def kernels(work: Callable[[], object], device: torch.device) -> list[tuple[str,
 def loader_seconds(folder: Path, preset: str, setting: Setting, workers: int, clips: int) -> float:
     """Seconds that the training loader takes for a batch, on a composed data set of `clips` clips."""
     from auss.train.arguments import DataArguments
-    from auss.train.avsbench import load_avsbench
-    from auss.train.preparation import create_processor, create_train_loader
-    from auss.train.seeded_rows import SeededRows
+    from auss.train.data.avsbench import load_avsbench
+    from auss.train.data.loaders import create_train_loader
+    from auss.train.data.rows import SeededRows
+    from auss.train.loop.preparation import create_processor
 
     processor = create_processor(AussConfig.from_preset(preset), setting.size)
     rows = SeededRows(load_avsbench(folder, "s4", "train").select(range(clips)), 0)

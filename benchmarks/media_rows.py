@@ -16,9 +16,8 @@ from av.video.frame import PictureType
 from network_rows import network
 from timing import Measured, in_turns, seconds
 
-from auss import AussFeatureExtractor, AussProcessor, AussVideoProcessor
-from auss.inference import cli
-from auss.train.metrics import f_score
+from auss import AussFeatureExtractor, AussProcessor, AussVideoProcessor, cli
+from auss.train.evaluation.metrics import f_score
 
 RATE = 44_100
 

@@ -1,0 +1,1 @@
+"""`AussConfig`, which says what network is built and how it is trained, and the presets as JSON."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..processing.video_processing_auss import AussVideoProcessor  # noqa: F401
     from .repository import RepositoryMixin  # noqa: F401
 
-IMPORT_ACROSS_FOLDERS = re.compile(r"^(\s*from )\.\.\w+\.(\w+ import\b)", flags=re.MULTILINE)
+IMPORT_ACROSS_FOLDERS = re.compile(r"^(\s*from )\.+(?:\w+\.)*(\w+ import\b)", flags=re.MULTILINE)
 
 SIGNATURE = "# auss wrote this file, and replaces it until it is edited: {digest}\n"
 SIGNED_FILE = re.compile(r"(.*)# auss wrote this file, and replaces it until it is edited: \w+\n", flags=re.DOTALL)

@@ -1,1 +1,1 @@
-"""Using a trained model: the command line, video reading and writing, drawing, and the Transformers pipeline."""
+"""Using a trained model: the pipeline, `segment`, `segment-folder` and export; videos are read in `media/`."""

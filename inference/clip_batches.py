@@ -14,9 +14,9 @@ from ..processing.post_processing_auss import DEFAULT_THRESHOLD
 from ..processing.processing_auss import AussProcessor
 from ..processing.video_frames import clip_to_tensor
 from .array_clip import ArrayClip, ArrayFrame
+from .media.video_reader import TimedFrame, VideoReader
 from .parameters import DEFAULT_BATCH_SIZE, DEFAULT_FPS
 from .sound_windows import SoundWindows, View
-from .video_reader import TimedFrame, VideoReader
 
 
 @dataclass(frozen=True)

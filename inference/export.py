@@ -21,10 +21,10 @@ from ..files.file_rights import follow_umask
 from ..files.new_contents import NewContents, entries
 from ..hub.flat_code import check_code
 from ..hub.model_card import CARD_FILE
+from ..hub.trained_model import load_trained
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
 from .export_comparison import TRACED_SIZES, Difference, compare, example_inputs
-from .trained_model import load_trained
 
 if TYPE_CHECKING:
     from transformers.exporters.base import ExportedModel

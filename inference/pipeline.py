@@ -20,7 +20,8 @@ from ..processing.processing_auss import AussProcessor
 from ..processing.row_formats import plain_row
 from .array_clip import ArrayClip
 from .clip_batches import ClipBatch, FrameMask, clip_batches, frame_masks, predict
-from .decoding import DamagedVideoError
+from .media.containers.decoding import DamagedVideoError
+from .media.video_reader import VideoReader
 from .parameters import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_FPS,
@@ -32,7 +33,6 @@ from .parameters import (
     window_and_stride,
 )
 from .sound_windows import window_seconds
-from .video_reader import VideoReader
 
 logger = logging.get_logger(__name__)
 

@@ -20,14 +20,19 @@ from tqdm import tqdm
 
 from ..files.file_names import printable
 from ..files.new_contents import NewContents, entries
+from ..hub.trained_model import load_trained
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ..processing.drawing import outline, outline_thickness, overlay, overlay_labels
 from ..processing.post_processing_auss import DEFAULT_THRESHOLD
 from ..processing.processing_auss import AussProcessor
 from .clip_batches import FrameMask, clip_batches, frame_masks, predict
-from .container_formats import container_format
-from .decoding import DamagedVideoError
-from .drawing import outline, outline_thickness, overlay, overlay_labels
-from .frame_planes import own_colours
+from .media.containers.container_formats import container_format
+from .media.containers.decoding import DamagedVideoError
+from .media.picture.frame_planes import own_colours
+from .media.picture.plane_drawing import PlanePaint
+from .media.sound_copy import plan_sound
+from .media.video_reader import TimedFrame, VideoReader
+from .media.video_writer import VideoWriter, check_output
 from .parameters import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_FPS,
@@ -37,12 +42,7 @@ from .parameters import (
     check_threshold,
     window_and_stride,
 )
-from .plane_drawing import PlanePaint
-from .sound_copy import plan_sound
 from .sound_windows import window_seconds
-from .trained_model import load_trained
-from .video_reader import TimedFrame, VideoReader
-from .video_writer import VideoWriter, check_output
 
 logger = logging.getLogger(__name__)
 

@@ -25,10 +25,10 @@ from ..files.whole_files import write_whole
 from ..hub.model_card import weights_digest
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
+from .media.video_reader import VideoReader
 from .parameters import check_audio_track, check_batch_size, check_threshold, window_and_stride
 from .segment import add_mask_options, load_model, mask_options, reader_masks, write_marked, write_mask
 from .sound_windows import window_seconds
-from .video_reader import VideoReader
 
 logger = logging.getLogger(__name__)
 

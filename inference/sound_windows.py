@@ -11,9 +11,9 @@ from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.log_mel import EXAMPLE_HOP, SAMPLING_RATE
 from ..processing.processing_auss import AussProcessor
 from .array_clip import ArrayClip
-from .audio_track import INAUDIBLE_PEAK
+from .media.sound.audio_track import INAUDIBLE_PEAK
+from .media.video_reader import VideoReader
 from .sound_changes import SoundChanges
-from .video_reader import VideoReader
 
 EXAMPLE_SECONDS = EXAMPLE_HOP / SAMPLING_RATE
 ROUNDING = 1e-6  # times are sums of fractions

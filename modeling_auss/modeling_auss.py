@@ -18,10 +18,10 @@ from .frame_parts import BACKBONE_PIXELS, FUSION_ELEMENTS, frame_parts, splits_f
 from .fusion_decoder import FusionDecoder
 from .image_embedding import ImageEmbeddingExtractor, map_size
 from .input_checks import check_inputs, check_labels, stack_labels
-from .loss import AussLoss
+from .losses.loss import AussLoss
+from .losses.query_losses import confidence_threshold
 from .outputs import AussModelOutput, AussSegmentationOutput
 from .pretrained_model import AussPreTrainedModel
-from .query_losses import confidence_threshold
 from .resized_maps import MaskFeatures, ResizedMaps
 from .semantic_inference import semantic_scores
 

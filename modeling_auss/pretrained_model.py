@@ -12,12 +12,12 @@ from transformers.utils.output_capturing import OutputRecorder
 from typing_extensions import Self
 
 from ..configuration.configuration_auss import AussConfig
+from ..files.model_files import check_weight_files
 from ..hub.repository import RepositoryMixin
 from .attention import Attention
 from .audio_queries import SpaceProjector
 from .fusion_decoder import FusionBlock, FusionDecoder
 from .image_backbone import usable_attention
-from .model_files import check_weight_files
 
 
 class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):

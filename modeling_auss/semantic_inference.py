@@ -2,7 +2,7 @@
 
 import torch
 
-from .query_selection import confident_rows
+from .losses.query_selection import confident_rows
 from .resized_maps import MaskFeatures
 
 

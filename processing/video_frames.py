@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 from transformers.image_utils import ChannelDimension
 
-from .picture_files import is_stored_picture, open_stored_picture
-from .pixel_values import FULL_SCALE, on_the_scale, to_eight_bits
+from .pictures import FULL_SCALE, is_stored_picture, on_the_scale, open_stored_picture, to_eight_bits
 
 ACCEPTED = "frames: a list of PIL images, an array (F, H, W, 3) or (F, 3, H, W), a list of frames or of such clips"
 

@@ -20,8 +20,10 @@ SHAPE = re.compile(r"\((?:\.\.\.|[A-Za-z][\w*+ ]*),[\w*+ ,.]*\)")
 def public_modules():
     """The modules that public names come from, and those of what the README's examples import."""
     modules = {importlib.import_module(getattr(auss, name).__module__) for name in PUBLIC}
-    others = ("inference.pipeline", "inference.segment", "modeling_auss.outputs", "train.evaluate", "train.metrics")
-    modules |= {importlib.import_module(f"auss.{name}") for name in (*others, "train.train")}
+    others = ("inference.pipeline", "inference.segment", "modeling_auss.outputs", "train.evaluation.evaluate")
+    modules |= {
+        importlib.import_module(f"auss.{name}") for name in (*others, "train.evaluation.metrics", "train.loop.train")
+    }
     return sorted(modules, key=lambda module: module.__name__)
 
 

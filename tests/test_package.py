@@ -14,8 +14,9 @@ import transformers
 
 import auss
 
+from . import layout
+
 ROOT = Path(auss.__file__).parent
-FOLDERS = ("files", "configuration", "hub", "modeling_auss", "processing", "train", "inference", "published_weights")
 
 
 def python(code, executable=sys.executable, cwd=None):
@@ -50,7 +51,7 @@ def test_public_names_are_the_designs():
 
 def test_training_is_imported_only_when_it_is_used(tmp_path):
     code = "import auss, sys; print('auss.train' in sys.modules, 'datasets' in sys.modules); auss.load_avsbench; "
-    code += "print('auss.train.avsbench' in sys.modules)"
+    code += "print('auss.train.data.avsbench' in sys.modules)"
     assert python(code, cwd=tmp_path).splitlines() == ["False False", "True"]
 
 
@@ -59,7 +60,7 @@ def test_version_is_the_distributions():
 
 
 def test_auto_classes_load_a_saved_model(tiny_model, tmp_path):
-    from auss.train.preparation import create_processor
+    from auss.train.loop.preparation import create_processor
 
     create_processor(tiny_model.config, 32).save_pretrained(tmp_path)
     tiny_model.auss.save_pretrained(tmp_path)
@@ -75,27 +76,26 @@ def test_auto_classes_load_a_saved_model(tiny_model, tmp_path):
 
 
 def test_every_source_file_has_its_test_file():
-    sources = [path for folder in FOLDERS for path in (ROOT / folder).glob("*.py") if not path.stem.startswith("__")]
+    sources = [path for folder in layout.folders() for path in folder.glob("*.py") if not path.stem.startswith("__")]
+    sources = [source for source in sources if source.parent.name != "metric_scripts"]
     assert len(sources) > 20
-    partners = {source: ROOT / "tests" / source.parent.name / f"test_{source.name}" for source in sources}
-    assert [str(partner) for partner in partners.values() if not partner.is_file()] == []
-
-
-def test_files_of_a_model_repository_have_names_of_their_own():
-    names = [path.name for folder in FOLDERS[:5] for path in (ROOT / folder).glob("*.py") if path.stem != "__init__"]
-    assert len(names) == len(set(names))
+    partners = [ROOT / "tests" / source.relative_to(ROOT).with_name(f"test_{source.name}") for source in sources]
+    assert [str(partner) for partner in partners if not partner.is_file()] == []
 
 
 def test_setup_lists_every_package_and_ships_every_preset():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
+    packages = [folder for folder in layout.folders() if folder.name != "metric_scripts"]
+    expected = {"auss", *(f"auss.{folder.relative_to(ROOT).as_posix().replace('/', '.')}" for folder in packages)}
     listed = setup["options"]["packages"].split()
-    assert listed == ["auss", *(f"auss.{folder}" for folder in FOLDERS)]
+    assert len(listed) == len(expected) and set(listed) == expected
     assert setup["options.package_data"]["auss.configuration"] == "presets/*.json"
     assert list((ROOT / "configuration" / "presets").glob("*.json"))
-    assert setup["options.package_data"]["auss.train"] == "metric_scripts/*.py, accelerate/*.yaml"
-    assert list((ROOT / "train" / "metric_scripts").glob("*.py"))
-    assert list((ROOT / "train" / "accelerate").glob("*.yaml"))
+    assert setup["options.package_data"]["auss.train"] == "launch/*.yaml"
+    assert list((ROOT / "train" / "launch").glob("*.yaml"))
+    assert setup["options.package_data"]["auss.train.evaluation"] == "metric_scripts/*.py"
+    assert list((ROOT / "train" / "evaluation" / "metric_scripts").glob("*.py"))
 
 
 @pytest.fixture(scope="module")

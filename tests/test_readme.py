@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import auss
-from auss.inference.cli import build_parser
-from auss.train.composed_video import compose_video
-from auss.train.preparation import create_processor
+from auss.cli import build_parser
+from auss.train.composer.composed_video import compose_video
+from auss.train.loop.preparation import create_processor
 
 FOLDER = Path(auss.__file__).parent
 README = (FOLDER / "README.md").read_text(encoding="utf-8")

@@ -1,1 +1,1 @@
-"""AVSBench, augmentation, the composer, the training loop, metrics and evaluation."""
+"""Training and scoring: data sets (`data/`), the composer, the Accelerate loop, evaluation, the paper's tables."""

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from ..inference import cli
+from .. import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,8 +6,8 @@ import torch
 
 from auss.inference.array_clip import ArrayClip
 from auss.inference.clip_batches import clip_batches, frame_masks, predict
+from auss.inference.media.video_reader import VideoReader
 from auss.inference.sound_changes import SoundChanges
-from auss.inference.video_reader import VideoReader
 
 RATE = 16_000
 

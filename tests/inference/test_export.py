@@ -16,7 +16,8 @@ from torch import nn
 from transformers import SwinConfig, TimmBackboneConfig
 
 import auss
-from auss.inference import cli, export
+from auss import cli
+from auss.inference import export
 from auss.inference.export import export_model, export_network, load_exported
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from auss.processing.feature_extraction_auss import AussFeatureExtractor

@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from auss import cli
 from auss.files.claims import is_claim
 from auss.files.new_contents import entries
-from auss.inference import cli, segment
-from auss.inference.video_reader import VideoReader
+from auss.inference import segment
+from auss.inference.media.video_reader import VideoReader
 
 
 def raises(error):
@@ -137,7 +138,7 @@ def test_a_saved_model_has_the_rights_that_the_umask_gives(tiny_model, tiny_proc
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_compose_ends_its_workers(tmp_path, monkeypatch, workers):
-    from auss.train import composer
+    from auss.train.composer import composer
 
     out, seen = tmp_path / "set", []
 
@@ -160,7 +161,7 @@ def test_compose_ends_its_workers(tmp_path, monkeypatch, workers):
 
 
 def test_a_full_disk_for_compose_is_one_line(tmp_path, monkeypatch, capsys):
-    from auss.train import composer
+    from auss.train.composer import composer
 
     monkeypatch.setattr(composer, "write_clip", raises(OSError(errno.ENOSPC, "No space left on device")))
     command = ["compose", str(tmp_path / "set"), "--s4", "4", "0", "0", "--ms3", "0", "0", "0", "--size", "64"]

@@ -4,9 +4,10 @@ import os
 
 import pytest
 
-from auss.inference import cli, segment_folder
-from auss.inference.decoding import file_address, open_media
-from auss.inference.video_reader import VideoReader
+from auss import cli
+from auss.inference import segment_folder
+from auss.inference.media.containers.decoding import file_address, open_media
+from auss.inference.media.video_reader import VideoReader
 
 # Without the ending. Each has been taken for something else by FFmpeg, argparse, a shell or Python.
 NAMES = [

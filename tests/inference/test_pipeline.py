@@ -12,7 +12,7 @@ from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 import auss
-from auss.inference.decoding import DamagedVideoError
+from auss.inference.media.containers.decoding import DamagedVideoError
 from auss.inference.pipeline import TASK, AudioVisualSegmentationPipeline, register_pipeline
 from auss.inference.segment import segment_video
 from auss.processing.row_formats import plain_row

@@ -6,8 +6,8 @@ import re
 import pytest
 import torch
 
+from auss import cli
 from auss.configuration.configuration_auss import AussConfig
-from auss.inference import cli
 from auss.inference.presets import describe, forward_flops
 from auss.modeling_auss.attention import Attention, MaskedAttention
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from auss.inference.cli import main
+from auss.cli import main
 from auss.inference.clip_batches import FrameMask
-from auss.inference.decoding import DamagedVideoError
-from auss.inference.drawing import class_colour, outline
+from auss.inference.media.containers.decoding import DamagedVideoError
+from auss.inference.media.video_reader import VideoReader
 from auss.inference.segment import (
     add_arguments,
     draw_masks,
@@ -22,8 +22,8 @@ from auss.inference.segment import (
     write_marked,
     write_mask,
 )
-from auss.inference.video_reader import VideoReader
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from auss.processing.drawing import class_colour, outline
 
 
 def half_silent(media, seconds=12.0, rate=48_000):
@@ -218,7 +218,7 @@ def test_sound_that_cannot_be_written_is_found_out_first(make_tracks, model_fold
     masks.mkdir()
     old = masks / "mask_000000_00000.000s.png"
     old.touch()
-    monkeypatch.setattr("auss.inference.sound_copy.encoding_works", lambda *_: False)
+    monkeypatch.setattr("auss.inference.media.sound_copy.encoding_works", lambda *_: False)
     options = ["--model", str(model_folder), "--masks", str(masks), "--overwrite"]
     assert main(["segment", str(path), "-o", str(tmp_path / "out.mp4"), *options]) == 2
     assert "cannot be written as aac" in capsys.readouterr().err

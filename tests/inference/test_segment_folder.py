@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from auss.inference import cli, segment_folder
+from auss import cli
+from auss.inference import segment_folder
+from auss.inference.media.video_reader import VideoReader
 from auss.inference.segment import segment_video
 from auss.inference.segment_folder import FolderJob, list_videos, segment_one
-from auss.inference.video_reader import VideoReader
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import torch
 from transformers import SwinConfig, Trainer, TrainingArguments
 
 from auss.modeling_auss import modeling_auss
-from auss.modeling_auss.frame_targets import frame_targets
-from auss.modeling_auss.loss import AussLoss
+from auss.modeling_auss.losses.frame_targets import frame_targets
+from auss.modeling_auss.losses.loss import AussLoss
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
 
 from .conftest import make_labels, make_model, randomise_heads

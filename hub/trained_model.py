@@ -1,0 +1,176 @@
+"""A trained model and its processor, as `auss train` and `save_pretrained` leave them in a folder."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..configuration.configuration_auss import AussConfig, read_json_object
+from ..files.file_rights import check_readable
+from ..files.model_files import check_weight_files
+from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ..processing.feature_extraction_auss import AussFeatureExtractor
+from ..processing.processing_auss import AussProcessor
+from ..processing.video_processing_auss import AussVideoProcessor
+from .repository import PROCESSOR_FILES
+
+PART_TYPES = {
+    "feature_extractor_type": AussFeatureExtractor.__name__,
+    "video_processor_type": AussVideoProcessor.__name__,
+    "processor_class": AussProcessor.__name__,
+}
+# Nothing that the folder says makes Transformers run code of the folder, ask for leave to, or contact the Hub.
+LOCAL_AND_OWN_CODE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+
+
+def one_line(error: Exception) -> str:
+    """The kind and the message of an error, without line breaks."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def check_configuration(path: Path) -> None:
+    """Raises ValueError unless the config.json is an auss model's, whose attention does not come from the Hub."""
+    values = read_json_object(path)
+    model_type = values.get("model_type")
+    if model_type != AussConfig.model_type:
+        raise ValueError(
+            f"{path.parent} must hold a model of type {AussConfig.model_type!r}, got {model_type!r} in {path.name}"
+        )
+    parts = [values, *(part for part in values.values() if isinstance(part, dict))]
+    for name in ("attn_implementation", "_attn_implementation", "_attn_implementation_internal"):
+        for part in parts:
+            if any(mark in str(part.get(name)) for mark in "/:@"):
+                raise ValueError(
+                    f"{path} asks for the attention {part[name]!r}, code from the Hub, which is not run: delete {name}"
+                )
+
+
+def check_report(folder: Path, report: dict[str, Any]) -> None:
+    """
+    Raises ValueError where the weights are not those of the network that config.json describes. Transformers would
+    draw what is missing at random, leave out what is too much, and only warn: another network would run.
+    """
+    if report["mismatched_keys"]:
+        name, found, expected = min((str(name), *shapes) for name, *shapes in report["mismatched_keys"])
+        raise ValueError(
+            f"{folder}: the weights do not fit config.json: {name} has shape {tuple(found)}, where config.json asks "
+            f"for {tuple(expected)} ({len(report['mismatched_keys'])} of another shape)"
+        )
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ValueError(
+            f"{folder} lacks {len(missing)} of the model's weights, first {missing[0]}: was it saved from AussModel, "
+            "without heads, or config.json changed?"
+        )
+    if report["unexpected_keys"]:
+        superfluous = sorted(report["unexpected_keys"])
+        raise ValueError(
+            f"{folder} has {len(superfluous)} weights that the network of its config.json does not have, first "
+            f"{superfluous[0]}: config.json is not the one that the model was saved with"
+        )
+
+
+def load_model(folder: Path, dtype: torch.dtype | None) -> AussForAudioVisualSegmentation:
+    """The model of `load_trained`."""
+    check_configuration(folder / "config.json")
+    if not check_weight_files(folder):
+        raise FileNotFoundError(f"{folder} is no folder with a trained model: it has no model.safetensors")
+    try:
+        # Annotated to return a model alone.
+        loaded: Any = AussForAudioVisualSegmentation.from_pretrained(
+            str(folder),
+            dtype=dtype or "auto",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # `check_report` names them
+            **LOCAL_AND_OWN_CODE,
+        )
+    except MemoryError:
+        raise
+    except Exception as error:  # torch, safetensors, timm and Transformers each have their own
+        raise ValueError(f"the model in {folder} cannot be loaded: {one_line(error)}") from error
+    model, report = loaded
+    check_report(folder, report)
+    return model
+
+
+def check_processor_files(folder: Path) -> None:
+    """
+    Raises FileNotFoundError if there is no processor file, and ValueError for one that is damaged, or that names a
+    part of another type than auss's.
+    """
+    if not any((folder / name).is_file() for name in PROCESSOR_FILES):
+        raise FileNotFoundError(f"{folder} has a model, but no processor: it has no {PROCESSOR_FILES[0]}")
+    for name in PROCESSOR_FILES:
+        if not (folder / name).is_file():
+            continue
+        values = read_json_object(folder / name)
+        for part in (values, *(values.get(part, {}) for part in ("feature_extractor", "video_processor"))):
+            if not isinstance(part, dict):
+                raise ValueError(f"{folder / name} must describe every part by an object, {{...}}, got {part!r}")
+            for key, expected in PART_TYPES.items():
+                if part.get(key, expected) != expected:
+                    raise ValueError(
+                        f"{folder / name} names the {key} {part[key]!r}, where auss takes {expected}: code of others "
+                        "is not run"
+                    )
+
+
+def check_video_processor(folder: Path, video_processor: AussVideoProcessor) -> None:
+    """Raises ValueError for a frame size, mean or deviation that no frame can be brought to."""
+    size = dict(video_processor.size or {})
+    if not all(type(side) is int and side > 0 for side in size.values() if side is not None):
+        raise ValueError(f"the processor in {folder} must have a size of positive whole numbers, got {size}")
+    for name, low in (("image_mean", -math.inf), ("image_std", 0.0)):
+        values = getattr(video_processor, name)
+        values = values if isinstance(values, list | tuple) else [values]
+        if not all(isinstance(value, int | float) and math.isfinite(value) and value > low for value in values):
+            raise ValueError(f"the processor in {folder} must have a finite {name} above {low}, got {values}")
+
+
+def load_processor(folder: Path) -> AussProcessor:
+    """The processor of `load_trained`."""
+    check_processor_files(folder)
+    try:
+        processor = AussProcessor.from_pretrained(str(folder), **LOCAL_AND_OWN_CODE)
+    except Exception as error:  # as above
+        raise ValueError(f"the processor in {folder} cannot be loaded: {one_line(error)}") from error
+    for part, expected in (
+        (processor.feature_extractor, AussFeatureExtractor),
+        (processor.video_processor, AussVideoProcessor),
+    ):
+        if not isinstance(part, expected):
+            raise ValueError(f"the processor in {folder} must have an {expected.__name__}, got {type(part).__name__}")
+    check_video_processor(folder, processor.video_processor)
+    return processor
+
+
+def load_trained(
+    folder: str | Path, dtype: torch.dtype | None = None
+) -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
+    """
+    The model, in evaluation mode, and the processor saved in `folder`. The weights are of `dtype`, or as saved. No
+    code that lies in the folder is run, no other folder is read, and the Hub is not asked.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no model in it.
+        PermissionError: a file in it may not be read.
+        ValueError: the model in it is of another kind, a file is damaged or names something outside the folder, or the
+            weights are not those of its config.json.
+    """
+    path = Path(folder) / "config.json"
+    # safetensors calls a file missing that may not be read.
+    for file in (
+        Path(folder),
+        path,
+        *sorted(Path(folder).glob("*.safetensors")),
+        *sorted(Path(folder).glob("*.json")),
+    ):
+        check_readable(file, "model file")
+    # Looked at first: for what is no folder Transformers would ask a hub, and another model's weights it would try.
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is no folder with a trained model: it has no config.json")
+    return load_model(Path(folder), dtype), load_processor(Path(folder))
+
+
+__all__ = ["load_trained"]

@@ -1,0 +1,79 @@
+"""A decoded frame with the time at which it is shown, and its picture as it is shown."""
+
+import copy
+from functools import cached_property
+
+import av
+import numpy as np
+from av.video.reformatter import Colorspace
+
+from .picture.frame_filters import ToneMap
+from .picture.frame_planes import BT709, own_colours, upright_copy
+from .video_probe import VideoInfo
+
+
+def composited(picture: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 4) uint8 with transparency over black, as (H, W, 3) uint8."""
+    colours, opacity = picture[..., :3], picture[..., 3:]
+    if opacity.min(initial=255) == 255:
+        return colours
+    return ((colours.astype(np.uint16) * opacity + 127) // 255).astype(np.uint8)
+
+
+def upright_picture(frame: av.VideoFrame, info: VideoInfo, tone_map: ToneMap | None = None) -> np.ndarray:
+    """Converts a frame to RGB (H, W, 3) uint8, turned and mirrored as the file says and of the video's size.
+
+    Transparency lies over black; a high dynamic range or wide colour is brought to BT.709 by `tone_map`.
+    """
+    if tone_map is not None:
+        frame = tone_map.convert(frame, "rgb24")
+    sideways = info.orientation.sideways
+    width, height = (info.height, info.width) if sideways else (info.width, info.height)
+    colours = own_colours(frame)  # also of a high definition that does not name them
+    colorspace = Colorspace.ITU709 if colours is not None and colours.matrix == BT709 else None
+    transparent = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
+    # Streams that adapt to a network change their size on the way: every frame gets that of the first.
+    picture = frame.to_ndarray(
+        format="rgba" if transparent else "rgb24", width=width, height=height, src_colorspace=colorspace
+    )
+    return np.ascontiguousarray(info.orientation.upright(composited(picture) if transparent else picture))
+
+
+class TimedFrame:
+    """A decoded frame: `index` counts from 0, `time` and `end`, between which it is shown, are in seconds from the
+    first frame, and `picture` is converted when first asked for."""
+
+    def __init__(
+        self, index: int, time: float, end: float, frame: av.VideoFrame, info: VideoInfo, tone_map: ToneMap | None
+    ):
+        self.index = index
+        self.time = time
+        self.end = end
+        self._frame = frame
+        self._info = info
+        self._tone_map = tone_map
+
+    def held(self, time: float) -> "TimedFrame":
+        """The same frame as it is still shown at a later time."""
+        if time == self.time:
+            return self
+        later = copy.copy(self)
+        later.time = time
+        return later
+
+    @cached_property
+    def picture(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB, upright."""
+        return upright_picture(self._frame, self._info, self._tone_map)
+
+    def planar_copy(self) -> av.VideoFrame | None:
+        """The frame's own planes, upright, to draw on and write; None where only `picture` will do, see
+        `upright_copy`."""
+        size = (self._info.height, self._info.width)
+        frame = self._frame
+        if self._tone_map is not None and not (size[0] % 2 or size[1] % 2):
+            frame = self._tone_map.convert(frame, "yuv420p")
+        return upright_copy(frame, size, self._info.orientation, self._info.colours)
+
+
+__all__ = ["TimedFrame", "upright_picture"]

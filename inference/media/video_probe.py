@@ -1,0 +1,204 @@
+"""What is known of a video before it is read: its header, its first frame, and where its packets end."""
+
+import math
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+from av.container import InputContainer
+
+from .containers.decoding import Damage, decoded_frames, is_url, open_media, packets, picture_stream
+from .containers.frame_times import guessed_interval
+from .containers.stream_clock import clock_may_jump
+from .picture.display_matrix import NOTICEABLE_DEGREES, Orientation, frame_orientation
+from .picture.frame_planes import UNSPECIFIED, FrameColours, own_colours
+from .picture.tone_mapping import Range, extended_range
+from .sound.sound_tracks import SoundTrack, choose_track
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of a video before it is read. Width and height are those of the picture as it is shown."""
+
+    path: Path | str  # a string where it is a URL
+    width: int
+    height: int
+    fps: float  # nominal frames per second; the frames' own times may differ
+    duration: float | None  # seconds from the first frame to the picture's end, as the file declares it
+    has_audio: bool  # whether there is a sound track with something in it
+    sampling_rate: int  # Hz; 0 without sound
+    orientation: Orientation  # how stored frames are turned and mirrored to be shown
+    pixel_aspect: Fraction  # width : height of a shown pixel
+    origin: float  # the file's own time of its first frame, in seconds: time 0 of everything here
+    colours: FrameColours  # of its planes, where they can be written as they are; else those to convert to
+    sound_track: SoundTrack | None = None  # the one that is heard, and kept in what is written
+    range: Range | None = None  # what its numbers stand for, where an ordinary screen cannot show them
+    decoding_order: bool = False  # whether the format stores stamps in the order of decoding only
+    warnings: tuple[str, ...] = field(default=(), compare=False)  # what cannot be done for this video
+
+    @property
+    def rotation(self) -> int:
+        """Degrees counterclockwise by which stored frames are turned, before they are mirrored: 0, 90, 180 or 270."""
+        return 90 * self.orientation.quarter_turns
+
+    @property
+    def interval(self) -> float:
+        """Seconds for which a frame is shown where its file does not say it."""
+        return guessed_interval(self.fps)
+
+
+def declared_end(stream: av.VideoStream) -> float | None:
+    """When a stream ends, in the file's own seconds, as its header says; `None` where it says nothing of its own.
+
+    A Matroska header has one duration for the whole file, which FFmpeg reports for each stream. The streams' own ends
+    are tags, such as 00:00:05.040000000, and not every writer makes them. Transport streams have no header: FFmpeg
+    guesses their duration from the first and the last stamp, between which the clock may have jumped.
+    """
+    if clock_may_jump(cast(InputContainer, stream.container)):
+        return None
+    if "matroska" not in stream.container.format.name:
+        if stream.duration is None or stream.time_base is None:
+            return None
+        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+    try:
+        hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where a file's packets really end, in the file's own seconds."""
+
+    picture_start: float
+    picture_end: float
+    file_end: float  # of all streams
+    declared_file_end: float | None
+    sound_end: float | None = None  # of the sound that is heard; None without sound
+
+
+def last_frame_end(stream: av.VideoStream, start: float, shown: float, interval: float) -> float:
+    """When the last frame of a stream ends, in the file's own seconds.
+
+    Where frames are reordered, an mp4 gives each packet the time until the next one is decoded, which says nothing of
+    when the frame ends. What the header declares counts then, unless it ends earlier than the frame starts.
+
+    Args:
+        stream: of the frame.
+        start: of the frame.
+        shown: seconds that its packet says it is shown for; 0 where it does not say it.
+        interval: seconds from one frame to the next, in the mean.
+    """
+    reordered = stream.codec_context.has_b_frames and "mov" in stream.container.format.name
+    if shown > 0 and not reordered:
+        return start + shown
+    usual = min(shown, interval) if shown > 0 else interval
+    declared = declared_end(stream) if reordered else None
+    return max(start + usual, declared or 0.0)
+
+
+def scan_extent(path: Path | str, interval: float, sound_index: int | None = None) -> Extent:
+    """Finds the ends by reading all packets without decoding them, a small part of the cost of decoding.
+
+    Headers cannot be trusted with this: browsers record webm without a duration, and an mp4 with a variable frame rate
+    and reordered frames declares less than it has. Packets without a stamp follow on the packet before.
+
+    Args:
+        path: of the video.
+        interval: seconds for which a frame is shown where its file does not say it.
+        sound_index: of the sound track that is heard, among the file's streams.
+    """
+    with open_media(path) as container:
+        stream = picture_stream(container)
+        starts: dict[int, float] = {}
+        ends: dict[int, float] = {}
+        last, last_shown = -math.inf, 0.0  # of the frame that is shown last
+        follows: dict[int, float] = {}  # of each stream, where a packet without a stamp belongs
+        for packet in packets(container, None, Damage()):
+            if packet.time_base is None or not packet.size:
+                continue
+            index, shown = packet.stream_index, float((packet.duration or 0) * packet.time_base)
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            start = float(stamp * packet.time_base) if stamp is not None else follows.get(index, 0.0)
+            follows[index] = start + shown
+            starts.setdefault(index, start)
+            ends[index] = max(ends.get(index, 0.0), start + shown)
+            if index == stream.index and start > last:
+                last, last_shown = start, shown
+        if stream.index in ends:
+            ends[stream.index] = last_frame_end(stream, last, last_shown, interval)
+        declared = None
+        if container.duration is not None and not clock_may_jump(container):
+            declared = (container.duration + max(0, container.start_time or 0)) / av.time_base
+        return Extent(
+            picture_start=starts.get(stream.index, 0.0),
+            picture_end=ends.get(stream.index, 0.0),
+            file_end=max(ends.values(), default=0.0),
+            declared_file_end=declared,
+            sound_end=ends.get(sound_index) if sound_index is not None else None,
+        )
+
+
+def shortcomings(stream: av.VideoStream, frame: av.VideoFrame) -> tuple[str, ...]:
+    """What of a video cannot be shown rightly, a sentence for each."""
+    found = []
+    askew = frame_orientation(frame).askew
+    if abs(askew) > NOTICEABLE_DEGREES:
+        found.append(f"its picture is to be turned by {askew:.0f} more degrees, which is left out: it stays askew")
+    tags = {name.lower(): value for name, value in stream.metadata.items()}
+    if tags.get("alpha_mode") == "1" and not any(part.is_alpha for part in frame.format.components):
+        found.append("its transparency cannot be read: its pictures are taken as opaque")
+    if "DOVI_METADATA" in frame.side_data and frame.color_trc in (0, UNSPECIFIED):
+        found.append("it is in Dolby Vision without a picture for other screens: its colours are wrong")
+    return tuple(found)
+
+
+def probe(path: str | Path, audio_track: int | None = None) -> VideoInfo:
+    """Looks at a video: its header, its first frame, and as much of its sound as `choose_track` needs.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: where there is no such file.
+        ValueError: if it is no media file, has no moving picture, or none of its frames can be decoded; for a URL that
+            cannot be read.
+    """
+    with open_media(path) as container:
+        stream, damage = picture_stream(container), Damage()
+        frame = next(decoded_frames(container, stream, damage), None)
+        if frame is None:
+            cause = "the server allows no reading from the middle, or it is" if is_url(path) else "the file is"
+            phrases = "; ".join(["", *damage.describe()])
+            raise ValueError(f"video {path} holds no frame that can be decoded: {cause} damaged or cut off{phrases}")
+        orientation = frame_orientation(frame)
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        width, height = frame.width, frame.height
+        if orientation.sideways:
+            width, height, aspect = height, width, 1 / aspect
+        decoding_order = container.format.name == "avi"
+        stamp = frame.dts if decoding_order or frame.pts is None else frame.pts
+        origin = float(stamp * frame.time_base) if stamp is not None and frame.time_base else 0.0
+        end = declared_end(stream)
+        sound = choose_track(path, audio_track)
+        return VideoInfo(
+            path=str(path) if is_url(path) else Path(path),
+            width=width,
+            height=height,
+            fps=float(rate),
+            duration=end - origin if end is not None and end > origin else None,
+            has_audio=sound is not None,
+            sampling_rate=sound.sampling_rate if sound is not None else 0,
+            orientation=orientation,
+            pixel_aspect=aspect,
+            origin=origin,
+            colours=own_colours(frame) or FrameColours(),
+            sound_track=sound,
+            range=extended_range(frame),
+            decoding_order=decoding_order,
+            warnings=shortcomings(stream, frame),
+        )
+
+
+__all__ = ["Extent", "VideoInfo", "last_frame_end", "probe", "scan_extent"]

@@ -1,0 +1,213 @@
+"""Writing pictures as a video that keeps the sound of another, in constant memory."""
+
+import logging
+import os
+import stat
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.video.reformatter import ColorRange, Colorspace
+
+from ...files.file_names import printable
+from ...files.whole_files import WholeFile
+from .containers.container_formats import CONTAINER_FORMATS, ContainerFormat, container_format
+from .containers.decoding import Damage, file_address, is_url
+from .picture.frame_planes import BT709, own_colours
+from .sound_copy import SoundCopy
+from .video_reader import VideoInfo
+
+logger = logging.getLogger(__name__)
+
+TIME_BASE = Fraction(1, 90_000)  # fine enough for any frame rate, so variable ones keep their times
+LAST_FRAME_TICKS = 3_600  # 1/25 s, for which a last frame that was held is shown again
+
+
+def check_output(path: Path, source: Path | str, overwrite: bool) -> None:
+    """Whether a video may be written to `path`.
+
+    Raises:
+        FileExistsError: if the file exists and `overwrite` is not set.
+        IsADirectoryError, OSError: for a folder of that name; for a name that is too long.
+        ValueError: for an ending without a format, or where the file is the source itself.
+    """
+    container_format(path)
+    try:
+        kind = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(f"output {printable(path)} is a folder: choose the name of a file")
+    if path.exists() and not is_url(source) and path.samefile(source):
+        raise ValueError(f"output {printable(path)} is the video itself: choose another name")
+    if not overwrite:
+        raise FileExistsError(f"output {printable(path)} exists: choose another name, or allow it with --overwrite")
+
+
+class VideoWriter:
+    """Writes frames with their times, and beside them the sound of the video they come from.
+
+    The sound is copied packet by packet, unchanged, where the container takes its codec, and re-encoded otherwise; all
+    of it is kept, also what goes on after the last frame. The file appears under its name only when it is complete:
+    until then it is a hidden file beside it, which is gone if writing fails. To be used in a `with` statement.
+
+    Args:
+        path: the file to write, ending in .mp4, .mkv (both H.264) or .webm (VP9).
+        info: of the video whose frames, possibly drawn upon, are written: its size, rate and sound.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        FileExistsError, ValueError: as `check_output`; also where another run is writing the same file.
+    """
+
+    def __init__(self, path: str | Path, info: VideoInfo, overwrite: bool = False):
+        self.path = Path(path)
+        check_output(self.path, info.path, overwrite)
+        self.format = container_format(self.path)
+        self._file = WholeFile(self.path, overwrite)
+        self.info = info
+        self.damage = Damage()
+        self._last_pts = -1
+        self._last_frame: av.VideoFrame | None = None
+        self._end_pts: int | None = None  # where the last frame ends
+        self._waiting: av.Packet | None = None
+        try:
+            address = file_address(self._file.partial_path)
+            self._container = av.open(address, "w", options=self.format.muxer_options)
+        except BaseException:
+            self._file.abandon()
+            raise
+        try:
+            self._stream = self._add_picture()
+            self._sound = SoundCopy(self._container, info, self.format, self.damage)
+        except BaseException:
+            self._abandon()
+            raise
+
+    @property
+    def sound_copied(self) -> bool:
+        """Whether the sound is copied packet by packet, and not encoded anew."""
+        return self._sound.copied
+
+    def write(self, time: float, picture: np.ndarray | av.VideoFrame) -> None:
+        """Adds a frame.
+
+        Args:
+            time: in seconds from the first frame; must be later than that of the frame before.
+            picture: (H, W, 3) uint8 of the size in `info`; or, written as it is, a frame of that size in yuv420p and
+                the colours of `info`, as `TimedFrame.planar_copy` gives it.
+
+        Raises:
+            ValueError: for a picture of another size or format.
+        """
+        frame = self._checked(picture) if isinstance(picture, av.VideoFrame) else self._converted(picture)
+        self._sound.write(time + self._sound.offset)
+        # Two times closer than a tick would share it, which no muxer takes.
+        self._last_pts = max(self._last_pts + 1, round((time + self._sound.offset) / TIME_BASE))
+        frame.pts, frame.time_base = self._last_pts, TIME_BASE
+        self._last_frame = frame
+        self._mux_picture(frame)
+
+    def hold(self, end: float) -> None:
+        """Shows the last frame until `end`, in seconds from the first frame; to be called after the last `write`.
+
+        Not every container stores how long a last frame lasts, so one that is held for more than a frame's usual time
+        is written once more, for the last of it.
+        """
+        end_pts, usual = round((end + self._sound.offset) / TIME_BASE), round(self.info.interval / TIME_BASE)
+        if self._last_frame is None or end_pts <= self._last_pts:
+            return
+        if end_pts - self._last_pts > 1.5 * usual:
+            usual = min(usual, (end_pts - self._last_pts) // 2, LAST_FRAME_TICKS)
+            self._last_pts = end_pts - usual
+            self._last_frame.pts = self._last_pts
+            self._mux_picture(self._last_frame)
+        self._end_pts = end_pts
+
+    def _mux_picture(self, frame: av.VideoFrame | None) -> None:
+        """Writes what the encoder makes of a frame, or still holds at the end (None); one packet later, since only
+        the next one tells how long a frame is shown. The encoder itself gives each the time of the average rate."""
+        for packet in self._stream.encode(frame):
+            self._write_waiting(packet.pts)
+            self._waiting = packet
+        if frame is None:
+            usual = max(1, round(self.info.interval / TIME_BASE))
+            self._write_waiting(self._end_pts if self._end_pts is not None else self._last_pts + usual)
+
+    def _write_waiting(self, end_pts: int | None) -> None:
+        """Writes the packet that waits; its frame is shown until `end_pts`."""
+        packet, self._waiting = self._waiting, None
+        if packet is None:
+            return
+        if packet.pts is not None and end_pts is not None and packet.time_base == TIME_BASE:
+            packet.duration = end_pts - packet.pts
+        self._container.mux(packet)
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if kind is not None:
+            self._abandon()
+            return
+        try:
+            self._mux_picture(None)
+            self._sound.write(float("inf"))
+            self._container.close()
+        except BaseException:
+            self._abandon()
+            raise
+        self._file.finish()
+
+    def _checked(self, frame: av.VideoFrame) -> av.VideoFrame:
+        found, expected = ((one.format.name, one.width, one.height) for one in (frame, self._stream))
+        if found != expected:
+            raise ValueError(f"picture must be a frame of {expected}, got {found}")
+        colours = own_colours(frame)
+        if colours != self.info.colours:
+            raise ValueError(f"picture must be a frame in {self.info.colours}, got {colours}")
+        return frame
+
+    def _converted(self, picture: np.ndarray) -> av.VideoFrame:
+        if picture.shape != (self.info.height, self.info.width, 3):
+            raise ValueError(f"picture must be {(self.info.height, self.info.width, 3)}, got {picture.shape}")
+        # H.264 and VP9 store colour at half the size: an odd row or column is repeated to make the size even.
+        odd_height, odd_width = self.info.height % 2, self.info.width % 2
+        if odd_height or odd_width:
+            picture = np.pad(picture, ((0, odd_height), (0, odd_width), (0, 0)), mode="edge")
+        colours = self.info.colours
+        return av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709 if colours.matrix == BT709 else Colorspace.ITU601,
+            dst_color_range=ColorRange.JPEG if colours.full_range else ColorRange.MPEG,
+        )
+
+    def _abandon(self) -> None:
+        """Stops without a result: nothing stays behind."""
+        try:
+            self._container.close()
+        except (FFmpegError, ValueError) as error:
+            logger.debug("closing %s after an error: %s", self.path, error)
+        self._file.abandon()
+
+    def _add_picture(self) -> av.VideoStream:
+        rate = Fraction(self.info.fps).limit_denominator(1001)
+        options = dict(self.format.video_options)
+        stream = self._container.add_stream(self.format.video_codec, rate=rate, options=options)
+        stream = cast(av.VideoStream, stream)
+        stream.width, stream.height = self.info.width + self.info.width % 2, self.info.height + self.info.height % 2
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.time_base = TIME_BASE
+        context.sample_aspect_ratio = self.info.pixel_aspect
+        colours = self.info.colours
+        context.colorspace, context.color_primaries = colours.matrix, colours.primaries
+        context.color_trc = colours.transfer
+        context.color_range = int(ColorRange.JPEG if colours.full_range else ColorRange.MPEG)
+        return stream
+
+
+__all__ = ["CONTAINER_FORMATS", "ContainerFormat", "VideoWriter", "check_output", "container_format"]

@@ -1,0 +1,32 @@
+"""`auss convert-vggish`: the public VGGish weights to safetensors, for `auss train --audio-weights`."""
+
+import argparse
+from pathlib import Path
+
+from .audio_weights import convert_vggish
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options of `auss convert-vggish`."""
+    parser.add_argument(
+        "weights", metavar="FILE.pth", type=Path, help="the file that torchvggish publishes, vggish-10086976.pth"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="OUT", help="the .safetensors file to write (beside FILE by default)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    output = arguments.output or arguments.weights.with_suffix(".safetensors")
+    if output.suffix != ".safetensors":
+        raise ValueError(f"--output must end in .safetensors, got {str(output)!r}")
+    if output.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{output} exists: choose another name, or allow it with --overwrite")
+    count = convert_vggish(arguments.weights, output)
+    print(f"{output}: {count:,} weights")
+    return 0
+
+
+__all__ = ["add_arguments", "run"]

@@ -1,0 +1,179 @@
+"""Pictures as arrays: opened from files, and scaled from whatever type their pixels have."""
+
+import io
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# AVIF is missing on purpose: not every build of Pillow has it, and no audio-visual data set uses it.
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
+EXIF_ORIENTATION = 0x0112
+
+
+def _check_file(path: str, name: str) -> None:
+    """Refuses a path that is no file with content. Opening a pipe would wait for ever."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{name} does not exist")
+    if not os.path.isfile(path):
+        raise ValueError(f"{name} is no file")
+    if os.path.getsize(path) == 0:
+        raise ValueError(f"{name} is empty (0 bytes)")
+
+
+def open_picture(source: Any, name: str) -> Image.Image:
+    """Opens a picture, loads it and turns it upright, as its EXIF orientation says.
+
+    Of an animation the first frame is loaded; its `n_frames` says how many there are.
+
+    Args:
+        source: the path of a file, or the bytes of one.
+        name: what the error messages call it, such as "frames file a.png". It is kept as the picture's `filename`.
+
+    Returns:
+        A PIL image of whatever mode the file has.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is empty, no picture of `PICTURE_FORMATS`, damaged or truncated, or has more pixels than
+            Pillow's limit against decompression bombs (`PIL.Image.MAX_IMAGE_PIXELS`) allows.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        if len(source) == 0:
+            raise ValueError(f"{name} is empty (0 bytes)")
+        source = io.BytesIO(source)
+    elif isinstance(source, str | os.PathLike):
+        _check_file(os.fspath(source), name)
+    try:
+        picture = Image.open(source, formats=PICTURE_FORMATS)
+        picture.load()
+        orientation = picture.getexif().get(EXIF_ORIENTATION)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{name} is not a picture: it is none of {', '.join(PICTURE_FORMATS)}") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name} is too large: {error}") from error
+    except SyntaxError as error:
+        raise ValueError(f"{name} is not a picture: {error}") from error
+    except Exception as error:  # a damaged file makes Pillow's decoders raise errors of any kind
+        raise ValueError(f"{name} cannot be decoded: {error or type(error).__name__}") from error
+    if orientation not in (None, 1):
+        frames = getattr(picture, "n_frames", 1)
+        picture = ImageOps.exif_transpose(picture)
+        picture.n_frames = frames  # type: ignore[attr-defined]  # `exif_transpose` returns a plain image
+    picture.filename = name  # type: ignore[attr-defined]  # files have one, and pictures made from bytes do not
+    return picture
+
+
+def is_stored_picture(value: Any) -> bool:
+    """Whether `value` is a picture as an undecoded column of `datasets` holds it: a mapping of `bytes` and `path`."""
+    return isinstance(value, Mapping) and (value.get("bytes") is not None or value.get("path") is not None)
+
+
+def open_stored_picture(value: Mapping, name: str = "picture file") -> Image.Image:
+    """Opens the `{"bytes", "path"}` of an undecoded column; its path is added to `name`. Raises as `open_picture`."""
+    path, content = value.get("path"), value.get("bytes")
+    if content is not None and hasattr(content, "tobytes"):  # with_format("numpy") may make an array of bytes
+        content = content.tobytes()
+    return open_picture(path if content is None else content, f"{name} {path or '(bytes)'}")
+
+
+FULL_SCALE = 255
+FULL_SCALE_16_BITS = 65_535
+# Pillow before release 11 opens grey PNG files of 16 bits as "I", as it still opens PGM files of 16 bits.
+FORMATS_OF_16_BITS = ("PNG", "PPM")
+# Values this far outside of the scale still round to a value on it: interpolation leaves such values.
+TOLERANCE = 0.5
+
+
+def _grey_levels(image: Image.Image, name: str) -> np.ndarray:
+    """The values of a picture of mode I or F on the scale 0-255, or an error where their scale cannot be known."""
+    values = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} of mode {image.mode} holds NaN or infinite values")
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if image.mode == "I" and image.format in FORMATS_OF_16_BITS and low >= 0 and high <= FULL_SCALE_16_BITS:
+        return values * (FULL_SCALE / FULL_SCALE_16_BITS)
+    if low < 0 or high > FULL_SCALE:
+        raise ValueError(
+            f"{name} of mode {image.mode} must hold values of 0 to 255, got {low:g} to {high:g}; a picture of 16 bits "
+            "has mode I;16"
+        )
+    if image.mode == "F" and 0 < high <= 1:
+        raise ValueError(f"{name} of mode F must hold values of 0 to 255, got {low:g} to {high:g}: multiply it by 255")
+    return values
+
+
+def to_eight_bits(image: Image.Image, name: str = "picture") -> Image.Image:
+    """A picture with 16 or 32 bits a pixel as one with 8; any other picture is returned as it is.
+
+    Pillow's own `convert` clips such values to 255, which turns the picture white. A 16-bit picture is scaled by its
+    type. Where one grey level of it stands for "transparent", the result has an alpha channel.
+
+    Args:
+        image: of any mode.
+        name: what the error messages call it.
+
+    Returns:
+        A picture of mode L or LA for the modes I;16, I and F.
+
+    Raises:
+        ValueError: a picture of mode I or F whose values are not 0 to 255, or NaN.
+    """
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.float64)
+        levels = values * (FULL_SCALE / FULL_SCALE_16_BITS)
+    elif image.mode in ("I", "F"):
+        values = np.asarray(image)
+        levels = _grey_levels(image, name)
+    else:
+        return image
+    grey = Image.fromarray(levels.round().astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, FULL_SCALE).astype(np.uint8)))
+    return grey
+
+
+def on_the_scale(frames: torch.Tensor, name: str, limit: float | None = FULL_SCALE) -> torch.Tensor:
+    """Frames whose values lie between 0 and `limit`: uint8 as it is, everything else as float32.
+
+    Args:
+        frames: of any shape and any real type. 16-bit frames (uint16) are scaled by their type: 65535 becomes `limit`.
+        name: what the error messages call them.
+        limit: the value of full brightness; `None` leaves values of other types than uint16 unchecked.
+
+    Raises:
+        ValueError: bool or complex values, NaN, infinite values, or values outside of 0 to `limit`.
+    """
+    if frames.dtype == torch.uint8:
+        return frames
+    if frames.dtype == torch.bool or frames.is_complex():
+        raise ValueError(f"{name} must hold uint8 or floating-point values, got {frames.dtype}")
+    values = frames.to(torch.float32)
+    if not torch.isfinite(values).all():
+        raise ValueError(f"{name} holds NaN or infinite values")
+    if frames.dtype == torch.uint16:
+        return values * ((FULL_SCALE if limit is None else limit) / FULL_SCALE_16_BITS)
+    if limit is not None and values.numel():
+        low, high = values.min().item(), values.max().item()
+        slack = TOLERANCE * limit / FULL_SCALE
+        if low < -slack or high > limit + slack:
+            raise ValueError(
+                f"{name} must hold values of 0 to {limit:g}, got {low:g} to {high:g} of {frames.dtype}; frames of "
+                "16 bits are uint16, and other scales need a rescale_factor of their own, or do_rescale=False"
+            )
+    return values
+
+
+__all__ = [
+    "FULL_SCALE",
+    "PICTURE_FORMATS",
+    "is_stored_picture",
+    "on_the_scale",
+    "open_picture",
+    "open_stored_picture",
+    "to_eight_bits",
+]

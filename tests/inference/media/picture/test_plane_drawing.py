@@ -1,0 +1,158 @@
+"""What is drawn on planes looks as what is drawn on their RGB picture, with `overlay` as the oracle."""
+
+import av
+import numpy as np
+import pytest
+from av.video.reformatter import ColorRange, Colorspace
+
+from auss.inference.media.picture.frame_planes import FrameColours, planes
+from auss.inference.media.picture.plane_drawing import PlanePaint, plane_values
+from auss.processing.drawing import class_colour, overlay, overlay_labels
+
+SYSTEMS = {
+    "709": FrameColours(1, 1, 1, False),
+    "601": FrameColours(6, 6, 6, False),
+    "601 of 625 lines": FrameColours(5, 5, 6, False),
+    "full 709": FrameColours(1, 1, 1, True),
+    "full 601": FrameColours(6, 6, 6, True),
+}
+
+
+def to_frame(picture: np.ndarray, colours: FrameColours) -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+        format="yuv420p",
+        dst_colorspace=Colorspace.ITU709 if colours.matrix == 1 else Colorspace.ITU601,
+        dst_color_range=ColorRange.JPEG if colours.full_range else ColorRange.MPEG,
+    )
+
+
+def to_picture(frame: av.VideoFrame) -> np.ndarray:
+    return frame.to_ndarray(format="rgb24").astype(int)
+
+
+def smooth_picture(height=48, width=64) -> np.ndarray:
+    """Colours that change slowly, so that halving their resolution loses little, and stay well within RGB."""
+    rows, columns = np.mgrid[:height, :width]
+    channels = 40 + 3 * rows, 60 + 2 * columns, 220 - 2 * rows - columns
+    return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+def mask_of(height=48, width=64, rows=slice(8, 30), columns=slice(10, 40), label=1) -> np.ndarray:
+    labels = np.zeros((height, width), np.uint8)
+    labels[rows, columns] = label
+    return labels
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("colour", [(255, 40, 70), (0, 0, 255), (255, 255, 255), (0, 0, 0), (12, 200, 99)])
+def test_plane_values_are_those_of_the_scaler(name, colour):
+    """swscale computes in coarse integers and cuts off: a step or two beside the formula."""
+    frame = to_frame(np.full((16, 16, 3), colour, np.uint8), SYSTEMS[name])
+    found = [int(plane[4, 4]) for plane in planes(frame)]
+    assert np.abs(np.array(found) - plane_values(colour, SYSTEMS[name])).max() <= 2
+
+
+def test_plane_values_of_white_and_red():
+    """BT.709 and BT.601 have these as examples."""
+    assert plane_values((255, 255, 255), SYSTEMS["709"]) == (235, 128, 128)
+    assert plane_values((255, 255, 255), SYSTEMS["full 601"]) == (255, 128, 128)
+    assert plane_values((255, 0, 0), SYSTEMS["709"]) == (63, 102, 240)
+    assert plane_values((255, 0, 0), SYSTEMS["601"]) == (81, 90, 240)
+    assert plane_values((255, 0, 0), SYSTEMS["full 601"]) == (76, 85, 255)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize(
+    "area",
+    [
+        (slice(8, 30), slice(10, 40)),
+        (slice(0, 20), slice(0, 64)),  # at the picture's edges, where no outline is drawn
+        (slice(29, 48), slice(41, 64)),
+        (slice(0, 48), slice(0, 64)),
+    ],
+)
+def test_marked_pixels_have_the_colours_of_the_rgb_overlay(name, area):
+    """The edges are even here or compared from two pixels on: in between, colour is at half the size either way."""
+    labels, colours = mask_of(rows=area[0], columns=area[1]), SYSTEMS[name]
+    frame = to_frame(smooth_picture(), colours)
+    before = to_picture(frame)
+    expected = overlay(before.astype(np.uint8), labels > 0).astype(int)
+    untouched = [plane.copy() for plane in planes(frame)]
+    PlanePaint(labels > 0, colours).draw(frame)
+    found = to_picture(frame)
+    same_around = np.ones_like(labels, bool)  # pixels whose whole surroundings are treated as they are
+    changed = np.abs(expected - before).max(-1) > 0
+    kinds = changed.astype(int) + (expected == class_colour(1)).all(-1)
+    padded = np.pad(kinds, 2, mode="edge")
+    for row in range(5):
+        for column in range(5):
+            same_around &= padded[row : row + 48, column : column + 64] == kinds
+    assert (same_around & (labels > 0)).sum() > 100
+    assert np.abs(found - expected)[same_around].max() <= 4
+    assert np.abs(found - expected).mean() < 3
+    for plane, old, step in zip(planes(frame), untouched, (1, 2, 2), strict=True):
+        height, width = old.shape
+        outside = labels.reshape(height, step, width, step).max((1, 3)) == 0
+        np.testing.assert_array_equal(plane[outside], old[outside])
+
+
+def test_brightness_is_exact_to_the_pixel():
+    """At odd edges too: only colour has half the size."""
+    colours = SYSTEMS["709"]
+    labels = mask_of(rows=slice(7, 30), columns=slice(11, 39))
+    frame = to_frame(np.full((48, 64, 3), 90, np.uint8), colours)
+    brightness, blueness, _ = planes(frame)
+    before, blue_before = int(brightness[0, 0]), int(blueness[0, 0])
+    PlanePaint(labels, colours).draw(frame)
+    y, u, _ = plane_values(class_colour(1), colours)
+    assert (brightness[labels == 0] == before).all()
+    assert (brightness[8:29, 12:38] == (before + y + 1) // 2).all()
+    border = (labels > 0) & ~np.pad(np.ones((21, 26), bool), ((8, 19), (12, 26)))
+    assert (brightness[border] == y).all()
+    # Of the block at rows 6 and 7, columns 10 and 11, one pixel of four is outline.
+    assert blueness[3, 5] == round(0.75 * blue_before + 0.25 * u)
+    assert blueness[3, 10] == round(0.5 * blue_before + 0.5 * u)
+
+
+def test_classes_have_the_colours_of_the_rgb_overlay():
+    labels, colours = mask_of(label=3), SYSTEMS["601"]
+    labels[30:44, 40:60] = 7
+    frame = to_frame(smooth_picture(), colours)
+    expected = overlay_labels(to_picture(frame).astype(np.uint8), labels).astype(int)
+    PlanePaint(labels, colours).draw(frame)
+    found = to_picture(frame)
+    for inside in (np.s_[11:27, 13:37], np.s_[33:41, 43:57]):
+        assert np.abs(found[inside] - expected[inside]).max() <= 4
+    assert np.abs(found - expected).mean() < 3
+
+
+def test_classes_side_by_side_mix_in_their_common_colour_pixels():
+    colours = SYSTEMS["601"]
+    labels = mask_of(rows=slice(8, 30), columns=slice(8, 21), label=1) + mask_of(columns=slice(21, 40), label=2)
+    frame = to_frame(np.full((48, 64, 3), 90, np.uint8), colours)
+    PlanePaint(labels, colours).draw(frame)
+    values = [plane_values(class_colour(label), colours)[1] for label in (1, 2)]
+    assert planes(frame)[1][10, 10] == round(sum(values) / 2)  # both outlines are opaque
+
+
+@pytest.mark.parametrize("value", [0, 255])
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_extreme_values_do_not_overflow(value, alpha):
+    colours = FrameColours(1, 1, 1, True)
+    frame = av.VideoFrame(64, 48, "yuv420p")
+    for plane in planes(frame):
+        plane[:] = value
+    labels = mask_of(rows=slice(5, 31))
+    PlanePaint(labels, colours, alpha).draw(frame)
+    for plane, colour, size in zip(planes(frame), plane_values(class_colour(1), colours), (1, 2, 2), strict=True):
+        inside = plane[16 // size, 24 // size]
+        assert abs(int(inside) - ((1 - alpha) * value + alpha * colour)) <= 1
+        low, high = sorted((value, colour))
+        assert plane.min() >= low and plane.max() <= high
+
+
+def test_an_empty_mask_leaves_the_frame_as_it_is():
+    frame = to_frame(smooth_picture(), SYSTEMS["709"])
+    before = frame.to_ndarray()
+    PlanePaint(np.zeros((48, 64), bool), SYSTEMS["709"]).draw(frame)
+    np.testing.assert_array_equal(frame.to_ndarray(), before)

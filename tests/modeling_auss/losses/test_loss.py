@@ -1,0 +1,337 @@
+"""The training objective against its terms computed one segment, one query and one pixel at a time."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torchvision.ops import sigmoid_focal_loss
+
+from auss.modeling_auss.losses import loss as loss_module
+from auss.modeling_auss.losses.loss import class_focal_loss, cross_entropy, packed_slots
+from auss.modeling_auss.losses.query_losses import audio_query_distance_loss, audio_query_mask_loss
+from auss.modeling_auss.resized_maps import resize
+
+from ..conftest import plain_mask_features
+
+E, N = 8, 5
+
+
+class AussLoss(loss_module.AussLoss):
+    """Takes mask features that have the masks' own size as a tensor."""
+
+    def forward(self, layers, queries, mask_features, labels, threshold):
+        features = plain_mask_features(mask_features)
+        return super().forward(layers, queries, features, labels, threshold)
+
+
+def make_case(num_labels=2, frames=3, layers=3, scale=2, seed=0, mask_size=(4, 5)):
+    """What `AussLoss.forward` takes, with masks of 1/scale of the labels' size."""
+    generator = torch.Generator().manual_seed(seed)
+    layer = lambda: (  # noqa: E731
+        torch.randn(frames, N, num_labels + 1, generator=generator) * 2,
+        torch.randn(frames, N, E, generator=generator),
+    )
+    size = [side * scale for side in mask_size]
+    return {
+        "layers": [layer() for _ in range(layers)],
+        "queries": torch.randn(frames, N, E, generator=generator) * 0.3,
+        "mask_features": torch.randn(frames, E, *mask_size, generator=generator),
+        "labels": torch.randint(0, num_labels, (frames, *size), generator=generator),
+    }
+
+
+def leaves(case) -> list[torch.Tensor]:
+    tensors = [*itertools.chain(*case["layers"]), case["queries"], case["mask_features"]]
+    return [tensor.requires_grad_() for tensor in tensors]
+
+
+def literal_matches(loss, class_logits, mask_logits, labels, scale) -> dict[int, int]:
+    """Brute force over all ways to give one frame's labels distinct queries; shares of pixels pooled by hand."""
+    present = sorted(set(labels.flatten().tolist()) - {255})
+    height, width = mask_logits.shape[-2:]
+    patches = labels.view(height, scale, width, scale)
+    valid = (patches != 255).float().mean((1, 3))
+    cost = {}
+    for query, label in itertools.product(range(N), present):
+        share = (patches == label).float().mean((1, 3))
+        mask = mask_logits[query].sigmoid() * valid
+        dice = 1 - (2 * (mask * (share / valid.clamp(min=1e-6))).sum() + 1) / (mask.sum() + share.sum() + 1)
+        class_cost = -class_logits[query].softmax(-1)[label]
+        cost[query, label] = (loss.config.class_weight * class_cost + loss.config.dice_weight * dice).item()
+    best = min(
+        itertools.permutations(range(N), len(present)),
+        key=lambda queries: sum(cost[pair] for pair in zip(queries, present, strict=True)),
+    )
+    return dict(zip(present, best, strict=True))
+
+
+def literal_supervised(loss, layer, case, scale=2) -> dict[str, float]:
+    """Class, dice and per-pixel terms of one layer over the annotated frames."""
+    gamma, no_object = loss.config.focal_gamma, loss.config.no_object_weight
+    class_sum = weight_sum = 0.0
+    segments = {"dice": [], "mask_focal": [], "mask_cross_entropy": []}
+    for frame, labels in enumerate(case["labels"]):
+        if (labels == 255).all():
+            continue
+        class_logits, embeddings = layer[0][frame], layer[1][frame]
+        mask_logits = torch.einsum("ne,ehw->nhw", embeddings, case["mask_features"][frame])
+        matches = literal_matches(loss, class_logits, mask_logits, labels, scale)
+        queries = {query: label for label, query in matches.items()}
+        for query in range(N):
+            weight = 1.0 if query in queries else no_object
+            prob = class_logits[query].softmax(-1)[queries.get(query, loss.num_labels)].item()
+            class_sum += -weight * (1 - prob) ** gamma * math.log(prob)
+            weight_sum += weight
+        for label, query in matches.items():
+            large = torch.nn.functional.interpolate(
+                mask_logits[query][None, None], size=labels.shape, mode="bilinear", align_corners=False
+            )[0, 0]
+            logits, target = large[labels != 255], (labels == label)[labels != 255].float()
+            probs = logits.sigmoid()
+            dice = 1 - (2 * (probs * target).sum() + 1) / (probs.sum() + target.sum() + 1)
+            right = probs * target + (1 - probs) * (1 - target)
+            balance = 0.25 * target + 0.75 * (1 - target)
+            segments["dice"].append(dice.item())
+            segments["mask_focal"].append((-balance * (1 - right) ** gamma * right.log()).mean().item())
+            segments["mask_cross_entropy"].append(-right.log().mean().item())
+    return {"class": class_sum / weight_sum} | {name: sum(x) / len(x) for name, x in segments.items()}
+
+
+def test_class_focal_loss_at_gamma_zero_is_the_cross_entropy():
+    torch.manual_seed(0)
+    logits, targets = torch.randn(3, 5, 4), torch.randint(0, 4, (3, 5))
+    weights = torch.tensor([1.0, 1.0, 1.0, 0.1])
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), weight=weights)
+    torch.testing.assert_close(class_focal_loss(logits, targets, weights, gamma=0.0), expected)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_class_focal_loss_of_two_classes_is_torchvisions(gamma):
+    torch.manual_seed(0)
+    logits, targets = torch.randn(2, 6, 2), torch.randint(0, 2, (2, 6))
+    # The softmax of two classes is the sigmoid of their difference.
+    difference = logits[..., 1] - logits[..., 0]
+    expected = sigmoid_focal_loss(difference, targets.float(), alpha=-1, gamma=gamma, reduction="mean")
+    torch.testing.assert_close(class_focal_loss(logits, targets, torch.ones(2), gamma), expected)
+
+
+def test_class_focal_loss_and_gradient_stay_finite_for_certain_queries():
+    logits = torch.tensor([[[200.0, -200.0], [-200.0, 200.0]]], requires_grad=True)
+    value = class_focal_loss(logits, torch.tensor([[0, 0]]), torch.ones(2), gamma=2.0)
+    value.backward()
+    assert value.item() == pytest.approx(200.0)
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 50.0])
+def test_cross_entropy_of_every_pair_is_torchs(scale):
+    torch.manual_seed(0)
+    mask_logits, labels = torch.randn(2, 4, 30) * scale, torch.randint(0, 3, (2, 30))
+    labels[0, :7] = 255
+    targets = torch.stack([labels == label for label in range(3)], dim=1).float()
+    found = cross_entropy(mask_logits, targets, (labels != 255).float().unsqueeze(1))
+    assert found.shape == (2, 4, 3)
+    for frame, row, label in itertools.product(range(2), range(4), range(3)):
+        valid = labels[frame] != 255
+        expected = torch.nn.functional.binary_cross_entropy_with_logits(
+            mask_logits[frame, row, valid], targets[frame, label, valid]
+        )
+        torch.testing.assert_close(found[frame, row, label], expected)
+
+
+def test_cross_entropy_without_annotation_is_zero():
+    assert (cross_entropy(torch.randn(1, 4, 6), torch.zeros(1, 2, 6), torch.zeros(1, 1, 6)) == 0).all()
+
+
+@pytest.mark.parametrize("frames", [[0, 0, 0, 2, 2, 3], [1], [0, 1, 2, 3]])
+def test_packed_rows_stand_in_their_frames_in_order(frames):
+    rows, frames = torch.randn(len(frames), E), torch.tensor(frames)
+    slots, most = packed_slots(frames, num_frames=4)
+    packed = rows.new_zeros(4, most, E).index_put((frames, slots), rows)
+    for frame in range(4):
+        own = rows[frames == frame]
+        assert torch.equal(packed[frame, : len(own)], own)
+        assert (packed[frame, len(own) :] == 0).all()
+    assert torch.equal(packed[frames, slots], rows)
+    assert packed.shape[1] == frames.bincount().max()  # no more than are needed
+
+
+@pytest.mark.parametrize("num_labels", [2, 4])
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_whole_loss_is_the_literal_one(make_config, num_labels, gamma):
+    config = make_config(num_labels=num_labels, focal_gamma=gamma, mask_cross_entropy_weight=3.0)
+    loss, case = AussLoss(config), make_case(num_labels)
+    case["labels"][1] = 255
+    case["labels"][0, :3] = 255
+    case["labels"][2, case["labels"][2] == 1] = 0  # a frame without label 1
+    value, terms = loss(**case, threshold=0.4)
+
+    weights = loss.weights
+    expected = [literal_supervised(loss, layer, case) for layer in case["layers"]]
+    for name, term in expected[-1].items():
+        assert terms[name].item() == pytest.approx(term, abs=1e-5), name
+    auxiliary = sum(weights[name] * term for layer in expected[:-1] for name, term in layer.items())
+    assert terms["auxiliary"].item() == pytest.approx(auxiliary, abs=1e-4)
+
+    sounding = case["layers"][-1][0].softmax(-1)[..., 1:num_labels].sum(-1) > 0.4
+    masks = torch.einsum("bne,behw->bnhw", case["layers"][-1][1], case["mask_features"]).sigmoid().flatten(2)
+    aqdl = audio_query_distance_loss(case["queries"], sounding, config.query_distance_threshold)
+    aqml = audio_query_mask_loss(masks, sounding)
+    torch.testing.assert_close(terms["aqdl"], aqdl)
+    torch.testing.assert_close(terms["aqml"], aqml)
+    total = auxiliary + sum(weights[name] * term for name, term in expected[-1].items())
+    total += weights["aqdl"] * aqdl.item() + weights["aqml"] * aqml.item()
+    assert value.item() == pytest.approx(total, abs=2e-4)
+
+
+def test_masks_of_the_labels_size_and_smaller_labels(make_config):
+    loss = AussLoss(make_config())
+    for scale in (1, 2):
+        case = make_case(scale=scale)
+        _, terms = loss(**case, threshold=0.5)
+        expected = literal_supervised(loss, case["layers"][-1], case, scale)
+        assert terms["dice"].item() == pytest.approx(expected["dice"], abs=1e-5)
+    case = make_case()
+    case["labels"] = case["labels"][:, :3, :2]  # fewer pixels than the masks have, and no divisor of theirs
+    assert loss(**case, threshold=0.5)[0].isfinite()
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_features_before_their_enlargement_give_the_losses_of_enlarged_ones(make_config, scale):
+    loss = loss_module.AussLoss(make_config(mask_cross_entropy_weight=1.0))
+    # The matcher's costs are those of the masks before the enlargement.
+    loss.matcher.assign = lambda costs: torch.tensor(len(costs) * [[2, 4]])
+    case = make_case(scale=scale, mask_size=(8, 12))
+    small = torch.randn(3, E, 4, 6)
+    _, before = loss(**case | {"mask_features": plain_mask_features(small, (8, 12))}, threshold=0.1)
+    _, after = loss(**case | {"mask_features": plain_mask_features(resize(small, (8, 12)))}, threshold=0.1)
+    assert before["aqml"] > 0
+    for name in before:
+        torch.testing.assert_close(before[name], after[name], rtol=0, atol=1e-5)
+
+
+def test_pixels_that_are_not_annotated_change_nothing(make_config):
+    loss, case = AussLoss(make_config(mask_cross_entropy_weight=1.0)), make_case(scale=1)
+    case["labels"][:, :2] = 255
+    before, before_terms = loss(**case, threshold=0.9999)
+    case["mask_features"][:, :, :2] = torch.randn(3, E, 2, 5) * 10
+    after, after_terms = loss(**case, threshold=0.9999)
+    for name in ("class", "dice", "mask_focal", "mask_cross_entropy", "auxiliary"):
+        torch.testing.assert_close(before_terms[name], after_terms[name])
+    assert before_terms["aqml"] == after_terms["aqml"] == 0
+    torch.testing.assert_close(before, after)
+
+
+def test_frames_without_annotation_have_query_losses_only(make_config):
+    loss, case = AussLoss(make_config(query_distance_threshold=100.0)), make_case()
+    case["labels"][:] = 255
+    value, terms = loss(**case, threshold=0.2)
+    # All terms are there, as in any other batch: processes average them by name.
+    assert set(terms) == {"aqdl", "aqml", "class", "dice", "mask_focal", "auxiliary"}
+    assert terms["aqdl"] > 0 and terms["aqml"] > 0
+    assert all(terms[name] == 0 for name in ("class", "dice", "mask_focal", "auxiliary"))
+    torch.testing.assert_close(value, 2 * terms["aqdl"] + 2 * terms["aqml"])
+
+
+def test_frames_without_annotation_leave_the_supervised_terms_alone(make_config):
+    loss, case = AussLoss(make_config()), make_case(frames=4)
+    case["labels"][2:] = 255
+    _, mixed = loss(**case, threshold=0.5)
+    _, alone = loss(
+        [(x[:2], y[:2]) for x, y in case["layers"]],
+        case["queries"][:2],
+        case["mask_features"][:2],
+        case["labels"][:2],
+        threshold=0.5,
+    )
+    for name in ("class", "dice", "mask_focal", "auxiliary"):
+        torch.testing.assert_close(mixed[name], alone[name])
+    assert not torch.allclose(mixed["aqml"], alone["aqml"])
+
+
+@pytest.mark.parametrize("change", [None, 0, 255])
+@pytest.mark.parametrize("first", [2, 1])
+def test_the_losses_of_processes_average_to_that_of_the_whole_batch(make_config, monkeypatch, change, first):
+    """Four frames in two processes, evenly or not, of which the second has fewer segments, or none."""
+    loss, case = AussLoss(make_config()), make_case(frames=4)
+    if change is not None:
+        case["labels"][2:] = change
+    expected, _ = loss(**case, threshold=0.2)
+    parts = [
+        {
+            "layers": [(x[part], y[part]) for x, y in case["layers"]],
+            **{name: case[name][part] for name in ("queries", "mask_features", "labels")},
+        }
+        for part in (slice(first), slice(first, 4))
+    ]
+    mean = torch.stack([torch.stack(loss.divisors(part["labels"], N)) for part in parts]).mean(0)
+    monkeypatch.setattr(loss_module, "mean_over_processes", lambda counts: mean)
+    torch.testing.assert_close(sum(loss(**part, threshold=0.2)[0] for part in parts) / 2, expected)
+    # In evaluation, where some may have more batches than others, each is on its own.
+    monkeypatch.setattr(loss_module, "mean_over_processes", lambda counts: 1 / 0)
+    loss.eval()(**parts[0], threshold=0.2)
+
+
+def test_all_unannotated_batch_reaches_every_head_even_without_confident_queries(make_config):
+    loss, case = AussLoss(make_config()), make_case()
+    case["labels"][:] = 255
+    tensors = leaves(case)
+    value, _ = loss(**case, threshold=0.9999)
+    value.backward()
+    assert value == 0
+    assert all(tensor.grad is not None and tensor.grad.isfinite().all() for tensor in tensors)
+
+
+def test_all_unannotated_batch_of_huge_half_precision_values_is_not_nan(make_config):
+    loss, case = AussLoss(make_config()), make_case()
+    case["labels"][:] = 255
+    case["layers"] = [(x.half(), y.half()) for x, y in case["layers"]]
+    case["queries"] = case["queries"].half()
+    # Its plain sum is far beyond the 65504 of float16.
+    case["mask_features"] = torch.full((3, E, 4, 5), 1000.0).half()
+    assert loss(**case, threshold=0.9999)[0].isfinite()
+
+
+@pytest.mark.parametrize("weight", ["aqdl_weight", "aqml_weight", "mask_focal_weight", "mask_cross_entropy_weight"])
+def test_a_weight_of_zero_leaves_its_term_out(make_config, weight):
+    name = weight.removesuffix("_weight")
+    case = make_case()
+    assert name not in AussLoss(make_config(**{weight: 0.0}))(**case, threshold=0.3)[1]
+    assert name in AussLoss(make_config(**{weight: 1.0}))(**case, threshold=0.3)[1]
+
+
+def test_confidence_is_the_probability_of_any_label_but_silent(make_config):
+    loss, case = AussLoss(make_config(num_labels=4, query_distance_threshold=100.0)), make_case(num_labels=4, layers=1)
+    class_logits = case["layers"][0][0]
+    class_logits[:] = torch.tensor([0.0, 0.0, 0.0, 0.0, -50.0])  # 0.75 that it sounds, 0.25 for any one label
+    assert loss(**case, threshold=0.74)[1]["aqdl"] > 0
+    assert loss(**case, threshold=0.76)[1]["aqdl"] == 0
+    class_logits[..., 0] = 50.0  # silent
+    assert loss(**case, threshold=0.1)[1]["aqdl"] == 0
+    class_logits[..., -1] = 100.0  # no object
+    assert loss(**case, threshold=0.1)[1]["aqdl"] == 0
+
+
+def test_more_labels_than_queries(make_config):
+    loss, case = AussLoss(make_config(num_labels=8)), make_case(num_labels=8, mask_size=(8, 8))
+    assert case["labels"].unique().numel() == 8 > N
+    tensors = leaves(case)
+    value, terms = loss(**case, threshold=0.5)
+    value.backward()
+    assert value.isfinite() and terms["dice"] > 0
+    assert all(tensor.grad is None or tensor.grad.isfinite().all() for tensor in tensors)
+
+
+def test_a_perfect_prediction_has_next_to_no_supervised_loss(make_config):
+    loss, case = AussLoss(make_config()), make_case(layers=1, scale=1)
+    class_logits = torch.full((3, N, 3), -20.0)
+    class_logits[:, 0, 0] = class_logits[:, 1, 1] = class_logits[:, 2:, 2] = 20.0
+    embeddings = torch.zeros(3, N, E)
+    embeddings[:, 0, 0], embeddings[:, 1, 0] = -1.0, 1.0
+    case["mask_features"][:, 0] = (case["labels"] * 2.0 - 1) * 20
+    case["layers"] = [(class_logits, embeddings)]
+    _, terms = loss(**case, threshold=0.5)
+    assert max(terms[name].item() for name in ("class", "dice", "mask_focal")) < 1e-4
+    _, worse = loss(**(case | {"labels": 1 - case["labels"]}), threshold=0.5)
+    assert sum(worse[name].item() for name in ("class", "dice", "mask_focal")) > 0.5

@@ -1,0 +1,208 @@
+"""The command `auss` from its arguments to files, its exit status and its one-line errors."""
+
+import re
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import auss
+from auss import cli
+from auss.inference.media.sound.audio_track import AudioTrack
+from auss.inference.media.video_reader import VideoReader
+
+
+@pytest.fixture
+def segment(model_folder):
+    def run(video, output, *options):
+        return cli.main(["segment", str(video), "-o", str(output), "--model", str(model_folder), *map(str, options)])
+
+    return run
+
+
+def test_help_imports_no_command(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in ("segment", "compose", "train", "evaluate", "demo"))
+
+
+def test_version_and_module():
+    command = [sys.executable, "-m", "auss", "--version"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout == f"auss {auss.__version__}\n"
+
+
+def test_only_the_called_command_is_imported(monkeypatch):
+    imported = []
+    original = cli.load_command
+    monkeypatch.setattr(cli, "load_command", lambda name: imported.append(name) or original(name))
+    with pytest.raises(SystemExit):
+        cli.main(["segment", "--help"])
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert imported == ["segment"]
+
+
+@pytest.mark.parametrize("name", ["in.mp4", "in.webm", "in.mkv"])
+def test_segment(segment, make_video, media, tmp_path, capsys, name):
+    video, output, masks = make_video(name, seconds=6.0, channels=2), tmp_path / "out" / "out.mp4", tmp_path / "masks"
+    assert segment(video, output, "--masks", masks, "--fps", 2, "--batch-size", 3) == 0
+    captured = capsys.readouterr()
+    assert "60 frames, 6.0 s" in captured.out and "12 masks" in captured.out and "6.0/6.0 s of video" in captured.err
+    times = [frame.time for frame in VideoReader(output).frames()]
+    np.testing.assert_allclose(times, np.arange(60) / 10, atol=0.001)
+    saved = sorted(masks.iterdir())
+    assert [path.name for path in saved[:3]] == [f"mask_{5 * i:06d}_0000{i / 2:.3f}s.png" for i in range(3)]
+    assert Image.open(saved[0]).size == (64, 48)
+    sounds = [AudioTrack(path, VideoReader(path).info.origin).window(0, 6)[0] for path in (video, output)]
+    lag, match = media.lag_and_match(*sounds, 48_000)
+    assert abs(lag) < 0.002 and match > 0.99
+
+
+def test_masks_are_drawn(segment, make_video, media, tmp_path, red_sounds, tiny_processor, monkeypatch):
+    from auss.inference import segment as module
+
+    monkeypatch.setattr(module, "load_model", lambda *_: (red_sounds, tiny_processor))
+    video, output, masks = make_video("in.mp4", seconds=2.0), tmp_path / "out.mp4", tmp_path / "masks"
+    assert segment(video, output, "--masks", masks, "--fps", "every") == 0
+    pictures = [[frame.picture for frame in VideoReader(path).frames()] for path in (video, output)]
+    assert [media.number_of(picture) for picture in pictures[1]] == list(range(20))
+    before, after = (each[7].astype(int) for each in pictures)
+    mask = np.asarray(Image.open(sorted(masks.iterdir())[0])) > 0
+    assert mask[30:, :28].all() and len(list(masks.iterdir())) == 20
+    changed = np.abs(after - before).mean(axis=-1)
+    assert changed[32:44, 4:24].mean() > 15 > 8 > changed[:18].mean()
+
+
+def test_url_and_overlapping_windows(segment, make_video, serve, tmp_path):
+    path, output = make_video("in.mp4", seconds=6.0), tmp_path / "out.mp4"
+    output.touch()
+    url = serve(path.parent) + "/in.mp4"
+    options = ["--window", 4, "--stride", 2, "--threshold", 0.4, "--overwrite"]
+    assert segment(url, output, *options) == 0
+    found = VideoReader(output)
+    assert found.info.has_audio and len(list(found.frames())) == 60
+    assert segment(path, tmp_path / "same.mp4", *options) == 0
+    assert (tmp_path / "same.mp4").read_bytes() == output.read_bytes()
+
+
+def test_no_sound_track_warns(segment, make_video, tmp_path, caplog):
+    assert segment(make_video("mute.mkv", sound=False), tmp_path / "out.mp4") == 0
+    assert "has no sound track: it is taken as silent, so nothing in it sounds" in caplog.text
+
+
+def test_damaged_video_gives_what_there_is_and_status_1(segment, make_video, tmp_path, capsys):
+    path = make_video("cut.mkv", seconds=8.0, size=(96, 128))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert segment(path, tmp_path / "out.mp4") == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "cut.mkv is damaged: " in error and error.endswith("The output holds what could be read.")
+    assert 20 < len(list(VideoReader(tmp_path / "out.mp4").frames())) < 75
+
+
+def test_existing_output_is_refused_unless_told(segment, make_video, tmp_path, capsys):
+    video, output, masks = make_video("in.mp4", seconds=1.0), tmp_path / "out.mp4", tmp_path / "masks"
+    assert segment(video, output, "--masks", masks) == 0
+    content = output.read_bytes()
+    assert segment(video, output) == 2
+    assert "out.mp4 exists: choose another name, or allow it with --overwrite" in capsys.readouterr().err
+    assert output.read_bytes() == content
+    assert segment(video, tmp_path / "other.mp4", "--masks", masks) == 2
+    assert "is not empty" in capsys.readouterr().err and not (tmp_path / "other.mp4").exists()
+    assert segment(video, output, "--masks", masks, "--overwrite") == 0
+    assert segment(video, video, "--overwrite") == 2
+    assert "is the video itself" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("video", "options", "message"),
+    [
+        ("nowhere.mp4", [], "auss segment: video: no such file: "),
+        ("text.mp4", [], "auss segment: video .* cannot be opened"),
+        ("sound.mp4", [], "holds only sound: a file with a moving picture is needed"),
+        ("in.mp4", ["--batch-size", "0"], "batch_size must be a whole number of frames, at least 1, got 0"),
+        ("in.mp4", ["--threshold", "2"], "threshold must be a number from 0 to 1, got 2.0"),
+        ("in.mp4", ["-o", "out.avi"], "output must end in .mp4, .mkv, .webm, got 'out.avi'"),
+        ("in.mp4", ["--model", "no-model"], "no-model is no folder with a trained model"),
+    ],
+)
+def test_errors_are_one_line_and_status_2(segment, make_video, tmp_path, capsys, video, options, message):
+    make_video("sound.mp4", picture=False)
+    make_video("in.mp4", seconds=0.5)
+    (tmp_path / "text.mp4").write_text("no video")
+    assert segment(tmp_path / video, tmp_path / "out.mp4", *options) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and re.search(message, lines[0])
+    assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--window", "6"], "window must be .* at most the 5 s that the model takes.*, got 6.0"),
+        (["--window", "3", "--stride", "4"], "stride must be .* at most window=3 s.*, got 4.0"),
+    ],
+)
+def test_what_the_model_does_not_take_is_refused_before_anything_is_written(
+    segment, make_video, tmp_path, capsys, options, message
+):
+    assert segment(make_video("in.mp4", seconds=0.5), tmp_path / "out.mp4", "--masks", tmp_path / "out", *options) == 2
+    assert re.search(message, capsys.readouterr().err.splitlines()[-1])
+    assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".*"))
+
+
+def test_traceback_on_demand(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        cli.main(["--traceback", "segment", str(tmp_path / "no.mp4"), "-o", "o.mp4", "--model", "m"])
+
+
+def test_interrupt(monkeypatch, capsys, segment, make_video, tmp_path):
+    from auss.inference import segment as module
+
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "predict", stopped)
+    assert segment(make_video("in.mp4"), tmp_path / "out.mp4") == 130
+    assert capsys.readouterr().err.endswith("auss segment: stopped\n")
+    assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.slow
+def test_constant_memory(segment, make_video, tmp_path):
+    """Six minutes need hardly more memory than the twenty seconds read before them."""
+    videos = [make_video(f"{seconds}.mp4", seconds=seconds, size=(144, 192)) for seconds in (20, 360)]
+    peaks = []
+    for video in videos:
+        assert segment(video, tmp_path / f"out-{video.name}", "--fps", 1) == 0
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # KiB, the most so far
+    assert peaks[1] - peaks[0] < 30_000
+
+
+class Broken:
+    """A data set whose rows cannot be read, one after another error."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        try:
+            raise OSError("truncated")
+        except OSError as error:
+            raise ValueError("clip 'a': frames file a.png\ncannot be decoded: truncated") from error
+
+
+def test_an_error_of_a_loaders_worker_is_its_message_alone():
+    from torch.utils.data import DataLoader
+
+    with pytest.raises(ValueError) as caught:
+        list(DataLoader(Broken(), num_workers=1))
+    assert "Traceback" in str(caught.value)
+    assert cli.one_line(caught.value) == "clip 'a': frames file a.png cannot be decoded: truncated"
+    assert cli.one_line(ValueError("a: b\nc: d")) == "a: b c: d" and cli.one_line(ValueError()) == "ValueError"

@@ -1,0 +1,159 @@
+"""One composed clip: who is in it, who sounds in which second, its frames, masks and sound."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from ..data.avsbench import SPLITS
+from .object_library import ObjectLibrary
+from .scenes import BACKGROUND_SCALE, LONGEST, arrange
+from .synthesised_sounds import SAMPLING_RATE
+
+SECONDS = 5
+FRAME_TIMES = tuple((second + 0.5) / SECONDS for second in range(SECONDS))  # frame k shows the middle of second k
+SUBSETS = ("s4", "ms3")
+OBJECT_COUNTS = {"s4": (2, 3), "ms3": (3, 4)}
+AREAS = {"s4": (0.05, 0.2), "ms3": (0.045, 0.15)}  # shares of the frame
+SOUNDING_COUNTS, SOUNDING_CHANCES = (1, 2, 3), (0.15, 0.7, 0.15)  # MS3
+STRETCHES, STRETCH_CHANCES = (1, 2, 3, 4, 5), (0.1, 0.25, 0.25, 0.2, 0.2)  # MS3: seconds in a row
+GAIN_DECIBELS = (-9.0, 0.0)
+NOISE_DECIBELS = (22.0, 40.0)  # below the sounds
+FADE = 0.02  # seconds
+
+
+@dataclass
+class ComposedClip:
+    """frames (5, H, W, 3) uint8, masks (5, H, W) bool, waveform (80000,) float32 in [-1, 1], notes for JSON."""
+
+    name: str
+    category: str
+    frames: np.ndarray
+    masks: np.ndarray
+    waveform: np.ndarray
+    notes: dict
+
+
+def random_timing(rng: np.random.Generator) -> np.ndarray:
+    """The seconds (5,) bool in which an MS3 object sounds: one stretch, now and then with a hole in it."""
+    length = int(rng.choice(STRETCHES, p=STRETCH_CHANCES))
+    since = np.arange(SECONDS) - rng.integers(SECONDS - length + 1)
+    hole = rng.integers(1, length - 1) if length > 3 and rng.random() < 0.3 else -1
+    return (since >= 0) & (since < length) & (since != hole)
+
+
+def fade(samples: int) -> np.ndarray:
+    """An envelope (samples,) that rises from 0 and falls back to it, `FADE` seconds each."""
+    rise = np.minimum(1, np.arange(samples, dtype=np.float32) / (FADE * SAMPLING_RATE))
+    return rise * rise[::-1]
+
+
+def gated(wave: np.ndarray, sounding: np.ndarray) -> np.ndarray:
+    """The wave (seconds * 16000,) only in its seconds (seconds,) bool, faded in and out at each stretch's ends."""
+    gate = np.zeros(len(wave), np.float32)
+    edges = np.flatnonzero(np.diff(sounding.astype(int), prepend=0, append=0)) * SAMPLING_RATE
+    for start, stop in edges.reshape(-1, 2):
+        gate[start:stop] = fade(stop - start)
+    return wave * gate
+
+
+def coloured_noise(rng: np.random.Generator, samples: int) -> np.ndarray:
+    """Noise (samples,) with root mean square 1, somewhere between white and pink."""
+    frequencies = np.maximum(np.fft.rfftfreq(samples, 1 / SAMPLING_RATE), 50)
+    spectrum = np.fft.rfft(rng.standard_normal(samples)) * frequencies ** -rng.uniform(0, 0.5)
+    noise = np.fft.irfft(spectrum, samples)
+    return (noise / np.sqrt((noise**2).mean())).astype(np.float32)
+
+
+def mix(rng: np.random.Generator, waves: list[np.ndarray], timing: np.ndarray) -> tuple[np.ndarray, list, float]:
+    """Add the sounds (each (80000,), in its seconds of timing (objects, 5)) over a soft noise floor.
+
+    Returns the mixture, the gains in dB, and how far in dB the noise lies below the sounds.
+    """
+    signal = np.zeros(SECONDS * SAMPLING_RATE, np.float32)
+    gains = rng.uniform(*GAIN_DECIBELS, len(waves))
+    for wave, sounding, gain in zip(waves, timing, gains, strict=True):
+        signal += np.float32(10 ** (gain / 20)) * gated(wave, sounding)
+    power = (signal[np.repeat(timing.any(axis=0), SAMPLING_RATE)] ** 2).mean()
+    distance = rng.uniform(*NOISE_DECIBELS)
+    signal += coloured_noise(rng, len(signal)) * np.float32(np.sqrt(power) * 10 ** (-distance / 20))
+    return signal * min(1.0, 0.98 / np.abs(signal).max()), gains.tolist(), float(distance)
+
+
+def first_category(library: ObjectLibrary, seed: int, subset: str, split: str, number: int) -> str:
+    """The category that sounds in any case: categories take turns, so each is heard equally often."""
+    turn, seat = divmod(number, len(library.sounding))
+    rng = np.random.default_rng([seed, SUBSETS.index(subset), SPLITS.index(split), turn, 1])
+    return library.sounding[rng.permutation(len(library.sounding))[seat]]
+
+
+def cast(rng, library: ObjectLibrary, subset: str, first: str) -> tuple[list[str], np.ndarray]:
+    """Names of a clip's objects, from the undermost to the uppermost, and their timing (objects, 5) bool."""
+    low, high = OBJECT_COUNTS[subset]
+    count = min(int(rng.integers(low, high + 1)), len(library.categories))
+    sounding_count = 1 if subset == "s4" else int(rng.choice(SOUNDING_COUNTS, p=SOUNDING_CHANCES))
+    others = [name for name in library.sounding if name != first]
+    names = [first, *(others[index] for index in rng.permutation(len(others))[: sounding_count - 1])]
+    sounding_count = len(names)
+    rest = [name for name in library.categories if name not in names]
+    names += [rest[index] for index in rng.permutation(len(rest))[: count - sounding_count]]
+    timing = np.zeros((len(names), SECONDS), bool)
+    for index in range(sounding_count):
+        timing[index] = True if subset == "s4" else random_timing(rng)
+    order = rng.permutation(len(names))
+    return [names[index] for index in order], timing[order]
+
+
+def compose_clip(library: ObjectLibrary, seed: int, subset: str, split: str, number: int, size: int) -> ComposedClip:
+    """The clip that these numbers stand for: nothing else decides what is in it.
+
+    S4: one object sounds for five seconds, one or two others are silent. MS3: three or four objects, one to three
+    of which sound, each in seconds of its own; a second's mask is the union of what is heard in it, so it is
+    empty when nothing is. A mask holds the visible part only.
+
+    Args:
+        library: pictures, sounds and backgrounds.
+        seed, number: 0 or more.
+        subset: "s4" or "ms3".
+        split: "train", "val" or "test".
+        size: side of the frame in pixels.
+    """
+    rng = np.random.default_rng([seed, SUBSETS.index(subset), SPLITS.index(split), number])
+    first = first_category(library, seed, subset, split, number)
+    names, timing = cast(rng, library, subset, first)
+    side = round(LONGEST * size * 1.1)
+    pictures = [library.picture(name, rng, side) for name in names]
+    large = round(BACKGROUND_SCALE * size)
+    backdrop, background = library.background(rng, large, large)
+    images = [picture for _, picture in pictures]
+    scene = arrange(rng, images, AREAS[subset], size, size, FRAME_TIMES, background=background)
+
+    frames = np.stack([scene.frame(time) for time in FRAME_TIMES])
+    visible, whole = np.stack([scene.shapes(time) for time in FRAME_TIMES], axis=2)  # each (objects, 5, H, W)
+    masks = (visible & timing[:, :, None, None]).any(axis=0)
+
+    heard = np.flatnonzero(timing.any(axis=1))
+    sounds = [library.sound(names[index], rng, SECONDS) for index in heard]
+    waveform, gains, distance = mix(rng, [wave for _, wave in sounds], timing[heard])
+    objects = [
+        {
+            "category": name,
+            "picture": picture,
+            "sound": None,
+            "gain_db": None,
+            "sounding": timing[index].astype(int).tolist(),
+            "boxes": [Image.fromarray(mask).getbbox() for mask in visible[index]],
+            "whole_area": whole[index].mean((1, 2)).round(4).tolist(),
+            "visible_area": visible[index].mean((1, 2)).round(4).tolist(),
+        }
+        for index, (name, (picture, _)) in enumerate(zip(names, pictures, strict=True))
+    ]
+    for index, (sound, _), gain in zip(heard, sounds, gains, strict=True):
+        objects[index] |= {"sound": sound, "gain_db": round(gain, 2)}
+    name = f"{subset}_{split}_{number:05d}"
+    notes = {"name": name, "subset": subset, "split": split, "background": backdrop}
+    notes |= {"noise_snr_db": round(distance, 2), "objects": objects}
+    return ComposedClip(name, first, frames, masks, waveform, notes)
+
+
+__all__ = ["FRAME_TIMES", "SECONDS", "SUBSETS", "ComposedClip", "coloured_noise", "compose_clip", "fade"]

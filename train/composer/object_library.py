@@ -1,0 +1,270 @@
+"""Where composed scenes get pictures, sounds and backgrounds from: drawn and synthesised, or the user's files."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soxr
+from PIL import Image
+from tqdm import tqdm
+
+from ...processing.audio_inputs import read_sound
+from ...processing.channel_mix import mix_channels
+from ...processing.pictures import open_picture, to_eight_bits
+from ...processing.video_frames import pil_to_rgb
+from ...processing.waveforms import to_mono
+from ..data.meta_tables import checked_name
+from .drawn_backgrounds import draw_background
+from .drawn_objects import DRAWINGS, draw_object
+from .synthesised_sounds import SAMPLING_RATE, SOUNDS, normalise_loudness, synthesise
+
+PICTURE_SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".gif")  # what can carry an alpha channel
+ANIMATED_SUFFIXES = (".png", ".webp", ".gif")
+BACKGROUND_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+SOUND_SUFFIXES = (".wav", ".ogg", ".flac")
+SHORTEST_SOUND = 0.2  # seconds
+SILENT_PEAK = 1e-3
+LARGEST_PICTURE = 512  # pixels: more than any composed object needs, so that a cache of them stays small
+# Folders and files that programs leave beside the user's: those of macOS, of Synology's and of Windows' recycle bin.
+# Names that begin with a dot are passed over as well.
+PROGRAM_NAMES = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "__pycache__")
+CHECKED_BACKGROUNDS = 2000  # opened before anything is composed; more would take minutes
+NAMED_FILES = 10  # how many bad files an error lists
+
+
+class Category(NamedTuple):
+    """The user's files of one category; the built-in ones have none."""
+
+    pictures: tuple[Path, ...] = ()
+    sounds: tuple[Path, ...] = ()
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a program left this file or folder, not the user."""
+    return path.name.startswith(".") or path.name in PROGRAM_NAMES
+
+
+def read_picture(path: Path, what: str) -> Image.Image:
+    """An upright picture of 8 bits a channel, the first of an animation. ValueError by name for any other file."""
+    try:
+        return to_eight_bits(open_picture(path, "the file"), "the file")
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{what}: {path} cannot be read as a picture: {error}") from error
+
+
+@lru_cache(maxsize=512)
+def load_cut_out(path: Path) -> Image.Image:
+    """An upright RGBA picture cropped to what is not transparent, at most `LARGEST_PICTURE` pixels long.
+
+    Raises ValueError for a file that is no picture, has no transparent pixel, or nothing but transparent ones.
+    """
+    picture = read_picture(path, "objects").convert("RGBA")
+    alpha = np.asarray(picture.getchannel("A"))
+    if alpha.min() > 127:
+        raise ValueError(f"objects: {path} has no transparent pixels; a cut-out is an RGBA picture of one object")
+    if alpha.max() < 128:
+        raise ValueError(f"objects: {path} is transparent everywhere; a cut-out needs an opaque object")
+    picture = picture.crop(Image.fromarray((alpha > 8).astype(np.uint8)).getbbox())
+    picture.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE), Image.Resampling.LANCZOS)
+    return picture
+
+
+def read_mono(path: Path) -> tuple[np.ndarray, int]:
+    """A recording's channels as one, (samples,) float32 without its mean, and its rate. ValueError by name."""
+    try:
+        samples, rate = read_sound(path, "the file")
+    except (ValueError, OSError) as error:
+        raise ValueError(f"objects: {path} cannot be read as a sound: {error}") from error
+    if len(samples) < SHORTEST_SOUND * rate:
+        raise ValueError(
+            f"objects: {path} lasts {len(samples) / rate:.2f} s; a sound needs {SHORTEST_SOUND} s or more"
+        )
+    if not np.isfinite(samples).all():
+        raise ValueError(f"objects: {path} is not finite: it has samples that are NaN or infinite")
+    # `to_mono` takes the shorter axis for the channels.
+    stereo = samples.ndim == 2 and samples.shape[1] == 2 < len(samples)
+    wave = to_mono(samples, str(path)) if samples.ndim == 1 or stereo else mix_channels(samples.T)
+    wave = wave.astype(np.float32)
+    return wave - wave.mean(), rate
+
+
+@lru_cache(maxsize=512)
+def load_recording(path: Path) -> np.ndarray:
+    """A recording as (samples,) float32 at 16 kHz, mono, its long pauses cut short, its loud frames equally loud.
+
+    Pauses are cut because a mask says "sounds" for whole seconds. Raises ValueError for a file that is no sound,
+    is silent, or is shorter than `SHORTEST_SOUND`.
+    """
+    wave, rate = read_mono(path)
+    if np.abs(wave).max() < SILENT_PEAK:
+        raise ValueError(f"objects: {path} is silent; a sounding category needs something to hear")
+    if rate != SAMPLING_RATE:
+        wave = soxr.resample(wave, rate, SAMPLING_RATE)
+    if len(wave) == 0 or np.abs(wave).max() < SILENT_PEAK:
+        raise ValueError(f"objects: {path} is silent at {SAMPLING_RATE} Hz (its own rate is {rate} Hz)")
+    step = SAMPLING_RATE // 50
+    frames = np.pad(wave, (0, -len(wave) % step)).reshape(-1, step)
+    level = np.sqrt((frames**2).mean(axis=1))
+    near = np.convolve(level > 0.1 * level.max(), np.ones(13), "full")[6:-6] > 0.5  # keeps 0.12 s around loud frames
+    return normalise_loudness(frames[near].ravel())
+
+
+def looped(wave: np.ndarray, rng: np.random.Generator, samples: int) -> np.ndarray:
+    """A random stretch of `samples` of a recording, which starts over after a short gap where it is too short."""
+    part = wave[rng.integers(max(1, len(wave) - samples + 1)) :]
+    while len(part) < samples:
+        part = np.concatenate([part, np.zeros(rng.integers(SAMPLING_RATE // 8), np.float32), wave])
+    return part[:samples]
+
+
+def files_with(folder: Path, suffixes: tuple[str, ...], deep: bool = False) -> tuple[Path, ...]:
+    """The files of a folder with one of these suffixes, in order, without hidden ones and those in hidden folders."""
+    found = folder.rglob("*") if deep else folder.iterdir()
+    return tuple(
+        sorted(
+            path
+            for path in found
+            if path.suffix.lower() in suffixes
+            and path.is_file()
+            and not any(is_hidden(Path(part)) for part in path.relative_to(folder).parts)
+        )
+    )
+
+
+def checked_category(name: str, folder: Path) -> str:
+    """A category's name, which becomes a folder and a cell of a csv. ValueError for one that would not come back."""
+    if name != name.strip() or not name.isprintable():  # bytes that are no UTF-8 are not printable either
+        raise ValueError(
+            f"objects: the category {name!r} in {folder} must have a name of printable characters that neither "
+            "begins nor ends with a space"
+        )
+    return checked_name(name, f"objects: the category in {folder}")
+
+
+def scan_objects(folder: Path) -> tuple[dict[str, Category], list[str]]:
+    """Read what an objects folder offers: `<category>/*` with pictures and sounds, or `<category>.png` and `.wav`.
+
+    Returns the categories that have a picture, by name, and messages about what is left out. Raises ValueError for
+    a missing folder, or a name that cannot be a category's. Hidden files and folders are passed over.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"objects must be a folder of cut-outs and sounds, and there is none at {folder}")
+    pictures, sounds = {}, {}
+    for path in sorted(path for path in folder.iterdir() if not is_hidden(path)):
+        if path.is_dir():
+            pictures.setdefault(path.name, []).extend(files_with(path, PICTURE_SUFFIXES))
+            sounds.setdefault(path.name, []).extend(files_with(path, SOUND_SUFFIXES))
+        elif path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
+            pictures.setdefault(path.stem, []).append(path)
+        elif path.suffix.lower() in SOUND_SUFFIXES and path.is_file():
+            sounds.setdefault(path.stem, []).append(path)
+    categories, messages = {}, []
+    for name in sorted({*pictures, *sounds}):
+        if pictures.get(name):
+            categories[checked_category(name, folder)] = Category(tuple(pictures[name]), tuple(sounds.get(name, ())))
+        elif sounds.get(name):
+            messages.append(
+                f"category {name!r} is left out: it has sounds but no {'/'.join(PICTURE_SUFFIXES)} picture"
+            )
+    messages += [
+        f"category {name!r} has no {'/'.join(SOUND_SUFFIXES)} sound: it will be seen, but never be heard"
+        for name, category in categories.items()
+        if not category.sounds
+    ]
+    return categories, messages
+
+
+def is_animated(path: Path) -> bool:
+    """Whether a picture that can be read has several frames."""
+    return getattr(open_picture(path, str(path)), "n_frames", 1) > 1
+
+
+def read_background(path: Path) -> Image.Image:
+    """An upright RGB picture, white where it is transparent. ValueError for a file that is none, by name."""
+    return Image.fromarray(pil_to_rgb(read_picture(path, "backgrounds"), f"backgrounds: {path}").numpy())
+
+
+class ObjectLibrary:
+    """Pictures and sounds by category, and backgrounds.
+
+    Args:
+        objects: folder of cut-outs and sounds (see `scan_objects`), or None for the ten drawn categories.
+        backgrounds: folder of pictures, searched deeply, or None for drawn ones.
+
+    Raises ValueError where a folder is missing or offers too little.
+    """
+
+    def __init__(self, objects: Path | None = None, backgrounds: Path | None = None):
+        self.objects, self.backgrounds, self.messages = objects, (), []
+        if objects is None:
+            self.categories = {name: Category() for name in DRAWINGS}
+            self.sounding = tuple(SOUNDS)
+        else:
+            self.categories, self.messages = scan_objects(objects)
+            self.sounding = tuple(name for name, category in self.categories.items() if category.sounds)
+        if backgrounds is not None:
+            self.backgrounds = files_with(backgrounds, BACKGROUND_SUFFIXES, deep=True) if backgrounds.is_dir() else ()
+            if not self.backgrounds:
+                kinds = ", ".join(BACKGROUND_SUFFIXES)
+                raise ValueError(f"backgrounds must be a folder with pictures ({kinds}), got {backgrounds}")
+
+    def check(self) -> None:
+        """Open the files once, so that all bad ones are named before anything is composed.
+
+        A file that cannot be used is an error, not left out: the same arguments must give the same data set, and a
+        data set without a file that the user put there is another one. Of more than `CHECKED_BACKGROUNDS` backgrounds
+        the others are opened when their turn comes.
+
+        Raises:
+            ValueError: files that cannot be used, by name.
+        """
+        uses = [(path, load_cut_out) for category in self.categories.values() for path in category.pictures]
+        uses += [(path, load_recording) for category in self.categories.values() for path in category.sounds]
+        uses += [(path, read_background) for path in self.backgrounds[:CHECKED_BACKGROUNDS]]
+        problems = []
+        for path, load in tqdm(uses, "checking files", unit="file", delay=2, leave=False):
+            try:
+                load(path)
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            more = f"\n... and {len(problems) - NAMED_FILES} more" if len(problems) > NAMED_FILES else ""
+            raise ValueError("\n".join(problems[:NAMED_FILES]) + more)
+        self.messages += [
+            f"objects: {path} is an animation; its first picture is taken"
+            for path, load in uses
+            if load is load_cut_out and path.suffix.lower() in ANIMATED_SUFFIXES and is_animated(path)
+        ]
+
+    def picture(self, category: str, rng: np.random.Generator, side: int) -> tuple[str, Image.Image]:
+        """A name and an RGBA cut-out of the category; a drawn one is `side` pixels long, a file its own size."""
+        if self.objects is None:
+            return "drawn", draw_object(category, rng, side)
+        paths = self.categories[category].pictures
+        path = paths[rng.integers(len(paths))]
+        return path.relative_to(self.objects).as_posix(), load_cut_out(path)
+
+    def sound(self, category: str, rng: np.random.Generator, seconds: float) -> tuple[str, np.ndarray]:
+        """A name and (seconds * 16000,) float32 of the category sounding all the time."""
+        if self.objects is None:
+            return "synthesised", synthesise(category, rng, seconds)
+        paths = self.categories[category].sounds
+        path = paths[rng.integers(len(paths))]
+        wave = looped(load_recording(path), rng, round(seconds * SAMPLING_RATE))
+        return path.relative_to(self.objects).as_posix(), wave
+
+    def background(self, rng: np.random.Generator, height: int, width: int) -> tuple[str, np.ndarray]:
+        """A name and RGB (height, width, 3) uint8."""
+        if not self.backgrounds:
+            return draw_background(rng, height, width)
+        path = self.backgrounds[rng.integers(len(self.backgrounds))]
+        picture = read_background(path)
+        scale = min(picture.width / width, picture.height / height) * rng.uniform(0.6, 1)
+        box_width, box_height = width * scale, height * scale
+        x, y = rng.uniform(0, picture.width - box_width), rng.uniform(0, picture.height - box_height)
+        box = (x, y, x + box_width, y + box_height)
+        return path.name, np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC, box=box))
+
+
+__all__ = ["Category", "ObjectLibrary", "load_cut_out", "load_recording", "scan_objects"]

@@ -1,0 +1,1 @@
+"""AVSBench as its authors ship it, or as Parquet shards; augmentation; rows into clips, clips into batches."""

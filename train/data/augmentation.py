@@ -1,0 +1,146 @@
+"""Clip augmentation (paper, section 4.1): flip, crop, scale jitter and colour jitter, the same for a clip's frames."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torchvision.transforms.v2 import functional
+
+from ...configuration.configuration_auss import IGNORED_LABEL
+
+# What becomes zero under the ImageNet normalisation of most backbones.
+IMAGENET_MEAN_COLOUR = (124, 116, 104)
+# Hue goes in turns of the colour circle and needs a weaker jitter than factors do: a quarter of their strength.
+HUE_SHARE = 0.25
+
+
+def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
+    return low + (high - low) * torch.rand((), generator=generator, dtype=torch.float64).item()
+
+
+class ClipAugmentation:
+    """Random flip, scale, crop and colours of a clip, all from one generator.
+
+    A scale s of 1 or more shows a random 1/s of the height and width; less than 1 shrinks the whole picture by s and
+    puts it at a random place on `fill`, whose labels are 255. Crop, scale and the change to `size` are one
+    antialiased bilinear resize; colours are jittered on its result, the smaller picture.
+
+    Args:
+        size: (height, width) of what comes out, in pixels.
+        flip: probability of a horizontal flip.
+        colour: strength c from 0 (off) to 1: brightness, contrast and saturation are multiplied by factors from
+            [1 - c, 1 + c], and the hue turns by up to c / 4 of the colour circle, in random order. Contrast is about
+            the mean of the whole clip.
+        scale: the bounds of the scale, drawn evenly between them.
+        fill: the colour (0 to 255) around a shrunken picture.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        flip: float = 0.5,
+        colour: float = 0.4,
+        scale: tuple[float, float] = (0.5, 2.0),
+        fill: tuple[int, int, int] = IMAGENET_MEAN_COLOUR,
+    ):
+        if len(size) != 2 or min(size) < 1:
+            raise ValueError(f"size must be (height, width), each at least 1, got {size}")
+        if not 0 <= flip <= 1:
+            raise ValueError(f"flip must be a probability in [0, 1], got {flip}")
+        if not 0 <= colour <= 1:
+            raise ValueError(f"colour must be a strength in [0, 1], got {colour}")
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+            raise ValueError(f"scale must be (low, high) with 0 < low <= high, got {scale}")
+        self.size = (int(size[0]), int(size[1]))
+        self.flip = float(flip)
+        self.colour = float(colour)
+        self.scale = (float(scale[0]), float(scale[1]))
+        self.fill = tuple(fill)
+
+    def _draw(self, generator: torch.Generator) -> dict:
+        """All random numbers of a clip, always the same count in the same order."""
+        low, high = 1 - self.colour, 1 + self.colour
+        hue = HUE_SHARE * self.colour
+        return {
+            "flip": _uniform(generator) < self.flip,
+            "scale": _uniform(generator, *self.scale),
+            "place": (_uniform(generator), _uniform(generator)),
+            "factors": [_uniform(generator, low, high) for _ in range(3)] + [_uniform(generator, -hue, hue)],
+            "order": torch.randperm(4, generator=generator).tolist(),
+        }
+
+    def _jitter_colours(self, frames: torch.Tensor, factors: list[float], order: list[int]) -> torch.Tensor:
+        steps = (
+            functional.adjust_brightness,
+            functional.adjust_contrast,
+            functional.adjust_saturation,
+            functional.adjust_hue,
+        )
+        count, _, height, width = frames.shape
+        # One tall picture: torchvision takes contrast about the mean of a picture, which must be the clip's.
+        tall = frames.transpose(0, 1).reshape(3, count * height, width)
+        for index in order:
+            tall = steps[index](tall, factors[index])
+        return tall.reshape(3, count, height, width).transpose(0, 1)
+
+    def __call__(
+        self, frames: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Augments a clip.
+
+        Args:
+            frames: (F, 3, H, W) uint8.
+            labels: (F, h, w) int64, of the same picture at any size.
+            generator: the only source of randomness; a clip draws the same count of numbers whatever happens to it.
+
+        Returns:
+            Frames (F, 3, *size) uint8 and labels (F, *size) int64; labels are taken from the nearest pixel.
+        """
+        if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[1] != 3:
+            raise ValueError(f"frames must be (F, 3, H, W) uint8, got {tuple(frames.shape)} {frames.dtype}")
+        if labels.ndim != 3 or labels.shape[0] != frames.shape[0]:
+            raise ValueError(f"labels must be (F, h, w) with F = {frames.shape[0]}, got {tuple(labels.shape)}")
+        drawn = self._draw(generator)
+        scale = drawn["scale"]
+        crops, sizes, offsets = [], [], []  # for height, then width
+        for full, target, place in zip(frames.shape[-2:], self.size, drawn["place"], strict=True):
+            crop = min(full, max(1, round(full / scale)))
+            size = min(target, max(1, round(target * scale)))
+            crops.append((math.floor(place * (full - crop + 1)), crop))
+            sizes.append(size)
+            offsets.append(math.floor(place * (target - size + 1)))
+
+        (top, height), (left, width) = crops
+        shown = frames[:, :, top : top + height, left : left + width]
+        shown = functional.resize(shown, sizes, antialias=True)
+        shown_labels = self._sample_labels(labels, frames.shape[-2:], crops, sizes)
+        if self.colour > 0:
+            shown = self._jitter_colours(shown, drawn["factors"], drawn["order"])
+        if drawn["flip"]:
+            shown, shown_labels = shown.flip(-1), shown_labels.flip(-1)
+        if tuple(sizes) == self.size:
+            return shown.contiguous(), shown_labels.contiguous()
+
+        canvas = torch.tensor(self.fill, dtype=torch.uint8)[None, :, None, None]
+        canvas = canvas.expand(len(frames), 3, *self.size).contiguous()
+        canvas_labels = torch.full((len(frames), *self.size), IGNORED_LABEL, dtype=labels.dtype)
+        inside = (..., slice(offsets[0], offsets[0] + sizes[0]), slice(offsets[1], offsets[1] + sizes[1]))
+        canvas[inside] = shown
+        canvas_labels[inside] = shown_labels
+        return canvas, canvas_labels
+
+    @staticmethod
+    def _sample_labels(labels: torch.Tensor, frame_size, crops: list[tuple[int, int]], sizes: list[int]):
+        """The label nearest to each output pixel's centre, crop and resize in one look-up."""
+        picks = []
+        for full, label_full, (start, length), size in zip(frame_size, labels.shape[-2:], crops, sizes, strict=True):
+            centres = start + (torch.arange(size, dtype=torch.float64) + 0.5) * (length / size)
+            picks.append((centres * (label_full / full)).long().clamp(max=label_full - 1))
+        return labels[:, picks[0][:, None], picks[1][None, :]]
+
+
+__all__ = ["ClipAugmentation", "IMAGENET_MEAN_COLOUR"]

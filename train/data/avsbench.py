@@ -1,0 +1,162 @@
+"""AVSBench (Zhou et al. 2022, 2023) as a `datasets.Dataset`: the layout its authors ship, checked and cached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import datasets
+import datasets.config
+import pyarrow as pa
+from datasets import Audio, Dataset, Features, Image, List, Value
+from tqdm import tqdm
+
+from ...files.file_rights import follow_umask
+from .avsbench_layouts import LAYOUTS, find_layout, find_split, find_table, missing_file_hint
+from .avss_palette import LABEL_FILE, read_class_names
+from .meta_tables import SPLITS, read_meta_table
+from .parquet_shards import is_sharded, load_shards
+from .stored_pictures import with_stored_pictures
+
+# Part of the cache's key: raise it whenever a row comes to look otherwise.
+ROWS_VERSION = 2
+
+FEATURES = Features(
+    {
+        "clip_id": Value("string"),
+        "category": Value("string"),
+        "frames": List(Image()),
+        "masks": List(Image()),
+        "annotated_frames": List(Value("int32")),
+        "audio": Audio(decode=False),
+    }
+)
+
+
+def absolute_root(root: str | os.PathLike) -> Path:
+    """The root folder as an absolute path, a leading `~` expanded."""
+    return Path(os.path.abspath(Path(root).expanduser()))
+
+
+def splits_of(root: str | os.PathLike, name: str) -> list[str]:
+    """The splits of a subset that have a video; of S4 and MS3 also where `root` holds them as a part of AVSS.
+
+    Raises:
+        FileNotFoundError: `root` has no table of this subset.
+        ValueError: the table is malformed.
+    """
+    layout, table = find_layout(absolute_root(root), name)
+    rows = read_meta_table(table, table.read_bytes(), layout.columns, layout.min_columns)
+    used = {row.named["split"] for row in rows if layout.label in (None, row.named.get("label"))}
+    return [split for split in SPLITS if split in used]
+
+
+def subsets_of(root: str | os.PathLike) -> dict[str, list[str]]:
+    """The subsets whose table lies under `root`, by name, and their splits that have a video.
+
+    Raises:
+        ValueError: a table is malformed, or there is none.
+    """
+    tables = {name: find_table(absolute_root(root), layout) for name, layout in LAYOUTS.items()}
+    found = {name: splits_of(root, name) for name, table in tables.items() if table is not None}
+    if not found:
+        expected = ", ".join(os.path.join(layout.folders[0], layout.table_file) for layout in LAYOUTS.values())
+        raise ValueError(f"root must hold AVSBench, so one of {expected}; got {str(root)!r}")
+    return found
+
+
+def _write_table(rows: list[dict], path: Path) -> None:
+    """Writes the rows as an Arrow stream, whole or not at all.
+
+    Not `Dataset.from_generator`: encoding an Audio column there needs torchcodec even for a bare path.
+    """
+    extra = {name: Value("string") for name in rows[0] if name not in FEATURES}
+    table = pa.Table.from_pylist(rows, schema=Features({**FEATURES, **extra}).arrow_schema)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+            writer.write_table(table, max_chunksize=1000)
+        follow_umask([temporary])
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _check_files(dataset: Dataset, name: str) -> None:
+    """Raises FileNotFoundError for the first file, in the order of clips, that is not there."""
+    columns = dataset.data.select(["clip_id", "frames", "masks", "audio"])
+    with tqdm(total=len(dataset), desc=f"checking {name}", unit="clip", delay=2, leave=False) as bar:
+        for batch in columns.to_batches(max_chunksize=200):
+            for row in batch.to_pylist():
+                for kind in ("frames", "masks", "audio"):
+                    for value in row[kind] if kind != "audio" else [row[kind]]:
+                        if not os.path.isfile(value["path"]):
+                            raise FileNotFoundError(
+                                f"AVSBench {name} is missing {value['path']} ({kind} of clip {row['clip_id']!r})"
+                                + missing_file_hint(value["path"], kind)
+                            )
+            bar.update(len(batch))
+
+
+def load_avsbench(
+    root: str | os.PathLike,
+    name: str,
+    split: str,
+    cache_dir: str | os.PathLike | None = None,
+    check_files: bool = True,
+) -> Dataset:
+    """One split of AVSBench, or of a data set in its layout such as the composer's, or of `auss prepare`'s shards.
+
+    Nothing is decoded here: a row's pictures are opened when the row is read, its sound by `decode_clip`. The table
+    of paths is cached as an Arrow file under the hash of root, name, split and the meta file's content. The `.pkl`
+    files that the authors also ship are never opened. docs/data.md has the layouts.
+
+    Args:
+        root: the folder that holds `Single-source`, `Multi-sources` or, for avss, `metadata.csv`, or one of these
+            folders itself; or one that `auss prepare` made, or its copy on the Hub, `hf://datasets/OWNER/NAME`.
+        name: "s4" (one sounding object, of a named category), "ms3" (several) or "avss" (71 classes). Where the root
+            holds avss only, s4 and ms3 are its clips of the labels v1s and v1m.
+        split: "train", "val" or "test".
+        cache_dir: where the table, or the shards' Arrow copy, is kept; `datasets`' own cache folder unless told.
+        check_files: look for every file of every clip. False saves the time on a slow network disk.
+
+    Returns:
+        A Dataset with the columns clip_id (string), category (string, "" in ms3), frames (pictures in time order),
+        masks (pictures of the annotated frames), annotated_frames (their indices among the frames, from 0) and audio
+        ({"path", "bytes"}, not decoded). Train clips of s4, and of avss' v1s, annotate their first frame only. Avss
+        masks are pictures in the colours of `avss_palette`, or of grey levels that are class ids. S4 and MS3 out of
+        avss have one more column, mask_kind, "classes": their masks are such pictures, and any class but 0 sounds.
+
+    Raises:
+        ValueError: name or split is unknown, the meta file is malformed, has no video of this split, or has a name
+            that leads out of the data set's folder. Reading a row raises it too, by file, for a damaged picture.
+        FileNotFoundError: the first missing file, by its path.
+    """
+    if name not in LAYOUTS:
+        raise ValueError(f"name must be one of {', '.join(LAYOUTS)}, got {name!r}")
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if is_sharded(root, name):
+        return load_shards(root, name, split, cache_dir)
+    root = absolute_root(root)
+    found, content = find_split(root, name, split)
+    if name == "avss":
+        read_class_names(root)  # raises where label2idx.json is missing or wrong
+
+    key = json.dumps([ROWS_VERSION, name, split, hashlib.sha256(content).hexdigest(), *found.key])
+    cache_dir = Path(cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "auss_avsbench")
+    cache_file = cache_dir / f"{name}-{split}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.arrow"
+    if not cache_file.is_file():
+        _write_table(list(found.rows()), cache_file)
+    dataset = with_stored_pictures(Dataset.from_file(str(cache_file), split=datasets.NamedSplit(split)))
+    if check_files:
+        _check_files(dataset, name)
+    return dataset
+
+
+__all__ = ["FEATURES", "LABEL_FILE", "LAYOUTS", "SPLITS", "load_avsbench", "splits_of", "subsets_of"]

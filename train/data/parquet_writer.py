@@ -1,0 +1,265 @@
+"""`auss prepare`: AVSBench as Parquet shards with a data set card, ready to be loaded, streamed or pushed to the Hub.
+
+OUT is laid out as a data repository of the Hub is: README.md, the card, which names the shards of each subset and
+split, and `SUBSET/SPLIT-00000-of-00032.parquet`. Frames, masks and sounds stay the bytes of the files, not encoded
+anew.
+"""
+
+import argparse
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import datasets
+import pyarrow as pa
+from datasets.table import embed_table_storage
+from huggingface_hub import DatasetCardData
+from tqdm import tqdm
+
+from ...files.new_contents import NewContents, entries
+from ...hub.model_card import TASK, data_name
+from .avsbench import LABEL_FILE, LAYOUTS, load_avsbench, splits_of, subsets_of
+from .avsbench_layouts import OUT_OF_AVSS, find_layout
+from .avss_palette import read_class_names
+from .clips import decode_clip
+
+logger = logging.getLogger(__name__)
+
+SCRATCH = ".preparing-"  # what releases before this one left in OUT when they were killed
+CARD_FILE = "README.md"
+# For 8 processes of 4 workers: each reads shards of its own.
+DEFAULT_SHARDS = 32
+SHUFFLE_SEED = 0
+# What a reader holds in memory of each shard that it has open, up to ten of them at once in each worker.
+ROW_GROUP_BYTES = 16 * 2**20
+COLUMNS = {
+    "clip_id": "the video's name",
+    "category": 'what sounds; "" in MS3',
+    "frames": "the pictures of the clip, in time order, one a second",
+    "masks": "the pictures of the annotated frames' masks",
+    "annotated_frames": "their indices among the frames, from 0",
+    "audio": "the sound file, not decoded",
+}
+
+CARD_TEXT = """
+# {title}
+
+Audio-visual segmentation: short videos with their sound, and masks of what is making it. Written by `auss prepare`
+from {origin}.
+
+| subset | split | clips | shards | MB |
+| --- | --- | ---: | ---: | ---: |
+{table}
+
+## Columns
+
+| column | what it holds |
+| --- | --- |
+{columns}
+
+The clips of `train` stand in random order, those of the other splits in that of the source.
+
+## Use
+
+```python
+from datasets import load_dataset
+
+clips = load_dataset("{title}", "{subset}", split="{split}", streaming=True)  # this folder, or OWNER/NAME on the Hub
+clips = load_dataset("parquet", data_files="{title}/{subset}/{split}-*.parquet", split="train")  # its files
+```
+
+```bash
+auss train --data {title} --name {subset} --streaming --output RUN
+```
+
+## Licence
+
+That of the source. The authors of AVSBench send it on request: share a copy of it with others only if they allow it.
+"""
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """What the card tells of a split; bytes are those in memory, which are about those on disk."""
+
+    name: str
+    split: str
+    clips: int
+    shards: int
+    num_bytes: int
+
+
+def check_out(out: Path) -> None:
+    """Raises ValueError unless `out` is a new or an empty folder, but for what a killed run left."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out must be a new or an empty folder, and {out} is a file; nothing was written")
+    if any(not path.name.startswith(SCRATCH) for path in entries(out)):
+        raise ValueError(f"out must be a new or an empty folder, and {out} has files; nothing was written")
+
+
+def warn_of_outside_files(dataset: datasets.Dataset, root: Path, name: str) -> None:
+    """Warns where links lead out of the root folder: their files are packed, and so may be shared, too."""
+    inside = os.path.realpath(root) + os.sep
+    folders: dict[str, str] = {}
+    outside = []
+    table = cast(pa.Table, dataset.select_columns(["frames", "masks", "audio"]).with_format("arrow")[:])
+    for columns in table.to_pylist():
+        for value in (*columns["frames"], *columns["masks"], columns["audio"]):
+            folder, file = os.path.split(value["path"])
+            folder = folders.setdefault(folder, os.path.realpath(folder))
+            target = os.path.join(folder, file)
+            target = os.path.realpath(target) if os.path.islink(target) else target
+            if not target.startswith(inside):
+                outside.append((value["path"], target))
+    if outside:
+        logger.warning(
+            "%s: %d files are links that lead out of %s, as %s to %s. They are packed like all others: look at them "
+            "before you share the shards",
+            name,
+            len(outside),
+            root,
+            *outside[0],
+        )
+
+
+def checked_shard(shard: datasets.Dataset, num_labels: int) -> datasets.Dataset:
+    """A shard of a split, with the bytes of its files, each of which is decoded once to see that it can be.
+
+    Raises:
+        ValueError: a damaged, empty or unfit picture, mask or sound, by clip and file.
+    """
+    for index in range(len(shard)):
+        decode_clip(shard[index], num_labels=num_labels)
+    return shard.map(embed_table_storage, batched=True, batch_size=len(shard), keep_in_memory=True)
+
+
+def write_split(root: Path, folder: Path, name: str, split: str, shards: int) -> SplitFacts:
+    """Writes a split's shards into `folder`, as many as asked for but no more than clips."""
+    dataset = load_avsbench(root, name, split)
+    warn_of_outside_files(dataset, root, name)
+    num_labels = len(read_class_names(root)) if name == "avss" else 2
+    if split == "train":
+        # A stream is shuffled among neighbours only, and tables are often sorted by category.
+        dataset = dataset.shuffle(seed=SHUFFLE_SEED)
+    shards = min(shards, len(dataset))
+    total = 0
+    with tqdm(total=len(dataset), desc=f"{name} {split}", unit="clip") as bar:
+        for index in range(shards):
+            shard = checked_shard(dataset.shard(shards, index, contiguous=True).with_format("arrow"), num_labels)
+            size = shard.data.nbytes
+            path = folder / f"{split}-{index:05d}-of-{shards:05d}.parquet"
+            shard.to_parquet(path, batch_size=max(1, len(shard) * ROW_GROUP_BYTES // size))
+            total += size
+            bar.update(len(shard))
+    return SplitFacts(name, split, len(dataset), shards, total)
+
+
+def card_metadata(splits: Sequence[SplitFacts]) -> str:
+    """The YAML head of the card, by which `load_dataset` finds the shards and knows their number of clips."""
+    configs, info = [], []
+    for name in dict.fromkeys(facts.name for facts in splits):
+        mine = [facts for facts in splits if facts.name == name]
+        files = [{"split": facts.split, "path": f"{name}/{facts.split}-*.parquet"} for facts in mine]
+        configs.append({"config_name": name, "data_files": files})
+        counts = [{"name": facts.split, "num_bytes": facts.num_bytes, "num_examples": facts.clips} for facts in mine]
+        info.append({"config_name": name, "splits": counts})
+    data = DatasetCardData(tags=[TASK, "auss", "video", "audio"], configs=configs, dataset_info=info)
+    return f"---\n{data.to_yaml()}\n---\n"
+
+
+def card_text(splits: Sequence[SplitFacts], root: str | Path, title: str) -> str:
+    """The whole card; `root` is where the clips came from."""
+    table = [
+        f"| {facts.name} | {facts.split} | {facts.clips} | {facts.shards} | {facts.num_bytes / 1e6:.0f} |"
+        for facts in splits
+    ]
+    columns = [f"| {name} | {meaning} |" for name, meaning in COLUMNS.items()]
+    origins = dict.fromkeys(data_name(facts.name, str(root)) for facts in splits)
+    text = CARD_TEXT.format(
+        title=title,
+        origin="; ".join(origins),
+        table="\n".join(table),
+        columns="\n".join(columns),
+        subset=splits[0].name,
+        split=splits[0].split,
+    )
+    return card_metadata(splits) + text
+
+
+def prepare_data_set(
+    root: str | Path, out: str | Path, names: Sequence[str] | None = None, shards: int = DEFAULT_SHARDS
+) -> list[SplitFacts]:
+    """Writes AVSBench, or a data set in its layout, as Parquet shards with a card. A run that is stopped leaves `out`
+    as it was. Every file is decoded once: a damaged one is refused here, not found in a training run.
+
+    Args:
+        root: the folder that `load_avsbench` reads.
+        out: a new or an empty folder.
+        names: subsets, of "s4", "ms3" and "avss"; all that `root` has unless told.
+        shards: files of each split, at least 1; a split of fewer clips has one for each. Processes and workers share
+            files: their number should be a multiple of all workers together.
+
+    Returns:
+        The number of clips, shards and bytes of each split that has clips.
+
+    Raises:
+        FileExistsError: another process is preparing into `out`.
+        ValueError: `out` has files, `shards` is less than 1, `root` lacks a subset of `names` or is malformed, or a
+            file cannot be decoded, by clip and file.
+        FileNotFoundError: the first file of a clip that is missing.
+    """
+    root, out = Path(root).expanduser(), Path(out).expanduser()
+    if shards < 1:
+        raise ValueError(f"shards must be at least 1, got {shards}")
+    check_out(out)
+    found = subsets_of(root)
+    wanted = list(found) if names is None else list(dict.fromkeys(names))
+    if "avss" in found:  # it holds the clips of S4 and MS3 too; they are packed apart only where they are asked for
+        found |= {name: splits_of(root, name) for name in wanted if name in OUT_OF_AVSS and name not in found}
+    lacking = [name for name in wanted if name not in found]
+    if lacking or not wanted:
+        raise ValueError(f"names must be of those that {root} has, {', '.join(found)}; got {wanted}")
+    datasets.disable_progress_bars()
+    with NewContents(out) as folder:
+        splits = []
+        for name in wanted:
+            (folder.new / name).mkdir()
+            splits += [write_split(root, folder.new / name, name, split, shards) for split in found[name]]
+        if "avss" in wanted:
+            shutil.copyfile(find_layout(root, "avss")[1].with_name(LABEL_FILE), folder.new / LABEL_FILE)
+        (folder.new / CARD_FILE).write_text(card_text(splits, root, out.resolve().name), encoding="utf-8")
+        check_out(out)  # again: somebody else may have written into it meanwhile
+        folder.install(last=[CARD_FILE])  # with the card the set is whole
+    return splits
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options of `auss prepare`."""
+    parser.add_argument("root", metavar="ROOT", help="the data set's root folder, in the layout that its authors ship")
+    parser.add_argument("out", metavar="OUT", help="a new or an empty folder")
+    parser.add_argument(
+        "--names", nargs="+", choices=sorted(LAYOUTS), help="subsets of AVSBench; default all that ROOT has"
+    )
+    parser.add_argument(
+        "--shards",
+        type=int,
+        default=DEFAULT_SHARDS,
+        help=f"files of each split: a multiple of all workers of all processes ({DEFAULT_SHARDS})",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    splits = prepare_data_set(arguments.root, arguments.out, arguments.names, arguments.shards)
+    for facts in splits:
+        size = facts.num_bytes / 1e6
+        print(f"{facts.name:5}{facts.split:6}{facts.clips:7} clips{facts.shards:5} shards{size:9.1f} MB")
+    print(f"card  {Path(arguments.out) / CARD_FILE}")
+    return 0
+
+
+__all__ = ["SplitFacts", "add_arguments", "prepare_data_set", "run"]

@@ -1,0 +1,178 @@
+"""The rows of a data set, each with a seed of its own: of any order from files, or in the order of a stream."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import datasets
+import numpy as np
+import torch
+from datasets.distributed import split_dataset_by_node
+from torch.utils.data import get_worker_info
+
+from .parquet_shards import check_holds_bytes
+
+
+class StreamedRows(torch.utils.data.IterableDataset):
+    """What `SeededRows` is for random access, for a stream: "augmentation_seed" comes from (seed, epoch, clip).
+
+    An epoch has as many batches in every process: those of `num_clips` clips, without a last one that is not full. A
+    process or worker whose shards hold fewer clips than its share begins them again, one that has more leaves the
+    rest; so nobody waits for another, and where shards divide evenly no clip comes twice.
+
+    The order follows from the seed, the epoch, and the numbers of processes and workers. To go on within an epoch the
+    rows already trained on are read again, but not decoded: `skip_batches`.
+
+    Args:
+        stream: its rows are dicts with "clip_id"; pictures should not be decoded.
+        num_clips: the rows of the whole stream.
+        batch_size: clips of a batch, over all processes together.
+        seed: 0 or more.
+        buffer_size: clips among which the next one is drawn; every worker holds so many in memory.
+        rank, world_size: this process and how many there are.
+
+    Raises:
+        ValueError: batch_size is no multiple of world_size.
+    """
+
+    def __init__(
+        self,
+        stream: datasets.IterableDataset,
+        num_clips: int,
+        batch_size: int,
+        seed: int = 0,
+        buffer_size: int = 128,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        if batch_size % world_size:
+            raise ValueError(
+                f"batch_size must be a multiple of the number of processes ({world_size}), got {batch_size}"
+            )
+        self.all_shards = stream.num_shards
+        shuffled = stream.shuffle(seed=seed, buffer_size=buffer_size)
+        self.stream = split_dataset_by_node(shuffled, rank=rank, world_size=world_size)
+        self.num_batches = max(1, num_clips // batch_size)
+        self.batch_size = batch_size // world_size
+        self.seed = seed
+        self.world_size = world_size
+        self.epoch = 0
+        self.skipped_batches = 0
+
+    @property
+    def num_shards(self) -> int:
+        """The shards of this process, and so the most workers that it can use."""
+        return self.stream.num_shards
+
+    def shares_evenly(self, workers: int) -> bool:
+        """Whether every worker of every process, `workers` in each, reads equally many shards."""
+        return self.all_shards % (self.world_size * max(1, workers)) == 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Changes the order and the seeds; to be called before the data loader starts its workers."""
+        self.epoch = epoch
+        self.stream.set_epoch(epoch)
+
+    def skip_batches(self, count: int) -> None:
+        """Gives None instead of the rows of the first `count` batches of an epoch, so that nothing decodes them."""
+        self.skipped_batches = count
+
+    def _endless_rows(self) -> Iterator[dict]:
+        """This worker's rows of the epoch, again and again, with their seeds."""
+        passes = 0
+        while True:
+            row = None
+            for row in self.stream:
+                check_holds_bytes(row)
+                clip = zlib.crc32(f"{row.get('category', '')}/{row['clip_id']}".encode())
+                yield {**row, "augmentation_seed": augmentation_seed(self.seed, self.epoch, clip + passes)}
+            if row is None:
+                raise ValueError(f"workers must be at most the {self.num_shards} shards of this process, got more")
+            passes += 1
+
+    def __iter__(self) -> Iterator[dict | None]:
+        worker = get_worker_info()
+        number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        # A data loader takes the batches of its workers in turn.
+        mine = len(range(number, self.num_batches, workers)) * self.batch_size
+        skipped = len(range(number, self.skipped_batches, workers)) * self.batch_size
+        rows = self._endless_rows()
+        for index in range(mine):
+            row = next(rows)
+            yield None if index < skipped else row
+
+
+@dataclass
+class SkippingCollator:
+    """Makes batches as `collator` does, and None of skipped rows."""
+
+    collator: Callable[[list[dict]], dict]
+
+    def __call__(self, rows: list[dict | None]) -> dict | None:
+        present = [row for row in rows if row is not None]
+        return self.collator(present) if present else None
+
+
+def augmentation_seed(seed: int, epoch: int, index: int) -> int:
+    """A 63-bit seed that is a fixed and well mixed function of its three parts, each 0 or more."""
+    return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class SeededRows(torch.utils.data.Dataset):
+    """Wraps a data set for training: each row gets "augmentation_seed" from (seed, epoch, index).
+
+    What a clip becomes then depends on the seed, the epoch and its index alone, so that a resumed run, or one with
+    another number of workers, sees the same pictures. Rows of a `datasets.Dataset` are read as they are stored:
+    pictures stay {"path", "bytes"}, so that the collator decodes only the frames it chooses.
+
+    Args:
+        dataset: a `datasets.Dataset`, or anything with a length that gives a dict for an index.
+        seed: 0 or more.
+        input_features: what `precompute_input_features` made of the same data set: rows then carry their log-mel as
+            "input_features" and "input_features_mask", and the collator does not read their sound.
+
+    Raises:
+        ValueError: a negative seed, or input_features of another number of rows.
+    """
+
+    def __init__(self, dataset, seed: int = 0, input_features: tuple[torch.Tensor, torch.Tensor] | None = None):
+        if seed < 0:
+            raise ValueError(f"seed must be 0 or more, got {seed}")
+        if input_features is not None and {len(part) for part in input_features} != {len(dataset)}:
+            raise ValueError(
+                f"input_features must be a pair of {len(dataset)} rows, got {[len(part) for part in input_features]}"
+            )
+        self.seed = seed
+        self.input_features = input_features
+        self._stored = isinstance(dataset, datasets.Dataset)
+        self.dataset = dataset.with_format("arrow") if self._stored else dataset
+        # Shared memory: workers that stay alive over epochs see the new number.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Changes the seeds of all rows; Accelerate's data loaders call this by themselves."""
+        if epoch < 0:
+            raise ValueError(f"epoch must be 0 or more, got {epoch}")
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index must be 0 to {len(self) - 1}, got {index}")
+        row = self.dataset[int(index)]
+        row = row.to_pylist()[0] if self._stored else dict(row)
+        if self.input_features is not None:
+            row["input_features"], row["input_features_mask"] = (part[index] for part in self.input_features)
+        row["augmentation_seed"] = augmentation_seed(self.seed, self.epoch, int(index))
+        return row
+
+
+__all__ = ["SeededRows", "SkippingCollator", "StreamedRows", "augmentation_seed"]

@@ -1,0 +1,1 @@
+"""Scoring by the protocol of AVSBench: the metrics, for a model folder, for `evaluate` and for the Trainer."""

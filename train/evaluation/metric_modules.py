@@ -1,0 +1,346 @@
+"""M_J, M_F and the metrics of AVSBench-semantic as modules of the `evaluate` library, and as a Trainer's
+`compute_metrics`.
+
+`evaluate.load(metric_path("m_j"))` loads them by the scripts in `metric_scripts/`, which only name a class of this
+file. The formulas stand in `metrics.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import evaluate
+import torch
+from datasets import Features, List, Value
+from transformers import EvalPrediction
+
+from ...configuration.configuration_auss import IGNORED_LABEL
+from ...modeling_auss.outputs import AussSegmentationOutput
+from ...processing.post_processing_auss import post_process_audio_visual_segmentation
+from ..data.avss_palette import AVSS_NUM_LABELS
+from ..data.collator import resize_labels
+from .metrics import (
+    OFFICIAL_SIZE,
+    annotated_frames,
+    class_means,
+    class_scores,
+    f_score,
+    jaccard,
+    mean,
+    official_class_means,
+    official_padding,
+)
+
+SCRIPTS = Path(__file__).parent / "metric_scripts"
+CITATION = """@inproceedings{zhou2022audio,
+  title     = {Audio-Visual Segmentation},
+  author    = {Zhou, Jinxing and Wang, Jianyuan and Zhang, Jiayi and Sun, Weixuan and Zhang, Jing and Birchfield, Stan
+               and Guo, Dan and Kong, Lingpeng and Wang, Meng and Zhong, Yiran},
+  booktitle = {European Conference on Computer Vision},
+  year      = {2022}
+}"""
+SCORES_AND_MASKS = """
+Args:
+    predictions: for each clip its scores (F, H, W), floats in [0, 1]: how surely a pixel sounds. Arrays, tensors or
+        lists; clips may differ in frames and in size.
+    references: for each clip its masks (F, H, W), boolean, or 0 and 1 with 255 throughout a frame that is not
+        annotated: such frames are not scored.
+    per_clip (`compute` only): True gives, in place of the mean, a list of each clip's figure in the order of their
+        coming, process by process; None where no frame of a clip is annotated.
+"""
+
+CLASS_IDS = """
+Args:
+    predictions: for each clip the class of each pixel (F, H, W), integers from 0. Arrays, tensors or lists; clips may
+        differ in frames and in size. The official figure is one of masks of 224 x 224.
+    references: for each clip its classes (F, H, W), 255 where nothing is annotated.
+    per_clip (`compute` only): True gives, in place of the means, a list for each clip, in the order of their coming,
+        process by process: rows (class, sum of IoU, sum of F, frames), without padding; None where no frame of a clip
+        is annotated.
+"""
+
+
+def metric_path(name: str) -> str:
+    """Where `evaluate.load` finds a metric of the AVSBench protocol: `evaluate.load(auss.metric_path("m_j"))`.
+
+    Args:
+        name: "m_j", the mean Jaccard index of S4 and MS3; "m_f", their mean F-score; "avss", both for the classes of
+            AVSBench-semantic. Scores and masks are (F, H, W) a clip.
+
+    Returns:
+        The path of the metric's script in this package.
+
+    Raises:
+        ValueError: there is no such metric.
+    """
+    path = SCRIPTS / f"{name}.py"
+    if not path.is_file():
+        names = sorted(script.stem for script in SCRIPTS.glob("*.py"))
+        raise ValueError(f"name must be one of {', '.join(names)}, got {name!r}")
+    return str(path)
+
+
+def score_masks(formula, prediction, reference) -> tuple[float, int]:
+    """`jaccard` or `f_score` of the annotated frames of a clip, 0 if there are none, and their number."""
+    scores, masks = annotated_frames(prediction, reference)
+    return (formula(scores, masks) if len(scores) else 0.0), len(scores)
+
+
+class ClipMetric(evaluate.Metric, ABC):
+    """A metric of whole clips. Each is scored when it is added and only its figures are kept, so that clips of any
+    size go together, and neither memory nor disk grows by maps.
+
+    Besides `predictions` and `references`, processes that share a folder work together as with any metric:
+    `evaluate.load(path, num_process=2, process_id=0, experiment_id="run 1")`; then `compute` gives the result on
+    process 0 and None on the others.
+    """
+
+    key: str  # of the result
+    summary: str
+    usage = SCORES_AND_MASKS
+    # What `predictions` of a clip become; `references` become the number of its annotated frames.
+    figures: Any = Value("float64")
+
+    @abstractmethod
+    def score(self, prediction, reference) -> tuple[Any, int]:
+        """The figures of one clip, predictions and references (F, H, W) each, and how many frames are annotated."""
+
+    @abstractmethod
+    def summarise(self, figures: list) -> dict[str, Any]:
+        """The result, from the figures of at least one clip."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=self.summary,
+            citation=CITATION,
+            inputs_description=self.usage,
+            features=Features(
+                {
+                    "predictions": List(List(List(Value("float32")))),
+                    "references": List(List(List(Value("int64")))),
+                }
+            ),
+            reference_urls=["https://arxiv.org/abs/2207.05042"],
+        )
+
+    def _infer_feature_from_batch(self, batch) -> Features:
+        """What is stored, where other metrics store what was added."""
+        return Features({"predictions": self.figures, "references": Value("int64")})
+
+    def add(self, *, prediction=None, reference=None, **kwargs) -> None:
+        """Scores one clip: its prediction and its reference are (F, H, W).
+
+        Raises:
+            ValueError: shapes or values that are no clip's.
+        """
+        # `evaluate.combine` passes the plural names.
+        prediction, reference = kwargs.pop("predictions", prediction), kwargs.pop("references", reference)
+        self.add_batch(predictions=[prediction], references=[reference], **kwargs)
+
+    def add_batch(self, *, predictions: Iterable = (), references: Iterable = (), **kwargs) -> None:
+        """Scores some clips: each prediction and its reference are (F, H, W). If one is refused, none is kept.
+
+        Raises:
+            ValueError: shapes or values that are no clip's, or other arguments.
+        """
+        if kwargs:
+            raise ValueError(f"{self.key} takes predictions and references, got {', '.join(sorted(kwargs))}")
+        predictions, references = list(predictions), list(references)
+        if len(predictions) != len(references):
+            raise ValueError(
+                f"predictions and references must hold equally many clips, got {len(predictions)} and "
+                f"{len(references)}"
+            )
+        scored = []
+        for index, pair in enumerate(zip(predictions, references, strict=True)):
+            try:
+                scored.append(self.score(*pair))
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"clip {index} of {len(predictions)}: {error}") from error
+        figures, frames = ([values[part] for values in scored] for part in (0, 1))
+        super().add_batch(predictions=figures, references=frames)
+
+    def compute(self, *, predictions=None, references=None, **kwargs) -> dict[str, Any] | None:
+        """The result over all clips that were added, and over those given here; afterwards there are none.
+
+        Raises:
+            ValueError: no clip with an annotated frame was added.
+        """
+        if self.writer is None and predictions is None and references is None:
+            self.add_batch()  # a process without a clip of its own would keep the others waiting
+        result = super().compute(predictions=predictions, references=references, **kwargs)
+        if result == {}:
+            raise ValueError(f"no clip with an annotated frame was added, so there is no {self.key}")
+        return result
+
+    def _compute(self, *, predictions: list, references: list[int], per_clip: bool = False) -> dict[str, Any]:
+        clips = [figures if frames else None for figures, frames in zip(predictions, references, strict=True)]
+        if per_clip:
+            return {self.key: clips}
+        scored = [figures for figures in clips if figures is not None]
+        # Raising here would leave the cache file locked: an empty result tells `compute` to do so.
+        return self.summarise(scored) if scored else {}
+
+
+class MeanJaccard(ClipMetric):
+    """M_J: the mean over clips of the mean over frames of the Jaccard index of (score > 0.5) and the mask.
+
+    Predictions are scores (F, H, W) in [0, 1], references masks (F, H, W). `compute()` gives {"m_j": float}.
+    """
+
+    key = "m_j"
+    summary = "M_J of AVSBench: the mean over clips of the mean over frames of the Jaccard index at score > 0.5."
+
+    def score(self, prediction, reference) -> tuple[float, int]:
+        return score_masks(jaccard, prediction, reference)
+
+    def summarise(self, figures: list[float]) -> dict[str, float]:
+        return {"m_j": mean(figures)}
+
+
+class MeanFScore(ClipMetric):
+    """M_F: the mean over clips of the F-score (beta squared 0.3), the largest over 255 thresholds.
+
+    Predictions are scores (F, H, W) in [0, 1], references masks (F, H, W). `compute()` gives {"m_f": float}.
+    """
+
+    key = "m_f"
+    summary = "M_F of AVSBench: the mean over clips of the largest F-score (beta squared 0.3) over 255 thresholds."
+
+    def score(self, prediction, reference) -> tuple[float, int]:
+        return score_masks(f_score, prediction, reference)
+
+    def summarise(self, figures: list[float]) -> dict[str, float]:
+        return {"m_f": mean(figures)}
+
+
+class SemanticScores(ClipMetric):
+    """M_J and M_F of AVSBench-semantic: means over classes, of each class's mean over the frames in which it occurs.
+
+    Predictions and references are class ids (F, H, W). `compute()` gives the figures of the official code, where
+    clips of fewer than 10 frames are padded with background and the mean is over all K classes, as "m_j", "m_f" and
+    "classes", {class id: {"J", "F", "frames"}}; and beside them, without padding and over the classes that occur,
+    "plain_m_j", "plain_m_f" and "plain_classes". Masks are scored at the size in which they come: the official code
+    scores them at 224 x 224.
+
+    Args:
+        num_labels: K, the number of classes; `evaluate.load(path, num_labels=K)`.
+        kwargs: what every metric of `evaluate` takes.
+    """
+
+    key = "avss"
+    summary = "M_J and M_F of AVSBench-semantic: the means over classes of IoU and F-score (beta squared 0.3)."
+    usage = CLASS_IDS
+    figures = {"rows": List(List(Value("float64"))), "padding": Value("int64")}
+
+    def __init__(self, *args, num_labels: int = AVSS_NUM_LABELS, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.num_labels = num_labels
+
+    def score(self, prediction, reference) -> tuple[dict[str, Any], int]:
+        rows, frames = class_scores(prediction, reference, self.num_labels)
+        return {"rows": rows.tolist(), "padding": official_padding(len(reference))}, frames
+
+    def summarise(self, figures: list[dict[str, Any]]) -> dict[str, Any]:
+        rows = [clip["rows"] for clip in figures]
+        official = official_class_means(rows, sum(clip["padding"] for clip in figures), self.num_labels)
+        plain = class_means(rows)
+        names = {"M_J": "m_j", "M_F": "m_f", "classes": "classes"}
+        return {names[key]: value for key, value in official.items()} | {
+            f"plain_{names[key]}": value for key, value in plain.items()
+        }
+
+    def _compute(self, *, predictions: list, references: list[int], per_clip: bool = False) -> dict[str, Any]:
+        result = super()._compute(predictions=predictions, references=references, per_clip=per_clip)
+        if per_clip:
+            result[self.key] = [clip and clip["rows"] for clip in result[self.key]]
+        return result
+
+
+def size_of(labels: torch.Tensor) -> tuple[int, int]:
+    """Height and width of (F, H, W) labels."""
+    _, height, width = labels.shape
+    return height, width
+
+
+def annotated_part(labels: torch.Tensor) -> torch.Tensor:
+    """The frames of (F, H, W) labels up to the last annotated one, or the first one: what follows may be padding."""
+    annotated = (labels != IGNORED_LABEL).flatten(1).any(1).nonzero()
+    return labels[: int(annotated[-1]) + 1 if len(annotated) else 1]
+
+
+class AussTrainerMetrics:
+    """`compute_metrics` of a `transformers.Trainer` that runs with `batch_eval_metrics=True`.
+
+    Each batch is scored when it comes, so that evaluation needs no more memory for a thousand batches than for one.
+
+    ```python
+    Trainer(model, TrainingArguments(..., batch_eval_metrics=True), compute_metrics=AussTrainerMetrics(), ...)
+    ```
+
+    Args:
+        num_labels: of the model. Two give M_J and M_F of S4 and MS3, more those of AVSBench-semantic.
+    """
+
+    def __init__(self, num_labels: int = 2):
+        self.semantic = num_labels > 2
+        if self.semantic:
+            self.metrics = [SemanticScores(num_labels=num_labels, keep_in_memory=True) for _ in range(2)]
+        else:
+            self.metrics = [MeanJaccard(keep_in_memory=True), MeanFScore(keep_in_memory=True)]
+
+    def _add_semantic(self, logits: torch.Tensor, labels: list[torch.Tensor]) -> None:
+        """Scores a batch at the official size, by the first metric, and at the labels' own, by the second."""
+        labels = [annotated_part(clip) for clip in labels]
+        resized = [resize_labels(clip, OFFICIAL_SIZE) for clip in labels]
+        for metric, references in zip(self.metrics, (resized, labels), strict=True):
+            clips = post_process_audio_visual_segmentation(
+                AussSegmentationOutput(logits=logits), [size_of(clip) for clip in references]
+            )
+            metric.add_batch(
+                predictions=[clip["segmentation"][: len(own)] for clip, own in zip(clips, labels, strict=True)],
+                references=references,
+            )
+
+    def _add_scores(self, logits: torch.Tensor, labels: list[torch.Tensor]) -> None:
+        """Scores a batch of sounding against silent, each clip at its labels' size."""
+        clips = post_process_audio_visual_segmentation(
+            AussSegmentationOutput(logits=logits), [size_of(clip) for clip in labels]
+        )
+        for metric in self.metrics:
+            metric.add_batch(predictions=[clip["scores"] for clip in clips], references=labels)
+
+    def __call__(self, prediction: EvalPrediction, compute_result: bool = True) -> dict[str, float]:
+        """Scores a batch, and with `compute_result` gives the result over all batches since the last one.
+
+        Args:
+            prediction: `predictions`, the model's `logits` (B, F, K, h, w) in [0, 1], and `label_ids`, the labels
+                (B, F, H, W) with 255 where nothing is annotated, or a list of a clip's each where they differ in size.
+                Frames behind a clip's last annotated one count as padding.
+            compute_result: whether the batch is the last one.
+
+        Returns:
+            {"m_j", "m_f"} after the last batch, and nothing before; of more than two labels those of the official
+            code, masks at 224 x 224, and "plain_m_j" and "plain_m_f" without padding, masks at the labels' size.
+        """
+        logits = torch.as_tensor(prediction.predictions)
+        # Where processes bring clips of unequal frame counts, Trainer fills the labels up with -100.
+        labels = [torch.as_tensor(clip) for clip in prediction.label_ids]
+        labels = [torch.where(clip < 0, IGNORED_LABEL, clip) for clip in labels]
+        (self._add_semantic if self.semantic else self._add_scores)(logits, labels)
+        if not compute_result:
+            return {}
+        computed: list[dict[str, Any]] = [metric.compute() or {} for metric in self.metrics]
+        if self.semantic:
+            official, plain = computed
+            computed = [
+                {name: value for name, value in official.items() if not name.startswith("plain_")},
+                {name: value for name, value in plain.items() if name.startswith("plain_")},
+            ]
+        return {name: value for one in computed for name, value in one.items() if isinstance(value, float)}
+
+
+__all__ = ["AussTrainerMetrics", "MeanFScore", "MeanJaccard", "SemanticScores", "metric_path"]

@@ -1,0 +1,52 @@
+"""Clips that are heard with another clip's sound: what a model does then tells whether it listens."""
+
+from collections.abc import Sequence
+
+import datasets
+import numpy as np
+from torch.utils.data import Dataset
+
+from ..data.rows import SeededRows
+
+
+def other_categories(categories: Sequence[str], seed: int = 0) -> list[int]:
+    """
+    For each clip the index of a clip of another category, drawn with `seed`.
+
+    Raises:
+        ValueError: the clips are not of two categories at least, or some have none.
+    """
+    names = np.asarray(categories)
+    if "" in categories or len(set(categories)) < 2:
+        raise ValueError(
+            f"swapping sounds needs clips of at least two named categories, got {sorted(set(categories))}; "
+            "ms3 has none"
+        )
+    generator = np.random.default_rng(seed)
+    return [int(generator.choice(np.flatnonzero(names != name))) for name in categories]
+
+
+class SwappedSounds(Dataset):
+    """
+    The rows of a data set, each with the sound of a clip of another category; the same for the same seed.
+
+    Args:
+        rows: what gives a row for an index.
+        stored: the `datasets.Dataset` behind `rows`, from which categories and sounds are read.
+        seed: of the drawing.
+    """
+
+    def __init__(self, rows: SeededRows, stored: datasets.Dataset, seed: int = 0):
+        self.rows = rows
+        # Only this column: reading whole rows would decode the partners' pictures.
+        self.sounds = stored.select_columns("audio")
+        self.partners = other_categories(stored["category"][:], seed)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict:
+        return {**self.rows[index], "audio": self.sounds[self.partners[index]]["audio"]}
+
+
+__all__ = ["SwappedSounds", "other_categories"]

@@ -1,0 +1,1 @@
+"""The training loop with Accelerate: a new network, the optimiser's schedule, checkpoints, tracking, the output."""

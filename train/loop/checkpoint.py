@@ -1,0 +1,270 @@
+"""Checkpoints of a training run: written whole or not at all, and found again.
+
+A checkpoint is a folder `step-00001000` under `checkpoints/`: `model.safetensors` and `optimizer.safetensors`, each
+tensor whole and by its parameter's name, and `state.json`, where the run stood. No file depends on how many processes
+wrote it or how they shared the weights. With `config.json` beside them `from_pretrained` opens the model. A checkpoint
+is written under a temporary name and renamed when complete.
+
+Under DeepSpeed the folder `deepspeed/`, its own and pickled, stands in the place of `optimizer.safetensors`; only as
+many processes of DeepSpeed as wrote it, in the same stage of ZeRO, read it again.
+"""
+
+import json
+import logging
+import re
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.distributed.checkpoint import state_dict as distributed_state
+from torch.distributed.checkpoint.state_dict import StateDictOptions
+from transformers import CONFIG_NAME
+
+from ...files.file_rights import follow_umask
+from . import deepspeed_engine
+from .checkpoint_checks import check_optimizer, check_state, check_weights
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "checkpoints"
+MODEL_FILE = "model.safetensors"
+OPTIMIZER_FILE = "optimizer.safetensors"
+STATE_FILE = "state.json"
+TEMPORARY_PREFIX = "unfinished-"
+NAME = re.compile(r"step-(\d{8,})")
+
+
+@dataclass
+class Position:
+    """Where a run stands: `batch` batches of epoch `epoch` are done, `step` optimiser steps in all.
+
+    `history` holds the entries logged so far, as `inference.drawing.training_curves` takes them; `term_sums` the sums
+    of the loss terms since its last entry, over `term_count` batches, each a mean over the processes.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    history: list[dict] = field(default_factory=list)
+    term_sums: dict[str, float] = field(default_factory=dict)
+    term_count: int = 0
+
+
+def check_whole(checkpoint: Path) -> None:
+    """Raises OSError, ValueError, TypeError, KeyError or SafetensorError if a file of a checkpoint is cut off."""
+    read_position(checkpoint)
+    engine = read_state(checkpoint).get("deepspeed")
+    if engine:
+        deepspeed_engine.check_engine_files(checkpoint, engine["files"])
+    for name in (MODEL_FILE,) if engine else (MODEL_FILE, OPTIMIZER_FILE):
+        # The header says how long the file must be.
+        with safe_open(checkpoint / name, framework="pt"):
+            pass
+
+
+def whole_checkpoints(output: Path) -> list[Path]:
+    """The checkpoints under `output`, oldest first. What is not whole is reported and left out."""
+    found = []
+    for path in sorted((output / FOLDER).glob("*")):
+        match = NAME.fullmatch(path.name)
+        if match is None:
+            if path.name.startswith(TEMPORARY_PREFIX):
+                logger.warning("checkpoint %s was not finished and is passed over", path)
+            continue
+        try:
+            check_whole(path)
+        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+            logger.warning("checkpoint %s is not whole and is passed over: %s", path, error)
+            continue
+        found.append((int(match.group(1)), path))
+    return [path for _, path in sorted(found)]
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that the name of a checkpoint's folder tells."""
+    match = NAME.fullmatch(checkpoint.name)
+    assert match is not None  # as `whole_checkpoints` gives no others
+    return int(match.group(1))
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    return json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
+
+
+def read_position(checkpoint: Path) -> Position:
+    """The position saved in a checkpoint's folder."""
+    return Position(**read_state(checkpoint)["position"])
+
+
+def gather_weights(accelerator: Accelerator, model: nn.Module, everywhere: bool = False) -> dict[str, torch.Tensor]:
+    """
+    The state dictionary of a prepared model with all of its weights. Every process calls this; only the first one is
+    sure to get them, on the CPU, or each of them, where its model is, with `everywhere`.
+    """
+    if deepspeed_engine.is_deepspeed(accelerator):
+        return deepspeed_engine.whole_weights(model)
+    options = StateDictOptions(full_state_dict=True, cpu_offload=not everywhere)
+    return cast(dict[str, torch.Tensor], distributed_state.get_model_state_dict(model, options=options))
+
+
+def gather_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[dict]]:
+    """
+    The optimiser's state as tensors "PARAMETER:exp_avg" and the like, and its groups with the names of their
+    parameters. Every process calls this; only the first one gets them.
+    """
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    whole: Any = distributed_state.get_optimizer_state_dict(model, optimizer, options=options)
+    tensors = {
+        f"{parameter}:{kind}": value
+        for parameter, state in whole.get("state", {}).items()
+        for kind, value in state.items()
+    }
+    return tensors, whole.get("param_groups", [])
+
+
+def restore_optimizer(
+    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], groups: list[dict]
+) -> None:
+    """Puts back what `gather_optimizer` gave; every process calls this with all of it."""
+    state: dict[str, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        parameter, _, kind = key.rpartition(":")
+        state.setdefault(parameter, {})[kind] = value
+    options = StateDictOptions(full_state_dict=True, strict=False)
+    whole: Any = {"state": state, "param_groups": groups}
+    distributed_state.set_optimizer_state_dict(model, optimizer, whole, options=options)
+    # torch fills in a state for parameters that never had a gradient, which would count as a step.
+    for group, saved in zip(optimizer.param_groups, groups, strict=True):
+        for parameter, name in zip(group["params"], saved["params"], strict=True):
+            if name not in state:
+                optimizer.state.pop(parameter, None)
+
+
+def save_checkpoint(
+    accelerator: Accelerator, model: nn.Module, optimizer, scheduler, output: Path, position: Position, keep: int
+) -> Path:
+    """
+    Saves the run's state as the newest checkpoint and deletes all but the `keep` newest. Every process calls this.
+
+    Args:
+        accelerator: has prepared the next three.
+        model: with a `config`; in any data parallelism of Accelerate's: DDP, FSDP or DeepSpeed.
+        optimizer, scheduler: as `Accelerator.prepare` returned them.
+        output: the run's folder, which all processes see.
+        position: where the run stands.
+        keep: at least 1.
+
+    Returns:
+        The checkpoint's folder.
+    """
+    path = output / FOLDER / f"step-{position.step:08d}"
+    temporary = path.with_name(TEMPORARY_PREFIX + path.name)
+    deepspeed = deepspeed_engine.is_deepspeed(accelerator)
+    weights = gather_weights(accelerator, model)
+    tensors, groups = ({}, []) if deepspeed else gather_optimizer(model, optimizer.optimizer)
+    if accelerator.is_main_process:
+        for unfinished in (output / FOLDER).glob(f"{TEMPORARY_PREFIX}*"):
+            shutil.rmtree(unfinished)
+        temporary.mkdir(parents=True)
+    if deepspeed:
+        accelerator.wait_for_everyone()
+        deepspeed_engine.save_engine(model, temporary)
+        accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        accelerator.unwrap_model(model).config.to_json_file(temporary / CONFIG_NAME)
+        save_file(weights, temporary / MODEL_FILE, metadata={"format": "pt"})
+        if not deepspeed:
+            save_file(tensors, temporary / OPTIMIZER_FILE)
+        follow_umask(temporary.glob("*.safetensors"))
+        state = {
+            "position": asdict(position),
+            "optimizer_groups": groups,
+            "optimizer_tensors": sorted(tensors),
+            "scheduler": scheduler.state_dict(),
+            "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
+        }
+        if deepspeed:
+            files = {"files": deepspeed_engine.engine_files(temporary)}
+            state["deepspeed"] = deepspeed_engine.engine_state(model, accelerator) | files
+        (temporary / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
+        if path.exists():  # left by a run that went past this step before it was resumed from an earlier checkpoint
+            shutil.rmtree(path)
+        temporary.rename(path)
+        for older in whole_checkpoints(output)[:-keep]:
+            shutil.rmtree(older)
+    accelerator.wait_for_everyone()
+    return path
+
+
+def engine_name(state: dict[str, int]) -> str:
+    """In words what `engine_state` gives, or nothing."""
+    if not state:
+        return "DDP, FSDP or one process"
+    return f"DeepSpeed of zero_stage {state['zero_stage']} in {state['processes']} processes"
+
+
+def load_newest_checkpoint(
+    accelerator: Accelerator, model: nn.Module, optimizer, scheduler, output: Path
+) -> Position | None:
+    """
+    Restores the newest whole checkpoint under `output`; the arguments are those of `save_checkpoint`. The number of
+    processes, and how they share the weights, may be others than when it was saved.
+
+    Returns:
+        Where that run stood, or None, with nothing changed, if there is no checkpoint.
+
+    Raises:
+        ValueError: another engine wrote it, or DeepSpeed in another stage of ZeRO or number of processes; or it is
+            damaged: tensors are missing or hold no numbers, or its step is not that of its name. Nothing is changed
+            then.
+    """
+    checkpoints = whole_checkpoints(output)
+    if not checkpoints:
+        return None
+    newest = checkpoints[-1]
+    state = read_state(newest)
+    deepspeed = deepspeed_engine.is_deepspeed(accelerator)
+    wrote = {name: value for name, value in state.get("deepspeed", {}).items() if name != "files"}
+    reads = deepspeed_engine.engine_state(model, accelerator) if deepspeed else {}
+    if wrote != reads:
+        raise ValueError(
+            f"{newest} was written by {engine_name(wrote)} and can only be resumed so, got {engine_name(reads)}; its "
+            f"{MODEL_FILE} starts any new run"
+        )
+    check_state(newest, STATE_FILE, state, step_of(newest))
+    if deepspeed:
+        deepspeed_engine.load_engine(model, newest)
+    else:
+        weights, tensors = load_file(newest / MODEL_FILE), load_file(newest / OPTIMIZER_FILE)
+        check_weights(newest, MODEL_FILE, weights, cast(Any, distributed_state.get_model_state_dict(model)))
+        check_optimizer(newest, OPTIMIZER_FILE, tensors, state, weights)
+        options = StateDictOptions(full_state_dict=True)
+        distributed_state.set_model_state_dict(model, cast(Any, weights), options=options)
+        restore_optimizer(model, optimizer.optimizer, tensors, state["optimizer_groups"])
+    scheduler.load_state_dict(state["scheduler"])
+    if accelerator.scaler is not None and state["scaler"]:
+        accelerator.scaler.load_state_dict(state["scaler"])
+    return read_position(newest)
+
+
+def delete_checkpoints(output: Path) -> None:
+    """Removes every checkpoint under `output`, unfinished ones too."""
+    if (output / FOLDER).exists():
+        shutil.rmtree(output / FOLDER)
+
+
+__all__ = [
+    "Position",
+    "delete_checkpoints",
+    "gather_weights",
+    "load_newest_checkpoint",
+    "read_position",
+    "save_checkpoint",
+    "whole_checkpoints",
+]

@@ -1,0 +1,142 @@
+"""What a run starts from: the model and its processor."""
+
+import logging
+
+import torch
+from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from ...configuration.configuration_auss import AussConfig
+from ...hub.trained_model import load_trained
+from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ...modeling_auss.published_weights.audio_weights import load_audio_weights, use_standard_encoder
+from ...modeling_auss.published_weights.backbone_weights import load_backbone_weights
+from ...processing.feature_extraction_auss import AussFeatureExtractor
+from ...processing.processing_auss import AussProcessor
+from ...processing.video_processing_auss import AussVideoProcessor
+from ..arguments import DataArguments, RunArguments
+from ..data.avss_palette import read_class_names
+from ..data.loaders import check_labels_fit
+from .longer_sound import hear_longer
+from .schedule import BACKBONE_INFIX
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PRESET = "auss-resnet101"
+DEFAULT_IMAGE_SIZE = 224
+# AVSS has clips of ten seconds, the others of five.
+AVSS_AUDIO_EXAMPLES = 10
+
+
+def new_config(preset: str, data: DataArguments) -> AussConfig:
+    """The preset's configuration with the labels and the length of the data set's clips."""
+    if data.name != "avss":
+        return AussConfig.from_preset(preset)
+    names = read_class_names(data.data)
+    logger.warning(
+        "avss has clips of 5 and of 10 seconds: the new network gets %d labels and hears %d sound examples a clip "
+        "(num_audio_examples), whatever %s says",
+        len(names),
+        AVSS_AUDIO_EXAMPLES,
+        preset,
+    )
+    return AussConfig.from_preset(
+        preset,
+        num_audio_examples=AVSS_AUDIO_EXAMPLES,
+        id2label=dict(enumerate(names)),
+        label2id={name: index for index, name in enumerate(names)},
+    )
+
+
+def create_model(
+    data: DataArguments, run: RunArguments, backbone_rate: float
+) -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
+    """
+    What training starts from, in float32: a trained model with its processor, or random weights but for the given
+    backbone's.
+
+    Args:
+        data: the data set decides the number of labels, and `image_size` the processor's size.
+        run: says where from.
+        backbone_rate: 0 freezes the image backbone.
+
+    Raises:
+        ValueError: `run.init_from` holds no auss model, one for another number of labels, or for avss one that
+            `hear_longer` cannot make hear ten seconds.
+    """
+    if run.init_from is not None:
+        # In bfloat16 or float16 most optimiser steps would round to nothing; `mixed_precision` is there for speed.
+        model, processor = load_trained(run.init_from, dtype=torch.float32)
+        if data.image_size is not None:
+            processor.video_processor.size = {"height": data.image_size, "width": data.image_size}
+        check_labels_fit(model, data.name, data.data, run.init_from)
+        if data.name == "avss" and model.config.num_audio_examples < AVSS_AUDIO_EXAMPLES:
+            logger.warning(
+                "the network in %s hears %d sound examples a clip, avss has clips of %d: it gets as many, the new "
+                "ones with weights of zero, so that clips of 5 seconds have the masks that they had",
+                run.init_from,
+                model.config.num_audio_examples,
+                AVSS_AUDIO_EXAMPLES,
+            )
+            hear_longer(model, AVSS_AUDIO_EXAMPLES)
+            processor.feature_extractor.num_audio_examples = AVSS_AUDIO_EXAMPLES
+    else:
+        config = new_config(run.preset or DEFAULT_PRESET, data)
+        if run.audio_weights is not None:
+            use_standard_encoder(config)
+        model = AussForAudioVisualSegmentation(config)
+        processor = create_processor(model.config, data.image_size or DEFAULT_IMAGE_SIZE)
+        if data.image_size is None:
+            use_fixed_size(model, processor)
+    check_frame_size(model, processor)
+    if run.backbone_weights is not None:
+        load_backbone_weights(model, run.backbone_weights)
+    if run.audio_weights is not None:
+        load_audio_weights(model, run.audio_weights)
+    if backbone_rate == 0:
+        for name, parameter in model.named_parameters():
+            if BACKBONE_INFIX in name:
+                parameter.requires_grad_(False)
+    return model, processor
+
+
+def use_fixed_size(model: AussForAudioVisualSegmentation, processor: AussProcessor) -> None:
+    """Makes the processor's frames those of the only size that the model's backbone takes, if there is only one."""
+    fixed_size = model.auss.image_embedding_extractor.layout.fixed_size
+    if fixed_size is not None:
+        processor.video_processor.size = {"height": fixed_size[0], "width": fixed_size[1]}
+
+
+def check_frame_size(model: AussForAudioVisualSegmentation, processor: AussProcessor) -> None:
+    """Raises ValueError, before any clip is read, if the backbone takes frames of another size only."""
+    fixed_size, size = model.auss.image_embedding_extractor.layout.fixed_size, processor.video_processor.size
+    if fixed_size is not None and (size["height"], size["width"]) != fixed_size:
+        raise ValueError(
+            f"the backbone takes frames of {fixed_size[0]} x {fixed_size[1]} pixels only, got image_size "
+            f"{size['height']}: leave --image-size out, or choose another backbone"
+        )
+
+
+def pixel_statistics(config: AussConfig) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of red, green and blue that the backbone's pretrained weights expect."""
+    backbone_config = config.backbone_config
+    if backbone_config.model_type == "timm_backbone":
+        import timm
+
+        pretrained = timm.get_pretrained_cfg(backbone_config.backbone)
+        if pretrained is not None:
+            return list(pretrained.mean), list(pretrained.std)
+    return list(IMAGENET_DEFAULT_MEAN), list(IMAGENET_DEFAULT_STD)
+
+
+def create_processor(config: AussConfig, image_size: int) -> AussProcessor:
+    """A processor for a new model of this configuration; `image_size` is the height and width of its frames."""
+    mean, std = pixel_statistics(config)
+    return AussProcessor(
+        feature_extractor=AussFeatureExtractor(num_audio_examples=config.num_audio_examples),
+        video_processor=AussVideoProcessor(
+            size={"height": image_size, "width": image_size}, image_mean=mean, image_std=std
+        ),
+    )
+
+
+__all__ = ["create_model", "create_processor", "new_config", "pixel_statistics"]

@@ -1,0 +1,389 @@
+"""`auss train`, also `accelerate launch -m auss.train`: the paper's training (Sec. 4.2) as one Accelerate loop."""
+
+import argparse
+import json
+import math
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import datasets
+import torch
+from accelerate import Accelerator, PartialState, skip_first_batches
+from accelerate.data_loader import DataLoaderShard
+from accelerate.logging import get_logger
+from accelerate.utils import (
+    DataLoaderConfiguration,
+    DistributedDataParallelKwargs,
+    DistributedType,
+    GradientAccumulationPlugin,
+    ProjectConfiguration,
+    broadcast,
+    set_seed,
+)
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from ...files.new_contents import NewContents
+from ...files.whole_files import WholeFile, write_whole
+from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ...processing.drawing import training_curves
+from ...processing.processing_auss import AussProcessor
+from ..arguments import (
+    DataArguments,
+    OptimArguments,
+    RunArguments,
+    add_arguments,
+    as_dict,
+    from_namespace,
+)
+from ..data.avsbench import load_avsbench
+from ..data.collator import precompute_input_features
+from ..data.loaders import create_eval_loader, create_stream_loader, create_train_loader, open_stream
+from ..data.rows import SeededRows, StreamedRows, augmentation_seed
+from ..evaluation.evaluate import evaluate
+from ..termination import TERMINATED, Termination, ignore_sigterm
+from .checkpoint import Position, gather_weights, load_newest_checkpoint, save_checkpoint
+from .deepspeed_engine import configure as configure_deepspeed
+from .deepspeed_engine import is_deepspeed
+from .loss_terms import check_finite_weights, finite_terms, means_over_processes
+from .output_folder import check_output, claim_output, prepare_output, save_model
+from .preparation import create_model
+from .schedule import create_optimizer, create_scheduler
+from .tracking import Tracking, check_trackers
+
+logger = get_logger(__name__)
+
+HISTORY_FILE = "history.json"
+CURVES_FILE = "curves.png"
+LOGS_FOLDER = "logs"
+
+
+@dataclass
+class Training:
+    """Everything a run holds, prepared by the accelerator but for `eval_loader`, which `evaluate` shares out."""
+
+    accelerator: Accelerator
+    model: nn.Module
+    processor: AussProcessor
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    rows: SeededRows | StreamedRows
+    train_loader: DataLoaderShard
+    eval_loader: DataLoader | None
+    data: DataArguments
+    optim: OptimArguments
+    run: RunArguments
+    folder: NewContents | None  # where the model is saved; the first process has it
+    position: Position = field(default_factory=Position)
+    termination: Termination = field(default_factory=Termination)
+    # What the progress bar shows of the last validation.
+    scores: dict[str, str] = field(default_factory=dict)
+    tracking: Tracking = field(init=False)
+
+    @property
+    def network(self) -> AussForAudioVisualSegmentation:
+        """The model without what the accelerator wraps around it."""
+        return self.accelerator.unwrap_model(self.model)
+
+
+def epoch_batches(training: Training) -> DataLoader:
+    """The batches of the current epoch that are still to do, in the order that seed and epoch give."""
+    position = training.position
+    training.rows.set_epoch(position.epoch)
+    training.train_loader.set_epoch(position.epoch)
+    if isinstance(training.rows, StreamedRows):
+        training.rows.skip_batches(position.batch)
+    return skip_first_batches(training.train_loader, position.batch) if position.batch else training.train_loader
+
+
+def clip_gradients(training: Training) -> None:
+    """Scales the gradients down to their largest norm, and counts what it was."""
+    limit = training.optim.max_gradient_norm or math.inf  # which leaves them as they are
+    if limit < math.inf or training.tracking.active:
+        norm = training.accelerator.clip_grad_norm_(training.model.parameters(), limit)
+        training.tracking.add_gradient_norm(norm)
+
+
+def train_step(training: Training, batch: dict) -> None:
+    """Forward, loss, backward; and, when enough batches are accumulated, the optimiser's step."""
+    accelerator, position = training.accelerator, training.position
+    # Dropout draws from the global generator: what it draws shall depend on where the run stands and on nothing else.
+    place = position.batch * accelerator.num_processes + accelerator.process_index
+    torch.manual_seed(augmentation_seed(training.run.seed, position.epoch, place))
+    training.network.set_training_progress(position.step / training.optim.steps)
+    clip_ids, _ = batch.pop("clip_id"), batch.pop("category")
+    with accelerator.accumulate(training.model):
+        outputs = training.model(**batch)
+        terms = finite_terms(outputs, position.step, clip_ids)
+        accelerator.backward(outputs.loss)
+        if accelerator.sync_gradients:
+            clip_gradients(training)
+        training.optimizer.step()
+        training.scheduler.step()
+        training.optimizer.zero_grad()
+    for name, value in terms.items():
+        position.term_sums[name] = position.term_sums.get(name, 0.0) + value
+    position.term_count += 1
+    if "frame_mask" in batch:  # AQDL and AQML see no padding
+        outputs.class_queries_logits = outputs.class_queries_logits[batch["frame_mask"].bool()]
+    training.tracking.add_batch(outputs, len(clip_ids), training.network.confidence_threshold)
+
+
+def train_one_epoch(training: Training, bar: tqdm) -> None:
+    """Trains to the end of the epoch or of the run; logs, validates and saves on the way."""
+    position = training.position
+    training.model.train()
+    for batch in epoch_batches(training):
+        train_step(training, batch)
+        position.batch += 1
+        if training.accelerator.sync_gradients:
+            position.step += 1
+            bar.update()
+            after_step(training, bar)
+            if position.step == training.optim.steps:
+                return
+    position.epoch += 1
+    position.batch = 0
+
+
+def after_step(training: Training, bar: tqdm) -> None:
+    """
+    What is due at this step: an entry of the history, a validation, a checkpoint.
+
+    Raises:
+        FloatingPointError: the weights that are to be scored or saved are no numbers.
+        SystemExit: with the status `TERMINATED`, once the checkpoint is saved, if a process was sent SIGTERM.
+    """
+    run, step = training.run, training.position.step
+    last = step == training.optim.steps
+    stops = training.termination.reached_any(training.accelerator) and not last
+    scores = training.eval_loader is not None and (last or step % run.eval_every == 0)
+    saves = last or stops or step % run.checkpoint_every == 0
+    if last or step % run.log_every == 0:
+        log_terms(training, bar)
+    if scores or saves:
+        check_finite_weights(training.model, step)
+    if scores:
+        assert training.eval_loader is not None
+        validate(training, training.eval_loader)
+    if saves:
+        path = save(training)
+        if stops:
+            logger.warning("SIGTERM: stopping at step %d, saved in %s; --resume goes on from there", step, path)
+            raise SystemExit(TERMINATED)
+    training.tracking.restart_clock()
+
+
+def save(training: Training) -> Path:
+    """Saves a checkpoint, with what the history's next entry has so far."""
+    training.position.term_sums = means_over_processes(training.position.term_sums)
+    return save_checkpoint(
+        training.accelerator,
+        training.model,
+        training.optimizer,
+        training.scheduler,
+        Path(training.run.output),
+        training.position,
+        training.run.keep_checkpoints,
+    )
+
+
+def log_terms(training: Training, bar: tqdm) -> None:
+    """Adds the mean of each loss term since the last time, over all processes, to the history."""
+    position = training.position
+    sums = means_over_processes(position.term_sums)
+    losses = {name: total / position.term_count for name, total in sums.items()}
+    position.history.append(
+        {
+            "step": position.step,
+            "epoch": position.epoch,
+            "learning_rate": max(training.scheduler.get_last_lr()),
+            "losses": losses,
+        }
+    )
+    position.term_sums, position.term_count = {}, 0
+    groups = zip(training.optimizer.param_groups, training.scheduler.get_last_lr(), strict=True)
+    # A group's decayed and undecayed parameters have the same rate.
+    rates = {group["name"].partition(",")[0]: float(rate) for group, rate in groups}
+    training.tracking.log(position.step, losses, training.network.confidence_threshold, rates)
+    bar.set_postfix({**training.scores, "loss": f"{losses['loss']:.3f}"})
+
+
+def whole_network(training: Training) -> AussForAudioVisualSegmentation:
+    """
+    The network with all of its weights in this process: itself or, where FSDP or DeepSpeed share them out, a copy. For
+    in validation some processes may have more clips than others, which would wait for them.
+    """
+    network = training.network
+    # Batch norm's statistics are each process's own. Those of the first one are saved, so they are scored.
+    broadcast(list(network.buffers()))
+    if training.accelerator.distributed_type not in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        return network
+    copy = AussForAudioVisualSegmentation(network.config).to(training.accelerator.device)
+    copy.load_state_dict(gather_weights(training.accelerator, training.model, everywhere=True))
+    return copy
+
+
+def validate(training: Training, loader: DataLoader) -> None:
+    """Scores the validation split, adds M_J and M_F to the history and draws the curves."""
+    network = whole_network(training)
+    num_labels = network.config.num_labels
+    results = evaluate(training.accelerator, network, loader, training.processor, num_labels, "validation")
+    scores = {"validation_M_J": results["M_J"], "validation_M_F": results["M_F"]}
+    training.position.history.append({"step": training.position.step, **scores})
+    training.scores = {"M_J": f"{results['M_J']:.3f}"}
+    shown = {name: results[name] for name in ("M_J", "M_F")}
+    training.tracking.log_validation(training.position.step, shown, network, training.processor, loader)
+    if training.accelerator.is_main_process:
+        save_history(training)
+
+
+def save_history(training: Training) -> None:
+    output = Path(training.run.output)
+    write_whole(output / HISTORY_FILE, json.dumps(training.position.history, indent=1) + "\n")
+    with WholeFile(output / CURVES_FILE, overwrite=True, exclusive=False) as file:
+        training_curves(training.position.history, file.partial_path)
+
+
+def load_rows(data: DataArguments, processor: AussProcessor, split: str, seed: int = 0) -> SeededRows:
+    """The rows of a split, with their log-mel if `cache_sounds`."""
+    dataset = load_avsbench(data.data, data.name, split)
+    rows = SeededRows(dataset, seed)
+    if not data.cache_sounds:
+        return rows
+    return SeededRows(dataset, seed, precompute_input_features(rows, processor.feature_extractor))
+
+
+def create_validation_loader(
+    data: DataArguments, run: RunArguments, processor: AussProcessor, num_labels: int
+) -> DataLoader | None:
+    """The validation clips, or `eval_clips` of them, evenly spread; None if there is to be no validation."""
+    if not run.eval_every:
+        return None
+    rows = load_rows(data, processor, "val")
+    if run.eval_clips is not None and run.eval_clips < len(rows):
+        rows = Subset(rows, [index * len(rows) // run.eval_clips for index in range(run.eval_clips)])
+    # In each process as many clips as in training, where batch_size counts those of all processes.
+    batch_size = max(1, data.batch_size // PartialState().num_processes)
+    return create_eval_loader(rows, processor, num_labels, batch_size, data.workers)
+
+
+def start(data: DataArguments, optim: OptimArguments, run: RunArguments, held: ExitStack) -> Training:
+    """Arguments to a run that is ready to go, at its beginning or where the newest checkpoint stands. The claim on its
+    output folder is left to `held`."""
+    check_trackers(run.tracker)
+    accelerator = Accelerator(
+        mixed_precision=run.mixed_precision,
+        log_with=cast(Any, run.tracker),  # annotated for lists of more than names
+        project_config=ProjectConfiguration(logging_dir=str(Path(run.output) / LOGS_FOLDER)),
+        # A step always has as many batches, also where an epoch ends between them.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(optim.accumulation, sync_with_dataloader=False),
+        # batch_size counts the clips of all processes, so that their number does not change the training.
+        dataloader_config=DataLoaderConfiguration(split_batches=True, use_seedable_sampler=True, data_seed=run.seed),
+        # A batch without any annotated frame leaves the heads' parameters unused.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    if is_deepspeed(accelerator):
+        clips = data.batch_size // accelerator.num_processes
+        configure_deepspeed(accelerator, clips, optim.accumulation, optim.max_gradient_norm)
+    run = replace(run, mixed_precision=accelerator.mixed_precision)  # what `accelerate launch` was told, if nothing
+    check_output(run)
+    set_seed(run.seed)
+    model, processor = create_model(data, run, optim.backbone_rate)
+    num_labels = model.config.num_labels
+    if data.streaming:
+        rows = open_stream(data, run.seed)
+        train_loader = create_stream_loader(rows, processor, data, num_labels, run.seed, accelerator.device)
+    else:
+        rows = load_rows(data, processor, "train", run.seed)
+        train_loader = create_train_loader(rows, processor, data, num_labels, run.seed)
+    eval_loader = create_validation_loader(data, run, processor, num_labels)
+    optimizer = create_optimizer(model, optim.learning_rate, optim.backbone_rate, optim.weight_decay)
+    scheduler = create_scheduler(optimizer, optim.steps, optim.warmup, optim.power)
+    # Only now that preset, weights and data have proven good: a mistyped option leaves an earlier run as it is.
+    claim = claim_output(accelerator, run)
+    if claim is not None:
+        held.enter_context(claim)
+        prepare_output(data, optim, run)
+    accelerator.wait_for_everyone()
+    for loader in (train_loader, eval_loader):
+        if loader is not None:
+            loader.worker_init_fn = ignore_sigterm
+    model, optimizer, scheduler, train_loader = accelerator.prepare(model, optimizer, scheduler, train_loader)
+    training = Training(
+        accelerator, model, processor, optimizer, scheduler, rows, train_loader, eval_loader, data, optim, run, claim
+    )
+    if run.resume:
+        training.position = (
+            load_newest_checkpoint(accelerator, model, optimizer, scheduler, Path(run.output)) or Position()
+        )
+        logger.info("resuming at step %d", training.position.step)
+        if training.position.step > optim.steps:
+            raise ValueError(
+                f"the checkpoint in {run.output} stands at step {training.position.step}, beyond steps={optim.steps}: "
+                "raise steps, or begin a run in another folder"
+            )
+    training.tracking = Tracking(accelerator, as_dict((data, optim, run)), training.position.step)
+    return training
+
+
+def train(data: DataArguments, optim: OptimArguments, run: RunArguments) -> list[dict]:
+    """
+    Trains a model and saves it, with its processor, arguments, history and curves, in `run.output`.
+
+    Returns:
+        The history: entries as `inference.drawing.history_series` takes them.
+
+    Raises:
+        ValueError: arguments that do not go together, an output folder with files, data that `load_avsbench` refuses.
+        FileExistsError: another run is training into the output folder.
+        FloatingPointError: the loss became infinite or not a number.
+        SystemExit: SIGTERM came; the run is saved, and `resume` goes on from there.
+    """
+    datasets.disable_progress_bars()
+    with ExitStack() as held:
+        return train_to_the_end(start(data, optim, run, held))
+
+
+def train_to_the_end(training: Training) -> list[dict]:
+    """What `train` does with a run that is ready to go."""
+    optim = training.optim
+    accelerator, position = training.accelerator, training.position
+    bar = tqdm(
+        total=optim.steps,
+        initial=position.step,
+        desc="training",
+        unit="step",
+        disable=not accelerator.is_main_process,
+    )
+    with bar, training.termination, training.tracking:
+        while position.step < optim.steps:
+            train_one_epoch(training, bar)
+    accelerator.wait_for_everyone()
+    weights = gather_weights(accelerator, training.model)
+    if training.folder is not None:
+        # The model comes last, since the model card that is saved with it tells of the others.
+        save_history(training)
+        save_model(training.network, weights, training.processor, training.folder)
+    accelerator.wait_for_everyone()
+    return position.history
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    data, optim, run_arguments = from_namespace(arguments)
+    history = train(data, optim, run_arguments)
+    if PartialState().is_main_process:
+        output = Path(run_arguments.output)
+        print(f"model   {output}")
+        print(f"curves  {output / CURVES_FILE}")
+        scores = [entry for entry in history if "validation_M_J" in entry]
+        if scores:
+            print(f"validation M_J {scores[-1]['validation_M_J']:.3f}, M_F {scores[-1]['validation_M_F']:.3f}")
+    return 0
+
+
+__all__ = ["Training", "add_arguments", "run", "train"]

@@ -1,5 +1,0 @@
-"""M_F of AVSBench's S4 and MS3 for `evaluate.load`, which copies this file elsewhere: no relative imports."""
-
-from auss.train.metric_modules import MeanFScore
-
-__all__ = ["MeanFScore"]

@@ -1,0 +1,209 @@
+"""`auss figures`: the paper's Fig. 5-6, what a model segments frame by frame, and Fig. 7, its queries by t-SNE."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from ...hub.trained_model import load_trained
+from ..data.avsbench import LAYOUTS, SPLITS, load_avsbench
+from ..data.loaders import check_labels_fit, create_eval_loader
+from ..data.rows import SeededRows
+from ..evaluation.evaluate import draw_clips, score_batches
+
+# Sec. 4.5: "divide the audio queries into K_0 = 20 clusters".
+NUM_CLUSTERS = 20
+# As the authors of t-SNE do before it; it also removes most of the noise of N * e dimensions.
+PRINCIPAL_COMPONENTS = 50
+# Up to here t-SNE takes seconds without the Barnes-Hut approximation.
+EXACT_ROWS = 1_000
+# A clip of AVSS has 10 frames of 300 x 256 numbers, 3 MB: more of them would fill the memory.
+QUERY_CLIPS = 200
+SHEET_FILE, QUERIES_FILE = "segmentation.png", "queries.png"
+
+
+def collect_queries(model: nn.Module, loader: DataLoader) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """
+    The queries before and after fusion, a row for each clip or frame: all N of it one after the other.
+
+    Args:
+        model: in evaluation mode.
+        loader: as `create_eval_loader` makes it.
+
+    Returns:
+        A_0 (clips, N * e), A_L (frames, N * e), and the clip of each frame (frames,).
+    """
+    device = next(model.parameters()).device
+    before, after, clips = [], [], []
+    for batch in tqdm(loader, "queries", unit="batch", leave=False):
+        inputs = {
+            name: value.to(device) for name, value in batch.items() if torch.is_tensor(value) and name != "labels"
+        }
+        with torch.no_grad():
+            outputs = model(**inputs)
+        for audio_queries, fused_queries in zip(outputs.audio_queries, outputs.fused_queries, strict=True):
+            clips += [len(before)] * len(fused_queries)
+            before.append(audio_queries.flatten().float().cpu().numpy())
+            after += list(fused_queries.flatten(1).float().cpu().numpy())
+    return np.stack(before), np.stack(after), np.array(clips)
+
+
+def principal_components(rows: np.ndarray) -> np.ndarray:
+    """(rows, features) projected on at most 50 principal components."""
+    from sklearn.decomposition import PCA
+
+    return PCA(min(PRINCIPAL_COMPONENTS, *rows.shape), random_state=0).fit_transform(rows)
+
+
+def cluster(rows: np.ndarray, number: int = NUM_CLUSTERS) -> np.ndarray:
+    """Labels 0 ... number - 1 of (rows, features): principal components, then k-means; fewer rows, fewer clusters."""
+    from sklearn.cluster import KMeans
+
+    distinct = len(np.unique(rows, axis=0))
+    if distinct == 1:
+        return np.zeros(len(rows), np.int32)
+    return KMeans(min(number, distinct), random_state=0).set_params(n_init=10).fit_predict(principal_components(rows))
+
+
+def embed(rows: np.ndarray) -> np.ndarray:
+    """(rows, features) to (rows, 2) by t-SNE [36]."""
+    from sklearn.manifold import TSNE
+
+    if np.ptp(rows, axis=0).max() == 0:  # scikit-learn would divide by their spread
+        return np.zeros((len(rows), 2))
+    # The perplexity, 30 by default, must be less than the number of rows.
+    perplexity = min(30.0, max(1.0, (len(rows) - 1) / 3))
+    method = "exact" if len(rows) <= EXACT_ROWS else "barnes_hut"
+    tsne = TSNE(perplexity=perplexity, init="pca", method=method, random_state=0)
+    return tsne.fit_transform(principal_components(rows))
+
+
+def draw_queries(before: np.ndarray, after: np.ndarray, clips: np.ndarray, path: Path) -> Path:
+    """
+    Fig. 7: the queries before and after fusion; a colour is a cluster of the former.
+
+    Args:
+        before, after, clips: as `collect_queries` returns them; at least three clips.
+        path: the picture to write.
+
+    Raises:
+        ValueError: fewer than three clips.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if len(before) < 3:
+        raise ValueError(f"t-SNE needs three clips or more, got {len(before)}")
+    labels = cluster(before)
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = (
+        (f"$A_0$: audio queries of {len(before)} clips", embed(before), labels),
+        (f"fused queries of their {len(after)} frames", embed(after), labels[clips]),
+    )
+    for axes, (title, points, colours) in zip(figure.subplots(1, 2), panels, strict=True):
+        axes.scatter(*points.T, c=colours, cmap="tab20", vmin=0, vmax=NUM_CLUSTERS - 1, s=16)
+        axes.set(title=title, xticks=[], yticks=[])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def spread(dataset: Dataset, number: int) -> SeededRows:
+    """At most `number` rows, evenly spread."""
+    return SeededRows(dataset.select(sorted({index * len(dataset) // number for index in range(number)})))
+
+
+def draw_figures(
+    model_folder: str,
+    data: str,
+    output: str | Path,
+    name: str = "ms3",
+    split: str = "test",
+    clips: int = 8,
+    query_clips: int = QUERY_CLIPS,
+    batch_size: int = 4,
+    workers: int | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """
+    Draws both figures of a trained model.
+
+    Args:
+        model_folder: what `auss train` wrote.
+        data, name, split: as `load_avsbench` takes them; the paper shows the test split of ms3.
+        output: a folder.
+        clips: how many are shown in the sheet, evenly spread over the split; those without annotation are left out.
+        query_clips: at most so many have their queries in Fig. 7, evenly spread too. In memory each takes F N e
+            numbers, 3 MB with AVSS' 10 frames and 300 queries of 256.
+        batch_size: clips at once.
+        workers: processes that decode clips; None decides by the machine.
+        overwrite: replace pictures of the same names.
+
+    Returns:
+        The files written.
+
+    Raises:
+        FileExistsError: there are such pictures, and not `overwrite`.
+        ValueError: a model of other labels than the data set, fewer than three clips, none of the sheet's
+            annotated.
+    """
+    files = [Path(output) / file for file in (QUERIES_FILE, SHEET_FILE)]
+    existing = [str(path) for path in files if path.exists()]
+    if existing and not overwrite:
+        raise FileExistsError(f"{' and '.join(existing)} exist: choose another output, or allow it with --overwrite")
+    model, processor = load_trained(model_folder)
+    check_labels_fit(model, name, data, model_folder)
+    if torch.cuda.is_available():
+        model = model.cuda()
+    dataset = load_avsbench(data, name, split)
+    num_labels = model.config.num_labels
+    loader = create_eval_loader(spread(dataset, query_clips), processor, num_labels, batch_size, workers)
+    draw_queries(*collect_queries(model, loader), files[0])
+    shown = spread(dataset, clips)
+    shown_loader = create_eval_loader(shown, processor, num_labels, 1, workers)
+    records = [one for one in score_batches(model, processor, shown_loader, num_labels) if one["frames"]]
+    if not records:
+        raise ValueError(f"none of the {len(shown)} clips for the sheet has an annotated frame: show more clips")
+    draw_clips(model, processor, loader.collate_fn, shown, records, files[1])
+    return files
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options of `auss figures`."""
+    parser.add_argument("--model", required=True, help="a trained model's folder")
+    parser.add_argument("--data", required=True, help="the data set's root folder")
+    parser.add_argument("--name", choices=LAYOUTS, default="ms3", help="which subset (ms3, as in the paper)")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="(test)")
+    parser.add_argument("--output", default="figures", help="folder for the pictures (figures)")
+    parser.add_argument("--overwrite", action="store_true", help="replace pictures of an earlier call")
+    parser.add_argument("--clips", type=int, default=8, help="clips in the sheet, evenly spread over the split (8)")
+    parser.add_argument(
+        "--query-clips",
+        type=int,
+        default=QUERY_CLIPS,
+        help=f"clips at most whose queries are drawn, evenly spread; 1-3 MB of memory each ({QUERY_CLIPS})",
+    )
+    parser.add_argument("--batch-size", type=int, default=4, help="clips at once (4)")
+    parser.add_argument("--workers", type=int, help="processes that decode clips; default by the machine")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    if arguments.clips < 1:
+        raise ValueError(f"--clips must be at least 1, got {arguments.clips}")
+    if arguments.query_clips < 3:
+        raise ValueError(f"--query-clips must be at least 3, got {arguments.query_clips}")
+    options = vars(arguments)
+    names = ("data", "output", "name", "split", "clips", "query_clips", "batch_size", "workers", "overwrite")
+    for path in draw_figures(arguments.model, **{name: options[name] for name in names}):
+        print(path)
+    return 0
+
+
+__all__ = ["add_arguments", "cluster", "collect_queries", "draw_figures", "draw_queries", "embed", "run"]

@@ -1,0 +1,257 @@
+"""`auss reproduce`: trains and tests the rows of a table of the paper, and prints its figures beside the measured."""
+
+import argparse
+import dataclasses
+import json
+import os
+import statistics
+from pathlib import Path
+
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
+
+from ..arguments import INCIDENTAL, DataArguments, OptimArguments, RunArguments, as_dict, from_namespace
+from ..arguments import add_arguments as add_train_arguments
+from ..evaluation.evaluate import evaluate_folder
+from ..loop.preparation import DEFAULT_PRESET
+from ..loop.train import train
+from .paper_tables import OURS, PAPER_BACKBONES, TABLES, Row, row_config, run_name
+
+# The table decides these.
+DECIDED = ("name", "init_from", "seed", "resume", "overwrite")
+DEFAULTS = {"output": "reproduction"}
+SETTINGS_FILE = "settings.json"
+RESULTS_FILE = "results.json"
+# Empty, and written when `train` has returned: the model's own files may be there and not whole.
+TRAINED_FILE = "trained"
+
+Groups = tuple[DataArguments, OptimArguments, RunArguments]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(f"{path.name}.unfinished")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_results(path: Path) -> dict[str, float] | None:
+    """M_J and M_F of a run; None if there are none, or not whole."""
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        return {name: float(results[name]) for name in ("M_J", "M_F")}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def row_groups(groups: Groups, row: Row, seed: int, folder: Path, s4_folder: Path | None) -> Groups:
+    """The arguments of one training run: the user's, with what the row decides. Every process calls this."""
+    data, optim, run = groups
+    preset = folder / "preset.json"
+    if PartialState().is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        row_config(run.preset or DEFAULT_PRESET, row).to_json_file(preset, use_diff=False)
+    PartialState().wait_for_everyone()  # before the others read it
+    start = {"preset": str(preset)}
+    if s4_folder is not None:  # it brings its configuration and its weights
+        start = {"preset": None, "init_from": str(s4_folder), "backbone_weights": None, "audio_weights": None}
+    return (
+        dataclasses.replace(data, name=row.name),
+        optim,
+        dataclasses.replace(run, output=str(folder / "model"), seed=seed, resume=True, **start),
+    )
+
+
+def run_folder(groups: Groups, row: Row, seed: int, output: Path) -> Path:
+    """Where a row is trained and tested with one seed."""
+    return output / "runs" / f"{run_name(groups[2].preset or DEFAULT_PRESET, row)}-seed{seed}"
+
+
+def run_row(groups: Groups, row: Row, seed: int, output: Path) -> dict[str, float]:
+    """
+    Trains and tests a row with one seed, or goes on where an earlier call was stopped. Every process calls this.
+
+    Returns:
+        M_J and M_F on the test split.
+    """
+    s4_folder = None
+    if row.pretrained:
+        run_row(groups, OURS, seed, output)
+        s4_folder = run_folder(groups, OURS, seed, output) / "model"
+    folder = run_folder(groups, row, seed, output)
+    results = read_results(folder / RESULTS_FILE)
+    if results is not None:
+        return results
+    data, optim, run = row_groups(groups, row, seed, folder, s4_folder)
+    if not (folder / TRAINED_FILE).is_file():
+        train(data, optim, run)
+        if PartialState().is_main_process:
+            (folder / TRAINED_FILE).touch()
+    scores = evaluate_folder(
+        run.output, data.data, name=row.name, batch_size=data.batch_size, workers=data.workers, overwrite=True
+    )
+    results = {"M_J": scores["M_J"], "M_F": scores["M_F"]}
+    if PartialState().is_main_process:
+        write_whole(folder / RESULTS_FILE, json.dumps(results) + "\n")
+    PartialState().wait_for_everyone()  # before the others look for it
+    return results
+
+
+def settings_of(groups: Groups) -> dict:
+    """What bears on the figures, spelled in one way: the default preset by name, paths absolute."""
+    settings = {name: value for name, value in as_dict(groups).items() if name not in INCIDENTAL}
+    settings["preset"] = settings["preset"] or DEFAULT_PRESET
+    settings["data"] = str(Path(settings["data"]).expanduser().resolve())
+    if settings["preset"].endswith(".json"):
+        settings["preset"] = str(Path(settings["preset"]).resolve())
+    for name in ("backbone_weights", "audio_weights"):
+        if settings[name] is not None and Path(settings[name]).exists():  # else a package's name
+            settings[name] = str(Path(settings[name]).resolve())
+    return settings
+
+
+def check_settings(groups: Groups, output: Path) -> None:
+    """
+    Raises ValueError if `output` holds runs of other settings, whose figures would not compare. Every process calls
+    this.
+    """
+    path = output / SETTINGS_FILE
+    ours = settings_of(groups)
+    if PartialState().is_main_process and not path.is_file():
+        output.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(ours, indent=2) + "\n")
+    PartialState().wait_for_everyone()  # before the others read it
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    other = sorted(name for name in saved.keys() | ours.keys() if saved.get(name) != ours.get(name))
+    if other:
+        raise ValueError(
+            f"output {str(output)!r} has runs with another {', '.join(other)}: choose another folder, or the same "
+            "settings"
+        )
+
+
+def mean_and_deviation(values: list[float]) -> str:
+    """ "0.621 ± 0.004", the sample standard deviation over seeds, or the value alone of one seed."""
+    mean = statistics.fmean(values)
+    return f"{mean:.3f} ± {statistics.stdev(values):.3f}" if len(values) > 1 else f"{mean:.3f}"
+
+
+def format_markdown(table: int, rows: list[Row], figures: list[list[dict]], settings: str) -> str:
+    """The paper's figures beside ours; a row that has not been run yet has dashes."""
+    lines = [
+        f"# Table {table}",
+        "",
+        settings,
+        "",
+        f"The paper's figures are {PAPER_BACKBONES[table]}'s.",
+        "",
+        "| | paper M_J | paper M_F | M_J | M_F | seeds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row, runs in zip(rows, figures, strict=True):
+        paper = [f"{value:.3f}" for value in row.paper] if row.paper else ["–", "–"]
+        ours = [mean_and_deviation([run[name] for run in runs]) if runs else "–" for name in ("M_J", "M_F")]
+        lines.append(f"| {row.label} | {' | '.join([*paper, *ours])} | {len(runs)} |")
+    return "\n".join(lines) + "\n"
+
+
+def check_rows(table: int, numbers: list[int] | None) -> list[int]:
+    """
+    The numbers of the rows to run, from 1: all of the table, if None.
+
+    Raises:
+        ValueError: a row that the table does not have.
+    """
+    last = len(TABLES[table])
+    for number in numbers or ():
+        if not 1 <= number <= last:
+            raise ValueError(f"rows must be 1 ... {last} for table {table}, got {number}")
+    return sorted(set(numbers or range(1, last + 1)))
+
+
+def earlier_runs(groups: Groups, row: Row, seeds: int, output: Path) -> list[dict]:
+    """The figures that the output folder has of a row already, seed by seed."""
+    found = (read_results(run_folder(groups, row, seed, output) / RESULTS_FILE) for seed in range(seeds))
+    return [results for results in found if results is not None]
+
+
+def save_table(table: int, groups: Groups, figures: list[list[dict]], output: Path) -> str:
+    """Writes the table as Markdown and JSON, and returns the Markdown."""
+    settings = f"{groups[2].preset or DEFAULT_PRESET}, {groups[1].steps} steps of {groups[0].batch_size} clips"
+    text = format_markdown(table, TABLES[table], figures, settings)
+    if PartialState().is_main_process:
+        write_whole(output / f"table{table}.md", text)
+        record = [{**dataclasses.asdict(row), "runs": runs} for row, runs in zip(TABLES[table], figures, strict=True)]
+        write_whole(output / f"table{table}.json", json.dumps(record, indent=2) + "\n")
+    return text
+
+
+def reproduce(table: int, groups: Groups, seeds: int, only: list[int] | None = None) -> str:
+    """
+    Trains and tests rows of a table with seeds 0 ... `seeds` - 1, and saves `table{N}.md` and `.json` after each.
+
+    Rows and seeds that the output folder has already are not run again, so that a stopped call goes on when repeated,
+    and tables share their rows.
+
+    Args:
+        table: 2 ... 6.
+        groups: as `train` takes them; `run.output` is the folder for all, `run.preset` the base of every row.
+        seeds: runs of each row.
+        only: numbers of the rows to run, from 1, so that several machines may share a table; all, if None. The table
+            shows what the folder has of the others.
+
+    Returns:
+        The table as Markdown.
+
+    Raises:
+        ValueError: a table or row that is none, arguments that the table decides, an output folder with other
+            settings.
+    """
+    if table not in TABLES:
+        raise ValueError(f"table must be one of {', '.join(map(str, TABLES))}, got {table}")
+    if seeds < 1:
+        raise ValueError(f"seeds must be at least 1, got {seeds}")
+    numbers = check_rows(table, only)
+    defaults = {one.name: one.default for group in groups for one in dataclasses.fields(group)}
+    given = [name for name in DECIDED if as_dict(groups)[name] != defaults[name]]
+    if given:
+        raise ValueError(f"{', '.join(given)}: the table decides, leave it out")
+    # Only told so it sees the other processes of a run without accelerators; `Accelerator`, which comes later, would.
+    PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    output = Path(groups[2].output)
+    check_settings(groups, output)
+    rows = TABLES[table]
+    text = ""
+    for seed in range(seeds):  # seed by seed: a first impression of the whole table comes early
+        for number in numbers:
+            row = rows[number - 1]
+            if PartialState().is_main_process:
+                place = f"seed {seed + 1} of {seeds}, row {number} of {len(rows)}"
+                print(f"table {table}, {place}: {row.label}", flush=True)
+            run_row(groups, row, seed, output)
+            text = save_table(table, groups, [earlier_runs(groups, one, seeds, output) for one in rows], output)
+    return text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the options of `auss reproduce`."""
+    table = parser.add_argument_group("table")
+    table.add_argument("--table", type=int, required=True, choices=list(TABLES), help="which of the paper's tables")
+    table.add_argument("--seeds", type=int, default=3, help="runs of each row, with seeds 0, 1, ...")
+    table.add_argument(
+        "--rows", type=int, nargs="+", metavar="ROW", help="which rows, from 1, to share a table out; default all"
+    )
+    add_train_arguments(parser, DEFAULTS)
+    parser.usage = "%(prog)s --table N --data DATA [options]"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    groups = from_namespace(arguments, DEFAULTS)
+    text = reproduce(arguments.table, groups, arguments.seeds, arguments.rows)
+    if PartialState().is_main_process:
+        print(f"\n{text}\nsaved in {groups[2].output}")
+    return 0
+
+
+__all__ = ["add_arguments", "reproduce", "run"]
