@@ -1,6 +1,6 @@
 """Latency, size and masks of exported networks beside the model in PyTorch, on the CPU.
 
-    python benchmarks/benchmark_export.py --model demo/model --data demo/data [--clips 50]
+    python benchmarks/benchmark_export.py --model auss-demo/model --data auss-demo/data [--clips 50]
     python benchmarks/benchmark_export.py --preset auss-fast-resnet50
 
 The first scores the masks of test clips; the second has random weights, and tells latency and size only. All variants

@@ -1,6 +1,6 @@
 """M_J second by second on composed videos whose sounds change at random moments.
 
-    python benchmarks/benchmark_windows.py --model demo/model [--videos 40] [--strides 5 2.5 1] [--objects DIR]
+    python benchmarks/benchmark_windows.py --model auss-demo/model [--videos 40] [--strides 5 2.5 1] [--objects DIR]
 
 A video lasts 6 to 20 s. Three objects are visible all the time, and one of them sounds for 1 to 8 s, then another.
 The frames, 5 a second, are compared with the object that sounds in them. Prints a Markdown table: a row for each place

@@ -105,7 +105,7 @@ def scores_table(scores: dict[str, dict]) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the parser the options of `auss demo`."""
-    parser.add_argument("--output", default="demo", help="a new folder, or that of an earlier demo, which is replaced")
+    parser.add_argument("--output", default="auss-demo", help="a new folder, or that of an earlier demo, which is replaced")
     parser.add_argument("--clips", type=int, nargs=3, default=[400, 24, 60], metavar=("TRAIN", "VAL", "TEST"))
     parser.add_argument("--steps", type=int, default=400, help="training steps of 16 clips")
     parser.add_argument("--seconds", type=float, default=15.0, help="length of the video; a sound lasts five")

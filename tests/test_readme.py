@@ -31,10 +31,10 @@ def command_lines(page: str) -> list[str]:
 @pytest.fixture
 def workplace(tiny_model, tmp_path, monkeypatch):
     """A folder in which the demo has been run, with a network that has learned nothing, and that has a video."""
-    tiny_model.save_pretrained(tmp_path / "demo" / "model")
-    create_processor(tiny_model.config, 32).save_pretrained(tmp_path / "demo" / "model")
-    compose_video(tmp_path / "demo" / "video.mp4", seconds=6.0)
-    (tmp_path / "street.mp4").write_bytes((tmp_path / "demo" / "video.mp4").read_bytes())
+    tiny_model.save_pretrained(tmp_path / "auss-demo" / "model")
+    create_processor(tiny_model.config, 32).save_pretrained(tmp_path / "auss-demo" / "model")
+    compose_video(tmp_path / "auss-demo" / "video.mp4", seconds=6.0)
+    (tmp_path / "street.mp4").write_bytes((tmp_path / "auss-demo" / "video.mp4").read_bytes())
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -49,7 +49,7 @@ def test_python_runs_in_its_order(workplace, capsys):
         exec(block, names)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("0.0 sounding ") and len(lines) == 6 + 30
-    masks = sorted(workplace.glob("demo/mask_*s.png"))
+    masks = sorted(workplace.glob("auss-demo/mask_*s.png"))
     assert [path.name for path in masks] == [f"mask_{second}s.png" for second in range(6)]
     assert {Image.open(path).mode for path in masks} == {"L"}
     assert names["clips"][0]["segmentation"].shape == (5, 32, 48)
