@@ -11,13 +11,13 @@ from pathlib import Path
 from ..files.file_names import printable
 from ..files.new_contents import NewContents, entries
 from ..files.whole_files import write_whole
+from ..inference import segment
 from ..modeling_auss.published_weights.backbone_weights import EFFICIENTNET_PACKAGE
 from ..train.arguments import DataArguments, OptimArguments, RunArguments
 from ..train.composer.composed_video import compose_video
 from ..train.composer.composer import compose_data_set
 from ..train.evaluation.evaluate import SOUNDS, evaluate_folder
 from ..train.loop.train import CURVES_FILE, train
-from ..inference import segment
 
 # Written first and looked for before anything is replaced: a folder without it is not the demo's.
 MARK = ".auss-demo"
@@ -105,7 +105,9 @@ def scores_table(scores: dict[str, dict]) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the parser the options of `auss demo`."""
-    parser.add_argument("--output", default="auss-demo", help="a new folder, or that of an earlier demo, which is replaced")
+    parser.add_argument(
+        "--output", default="auss-demo", help="a new folder, or that of an earlier demo, which is replaced"
+    )
     parser.add_argument("--clips", type=int, nargs=3, default=[400, 24, 60], metavar=("TRAIN", "VAL", "TEST"))
     parser.add_argument("--steps", type=int, default=400, help="training steps of 16 clips")
     parser.add_argument("--seconds", type=float, default=15.0, help="length of the video; a sound lasts five")

@@ -12,6 +12,8 @@ from auss.processing.feature_extraction_auss import AussFeatureExtractor
 from auss.processing.processing_auss import AussProcessor
 from auss.processing.video_processing_auss import AussVideoProcessor
 
+from .small_videos import make_tracks, make_video, media, model_folder, red_sounds, serve  # noqa: F401
+
 # Transformers' own tests, which `make conformance` runs with settings of their own.
 collect_ignore = ["conformance"]
 
