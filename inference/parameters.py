@@ -31,7 +31,7 @@ def check_batch_size(batch_size: Any) -> None:
 def check_audio_track(audio_track: Any) -> None:
     """Raises ValueError for what is neither a whole number from 1 nor None."""
     is_integer = isinstance(audio_track, numbers.Integral) and not isinstance(audio_track, bool)
-    if audio_track is not None and not (is_integer and audio_track >= 1):
+    if audio_track is not None and not (is_integer and int(audio_track) >= 1):
         raise ValueError(f"audio_track must be the number of a sound track, from 1, or None, got {audio_track!r}")
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import CONFIG_MAPPING, AutoBackbone, PreTrainedConfig, PreTrainedModel, TimmBackboneConfig
@@ -67,14 +67,13 @@ def as_timm_tensors(weights: WeightSource, backbone: PreTrainedModel) -> TimmTen
     if any(name.startswith(TIMM_WRAPPER) for name in weights.tensors):
         fields = {name: config[name] for name in ("backbone", "num_channels", "out_indices") if name in config}
         own = TimmBackboneConfig(**fields) if fields else backbone.config
-        if own.model_type != "timm_backbone":
-            own = None
-        check_same_network(
-            weights.name,
-            describe_config(backbone.config),
-            "a timm_backbone of an unknown network",
-            [] if own is not None else ["its config.json is missing, which names the network"],
-        )
+        if not isinstance(own, TimmBackboneConfig):
+            raise another_network(
+                weights.name,
+                describe_config(backbone.config),
+                "a timm_backbone of an unknown network",
+                "its config.json is missing, which names the network",
+            )
         return TimmTensors(plain_tensors(own, weights.tensors, weights.name), check_name(own.backbone, weights.name))
     if "architecture" in config:
         architecture = check_name(config["architecture"], weights.name)
@@ -147,7 +146,7 @@ def timm_to_transformers(backbone: PreTrainedModel, published: TimmTensors, sour
     network = own_network(backbone, told_config(config, family, own, source, found), own, source)
     state = fitted_state(backbone, network, source)
     if published.architecture is not None and family.stage_shift is not None:
-        numbers = [stage.removeprefix("stage") for stage in backbone.out_features]
+        numbers = [stage.removeprefix("stage") for stage in cast(list[str], backbone.out_features)]
         if all(number.isdigit() for number in numbers):  # timm gives no map of the stem before its pooling
             reference = timm_backbone_of(published, [int(number) + family.stage_shift for number in numbers], source)
             check_same_maps(backbone, state, reference, source, found)
@@ -156,7 +155,8 @@ def timm_to_transformers(backbone: PreTrainedModel, published: TimmTensors, sour
 
 def timm_backbone_of(published: TimmTensors, indices: list[int], source: str) -> PreTrainedModel:
     """timm's own network with the published tensors, as a backbone that returns the maps of these indices."""
-    config = TimmBackboneConfig(backbone=published.architecture, use_pretrained_backbone=False, out_indices=indices)
+    fields: dict[str, Any] = {"use_pretrained_backbone": False, "out_indices": indices}
+    config = TimmBackboneConfig(backbone=published.architecture, **fields)
     reference = TimmBackbone(config, **published.arguments).eval()
     state = fitted_timm_state(reference, published.tensors, published.description, source)
     reference.load_state_dict(state, strict=False)
@@ -175,6 +175,8 @@ def transformers_to_timm(backbone: PreTrainedModel, weights: WeightSource) -> Ti
         family, found = family_of_model(config.model_type), describe_config(config)
     else:
         family = family_in_own_names(weights.tensors)
+        if family is None:
+            raise ValueError(f"backbone weights {weights.name!r} have names that belong to no known network")
         config, found = CONFIG_MAPPING[family.model_type](), f"a file of a {family.model_type}"
     expected = describe_config(backbone.config)
     if family is None:
