@@ -12,6 +12,7 @@ from ..files.file_names import printable
 from ..files.new_contents import NewContents, entries
 from ..files.whole_files import write_whole
 from ..inference import segment
+from ..inference.arguments import add_segment_arguments
 from ..modeling_auss.published_weights.backbone_weights import EFFICIENTNET_PACKAGE
 from ..train.arguments import DataArguments, OptimArguments, RunArguments
 from ..train.composer.composed_video import compose_video
@@ -103,18 +104,6 @@ def scores_table(scores: dict[str, dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss demo`."""
-    parser.add_argument(
-        "--output", default="auss-demo", help="a new folder, or that of an earlier demo, which is replaced"
-    )
-    parser.add_argument("--clips", type=int, nargs=3, default=[400, 24, 60], metavar=("TRAIN", "VAL", "TEST"))
-    parser.add_argument("--steps", type=int, default=400, help="training steps of 16 clips")
-    parser.add_argument("--seconds", type=float, default=15.0, help="length of the video; a sound lasts five")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     check_arguments(arguments)
@@ -149,7 +138,7 @@ def make_demo(arguments: argparse.Namespace) -> int:
     print("5/5  segmenting it")
     overlay = folder / "overlay.mp4"
     parser = argparse.ArgumentParser()
-    segment.add_arguments(parser)
+    add_segment_arguments(parser)
     status = segment.run(parser.parse_args([f"--output={overlay}", f"--model={folder / 'model'}", "--", str(video)]))
 
     sheets = folder / "model" / "evaluation"
@@ -162,4 +151,4 @@ def make_demo(arguments: argparse.Namespace) -> int:
     return status
 
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["run"]

@@ -24,17 +24,12 @@ from ..hub.model_card import CARD_FILE
 from ..hub.trained_model import load_trained
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
+from .arguments import FORMATS
 from .export_comparison import TRACED_SIZES, Difference, compare, example_inputs
 
 if TYPE_CHECKING:
     from transformers.exporters.base import ExportedModel
 
-# What each format needs beside the package's own dependencies: the extra `export`.
-FORMATS = {
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "torch-export": (),
-    "int8": ("onnx", "onnxscript", "onnxruntime"),
-}
 MANIFEST = "export.json"
 GRAPH_FILES = ("model.onnx", "model.onnx.data", "model.pt2")
 # Convolutions stay float32: of int8 ONNX Runtime computes them far more slowly, and masks change.
@@ -238,21 +233,6 @@ def load_exported(
     return exported, AussProcessor.from_pretrained(folder)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a trained model's folder")
-    parser.add_argument("output", help="the folder to write")
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        default="onnx",
-        help="onnx, for ONNX Runtime and others; torch-export, for torch without the model's code; int8, onnx with "
-        "8-bit matrix products (onnx)",
-    )
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of the frames; default the processor's")
-    parser.add_argument("--frames", type=int, help="fix the graph to one clip of so many frames; default any number")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in OUTPUT")
-
-
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """The exporters warn of versions and of operators that this network does not have: here the comparison tells. What
@@ -285,7 +265,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 __all__ = [
-    "add_arguments",
     "any_clips_and_frames",
     "export_model",
     "export_network",

@@ -4,7 +4,7 @@ import math
 import numbers
 from typing import Any
 
-from ..processing.post_processing_auss import check_threshold
+from ..configuration.score_threshold import check_threshold
 
 DEFAULT_FPS = 5.0  # masks a second: motion is followed closely enough for the eye, at a fifth of the cost of 25
 DEFAULT_BATCH_SIZE = 8

@@ -25,9 +25,10 @@ from ..files.whole_files import write_whole
 from ..hub.model_card import weights_digest
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
+from .arguments import ERROR_SUFFIX, MARKED_FILE, MASKS_FOLDER, mask_options
 from .media.video_reader import VideoReader
-from .parameters import check_audio_track, check_batch_size, check_threshold, window_and_stride
-from .segment import add_mask_options, load_model, mask_options, reader_masks, write_marked, write_mask
+from .parameters import window_and_stride
+from .segment import load_model, reader_masks, write_marked, write_mask
 from .sound_windows import window_seconds
 
 logger = logging.getLogger(__name__)
@@ -35,8 +36,7 @@ logger = logging.getLogger(__name__)
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
 )
-MARKED_FILE, MASKS_FOLDER, RECORD_FILE = "marked.mp4", "masks", "record.json"
-ERROR_SUFFIX = ".error.txt"
+RECORD_FILE = "record.json"
 # A process that has finished its share waits for the others, which may have hours to go.
 LONGEST_WAIT = timedelta(days=30)
 
@@ -266,37 +266,8 @@ def segment_share(
     return failures, busy
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss segment-folder`."""
-    parser.add_argument(
-        "folder", metavar="FOLDER", type=Path, help="videos, also in folders in it, known by their endings"
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=Path,
-        metavar="OUT",
-        help=f"folder for the results: OUT/NAME/{MARKED_FILE} for the video FOLDER/NAME. Videos that are done are "
-        f"passed over; for one that fails OUT/NAME{ERROR_SUFFIX} says why, and it is tried again the next time",
-    )
-    parser.add_argument(
-        "--write",
-        nargs="+",
-        choices=("video", "masks"),
-        default=["video"],
-        help=f"the video with what sounds marked in it, the masks as OUT/NAME/{MASKS_FOLDER}/mask_FRAME_SECONDSs.png, "
-        "or both (video)",
-    )
-    add_mask_options(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace results that were made with other options")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command. Every process returns 1 where any video failed."""
-    check_batch_size(arguments.batch_size)
-    check_threshold(arguments.threshold)
-    check_audio_track(arguments.audio_track)
     # On a machine without accelerators it would overlook that torchrun has started several processes.
     on_cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)])
@@ -330,4 +301,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-__all__ = ["FolderJob", "add_arguments", "list_videos", "run", "segment_one"]
+__all__ = ["FolderJob", "list_videos", "run", "segment_one"]

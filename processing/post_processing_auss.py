@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch.nn.functional import interpolate
 
+from ..configuration.score_threshold import DEFAULT_THRESHOLD, check_threshold
+
 # Numbers that are resized at once: 64 MiB of float32, however many frames a clip has and however large they are.
 MAX_RESIZED_VALUES = 2**24
-
-DEFAULT_THRESHOLD = 0.5  # Eq. 20
 
 
 def _is_side(side: Any) -> bool:
@@ -45,13 +45,6 @@ def _checked_sizes(target_sizes: Any, num_clips: int) -> list[tuple[int, int]]:
             got = tuple(size) if isinstance(size, list) else size
             raise ValueError(f"target_sizes must hold pairs of positive integers (height, width), got {got!r}")
     return [(int(height), int(width)) for height, width in sizes]
-
-
-def check_threshold(threshold: Any) -> None:
-    """Raises ValueError for what is no number from 0 to 1."""
-    is_number = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
-    if not is_number or not 0 <= float(threshold) <= 1:
-        raise ValueError(f"threshold must be a number from 0 to 1, got {threshold!r}")
 
 
 def segment_frames(

@@ -13,7 +13,7 @@ from auss.train.arguments import (
     DataArguments,
     OptimArguments,
     RunArguments,
-    add_arguments,
+    add_train_arguments,
     as_dict,
     differences,
     from_namespace,
@@ -26,7 +26,7 @@ FIELDS = [field for group in GROUPS for field in dataclasses.fields(group)]
 def parse(*options):
     parser = argparse.ArgumentParser()
     parser.add_argument("--traceback", action="store_true")  # as the command line has
-    add_arguments(parser)
+    add_train_arguments(parser)
     return from_namespace(parser.parse_args(options))
 
 
@@ -58,7 +58,7 @@ def test_options_reach_their_fields_with_hyphens_or_underscores():
 
 def help_text():
     parser = argparse.ArgumentParser(prog="auss train")
-    add_arguments(parser)
+    add_train_arguments(parser)
     return parser.format_help()
 
 

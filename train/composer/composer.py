@@ -6,7 +6,6 @@ sound tells what to segment. The same arguments give the same bytes, whatever th
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
@@ -185,21 +184,6 @@ def compose_data_set(
     return len(tasks)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss compose`."""
-    three = {"nargs": 3, "type": int, "metavar": ("TRAIN", "VAL", "TEST")}
-    parser.add_argument("out", type=Path, metavar="OUT", help="a new or an empty folder")
-    files = "CATEGORY/*.png (RGBA cut-outs) and CATEGORY/*.wav, .ogg or .flac"
-    parser.add_argument("--objects", type=Path, metavar="DIR", help=f"{files}; without it, the composer's own")
-    parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures; without it, drawn ones")
-    parser.add_argument("--s4", default=[200, 40, 40], help="counts of single-source clips (200 40 40)", **three)
-    parser.add_argument("--ms3", default=[100, 20, 20], help="counts of multi-source clips (100 20 20)", **three)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=224, help="side of a frame in pixels (224)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one a core)")
-    parser.add_argument("--overwrite", action="store_true", help="replace a set that was composed into OUT before")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     count = compose_data_set(
@@ -217,4 +201,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-__all__ = ["add_arguments", "compose_data_set", "run"]
+__all__ = ["compose_data_set", "run"]

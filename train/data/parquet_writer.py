@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from ...files.new_contents import NewContents, entries
 from ...hub.model_card import TASK, data_name
-from .avsbench import LABEL_FILE, LAYOUTS, load_avsbench, splits_of, subsets_of
+from ..command_arguments import DEFAULT_SHARDS
+from .avsbench import LABEL_FILE, load_avsbench, splits_of, subsets_of
 from .avsbench_layouts import OUT_OF_AVSS, find_layout
 from .avss_palette import read_class_names
 from .clips import decode_clip
@@ -31,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 SCRATCH = ".preparing-"  # what releases before this one left in OUT when they were killed
 CARD_FILE = "README.md"
-# For 8 processes of 4 workers: each reads shards of its own.
-DEFAULT_SHARDS = 32
 SHUFFLE_SEED = 0
 # What a reader holds in memory of each shard that it has open, up to ten of them at once in each worker.
 ROW_GROUP_BYTES = 16 * 2**20
@@ -237,21 +236,6 @@ def prepare_data_set(
     return splits
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss prepare`."""
-    parser.add_argument("root", metavar="ROOT", help="the data set's root folder, in the layout that its authors ship")
-    parser.add_argument("out", metavar="OUT", help="a new or an empty folder")
-    parser.add_argument(
-        "--names", nargs="+", choices=sorted(LAYOUTS), help="subsets of AVSBench; default all that ROOT has"
-    )
-    parser.add_argument(
-        "--shards",
-        type=int,
-        default=DEFAULT_SHARDS,
-        help=f"files of each split: a multiple of all workers of all processes ({DEFAULT_SHARDS})",
-    )
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     splits = prepare_data_set(arguments.root, arguments.out, arguments.names, arguments.shards)
@@ -262,4 +246,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-__all__ = ["SplitFacts", "add_arguments", "prepare_data_set", "run"]
+__all__ = ["SplitFacts", "prepare_data_set", "run"]

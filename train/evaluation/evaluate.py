@@ -20,8 +20,8 @@ from ...hub.model_card import renew_card, weights_digest
 from ...hub.trained_model import load_trained
 from ...processing.drawing import contact_sheet
 from ...processing.processing_auss import AussProcessor
-from ..arguments import HelpFormatter
-from ..data.avsbench import LAYOUTS, SPLITS, load_avsbench
+from ..command_arguments import SOUNDS
+from ..data.avsbench import load_avsbench
 from ..data.clips import decode_clip
 from ..data.collator import resize_labels
 from ..data.loaders import check_labels_fit, create_eval_loader
@@ -31,7 +31,6 @@ from .metrics import OFFICIAL_SIZE, class_means, clip_means, official_class_mean
 from .score_tables import format_markdown, format_text, result_files
 from .swapped_sounds import SwappedSounds
 
-SOUNDS = ("own", "muted", "swapped")
 SHEET_CLIPS = 5
 
 
@@ -331,22 +330,6 @@ def evaluate_folder(
     return {**results, "files": {kind: str(path) for kind, path in files.items()}}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss evaluate`."""
-    parser.add_argument("--model", required=True, help="a trained model's folder")
-    parser.add_argument("--data", required=True, help="the data set's root folder")
-    parser.add_argument("--name", choices=sorted(LAYOUTS), default="s4", help="which subset of AVSBench it holds")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="which of its clips")
-    parser.add_argument(
-        "--sound", choices=SOUNDS, default="own", help="each clip's own, silence, or that of another category's clip"
-    )
-    parser.add_argument("--output", help="folder for the results; default MODEL/evaluation")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier result of this split and sound")
-    parser.add_argument("--batch-size", type=int, default=4, help="clips at once")
-    parser.add_argument("--workers", type=int, help="processes that decode clips; default by the machine")
-    parser.formatter_class = HelpFormatter
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     results = evaluate_folder(
@@ -367,4 +350,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-__all__ = ["SOUNDS", "add_arguments", "evaluate", "evaluate_folder", "predict", "run"]
+__all__ = ["SOUNDS", "evaluate", "evaluate_folder", "predict", "run"]

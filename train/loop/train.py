@@ -35,7 +35,6 @@ from ..arguments import (
     DataArguments,
     OptimArguments,
     RunArguments,
-    add_arguments,
     as_dict,
     from_namespace,
 )
@@ -386,4 +385,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-__all__ = ["Training", "add_arguments", "run", "train"]
+__all__ = ["Training", "run", "train"]

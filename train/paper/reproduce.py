@@ -10,8 +10,8 @@ from pathlib import Path
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
-from ..arguments import INCIDENTAL, DataArguments, OptimArguments, RunArguments, as_dict, from_namespace
-from ..arguments import add_arguments as add_train_arguments
+from ..arguments import INCIDENTAL, DataArguments, OptimArguments, RunArguments, as_dict
+from ..command_arguments import reproduce_groups
 from ..evaluation.evaluate import evaluate_folder
 from ..loop.preparation import DEFAULT_PRESET
 from ..loop.train import train
@@ -19,7 +19,6 @@ from .paper_tables import OURS, PAPER_BACKBONES, TABLES, Row, row_config, run_na
 
 # The table decides these.
 DECIDED = ("name", "init_from", "seed", "resume", "overwrite")
-DEFAULTS = {"output": "reproduction"}
 SETTINGS_FILE = "settings.json"
 RESULTS_FILE = "results.json"
 # Empty, and written when `train` has returned: the model's own files may be there and not whole.
@@ -233,25 +232,13 @@ def reproduce(table: int, groups: Groups, seeds: int, only: list[int] | None = N
     return text
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss reproduce`."""
-    table = parser.add_argument_group("table")
-    table.add_argument("--table", type=int, required=True, choices=list(TABLES), help="which of the paper's tables")
-    table.add_argument("--seeds", type=int, default=3, help="runs of each row, with seeds 0, 1, ...")
-    table.add_argument(
-        "--rows", type=int, nargs="+", metavar="ROW", help="which rows, from 1, to share a table out; default all"
-    )
-    add_train_arguments(parser, DEFAULTS)
-    parser.usage = "%(prog)s --table N --data DATA [options]"
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    groups = from_namespace(arguments, DEFAULTS)
+    groups = reproduce_groups(arguments)
     text = reproduce(arguments.table, groups, arguments.seeds, arguments.rows)
     if PartialState().is_main_process:
         print(f"\n{text}\nsaved in {groups[2].output}")
     return 0
 
 
-__all__ = ["add_arguments", "reproduce", "run"]
+__all__ = ["reproduce", "run"]

@@ -296,10 +296,11 @@ def test_tables_list_the_categories_and_end_with_the_whole():
 def test_the_command_prints_the_table_and_the_files(s4_root, trained_folder, tmp_path, capsys):
     import argparse
 
-    from auss.train.evaluation.evaluate import add_arguments, run
+    from auss.train.command_arguments import add_evaluate_arguments
+    from auss.train.evaluation.evaluate import run
 
     parser = argparse.ArgumentParser()
-    add_arguments(parser)
+    add_evaluate_arguments(parser)
     options = ["--model", str(trained_folder), "--data", str(s4_root), "--workers", "0", "--split", "val"]
     assert run(parser.parse_args([*options, "--output", str(tmp_path / "results")])) == 0
     printed = capsys.readouterr().out
