@@ -24,7 +24,7 @@ PART_TYPES = {
 LOCAL_AND_OWN_CODE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 
 
-def one_line(error: Exception) -> str:
+def kind_and_message(error: Exception) -> str:
     """The kind and the message of an error, without line breaks."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
@@ -71,7 +71,7 @@ def check_report(folder: Path, report: dict[str, Any]) -> None:
         )
 
 
-def load_model(folder: Path, dtype: torch.dtype | None) -> AussForAudioVisualSegmentation:
+def load_network(folder: Path, dtype: torch.dtype | None) -> AussForAudioVisualSegmentation:
     """The model of `load_trained`."""
     check_configuration(folder / "config.json")
     if not check_weight_files(folder):
@@ -88,7 +88,7 @@ def load_model(folder: Path, dtype: torch.dtype | None) -> AussForAudioVisualSeg
     except MemoryError:
         raise
     except Exception as error:  # torch, safetensors, timm and Transformers each have their own
-        raise ValueError(f"the model in {folder} cannot be loaded: {one_line(error)}") from error
+        raise ValueError(f"the model in {folder} cannot be loaded: {kind_and_message(error)}") from error
     model, report = loaded
     check_report(folder, report)
     return model
@@ -134,7 +134,7 @@ def load_processor(folder: Path) -> AussProcessor:
     try:
         processor = AussProcessor.from_pretrained(str(folder), **LOCAL_AND_OWN_CODE)
     except Exception as error:  # as above
-        raise ValueError(f"the processor in {folder} cannot be loaded: {one_line(error)}") from error
+        raise ValueError(f"the processor in {folder} cannot be loaded: {kind_and_message(error)}") from error
     for part, expected in (
         (processor.feature_extractor, AussFeatureExtractor),
         (processor.video_processor, AussVideoProcessor),
@@ -170,7 +170,7 @@ def load_trained(
     # Looked at first: for what is no folder Transformers would ask a hub, and another model's weights it would try.
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is no folder with a trained model: it has no config.json")
-    return load_model(Path(folder), dtype), load_processor(Path(folder))
+    return load_network(Path(folder), dtype), load_processor(Path(folder))
 
 
 __all__ = ["load_trained"]

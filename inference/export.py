@@ -112,7 +112,7 @@ def export_network(
     return OnnxExporter().export(model, inputs, OnnxConfig(dynamic_shapes=axes, quantizer=quantizer))
 
 
-def check_output(output: Path, overwrite: bool) -> None:
+def check_export_folder(output: Path, overwrite: bool) -> None:
     """Raises FileExistsError for a folder with anything in it, unless an earlier export in it may be replaced; and for
     that, if somebody's Python files are where the processor's code goes."""
     if os.path.lexists(output) and not (output.is_dir() and not entries(output)):
@@ -173,7 +173,7 @@ def export_model(
         ValueError, ImportError: as `export_network`.
     """
     output = Path(output)
-    check_output(output, overwrite)
+    check_export_folder(output, overwrite)
     processor = copy.deepcopy(processor)
     if size is None:
         own = dict(processor.video_processor.size)
@@ -198,7 +198,7 @@ def export_model(
         # It tells how to load weights, which are not there.
         (folder.new / CARD_FILE).unlink(missing_ok=True)
         follow_umask(folder.new.iterdir())
-        check_output(output, overwrite)  # again: somebody else may have written into it meanwhile
+        check_export_folder(output, overwrite)  # again: somebody else may have written into it meanwhile
         folder.install(old=[name for name in GRAPH_FILES if (output / name).is_file()], last=[MANIFEST])
     return difference
 
@@ -249,7 +249,7 @@ def quiet() -> Iterator[None]:
 def run(arguments: argparse.Namespace) -> int:
     output, size = Path(arguments.output), tuple(arguments.size) if arguments.size else None
     check_packages(arguments.format)
-    check_output(output, arguments.overwrite)
+    check_export_folder(output, arguments.overwrite)
     model, processor = load_trained(arguments.model)
     with quiet():
         difference = export_model(

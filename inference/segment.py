@@ -32,7 +32,7 @@ from .media.picture.frame_planes import own_colours
 from .media.picture.plane_drawing import PlanePaint
 from .media.sound_copy import plan_sound
 from .media.video_reader import TimedFrame, VideoReader
-from .media.video_writer import VideoWriter, check_output
+from .media.video_writer import VideoWriter, check_video_output
 from .parameters import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_FPS,
@@ -261,7 +261,7 @@ def earlier_masks(folder: Path, overwrite: bool) -> list[str]:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command. Returns 1 where the video was damaged: what could be read of it is then in the output."""
     reader = VideoReader(arguments.video, arguments.audio_track)
-    check_output(arguments.output, reader.info.path, arguments.overwrite)
+    check_video_output(arguments.output, reader.info.path, arguments.overwrite)
     # Sound that cannot be written is found out before anything is made or replaced.
     plan_sound(reader.info, container_format(arguments.output))
     old = earlier_masks(arguments.masks, arguments.overwrite) if arguments.masks is not None else []

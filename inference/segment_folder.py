@@ -71,7 +71,7 @@ class FolderJob:
         return {"video": name, "bytes": size, "weights": self.weights, "write": sorted(self.write), **options}
 
 
-def size_of(path: Path) -> int:
+def file_size(path: Path) -> int:
     """The bytes of a file; 0 of one that is not there, or not to be looked at."""
     try:
         return path.stat().st_size
@@ -116,7 +116,7 @@ def list_videos(source: Path, output: Path) -> list[str]:
     if not found:
         endings = ", ".join(sorted(VIDEO_SUFFIXES))
         raise ValueError(f"folder {printable(source)} has no video: no file in it ends in {endings}")
-    found.sort(key=lambda path: (-size_of(path), path))
+    found.sort(key=lambda path: (-file_size(path), path))
     return [path.relative_to(source).as_posix() for path in found]
 
 
@@ -151,7 +151,7 @@ def is_done(job: FolderJob, name: str) -> bool:
     return False
 
 
-def plan(job: FolderJob) -> tuple[list[str], int]:
+def plan_work(job: FolderJob) -> tuple[list[str], int]:
     """The videos to do, and the number of those that are done. Results that may not be replaced are refused here, and
     a video that cannot be looked at is left to fail by itself."""
     videos = list_videos(job.source, job.output)
@@ -171,11 +171,11 @@ def plan(job: FolderJob) -> tuple[list[str], int]:
 
 
 def agreed_plan(job: FolderJob, accelerator: Accelerator) -> tuple[list[str], int]:
-    """`plan` as the main process finds it, for all, since the others might already see the first one's results."""
+    """`plan_work` as the main process finds it, for all, since the others might already see the first one's results."""
     outcome: list[Any] = [None]
     if accelerator.is_main_process:
         try:
-            outcome = [plan(job)]
+            outcome = [plan_work(job)]
         except (OSError, ValueError) as error:
             outcome = [error]  # for all: the others would wait for ever
     broadcast_object_list(outcome)

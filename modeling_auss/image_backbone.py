@@ -178,7 +178,7 @@ def real_maps(backbone: PreTrainedModel) -> Callable[[tuple[int, int]], tuple[to
     return lambda size: network(torch.zeros(1, 3, *size, dtype=network.dtype), output_hidden_states=False).feature_maps
 
 
-def probe(
+def try_size(
     maps_of: Callable[[tuple[int, int]], tuple[torch.Tensor, ...]], size: tuple[int, int]
 ) -> tuple[list[tuple[int, ...]] | None, str]:
     """The shapes of the maps of a frame, or None and why there are none."""
@@ -253,7 +253,7 @@ def layout_by(
     for size in (ODD_SIZE, EVEN_SIZE, own):
         if size is None:
             continue
-        shapes, reason = probe(maps_of, size)
+        shapes, reason = try_size(maps_of, size)
         if shapes is None:
             failure = reason
             continue
@@ -282,7 +282,7 @@ def find_multiple(
     """The number that a frame's height and width must be multiples of; None if no other size than its own works."""
     for multiple in candidate_multiples(math.lcm(*strides), own):
         size = (3 * multiple, 5 * multiple)
-        shapes, _ = probe(maps_of, size)
+        shapes, _ = try_size(maps_of, size)
         grids = [shape[1:3] if channels_last else shape[2:] for shape in shapes or ()]
         if grids == [(size[0] // stride, size[1] // stride) for stride in strides]:
             return multiple

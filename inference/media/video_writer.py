@@ -26,7 +26,7 @@ TIME_BASE = Fraction(1, 90_000)  # fine enough for any frame rate, so variable o
 LAST_FRAME_TICKS = 3_600  # 1/25 s, for which a last frame that was held is shown again
 
 
-def check_output(path: Path, source: Path | str, overwrite: bool) -> None:
+def check_video_output(path: Path, source: Path | str, overwrite: bool) -> None:
     """Whether a video may be written to `path`.
 
     Raises:
@@ -60,12 +60,12 @@ class VideoWriter:
         overwrite: whether an existing file may be replaced.
 
     Raises:
-        FileExistsError, ValueError: as `check_output`; also where another run is writing the same file.
+        FileExistsError, ValueError: as `check_video_output`; also where another run is writing the same file.
     """
 
     def __init__(self, path: str | Path, info: VideoInfo, overwrite: bool = False):
         self.path = Path(path)
-        check_output(self.path, info.path, overwrite)
+        check_video_output(self.path, info.path, overwrite)
         self.format = container_format(self.path)
         self._file = WholeFile(self.path, overwrite)
         self.info = info
@@ -210,4 +210,4 @@ class VideoWriter:
         return stream
 
 
-__all__ = ["CONTAINER_FORMATS", "ContainerFormat", "VideoWriter", "check_output", "container_format"]
+__all__ = ["CONTAINER_FORMATS", "ContainerFormat", "VideoWriter", "check_video_output", "container_format"]

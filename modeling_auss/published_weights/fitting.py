@@ -19,7 +19,7 @@ from .comparison import (
 from .key_maps import Family, family_in_own_names, family_in_timm_names, family_of_model
 from .layouts import backbone_part, to_timm_names
 from .timm_networks import check_name, fitted_timm_state, native_tensors, plain_network, plain_tensors
-from .transformers_networks import check_same_maps, fitted_state, own_network, quiet_loading, read_config
+from .transformers_networks import check_same_maps, fitted_state, own_network, quiet_loading, read_network_config
 from .weight_sources import WeightSource
 
 Tensors = dict[str, torch.Tensor]
@@ -171,7 +171,7 @@ def transformers_to_timm(backbone: PreTrainedModel, weights: WeightSource) -> Ti
         AnotherNetworkError: there is no map between the two libraries' names.
     """
     if weights.config is not None:
-        config = read_config(weights.config, weights.name)
+        config = read_network_config(weights.config, weights.name)
         family, found = family_of_model(config.model_type), describe_config(config)
     else:
         family = family_in_own_names(weights.tensors)
@@ -216,7 +216,7 @@ def state_for_transformers(backbone: PreTrainedModel, weights: WeightSource) -> 
     if published is not None:
         return timm_to_transformers(backbone, published, weights.name)
     if weights.config is not None:
-        config = read_config(weights.config, weights.name)
+        config = read_network_config(weights.config, weights.name)
     else:
         family = family_in_own_names(weights.tensors)
         config = backbone.config

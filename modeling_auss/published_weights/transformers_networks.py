@@ -41,7 +41,7 @@ def quiet_loading() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def read_config(content: dict[str, Any], source: str) -> PreTrainedConfig:
+def read_network_config(content: dict[str, Any], source: str) -> PreTrainedConfig:
     """
     The configuration of a config.json, by a class of Transformers' own; code that it names is never run.
 
@@ -206,4 +206,4 @@ def check_same_maps(
         )
 
 
-__all__ = ["check_same_maps", "fitted_state", "own_network", "quiet_loading", "read_config"]
+__all__ = ["check_same_maps", "fitted_state", "own_network", "quiet_loading", "read_network_config"]

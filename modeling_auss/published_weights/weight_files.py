@@ -167,7 +167,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return unwrap(content, path)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json_file(path: Path) -> dict[str, Any]:
     """
     Raises:
         ValueError: the file is no JSON, or no JSON object.
@@ -189,7 +189,7 @@ def shard_names(index: Path) -> list[str]:
     Raises:
         ValueError: the index is damaged, or it names a file outside its folder.
     """
-    weight_map = read_json(index).get("weight_map")
+    weight_map = read_json_file(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ValueError(f"{str(index)!r} has no weight_map, which says which file holds a tensor")
     names = sorted(set(weight_map.values()), key=str)
@@ -199,4 +199,4 @@ def shard_names(index: Path) -> list[str]:
     return names
 
 
-__all__ = ["check_is_weights", "read_json", "read_tensors", "shard_names", "short_reason", "unwrap"]
+__all__ = ["check_is_weights", "read_json_file", "read_tensors", "shard_names", "short_reason", "unwrap"]

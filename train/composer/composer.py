@@ -54,7 +54,7 @@ def is_composed(out: Path) -> bool:
     return isinstance(about, dict) and about.get("source") == SOURCE
 
 
-def check_out(out: Path, overwrite: bool) -> None:
+def check_composition_folder(out: Path, overwrite: bool) -> None:
     """Refuse to write where something is, except over a set that this command made, and then only when asked."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a new or an empty folder, and {out} is a file; nothing was written")
@@ -156,7 +156,7 @@ def compose_data_set(
     for name, value, least in (("seed", seed, 0), ("size", size, LEAST_SIZE), ("workers", workers, 1)):
         if value < least:
             raise ValueError(f"{name} must be {least} or more, got {value}")
-    check_out(out, overwrite)
+    check_composition_folder(out, overwrite)
     library = ObjectLibrary(objects, backgrounds)
     check_library(library)
     library.check()
@@ -179,7 +179,7 @@ def compose_data_set(
                 categories[clip["name"]] = category
         about = {"seed": seed, "size": size, "categories": list(library.categories)}
         write_tables(folder.new, notes, categories, about)
-        check_out(out, overwrite)  # again: somebody else may have written into it meanwhile
+        check_composition_folder(out, overwrite)  # again: somebody else may have written into it meanwhile
         folder.install(old=[*FOLDERS.values(), NOTES_FILE], last=[NOTES_FILE])
     return len(tasks)
 

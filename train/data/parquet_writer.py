@@ -92,7 +92,7 @@ class SplitFacts:
     num_bytes: int
 
 
-def check_out(out: Path) -> None:
+def check_shards_folder(out: Path) -> None:
     """Raises ValueError unless `out` is a new or an empty folder, but for what a killed run left."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a new or an empty folder, and {out} is a file; nothing was written")
@@ -170,7 +170,7 @@ def card_metadata(splits: Sequence[SplitFacts]) -> str:
     return f"---\n{data.to_yaml()}\n---\n"
 
 
-def card_text(splits: Sequence[SplitFacts], root: str | Path, title: str) -> str:
+def data_card_text(splits: Sequence[SplitFacts], root: str | Path, title: str) -> str:
     """The whole card; `root` is where the clips came from."""
     table = [
         f"| {facts.name} | {facts.split} | {facts.clips} | {facts.shards} | {facts.num_bytes / 1e6:.0f} |"
@@ -214,7 +214,7 @@ def prepare_data_set(
     root, out = Path(root).expanduser(), Path(out).expanduser()
     if shards < 1:
         raise ValueError(f"shards must be at least 1, got {shards}")
-    check_out(out)
+    check_shards_folder(out)
     found = subsets_of(root)
     wanted = list(found) if names is None else list(dict.fromkeys(names))
     if "avss" in found:  # it holds the clips of S4 and MS3 too; they are packed apart only where they are asked for
@@ -230,8 +230,8 @@ def prepare_data_set(
             splits += [write_split(root, folder.new / name, name, split, shards) for split in found[name]]
         if "avss" in wanted:
             shutil.copyfile(find_layout(root, "avss")[1].with_name(LABEL_FILE), folder.new / LABEL_FILE)
-        (folder.new / CARD_FILE).write_text(card_text(splits, root, out.resolve().name), encoding="utf-8")
-        check_out(out)  # again: somebody else may have written into it meanwhile
+        (folder.new / CARD_FILE).write_text(data_card_text(splits, root, out.resolve().name), encoding="utf-8")
+        check_shards_folder(out)  # again: somebody else may have written into it meanwhile
         folder.install(last=[CARD_FILE])  # with the card the set is whole
     return splits
 

@@ -45,7 +45,7 @@ def clip_labels(batch: dict) -> list[torch.Tensor]:
     return [labels.cpu()[kept] for labels, kept in zip(batch["labels"], kept_frames(batch), strict=True)]
 
 
-def predict(model: nn.Module, processor: AussProcessor, batch: dict) -> list[dict[str, torch.Tensor]]:
+def segment_clips(model: nn.Module, processor: AussProcessor, batch: dict) -> list[dict[str, torch.Tensor]]:
     """
     For each clip of a collated batch, without padding, `segmentation` and `scores`, (F, h, w) at the size of its
     labels; and, of more than two labels, `official_segmentation`, (F, 224, 224).
@@ -94,7 +94,7 @@ def score_batches(
     semantic = class_metrics(num_labels)
     records = []
     for number, batch in enumerate(batches):
-        clips = predict(network, processor, batch)
+        clips = segment_clips(network, processor, batch)
         labels = clip_labels(batch)
         try:
             for metric in binary.values():
@@ -210,7 +210,7 @@ def drawable_clip(model: nn.Module, processor: AussProcessor, collator, row: dic
         "title": title,
         "frames": frames.permute(0, 2, 3, 1).numpy(),
         "labels": batch["labels"][0].numpy(),
-        "scores": predict(model, processor, moved)[0]["scores"].cpu().numpy(),
+        "scores": segment_clips(model, processor, moved)[0]["scores"].cpu().numpy(),
     }
 
 
@@ -350,4 +350,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-__all__ = ["SOUNDS", "evaluate", "evaluate_folder", "predict", "run"]
+__all__ = ["SOUNDS", "evaluate", "evaluate_folder", "segment_clips", "run"]

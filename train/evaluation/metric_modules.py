@@ -260,7 +260,7 @@ class SemanticScores(ClipMetric):
         return result
 
 
-def size_of(labels: torch.Tensor) -> tuple[int, int]:
+def picture_size(labels: torch.Tensor) -> tuple[int, int]:
     """Height and width of (F, H, W) labels."""
     _, height, width = labels.shape
     return height, width
@@ -298,7 +298,7 @@ class AussTrainerMetrics:
         resized = [resize_labels(clip, OFFICIAL_SIZE) for clip in labels]
         for metric, references in zip(self.metrics, (resized, labels), strict=True):
             clips = post_process_audio_visual_segmentation(
-                AussSegmentationOutput(logits=logits), [size_of(clip) for clip in references]
+                AussSegmentationOutput(logits=logits), [picture_size(clip) for clip in references]
             )
             metric.add_batch(
                 predictions=[clip["segmentation"][: len(own)] for clip, own in zip(clips, labels, strict=True)],
@@ -308,7 +308,7 @@ class AussTrainerMetrics:
     def _add_scores(self, logits: torch.Tensor, labels: list[torch.Tensor]) -> None:
         """Scores a batch of sounding against silent, each clip at its labels' size."""
         clips = post_process_audio_visual_segmentation(
-            AussSegmentationOutput(logits=logits), [size_of(clip) for clip in labels]
+            AussSegmentationOutput(logits=logits), [picture_size(clip) for clip in labels]
         )
         for metric in self.metrics:
             metric.add_batch(predictions=[clip["scores"] for clip in clips], references=labels)

@@ -24,7 +24,7 @@ ARGUMENTS_FILE = "arguments.json"
 WEIGHTS_NAME = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors|model\.safetensors\.index\.json")
 
 
-def check_output(run: RunArguments) -> None:
+def check_run_folder(run: RunArguments) -> None:
     """
     Looks whether the run may write into its output folder, and changes nothing.
 
@@ -105,4 +105,4 @@ def save_model(
     write_card(output)
 
 
-__all__ = ["ARGUMENTS_FILE", "check_output", "claim_output", "prepare_output", "save_model"]
+__all__ = ["ARGUMENTS_FILE", "check_run_folder", "claim_output", "prepare_output", "save_model"]

@@ -48,7 +48,7 @@ from .checkpoint import Position, gather_weights, load_newest_checkpoint, save_c
 from .deepspeed_engine import configure as configure_deepspeed
 from .deepspeed_engine import is_deepspeed
 from .loss_terms import check_finite_weights, finite_terms, means_over_processes
-from .output_folder import check_output, claim_output, prepare_output, save_model
+from .output_folder import check_run_folder, claim_output, prepare_output, save_model
 from .preparation import create_model
 from .schedule import create_optimizer, create_scheduler
 from .tracking import Tracking, check_trackers
@@ -289,7 +289,7 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments, held: E
         clips = data.batch_size // accelerator.num_processes
         configure_deepspeed(accelerator, clips, optim.accumulation, optim.max_gradient_norm)
     run = replace(run, mixed_precision=accelerator.mixed_precision)  # what `accelerate launch` was told, if nothing
-    check_output(run)
+    check_run_folder(run)
     set_seed(run.seed)
     model, processor = create_model(data, run, optim.backbone_rate)
     num_labels = model.config.num_labels

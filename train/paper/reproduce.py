@@ -3,13 +3,13 @@
 import argparse
 import dataclasses
 import json
-import os
 import statistics
 from pathlib import Path
 
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
+from ...files.whole_files import write_whole
 from ..arguments import INCIDENTAL, DataArguments, OptimArguments, RunArguments, as_dict
 from ..command_arguments import reproduce_groups
 from ..evaluation.evaluate import evaluate_folder
@@ -25,13 +25,6 @@ RESULTS_FILE = "results.json"
 TRAINED_FILE = "trained"
 
 Groups = tuple[DataArguments, OptimArguments, RunArguments]
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(f"{path.name}.unfinished")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def read_results(path: Path) -> dict[str, float] | None:
@@ -135,7 +128,7 @@ def mean_and_deviation(values: list[float]) -> str:
     return f"{mean:.3f} ± {statistics.stdev(values):.3f}" if len(values) > 1 else f"{mean:.3f}"
 
 
-def format_markdown(table: int, rows: list[Row], figures: list[list[dict]], settings: str) -> str:
+def format_comparison(table: int, rows: list[Row], figures: list[list[dict]], settings: str) -> str:
     """The paper's figures beside ours; a row that has not been run yet has dashes."""
     lines = [
         f"# Table {table}",
@@ -177,7 +170,7 @@ def earlier_runs(groups: Groups, row: Row, seeds: int, output: Path) -> list[dic
 def save_table(table: int, groups: Groups, figures: list[list[dict]], output: Path) -> str:
     """Writes the table as Markdown and JSON, and returns the Markdown."""
     settings = f"{groups[2].preset or DEFAULT_PRESET}, {groups[1].steps} steps of {groups[0].batch_size} clips"
-    text = format_markdown(table, TABLES[table], figures, settings)
+    text = format_comparison(table, TABLES[table], figures, settings)
     if PartialState().is_main_process:
         write_whole(output / f"table{table}.md", text)
         record = [{**dataclasses.asdict(row), "runs": runs} for row, runs in zip(TABLES[table], figures, strict=True)]
