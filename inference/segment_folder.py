@@ -171,7 +171,7 @@ def plan_work(job: FolderJob) -> tuple[list[str], int]:
 
 
 def agreed_plan(job: FolderJob, accelerator: Accelerator) -> tuple[list[str], int]:
-    """`plan_work` as the main process finds it, for all, since the others might already see the first one's results."""
+    """`plan_work` as the main process finds it, for all, since others might already see the first one's results."""
     outcome: list[Any] = [None]
     if accelerator.is_main_process:
         try:
