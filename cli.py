@@ -7,10 +7,12 @@ import io
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 from . import __version__, _register
+from .files.errors import AussError
 from .files.file_names import printable
 from .files.stopping import INTERRUPTED, Stopped, clean_stops
 
@@ -56,8 +58,9 @@ COMMANDS = {
     "demo": Command("demo.arguments", "demo.demo", "make a data set, train on it, evaluate, and segment a video"),
 }
 USAGE_ERROR = 2
-# What the user can mend: arguments, files, a package that is not installed, a learning rate that is too high.
-USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError)
+INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
+# What the user can mend: auss names it by errors of its own, and the system has its own for files and addresses.
+USER_ERRORS = (AussError, OSError)
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -72,17 +75,6 @@ def arguments_adder(name: str) -> Callable[[argparse.ArgumentParser], None]:
     """The function that gives a parser the arguments of a command."""
     module = importlib.import_module(f".{COMMANDS[name].arguments}", __package__)
     return getattr(module, f"add_{name.replace('-', '_')}_arguments")
-
-
-def is_users(error: Exception) -> bool:
-    """Whether the user can mend what an error is about."""
-    if isinstance(error, USER_ERRORS):
-        return True
-    # Here, since both are slow to import, and nothing of them can be raised before a command runs.
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-
-    return isinstance(error, (StrictDataclassError, SafetensorError))
 
 
 def add_traceback(parser: argparse.ArgumentParser) -> None:
@@ -192,8 +184,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; those of the process by default.
 
     Returns:
-        The exit status: what the command says, 2 after an error that the user can mend, 130 after Ctrl-C, 143 after
-        SIGTERM.
+        The exit status: what the command says, 2 after an error that the user can mend, 70 after a fault of auss, 130
+        after Ctrl-C, 143 after SIGTERM.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     # Names of files may have bytes that are no UTF-8, which standard output refuses to print.
@@ -215,17 +207,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(arguments: argparse.Namespace, command: str) -> int:
-    """Runs a command and says on one line what went wrong."""
+    """Runs a command. An error that the user can mend is told on one line, any other with its traceback."""
     try:
         # Looked at first: a number out of its range is refused before torch is imported.
         if "check" in arguments:
             arguments.check(arguments)
         return load_command(arguments.command).run(arguments)
-    except Exception as error:
-        if arguments.traceback or not is_users(error):
+    except USER_ERRORS as error:
+        if arguments.traceback:
             raise
         print(f"{command}: {one_line(error)}", file=sys.stderr)
         return USAGE_ERROR
+    except Exception:
+        if arguments.traceback:
+            raise
+        traceback.print_exc()
+        print(
+            f"{command}: this is a fault of auss {__version__}, not of your files or options: please report it, with "
+            "the lines above",
+            file=sys.stderr,
+        )
+        return INTERNAL_ERROR
 
 
 __all__ = ["COMMANDS", "build_parser", "main"]

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 from transformers.generation.configuration_utils import GenerationConfig
 from transformers.utils import logging
 
+from ..files.errors import InputError
+
 logger = logging.get_logger(__name__)
 
 # What Transformers takes beside declared fields, or wrote into the config.json of earlier releases.
@@ -26,13 +28,13 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf, open
     in_range = not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
     if not in_range or (open_end and value == high):
         expected = f"a number of at least {low:g}" if high == math.inf else f"a number from {low:g} to {high:g}"
-        raise ValueError(f"{name} must be {expected}{' (exclusive)' if open_end else ''}, got {value!r}")
+        raise InputError(f"{name} must be {expected}{' (exclusive)' if open_end else ''}, got {value!r}")
 
 
 def check_count(name: str, value: Any, low: int = 1) -> None:
     """Raises ValueError unless `value` is a whole number of at least `low`."""
     if isinstance(value, bool) or value < low:
-        raise ValueError(f"{name} must be at least {low}, got {value!r}")
+        raise InputError(f"{name} must be at least {low}, got {value!r}")
 
 
 class KnownFieldsMixin:
@@ -68,7 +70,7 @@ class KnownFieldsMixin:
         if unknown:
             meant = [match for name in unknown for match in difflib.get_close_matches(name, cls.field_names(), n=1)]
             hint = f": is {' and '.join(meant)} meant?" if meant else ""
-            raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}{hint}")
+            raise InputError(f"{cls.__name__} has no field {', '.join(unknown)}{hint}")
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs) -> Any:

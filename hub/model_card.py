@@ -38,15 +38,15 @@ SIGNATURE = "<!-- auss wrote this card, and renews it until it is edited: {diges
 SIGNED_CARD = re.compile(r"(.*)<!-- auss wrote this card, and renews it until it is edited: (\w+) -->\n", re.DOTALL)
 
 
-def sign_card(text: str) -> str:
-    """The card with a last line by which `is_untouched_card` knows it."""
+def sign(text: str) -> str:
+    """The card with a last line by which `is_untouched` knows it."""
     return text + SIGNATURE.format(digest=hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
-def is_untouched_card(card: str) -> bool:
+def is_untouched(card: str) -> bool:
     """Whether auss wrote this card and nobody has changed it since."""
     match = SIGNED_CARD.fullmatch(card)
-    return match is not None and sign_card(match.group(1)) == card
+    return match is not None and sign(match.group(1)) == card
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,7 @@ def card_text(facts: CardFacts) -> str:
     """The whole card, signed."""
     title = facts.name.rpartition("/")[2]
     parts = [metadata(facts), INTRODUCTION.format(title=title), use_section(facts), model_section(facts)]
-    return sign_card("".join([*parts, results_section(facts), LIMITS]))
+    return sign("".join([*parts, results_section(facts), LIMITS]))
 
 
 def write_card(
@@ -315,7 +315,7 @@ def write_card(
     """
     folder = Path(folder)
     card = folder / CARD_FILE
-    if card.is_file() and not is_untouched_card(card.read_text(encoding="utf-8")):
+    if card.is_file() and not is_untouched(card.read_text(encoding="utf-8")):
         return
     write_whole(card, card_text(read_facts(folder, name or folder.resolve().name, list(tags), results)))
 
@@ -333,7 +333,7 @@ __all__ = [
     "CardFacts",
     "Score",
     "card_text",
-    "is_untouched_card",
+    "is_untouched",
     "renew_card",
     "weights_digest",
     "write_card",

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ..configuration.configuration_auss import AussConfig, read_json_object
+from ..files.errors import InputError
 from ..files.file_rights import check_readable
 from ..files.model_files import check_weight_files
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
@@ -34,14 +35,14 @@ def check_configuration(path: Path) -> None:
     values = read_json_object(path)
     model_type = values.get("model_type")
     if model_type != AussConfig.model_type:
-        raise ValueError(
+        raise InputError(
             f"{path.parent} must hold a model of type {AussConfig.model_type!r}, got {model_type!r} in {path.name}"
         )
     parts = [values, *(part for part in values.values() if isinstance(part, dict))]
     for name in ("attn_implementation", "_attn_implementation", "_attn_implementation_internal"):
         for part in parts:
             if any(mark in str(part.get(name)) for mark in "/:@"):
-                raise ValueError(
+                raise InputError(
                     f"{path} asks for the attention {part[name]!r}, code from the Hub, which is not run: delete {name}"
                 )
 
@@ -53,19 +54,19 @@ def check_report(folder: Path, report: dict[str, Any]) -> None:
     """
     if report["mismatched_keys"]:
         name, found, expected = min((str(name), *shapes) for name, *shapes in report["mismatched_keys"])
-        raise ValueError(
+        raise InputError(
             f"{folder}: the weights do not fit config.json: {name} has shape {tuple(found)}, where config.json asks "
             f"for {tuple(expected)} ({len(report['mismatched_keys'])} of another shape)"
         )
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
-        raise ValueError(
+        raise InputError(
             f"{folder} lacks {len(missing)} of the model's weights, first {missing[0]}: was it saved from AussModel, "
             "without heads, or config.json changed?"
         )
     if report["unexpected_keys"]:
         superfluous = sorted(report["unexpected_keys"])
-        raise ValueError(
+        raise InputError(
             f"{folder} has {len(superfluous)} weights that the network of its config.json does not have, first "
             f"{superfluous[0]}: config.json is not the one that the model was saved with"
         )
@@ -88,7 +89,7 @@ def load_network(folder: Path, dtype: torch.dtype | None) -> AussForAudioVisualS
     except MemoryError:
         raise
     except Exception as error:  # torch, safetensors, timm and Transformers each have their own
-        raise ValueError(f"the model in {folder} cannot be loaded: {kind_and_message(error)}") from error
+        raise InputError(f"the model in {folder} cannot be loaded: {kind_and_message(error)}") from error
     model, report = loaded
     check_report(folder, report)
     return model
@@ -107,10 +108,10 @@ def check_processor_files(folder: Path) -> None:
         values = read_json_object(folder / name)
         for part in (values, *(values.get(part, {}) for part in ("feature_extractor", "video_processor"))):
             if not isinstance(part, dict):
-                raise ValueError(f"{folder / name} must describe every part by an object, {{...}}, got {part!r}")
+                raise InputError(f"{folder / name} must describe every part by an object, {{...}}, got {part!r}")
             for key, expected in PART_TYPES.items():
                 if part.get(key, expected) != expected:
-                    raise ValueError(
+                    raise InputError(
                         f"{folder / name} names the {key} {part[key]!r}, where auss takes {expected}: code of others "
                         "is not run"
                     )
@@ -120,12 +121,12 @@ def check_video_processor(folder: Path, video_processor: AussVideoProcessor) -> 
     """Raises ValueError for a frame size, mean or deviation that no frame can be brought to."""
     size = dict(video_processor.size or {})
     if not all(type(side) is int and side > 0 for side in size.values() if side is not None):
-        raise ValueError(f"the processor in {folder} must have a size of positive whole numbers, got {size}")
+        raise InputError(f"the processor in {folder} must have a size of positive whole numbers, got {size}")
     for name, low in (("image_mean", -math.inf), ("image_std", 0.0)):
         values = getattr(video_processor, name)
         values = values if isinstance(values, list | tuple) else [values]
         if not all(isinstance(value, int | float) and math.isfinite(value) and value > low for value in values):
-            raise ValueError(f"the processor in {folder} must have a finite {name} above {low}, got {values}")
+            raise InputError(f"the processor in {folder} must have a finite {name} above {low}, got {values}")
 
 
 def load_processor(folder: Path) -> AussProcessor:
@@ -134,13 +135,13 @@ def load_processor(folder: Path) -> AussProcessor:
     try:
         processor = AussProcessor.from_pretrained(str(folder), **LOCAL_AND_OWN_CODE)
     except Exception as error:  # as above
-        raise ValueError(f"the processor in {folder} cannot be loaded: {kind_and_message(error)}") from error
+        raise InputError(f"the processor in {folder} cannot be loaded: {kind_and_message(error)}") from error
     for part, expected in (
         (processor.feature_extractor, AussFeatureExtractor),
         (processor.video_processor, AussVideoProcessor),
     ):
         if not isinstance(part, expected):
-            raise ValueError(f"the processor in {folder} must have an {expected.__name__}, got {type(part).__name__}")
+            raise InputError(f"the processor in {folder} must have an {expected.__name__}, got {type(part).__name__}")
     check_video_processor(folder, processor.video_processor)
     return processor
 

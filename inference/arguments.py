@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configuration.score_threshold import DEFAULT_THRESHOLD
+from ..files.errors import InputError
 from .parameters import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_FPS,
@@ -167,7 +168,7 @@ def add_presets_arguments(parser: argparse.ArgumentParser) -> None:
 def check_presets_arguments(arguments: argparse.Namespace) -> None:
     """Raises ValueError for frames that are too small."""
     if arguments.size < LEAST_SIZE:
-        raise ValueError(f"--size must be at least {LEAST_SIZE} pixels, got {arguments.size}")
+        raise InputError(f"--size must be at least {LEAST_SIZE} pixels, got {arguments.size}")
 
 
 __all__ = [

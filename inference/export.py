@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..configuration.configuration_auss import AussConfig
+from ..files.errors import InputError, MissingPackageError
 from ..files.file_names import printable
 from ..files.file_rights import follow_umask
 from ..files.new_contents import NewContents, entries
@@ -44,12 +45,12 @@ def check_packages(file_format: str) -> None:
         ImportError: a package is missing, or Transformers is too old.
     """
     if file_format not in FORMATS:
-        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {file_format!r}")
+        raise InputError(f"format must be one of {', '.join(FORMATS)}, got {file_format!r}")
     missing = [name for name in FORMATS[file_format] if importlib.util.find_spec(name) is None]
     if missing:
-        raise ImportError(f"format {file_format} needs {', '.join(missing)}: pip install 'auss[export]'")
+        raise MissingPackageError(f"format {file_format} needs {', '.join(missing)}: pip install 'auss[export]'")
     if importlib.util.find_spec("transformers.exporters.metadata") is None:
-        raise ImportError("export needs transformers>=5.23, which needs Python 3.11 or newer")
+        raise MissingPackageError("export needs transformers>=5.23, which needs Python 3.11 or newer")
 
 
 def any_clips_and_frames(config: AussConfig) -> dict[str, dict]:
@@ -94,9 +95,9 @@ def export_network(
     """
     check_packages(file_format)
     if model.training:
-        raise ValueError("model must be in evaluation mode, got one in training mode: call model.eval()")
+        raise InputError("model must be in evaluation mode, got one in training mode: call model.eval()")
     if min(size) < 1 or (frames is not None and frames < 1):
-        raise ValueError(f"size and frames must be at least 1, got size {tuple(size)} and frames {frames}")
+        raise InputError(f"size and frames must be at least 1, got size {tuple(size)} and frames {frames}")
     from transformers.exporters.configs import DynamoConfig, OnnxConfig
 
     clips, example_frames = (1, frames) if frames is not None else TRACED_SIZES
@@ -178,14 +179,14 @@ def export_model(
     if size is None:
         own = dict(processor.video_processor.size)
         if not own.keys() >= {"height", "width"}:
-            raise ValueError(f"size must be given, (height, width), where the processor's has no such sides: {own}")
+            raise InputError(f"size must be given, (height, width), where the processor's has no such sides: {own}")
         size = own["height"], own["width"]
     processor.video_processor.size = {"height": size[0], "width": size[1]}
     exported = export_network(model, file_format, size, frames)
     difference = compare(model, exported, size, frames)
     same = math.isfinite(difference.largest) if file_format == "int8" else difference.is_rounding
     if not same:
-        raise ValueError(
+        raise InputError(
             f"format {file_format}: the graph is not the model, they differ in {difference.frames:.0%} of the frames "
             f"with one sound, of one clip or at one place, by {difference.typical:.1e} typically, and the audio "
             f"queries by {difference.audio_queries:.1e}; nothing was written"

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from ..files.errors import InputError
 from ..files.file_names import printable
 from ..files.new_contents import NewContents, entries
 from ..hub.trained_model import load_trained
@@ -67,7 +68,7 @@ def load_model(folder: str | Path, device: str = "auto") -> tuple[AussForAudioVi
     try:
         model = model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch's words for a device that is unknown, or is not there
-        raise ValueError(f"device must be one that torch has here, got {device!r}: {error}") from error
+        raise InputError(f"device must be one that torch has here, got {device!r}: {error}") from error
     return model, processor
 
 

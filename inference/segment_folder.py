@@ -19,6 +19,7 @@ from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gath
 from tqdm import tqdm
 
 from ..files.claims import BusyError, locked, remove, tidy
+from ..files.errors import InputError
 from ..files.file_names import fitting_name, printable
 from ..files.new_contents import NewContents
 from ..files.whole_files import write_whole
@@ -92,7 +93,7 @@ def list_videos(source: Path, output: Path) -> list[str]:
         raise NotADirectoryError(f"folder must be a folder of videos, got {printable(source)}")
     inside = Path(os.path.realpath(output))
     if Path(os.path.realpath(source)).is_relative_to(inside):
-        raise ValueError(
+        raise InputError(
             "output must be another folder than the videos' and not hold it, got "
             f"{printable(output)} for {printable(source)}"
         )
@@ -115,7 +116,7 @@ def list_videos(source: Path, output: Path) -> list[str]:
                 found.append(path)
     if not found:
         endings = ", ".join(sorted(VIDEO_SUFFIXES))
-        raise ValueError(f"folder {printable(source)} has no video: no file in it ends in {endings}")
+        raise InputError(f"folder {printable(source)} has no video: no file in it ends in {endings}")
     found.sort(key=lambda path: (-file_size(path), path))
     return [path.relative_to(source).as_posix() for path in found]
 
@@ -176,7 +177,7 @@ def agreed_plan(job: FolderJob, accelerator: Accelerator) -> tuple[list[str], in
     if accelerator.is_main_process:
         try:
             outcome = [plan_work(job)]
-        except (OSError, ValueError) as error:
+        except (OSError, InputError) as error:
             outcome = [error]  # for all: the others would wait for ever
     broadcast_object_list(outcome)
     if isinstance(outcome[0], Exception):
@@ -212,7 +213,7 @@ def write_results(
             write_mask(mask, masks_folder, num_labels)
     reader.check()
     if job.record(name) != record:
-        raise ValueError(f"video {job.source / name} was written to while it was read: it is tried again next time")
+        raise InputError(f"video {job.source / name} was written to while it was read: it is tried again next time")
     (results / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
+from ..files.errors import InputError
 
 
 def check_inputs(
@@ -18,45 +19,45 @@ def check_inputs(
     """Raises ValueError for shapes that do not belong together, naming the argument."""
     audio = config.audio_config
     if pixel_values.ndim != 5 or pixel_values.shape[2] != 3:
-        raise ValueError(f"pixel_values must be (B, F, 3, H, W), got {tuple(pixel_values.shape)}")
+        raise InputError(f"pixel_values must be (B, F, 3, H, W), got {tuple(pixel_values.shape)}")
     if input_features is not None and frame_queries is not None:
-        raise ValueError("either input_features or frame_queries must be given, got both")
+        raise InputError("either input_features or frame_queries must be given, got both")
     if frame_queries is not None:
         expected = (*pixel_values.shape[:2], config.num_queries, config.hidden_size)
         shape = tuple(frame_queries.shape)
         is_views = expected[1] == 1 and len(shape) == 4 and shape[1] > 0 and (shape[0], 1, *shape[2:]) == expected
         if shape != expected and not is_views:
-            raise ValueError(f"frame_queries must be (B, F, N, e) = {expected}, got {tuple(frame_queries.shape)}")
+            raise InputError(f"frame_queries must be (B, F, N, e) = {expected}, got {tuple(frame_queries.shape)}")
         return
     if input_features is None:
-        raise ValueError("either input_features or frame_queries must be given, got neither")
+        raise InputError("either input_features or frame_queries must be given, got neither")
     if input_features.ndim != 4 or tuple(input_features.shape[2:]) != (audio.num_frames, audio.num_mel_bins):
-        raise ValueError(
+        raise InputError(
             f"input_features must be (B, T, {audio.num_frames}, {audio.num_mel_bins}), got "
             f"{tuple(input_features.shape)}"
         )
     if pixel_values.shape[0] != input_features.shape[0]:
-        raise ValueError(
+        raise InputError(
             f"pixel_values and input_features must hold the same number of clips, got {pixel_values.shape[0]} "
             f"and {input_features.shape[0]}"
         )
     if 0 in pixel_values.shape or 0 in input_features.shape:
-        raise ValueError(
+        raise InputError(
             f"pixel_values and input_features must not be empty, got {tuple(pixel_values.shape)} and "
             f"{tuple(input_features.shape)}"
         )
     if input_features.shape[1] > config.num_audio_examples:
-        raise ValueError(
+        raise InputError(
             f"input_features must hold at most num_audio_examples={config.num_audio_examples} examples a clip, got "
             f"{input_features.shape[1]}: cut the sound into windows of {0.96 * config.num_audio_examples:.1f} s"
         )
     if input_features_mask is not None and input_features_mask.shape != input_features.shape[:2]:
-        raise ValueError(
+        raise InputError(
             f"input_features_mask must be (B, T) as input_features {tuple(input_features.shape[:2])}, got "
             f"{tuple(input_features_mask.shape)}"
         )
     if frame_examples is not None and frame_examples.shape != pixel_values.shape[:2]:
-        raise ValueError(
+        raise InputError(
             f"frame_examples must be (B, F) as pixel_values {tuple(pixel_values.shape[:2])}, got "
             f"{tuple(frame_examples.shape)}"
         )
@@ -67,20 +68,20 @@ def check_frame_mask(frame_mask: torch.Tensor | None, pixel_values: torch.Tensor
     if frame_mask is None:
         return
     if frame_mask.shape != pixel_values.shape[:2]:
-        raise ValueError(
+        raise InputError(
             f"frame_mask must be (B, F) as pixel_values {tuple(pixel_values.shape[:2])}, got {tuple(frame_mask.shape)}"
         )
     if not ((frame_mask == 0) | (frame_mask == 1)).all():
-        raise ValueError(f"frame_mask must hold 1 for frames and 0 for padding, got {frame_mask.unique().tolist()}")
+        raise InputError(f"frame_mask must hold 1 for frames and 0 for padding, got {frame_mask.unique().tolist()}")
     counts = frame_mask.sum(1)
     if not (counts > 0).all():
-        raise ValueError(f"frame_mask must leave each clip a frame, got {counts.tolist()} frames")
+        raise InputError(f"frame_mask must leave each clip a frame, got {counts.tolist()} frames")
 
 
 def check_label_shape(labels: torch.Tensor, pixel_values: torch.Tensor) -> None:
     """Raises ValueError for labels that are not (B, F, H, W)."""
     if labels.ndim != 4 or labels.shape[:2] != pixel_values.shape[:2]:
-        raise ValueError(
+        raise InputError(
             f"labels must be (B, F, H, W) with the clips and frames of pixel_values {tuple(pixel_values.shape[:2])}, "
             f"got {tuple(labels.shape)}"
         )
@@ -94,7 +95,7 @@ def stack_labels(labels: Sequence[torch.Tensor], pixel_values: torch.Tensor) -> 
     num_clips, num_frames, _, *size = pixel_values.shape
     shapes = [tuple(clip.shape) for clip in labels]
     if len(shapes) != num_clips or any(len(shape) != 3 or shape[0] != num_frames for shape in shapes):
-        raise ValueError(
+        raise InputError(
             f"labels must be (B, F, H, W), or a list of (F, H, W), with the clips and frames of pixel_values "
             f"{(num_clips, num_frames)}, got a list of {shapes}"
         )
@@ -110,10 +111,10 @@ def check_labels(labels: torch.Tensor, pixel_values: torch.Tensor, num_labels: i
     """Raises ValueError for labels of a wrong shape or outside 0 ... K-1 and 255."""
     check_label_shape(labels, pixel_values)
     if labels.is_floating_point() or labels.is_complex():
-        raise ValueError(f"labels must be integers, got {labels.dtype}")
+        raise InputError(f"labels must be integers, got {labels.dtype}")
     wrong = ((labels < 0) | (labels >= num_labels)) & (labels != IGNORED_LABEL)
     if wrong.any():
-        raise ValueError(
+        raise InputError(
             f"labels must be 0 ... {num_labels - 1}, or {IGNORED_LABEL} for not annotated, got {int(labels[wrong][0])}"
         )
 

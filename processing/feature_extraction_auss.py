@@ -9,6 +9,7 @@ from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.utils.generic import PaddingStrategy, TensorType
 
+from ..files.errors import InputError
 from ..hub.repository import PartRepositoryMixin
 from .audio_inputs import decoded_audio
 from .log_mel import LOG_OFFSET, NUM_EXAMPLE_FRAMES, NUM_MEL_BINS, SAMPLING_RATE, log_mel_examples
@@ -41,9 +42,9 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
         **kwargs,
     ):
         if feature_size != NUM_MEL_BINS:
-            raise ValueError(f"feature_size must be {NUM_MEL_BINS}, the mel bands of VGGish, got {feature_size}")
+            raise InputError(f"feature_size must be {NUM_MEL_BINS}, the mel bands of VGGish, got {feature_size}")
         if sampling_rate != SAMPLING_RATE:
-            raise ValueError(
+            raise InputError(
                 f"sampling_rate must be {SAMPLING_RATE} Hz, the rate of VGGish, got {sampling_rate}; the rate of your "
                 "audio is passed with the audio, which is then resampled"
             )
@@ -115,7 +116,7 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
 
         lengths = [len(clip) for clip in outputs["input_features"]]
         if return_tensors is not None and len(set(lengths)) > 1:
-            raise ValueError(
+            raise InputError(
                 f"return_tensors={return_tensors!r} needs clips of equal length, got {lengths} examples with "
                 f"padding={padding!r}: pass padding=True, or truncation=True with padding='max_length'"
             )

@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from ..configuration.score_threshold import DEFAULT_THRESHOLD, check_threshold
+from ..files.errors import InputError
 
 # Numbers that are resized at once: 64 MiB of float32, however many frames a clip has and however large they are.
 MAX_RESIZED_VALUES = 2**24
@@ -23,12 +24,12 @@ def _checked_sizes(target_sizes: Any, num_clips: int) -> list[tuple[int, int]]:
         sizes = target_sizes.tolist() if hasattr(target_sizes, "tolist") else list(target_sizes)
         num_sizes = len(sizes)
     except TypeError:  # a number, or an array of none
-        raise ValueError(
+        raise InputError(
             f"target_sizes must hold one (height, width) for each of the {num_clips} clips of outputs.logits, got "
             f"{target_sizes!r}"
         ) from None
     if num_sizes != num_clips:
-        raise ValueError(
+        raise InputError(
             f"target_sizes must hold one (height, width) for each of the {num_clips} clips of outputs.logits, "
             f"got {num_sizes}"
         )
@@ -43,7 +44,7 @@ def _checked_sizes(target_sizes: Any, num_clips: int) -> list[tuple[int, int]]:
     for size in sizes:
         if not isinstance(size, list) or len(size) != 2 or not all(map(_is_side, size)):
             got = tuple(size) if isinstance(size, list) else size
-            raise ValueError(f"target_sizes must hold pairs of positive integers (height, width), got {got!r}")
+            raise InputError(f"target_sizes must hold pairs of positive integers (height, width), got {got!r}")
     return [(int(height), int(width)) for height, width in sizes]
 
 
@@ -61,7 +62,7 @@ def segment_frames(
         odds[0] = threshold
         weighted = logits * odds
     if logits.isnan().any():
-        raise ValueError("outputs.logits must be numbers, got NaN: the weights or the inputs of the model are damaged")
+        raise InputError("outputs.logits must be numbers, got NaN: the weights or the inputs of the model are damaged")
     # Of equal values argmax takes the first, so that a tie with label 0 is silent. A comparison of two labels says the
     # same a hundred times as fast.
     two = logits.shape[1] == 2
@@ -101,7 +102,7 @@ def post_process_audio_visual_segmentation(
     logits = getattr(outputs, "logits", None)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 5:
         got = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(outputs).__name__
-        raise ValueError(f"outputs must have logits of shape (B, F, K, h, w), got {got}")
+        raise InputError(f"outputs must have logits of shape (B, F, K, h, w), got {got}")
     num_clips, _, num_labels, *own_size = logits.shape
     sizes = [tuple(own_size)] * num_clips if target_sizes is None else _checked_sizes(target_sizes, num_clips)
 

@@ -12,6 +12,7 @@ from transformers.utils.generic import TensorType
 from transformers.video_processing_utils import BaseVideoProcessor
 from typing_extensions import Unpack
 
+from ..files.errors import InputError
 from ..hub.repository import PartRepositoryMixin
 from .video_frames import clip_to_tensor, list_of_videos
 
@@ -85,14 +86,14 @@ class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
     ) -> BatchFeature:
         frame_counts = [clip.shape[0] for clip in videos]
         if len(set(frame_counts)) > 1:
-            raise ValueError(
+            raise InputError(
                 f"videos holds clips of unequal frame counts, {frame_counts}: those of a batch must have equally many"
             )
         features = super()._preprocess(videos, return_tensors=None, **kwargs)
         clips = [clip.to(torch.float32) for clip in features["pixel_values_videos"]]
         shapes = sorted({tuple(clip.shape[-2:]) for clip in clips})
         if len(shapes) > 1:
-            raise ValueError(
+            raise InputError(
                 f"videos holds clips of unequal size after processing, {shapes} (height, width): give them equal "
                 "sizes, or set do_resize with a height and a width"
             )

@@ -14,6 +14,7 @@ from PIL import Image
 
 import auss
 from auss import cli
+from auss.files.errors import DivergedError, InputError, MissingPackageError
 from auss.inference.media.sound.audio_track import AudioTrack
 from auss.inference.media.video_reader import VideoReader
 
@@ -294,6 +295,65 @@ def test_constant_memory(segment, make_video, tmp_path):
     assert peaks[1] - peaks[0] < 30_000
 
 
+@pytest.mark.parametrize("error", [ValueError("internal"), KeyError("internal"), ImportError("internal")])
+def test_a_fault_of_auss_shows_where_it_came_from_and_asks_for_a_report(monkeypatch, capsys, error):
+    def faulty(arguments):
+        raise error
+
+    monkeypatch.setattr("auss.inference.presets.run", faulty)
+    assert cli.main(["presets"]) == 70
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):" and any("in faulty" in line for line in lines)
+    assert lines[-1].startswith(f"auss presets: this is a fault of auss {auss.__version__}, ")
+    with pytest.raises(type(error)):
+        cli.main(["presets", "--traceback"])
+
+
+@pytest.mark.parametrize(
+    "error", [InputError, MissingPackageError, DivergedError, OSError], ids=lambda error: error.__name__
+)
+def test_what_the_user_can_mend_is_one_line(monkeypatch, capsys, error):
+    def refusing(arguments):
+        raise error("what\nis wrong")
+
+    monkeypatch.setattr("auss.inference.presets.run", refusing)
+    assert cli.main(["presets"]) == 2
+    assert capsys.readouterr().err == "auss presets: what is wrong\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "must hold a JSON object"),
+        ("{", "cannot be read as JSON"),
+        ('{"num_queries": "many"}', "num_queries"),
+        ('{"num_queries": -1}', "num_queries"),
+        ('{"backbone_config": {"model_type": "nonsense"}}', "nonsense"),
+    ],
+)
+def test_a_damaged_preset_is_one_line(tmp_path, capsys, text, message):
+    (tmp_path / "mine.json").write_text(text)
+    assert cli.main(["presets", str(tmp_path / "mine.json")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("auss presets: ") and message in lines[0]
+
+
+@pytest.mark.parametrize(
+    "content", [b"steps: [", b"\xff", b"[1]", b'data: "a\\0b"\noutput: o'], ids=["yaml", "utf-8", "list", "nul"]
+)
+def test_a_damaged_config_file_is_one_line(tmp_path, capsys, content):
+    (tmp_path / "run.yaml").write_bytes(content)
+    assert cli.main(["train", "--config", str(tmp_path / "run.yaml")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("auss train: ")
+
+
+def test_settings_that_accelerate_refuses_are_one_line(tmp_path, capsys):
+    options = ["--data", str(tmp_path), "--output", str(tmp_path / "run"), "--mixed-precision", "fp16"]
+    assert cli.main(["train", *options]) == 2
+    assert "auss train: " in capsys.readouterr().err
+
+
 class Broken:
     """A data set whose rows cannot be read, one after another error."""
 
@@ -304,13 +364,13 @@ class Broken:
         try:
             raise OSError("truncated")
         except OSError as error:
-            raise ValueError("clip 'a': frames file a.png\ncannot be decoded: truncated") from error
+            raise InputError("clip 'a': frames file a.png\ncannot be decoded: truncated") from error
 
 
 def test_an_error_of_a_loaders_worker_is_its_message_alone():
     from torch.utils.data import DataLoader
 
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(InputError) as caught:
         list(DataLoader(Broken(), num_workers=1))
     assert "Traceback" in str(caught.value)
     assert cli.one_line(caught.value) == "clip 'a': frames file a.png cannot be decoded: truncated"

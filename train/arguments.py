@@ -13,10 +13,12 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 
 import yaml
 
+from ..files.errors import InputError
 from ..files.whole_files import write_whole
 
 Subset = Literal["s4", "ms3", "avss"]
 SUBSETS: tuple[str, ...] = get_args(Subset)
+LARGEST_SEED = 2**32 - 1  # of NumPy's generator, which training seeds
 
 
 def option(default, text: str):
@@ -126,15 +128,17 @@ class RunArguments:
             check_at_least(name, getattr(self, name), 1)
         check_at_least("eval_every", self.eval_every, 0)
         check_at_least("seed", self.seed, 0)
+        if self.seed > LARGEST_SEED:
+            raise InputError(f"seed must be at most {LARGEST_SEED}, got {self.seed}")
         if self.eval_clips is not None:
             check_at_least("eval_clips", self.eval_clips, 1)
         if self.preset is not None and self.init_from is not None:
-            raise ValueError(
+            raise InputError(
                 f"preset and init_from exclude each other, got {self.preset!r} and {self.init_from!r}: a trained "
                 "model brings its own configuration"
             )
         if self.resume and self.overwrite:
-            raise ValueError("resume and overwrite exclude each other, got both")
+            raise InputError("resume and overwrite exclude each other, got both")
 
 
 GROUPS = (DataArguments, OptimArguments, RunArguments)
@@ -161,12 +165,12 @@ INCIDENTAL = frozenset(
 def check_at_least(name: str, value: float, least: float) -> None:
     # Written so that NaN fails too.
     if not value >= least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
+        raise InputError(f"{name} must be at least {least}, got {value}")
 
 
 def check_share(name: str, value: float) -> None:
     if not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+        raise InputError(f"{name} must lie between 0 and 1, got {value}")
 
 
 YES_AND_NO = {
@@ -225,7 +229,7 @@ def add_field_options(parser: argparse.ArgumentParser, defaults: dict[str, Any])
             if words != one.name:  # the spelling of a config file is right on the command line too
                 section.add_argument(f"--{one.name}", help=argparse.SUPPRESS, **settings)
             if one.default is True:
-                switch = {"action": "store_false", "dest": one.name, "default": argparse.SUPPRESS}
+                switch: dict[str, Any] = {"action": "store_false", "dest": one.name, "default": argparse.SUPPRESS}
                 section.add_argument(f"--no-{words}", f"--no_{one.name}", help=argparse.SUPPRESS, **switch)
 
 
@@ -256,13 +260,13 @@ def read_config(path: Path) -> dict[str, Any]:
         # Values stay words, as on a command line: `mixed_precision: no` is no false, and 1e-4 a number.
         settings = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"config {path} is no YAML file: {error}") from error
+        raise InputError(f"config {path} is no YAML file: {error}") from error
     if not isinstance(settings, dict):
-        raise ValueError(f"config {path} must hold lines such as 'steps: 1000', got {type(settings).__name__}")
+        raise InputError(f"config {path} must hold lines such as 'steps: 1000', got {type(settings).__name__}")
     settings = {str(name).replace("-", "_"): value for name, value in settings.items() if value not in NOT_SET}
     unknown = sorted(settings.keys() - FIELD_NAMES)
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"config {path} sets {', '.join(unknown)}, but there are only {', '.join(sorted(FIELD_NAMES))}"
         )
     words = []
@@ -274,7 +278,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         return vars(parser.parse_args(words))
     except argparse.ArgumentError as error:
-        raise ValueError(f"config {path}: {error}") from error
+        raise InputError(f"config {path}: {error}") from error
 
 
 def from_namespace(
@@ -292,9 +296,12 @@ def from_namespace(
     if getattr(namespace, "config", None) is not None:
         values |= read_config(Path(namespace.config))
     values |= {name: value for name, value in vars(namespace).items() if name in FIELD_NAMES}
+    for name, value in values.items():
+        if isinstance(value, str) and "\0" in value:  # which Python refuses in a path, and YAML can write
+            raise InputError(f"{name} must not hold a NUL character, got {value!r}")
     missing = [f"--{name}" for name in ("data", "output") if name not in values]
     if missing:
-        raise ValueError(f"{' and '.join(missing)} must be given, on the command line or in the file of --config")
+        raise InputError(f"{' and '.join(missing)} must be given, on the command line or in the file of --config")
     names = ([one.name for one in dataclasses.fields(group) if one.name in values] for group in GROUPS)
     groups = (group(**{name: values[name] for name in own}) for group, own in zip(GROUPS, names, strict=True))
     return cast(tuple[DataArguments, OptimArguments, RunArguments], tuple(groups))
@@ -312,7 +319,12 @@ def save_arguments(groups: tuple[DataArguments, OptimArguments, RunArguments], p
 
 def differences(groups: tuple[DataArguments, OptimArguments, RunArguments], path: Path) -> dict[str, tuple]:
     """The fields that bear on the result and differ from those saved at `path`: name -> (saved, given)."""
-    saved = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        saved = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:  # no UTF-8, no JSON, no object
+        raise InputError(
+            f"{path} must hold the earlier run's arguments as JSON, and cannot be read: {error}"
+        ) from error
     given = as_dict(groups)
     # The order of a stream follows from them.
     incidental = INCIDENTAL - {"workers"} if given["streaming"] else INCIDENTAL

@@ -7,6 +7,7 @@ import argparse
 import os
 from pathlib import Path
 
+from ..files.errors import InputError
 from .arguments import (
     SUBSETS,
     DataArguments,
@@ -117,9 +118,9 @@ def add_figures_arguments(parser: argparse.ArgumentParser) -> None:
 def check_figures_arguments(arguments: argparse.Namespace) -> None:
     """Raises ValueError for too few clips."""
     if arguments.clips < 1:
-        raise ValueError(f"--clips must be at least 1, got {arguments.clips}")
+        raise InputError(f"--clips must be at least 1, got {arguments.clips}")
     if arguments.query_clips < 3:
-        raise ValueError(f"--query-clips must be at least 3, got {arguments.query_clips}")
+        raise InputError(f"--query-clips must be at least 3, got {arguments.query_clips}")
 
 
 __all__ = [

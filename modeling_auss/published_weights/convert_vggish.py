@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from ...files.errors import InputError
+
 
 def add_convert_vggish_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the parser the arguments of `auss convert-vggish`."""
@@ -22,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     output = arguments.output or arguments.weights.with_suffix(".safetensors")
     if output.suffix != ".safetensors":
-        raise ValueError(f"--output must end in .safetensors, got {str(output)!r}")
+        raise InputError(f"--output must end in .safetensors, got {str(output)!r}")
     if output.exists() and not arguments.overwrite:
         raise FileExistsError(f"{output} exists: choose another name, or allow it with --overwrite")
     count = convert_vggish(arguments.weights, output)

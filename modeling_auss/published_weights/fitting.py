@@ -8,6 +8,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoBackbone, PreTrainedConfig, PreTrainedModel, TimmBackboneConfig
 from transformers.models.timm_backbone.modeling_timm_backbone import TimmBackbone
 
+from ...files.errors import InputError
 from .comparison import (
     another_network,
     check_finite,
@@ -57,7 +58,7 @@ def model_arguments(config: dict[str, Any], source: str) -> dict[str, Any]:
     arguments = config.get("model_args") or {}
     refused = [name for name in arguments if any(word in name for word in REFUSED_ARGUMENTS)]
     if refused or not isinstance(arguments, dict):
-        raise ValueError(f"backbone weights {source!r}: its config.json sets model_args {refused or arguments!r}")
+        raise InputError(f"backbone weights {source!r}: its config.json sets model_args {refused or arguments!r}")
     return {name: value for name, value in arguments.items() if name not in ("num_classes", "in_chans")}
 
 
@@ -176,7 +177,7 @@ def transformers_to_timm(backbone: PreTrainedModel, weights: WeightSource) -> Ti
     else:
         family = family_in_own_names(weights.tensors)
         if family is None:
-            raise ValueError(f"backbone weights {weights.name!r} have names that belong to no known network")
+            raise InputError(f"backbone weights {weights.name!r} have names that belong to no known network")
         config, found = CONFIG_MAPPING[family.model_type](), f"a file of a {family.model_type}"
     expected = describe_config(backbone.config)
     if family is None:

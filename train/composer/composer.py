@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ...files.errors import InputError
 from ...files.new_contents import NewContents, entries
 from ...files.stopping import end_with_parent, leave_signals_to_parent
 from ..data.avsbench import SPLITS
@@ -32,12 +33,12 @@ _worker: dict = {}  # what each process of the pool keeps between clips
 
 def check_counts(name: str, counts: tuple[int, int, int]) -> None:
     if len(counts) != len(SPLITS) or min(counts) < 0:
-        raise ValueError(f"{name} must be three counts of 0 or more (train, val, test), got {list(counts)}")
+        raise InputError(f"{name} must be three counts of 0 or more (train, val, test), got {list(counts)}")
 
 
 def check_library(library: ObjectLibrary) -> None:
     if len(library.categories) < LEAST_CATEGORIES or not library.sounding:
-        raise ValueError(
+        raise InputError(
             f"objects must hold {LEAST_CATEGORIES} or more categories with pictures, one of them with a sound, "
             f"so that something can be silent; {library.objects} has {len(library.categories)} with pictures "
             f"({', '.join(library.categories) or 'none'}), {len(library.sounding)} of them with sounds"
@@ -57,14 +58,14 @@ def is_composed(out: Path) -> bool:
 def check_composition_folder(out: Path, overwrite: bool) -> None:
     """Refuse to write where something is, except over a set that this command made, and then only when asked."""
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out must be a new or an empty folder, and {out} is a file; nothing was written")
+        raise InputError(f"out must be a new or an empty folder, and {out} is a file; nothing was written")
     if all(path.name.startswith(SCRATCH) for path in entries(out)):
         return
     if not overwrite:
-        raise ValueError(f"out must be a new or an empty folder, and {out} is not empty; nothing was written "
+        raise InputError(f"out must be a new or an empty folder, and {out} is not empty; nothing was written "
                          "(--overwrite replaces a set that was composed before)")  # fmt: skip
     if not is_composed(out):
-        raise ValueError(f"overwrite replaces only what `auss compose` made, and {out} has no {NOTES_FILE} that "
+        raise InputError(f"overwrite replaces only what `auss compose` made, and {out} has no {NOTES_FILE} that "
                          "says so; nothing was written")  # fmt: skip
 
 
@@ -155,7 +156,7 @@ def compose_data_set(
     check_counts("ms3", ms3)
     for name, value, least in (("seed", seed, 0), ("size", size, LEAST_SIZE), ("workers", workers, 1)):
         if value < least:
-            raise ValueError(f"{name} must be {least} or more, got {value}")
+            raise InputError(f"{name} must be {least} or more, got {value}")
     check_composition_folder(out, overwrite)
     library = ObjectLibrary(objects, backgrounds)
     check_library(library)

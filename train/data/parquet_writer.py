@@ -20,6 +20,7 @@ from datasets.table import embed_table_storage
 from huggingface_hub import DatasetCardData
 from tqdm import tqdm
 
+from ...files.errors import InputError
 from ...files.new_contents import NewContents, entries
 from ...hub.model_card import TASK, data_name
 from ..command_arguments import DEFAULT_SHARDS
@@ -95,9 +96,9 @@ class SplitFacts:
 def check_shards_folder(out: Path) -> None:
     """Raises ValueError unless `out` is a new or an empty folder, but for what a killed run left."""
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out must be a new or an empty folder, and {out} is a file; nothing was written")
+        raise InputError(f"out must be a new or an empty folder, and {out} is a file; nothing was written")
     if any(not path.name.startswith(SCRATCH) for path in entries(out)):
-        raise ValueError(f"out must be a new or an empty folder, and {out} has files; nothing was written")
+        raise InputError(f"out must be a new or an empty folder, and {out} has files; nothing was written")
 
 
 def warn_of_outside_files(dataset: datasets.Dataset, root: Path, name: str) -> None:
@@ -213,7 +214,7 @@ def prepare_data_set(
     """
     root, out = Path(root).expanduser(), Path(out).expanduser()
     if shards < 1:
-        raise ValueError(f"shards must be at least 1, got {shards}")
+        raise InputError(f"shards must be at least 1, got {shards}")
     check_shards_folder(out)
     found = subsets_of(root)
     wanted = list(found) if names is None else list(dict.fromkeys(names))
@@ -221,7 +222,7 @@ def prepare_data_set(
         found |= {name: splits_of(root, name) for name in wanted if name in OUT_OF_AVSS and name not in found}
     lacking = [name for name in wanted if name not in found]
     if lacking or not wanted:
-        raise ValueError(f"names must be of those that {root} has, {', '.join(found)}; got {wanted}")
+        raise InputError(f"names must be of those that {root} has, {', '.join(found)}; got {wanted}")
     datasets.disable_progress_bars()
     with NewContents(out) as folder:
         splits = []

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ...configuration.configuration_auss import IGNORED_LABEL
+from ...files.errors import InputError
 from ...hub.model_card import renew_card, weights_digest
 from ...hub.trained_model import load_trained
 from ...processing.drawing import contact_sheet
@@ -105,8 +106,8 @@ def score_batches(
                 segmentations = [clip["official_segmentation" if official else "segmentation"] for clip in clips]
                 references = [resize_labels(one, OFFICIAL_SIZE) for one in labels] if official else labels
                 metric.add_batch(predictions=segmentations, references=references)
-        except ValueError as error:
-            raise ValueError(f"scoring clips {', '.join(batch['clip_id'])}: {error}") from error
+        except InputError as error:
+            raise InputError(f"scoring clips {', '.join(batch['clip_id'])}: {error}") from error
         for clip_id, category, frames in zip(batch["clip_id"], batch["category"], labels, strict=True):
             annotated = int((frames != IGNORED_LABEL).any(dim=(1, 2)).sum())
             record = {"batch": number, "clip_id": clip_id, "category": category, "frames": annotated}
@@ -302,7 +303,7 @@ def evaluate_folder(
         FileNotFoundError, ValueError: as `load_trained` and `load_avsbench`.
     """
     if sound not in SOUNDS:
-        raise ValueError(f"sound must be one of {', '.join(SOUNDS)}, got {sound!r}")
+        raise InputError(f"sound must be one of {', '.join(SOUNDS)}, got {sound!r}")
     folder = Path(output) if output else Path(model_folder) / "evaluation"
     files = result_files(folder, f"{name}-{split}-{sound}", overwrite)
     model, processor = load_trained(model_folder)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ...files.errors import InputError
 from ...hub.trained_model import load_trained
 from ..command_arguments import QUERY_CLIPS
 from ..data.avsbench import load_avsbench
@@ -97,7 +98,7 @@ def draw_queries(before: np.ndarray, after: np.ndarray, clips: np.ndarray, path:
     from matplotlib.figure import Figure
 
     if len(before) < 3:
-        raise ValueError(f"t-SNE needs three clips or more, got {len(before)}")
+        raise InputError(f"t-SNE needs three clips or more, got {len(before)}")
     labels = cluster(before)
     figure = Figure(figsize=(11, 5), layout="constrained")
     FigureCanvasAgg(figure)
@@ -168,7 +169,7 @@ def draw_figures(
     shown_loader = create_eval_loader(shown, processor, num_labels, 1, workers)
     records = [one for one in score_batches(model, processor, shown_loader, num_labels) if one["frames"]]
     if not records:
-        raise ValueError(f"none of the {len(shown)} clips for the sheet has an annotated frame: show more clips")
+        raise InputError(f"none of the {len(shown)} clips for the sheet has an annotated frame: show more clips")
     draw_clips(model, processor, loader.collate_fn, shown, records, files[1])
     return files
 

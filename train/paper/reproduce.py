@@ -9,6 +9,8 @@ from pathlib import Path
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
+from ...configuration.configuration_auss import read_json_object
+from ...files.errors import InputError
 from ...files.whole_files import write_whole
 from ..arguments import INCIDENTAL, DataArguments, OptimArguments, RunArguments, as_dict
 from ..command_arguments import reproduce_groups
@@ -113,10 +115,10 @@ def check_settings(groups: Groups, output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(ours, indent=2) + "\n")
     PartialState().wait_for_everyone()  # before the others read it
-    saved = json.loads(path.read_text(encoding="utf-8"))
+    saved = read_json_object(path)
     other = sorted(name for name in saved.keys() | ours.keys() if saved.get(name) != ours.get(name))
     if other:
-        raise ValueError(
+        raise InputError(
             f"output {str(output)!r} has runs with another {', '.join(other)}: choose another folder, or the same "
             "settings"
         )
@@ -157,7 +159,7 @@ def check_rows(table: int, numbers: list[int] | None) -> list[int]:
     last = len(TABLES[table])
     for number in numbers or ():
         if not 1 <= number <= last:
-            raise ValueError(f"rows must be 1 ... {last} for table {table}, got {number}")
+            raise InputError(f"rows must be 1 ... {last} for table {table}, got {number}")
     return sorted(set(numbers or range(1, last + 1)))
 
 
@@ -200,14 +202,14 @@ def reproduce(table: int, groups: Groups, seeds: int, only: list[int] | None = N
             settings.
     """
     if table not in TABLES:
-        raise ValueError(f"table must be one of {', '.join(map(str, TABLES))}, got {table}")
+        raise InputError(f"table must be one of {', '.join(map(str, TABLES))}, got {table}")
     if seeds < 1:
-        raise ValueError(f"seeds must be at least 1, got {seeds}")
+        raise InputError(f"seeds must be at least 1, got {seeds}")
     numbers = check_rows(table, only)
     defaults = {one.name: one.default for group in groups for one in dataclasses.fields(group)}
     given = [name for name in DECIDED if as_dict(groups)[name] != defaults[name]]
     if given:
-        raise ValueError(f"{', '.join(given)}: the table decides, leave it out")
+        raise InputError(f"{', '.join(given)}: the table decides, leave it out")
     # Only told so it sees the other processes of a run without accelerators; `Accelerator`, which comes later, would.
     PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     output = Path(groups[2].output)
