@@ -86,10 +86,18 @@ ROWS = {
     "step": Row(f"`{FAST}`: {STEP}", partial(network_rows.training_step, FAST, False), 2.5, 2.0),
     "step-frozen": Row(f"`{FAST}`, VGGish frozen: {STEP}", partial(network_rows.training_step, FAST, True), 2.5, 2.0),
     "memory": Row(
-        f"`{FAST}`: peak memory of a training step", partial(network_rows.training_memory, FAST, False), 2.5, 1.8, "memory"
+        f"`{FAST}`: peak memory of a training step",
+        partial(network_rows.training_memory, FAST, False),
+        2.5,
+        1.8,
+        "memory",
     ),
     "memory-frozen": Row(
-        f"`{FAST}`, VGGish frozen: peak memory of a training step", partial(network_rows.training_memory, FAST, True), 2.5, 1.8, "memory"
+        f"`{FAST}`, VGGish frozen: peak memory of a training step",
+        partial(network_rows.training_memory, FAST, True),
+        2.5,
+        1.8,
+        "memory",
     ),
     "memory-returned": Row(
         f"`{FAST}`, {RETURNED_NAME}: peak memory of a training step",

@@ -188,9 +188,9 @@ def main() -> None:
     setting = Setting.quick(device) if arguments.quick else Setting(device)
     budget = Budget(arguments.minutes)
     lines = [
-        f"A frame has {setting.size} x {setting.size} pixels, and a clip has five frames and five seconds of sound. The "
-        "weights are random, and eight queries have a class. A training step is forward, losses, backward and the update "
-        "of AdamW. In float32, torch uses TF32 for convolutions, but not for matrix products. "
+        f"A frame has {setting.size} x {setting.size} pixels, and a clip has five frames and five seconds of sound. "
+        "The weights are random, and eight queries have a class. A training step is forward, losses, backward and the "
+        "update of AdamW. In float32, torch uses TF32 for convolutions, but not for matrix products. "
         f'"{LATE}" marks a cell that the run did not reach in its minutes.',
         "",
         machine(device),
