@@ -322,9 +322,7 @@ def differences(groups: tuple[DataArguments, OptimArguments, RunArguments], path
     try:
         saved = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:  # no UTF-8, no JSON, no object
-        raise InputError(
-            f"{path} must hold the earlier run's arguments as JSON, and cannot be read: {error}"
-        ) from error
+        raise InputError(f"{path} must hold the earlier run's arguments as JSON: {error}") from error
     given = as_dict(groups)
     # The order of a stream follows from them.
     incidental = INCIDENTAL - {"workers"} if given["streaming"] else INCIDENTAL

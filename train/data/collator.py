@@ -204,11 +204,11 @@ class AussDataCollator:
         """As `_load_clip`, but errors name the clip."""
         try:
             return self._load_clip(row)
-        except (OSError, InputError) as error:
+        except (OSError, ValueError) as error:
             clip_id = repr(str(row.get("clip_id", "")))
             if clip_id in str(error):
                 raise
-            kinds = (FileNotFoundError, PermissionError, OSError, InputError)
+            kinds = (FileNotFoundError, PermissionError, OSError, InputError, ValueError)
             kind = next(kind for kind in kinds if isinstance(error, kind))
             raise kind(f"clip {clip_id}: {error}") from error
 
