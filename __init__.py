@@ -78,9 +78,9 @@ def __dir__() -> list[str]:
 
 def _read_results(folder: Path):
     """The results that `auss train` and `auss evaluate` recorded in a model's folder. Imports `train/` when needed."""
-    from .train.recorded_results import read_results
+    from .train.recorded_results import read_recorded_results
 
-    return read_results(folder)
+    return read_recorded_results(folder)
 
 
 def _register() -> None:

@@ -1,6 +1,6 @@
 """What training and evaluation leave in a model's folder, and how the model card gets it.
 
-`auss/__init__.py` registers `read_results` with `hub/`, which writes the card and knows none of these files.
+`auss/__init__.py` registers `read_recorded_results` with `hub/`, which writes the card and knows none of these files.
 """
 
 from pathlib import Path
@@ -82,7 +82,7 @@ def read_last_validation(folder: Path, data: str) -> list[Score]:
     return [score for score in scores if score is not None]
 
 
-def read_results(folder: Path) -> Results:
+def read_recorded_results(folder: Path) -> Results:
     """
     How the model in `folder` was trained, and how it did: what `auss evaluate` left there, or else the last validation
     of `auss train`. What is missing or of another form is left out.
@@ -94,4 +94,11 @@ def read_results(folder: Path) -> Results:
     return Results(training, scores)
 
 
-__all__ = ["ARGUMENTS_FILE", "COMPOSED_FILE", "EVALUATION_FOLDER", "HISTORY_FILE", "data_name", "read_results"]
+__all__ = [
+    "ARGUMENTS_FILE",
+    "COMPOSED_FILE",
+    "EVALUATION_FOLDER",
+    "HISTORY_FILE",
+    "data_name",
+    "read_recorded_results",
+]

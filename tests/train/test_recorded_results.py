@@ -10,7 +10,7 @@ from auss.files.model_files import weights_digest
 from auss.hub.card_facts import Results, Score, TrainingRun
 from auss.hub.model_card import CARD_FILE, write_card
 from auss.train import recorded_results
-from auss.train.recorded_results import read_results
+from auss.train.recorded_results import read_recorded_results
 
 ARGUMENTS = {"data": "/home/me/secret", "name": "s4", "steps": 400, "batch_size": 16, "image_size": 112}
 HISTORY = [{"step": 1, "losses": {}}, {"step": 400, "validation_M_J": 0.5, "validation_M_F": 0.625}]
@@ -42,18 +42,18 @@ def read(folder):
 
 
 def test_a_folder_of_others_has_no_results(folder):
-    assert read_results(folder) == read_results(folder / "missing") == Results()
+    assert read_recorded_results(folder) == read_recorded_results(folder / "missing") == Results()
 
 
 def test_the_last_validation_counts_until_there_is_an_evaluation(trained):
     training = TrainingRun(DATA, 400, 16, "auss-demo")
-    assert read_results(trained) == Results(training, [Score(DATA, "val", "own", 0.5, 0.625)])
+    assert read_recorded_results(trained) == Results(training, [Score(DATA, "val", "own", 0.5, 0.625)])
     evaluate(trained)
     evaluate(trained, "muted", 0.01)
     scores = [Score(DATA, "test", "muted", 0.01, 0.85), Score(DATA, "test", "own", 0.72725, 0.85)]
-    assert read_results(trained) == Results(training, scores)
+    assert read_recorded_results(trained) == Results(training, scores)
     (trained / "arguments.json").unlink()
-    assert read_results(trained) == Results(None, scores)
+    assert read_recorded_results(trained) == Results(None, scores)
 
 
 def test_only_this_module_knows_the_names_of_the_files():
