@@ -21,9 +21,9 @@ from tqdm import tqdm
 from ..files.claims import BusyError, locked, remove, tidy
 from ..files.errors import InputError
 from ..files.file_names import fitting_name, printable
+from ..files.model_files import weights_digest
 from ..files.new_contents import NewContents
 from ..files.whole_files import write_whole
-from ..hub.model_card import weights_digest
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
 from .arguments import ERROR_SUFFIX, MARKED_FILE, MASKS_FOLDER, mask_options

@@ -13,7 +13,7 @@ from transformers.video_processing_utils import BaseVideoProcessor
 from typing_extensions import Unpack
 
 from ..files.errors import InputError
-from ..hub.repository import PartRepositoryMixin
+from ..files.repository_saving import PartRepositoryMixin
 from .video_frames import clip_to_tensor, list_of_videos
 
 logger = logging.get_logger(__name__)

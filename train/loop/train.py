@@ -39,6 +39,7 @@ from ..data.collator import precompute_input_features
 from ..data.loaders import create_eval_loader, create_stream_loader, create_train_loader, open_stream
 from ..data.rows import SeededRows, StreamedRows, augmentation_seed
 from ..evaluation.evaluate import evaluate
+from ..recorded_results import HISTORY_FILE
 from ..termination import TERMINATED, Termination, ignore_sigterm
 from .checkpoint import Position, gather_weights, load_newest_checkpoint, save_checkpoint
 from .deepspeed_engine import configure as configure_deepspeed
@@ -51,7 +52,6 @@ from .tracking import Tracking, check_trackers
 
 logger = get_logger(__name__)
 
-HISTORY_FILE = "history.json"
 CURVES_FILE = "curves.png"
 LOGS_FOLDER = "logs"
 
