@@ -1,6 +1,5 @@
 """A trained model and its processor, as `auss train` and `save_pretrained` leave them in a folder."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -116,18 +115,6 @@ def check_processor_files(folder: Path) -> None:
                     )
 
 
-def check_video_processor(folder: Path, video_processor: AussVideoProcessor) -> None:
-    """Raises ValueError for a frame size, mean or deviation that no frame can be brought to."""
-    size = dict(video_processor.size or {})
-    if not all(type(side) is int and side > 0 for side in size.values() if side is not None):
-        raise ValueError(f"the processor in {folder} must have a size of positive whole numbers, got {size}")
-    for name, low in (("image_mean", -math.inf), ("image_std", 0.0)):
-        values = getattr(video_processor, name)
-        values = values if isinstance(values, list | tuple) else [values]
-        if not all(isinstance(value, int | float) and math.isfinite(value) and value > low for value in values):
-            raise ValueError(f"the processor in {folder} must have a finite {name} above {low}, got {values}")
-
-
 def load_processor(folder: Path) -> AussProcessor:
     """The processor of `load_trained`."""
     check_processor_files(folder)
@@ -141,7 +128,10 @@ def load_processor(folder: Path) -> AussProcessor:
     ):
         if not isinstance(part, expected):
             raise ValueError(f"the processor in {folder} must have an {expected.__name__}, got {type(part).__name__}")
-    check_video_processor(folder, processor.video_processor)
+    try:
+        processor.video_processor.check_settings()
+    except ValueError as error:
+        raise ValueError(f"the processor in {folder} cannot be used: {error}") from error
     return processor
 
 
