@@ -15,6 +15,7 @@ from auss.processing.post_processing_auss import post_process_audio_visual_segme
 from auss.processing.processing_auss import AussProcessor
 from auss.processing.video_processing_auss import AussVideoProcessor
 
+from .sources import Sources
 from .trial import BAD, EITHER, RIGHT, Trial
 from .values import NO_NUMBERS, Value, bad, combinations, constants, either, right
 
@@ -102,7 +103,7 @@ def features_are_wrong(made: dict[str, Any]):
     return check
 
 
-def extractor_trials(count: int, seed: int) -> Iterator[Trial]:
+def extractor_trials(sources: Sources, count: int, seed: int) -> Iterator[Trial]:
     """The feature extractor."""
     arguments = {"audio": WAVEFORMS, "sampling_rate": RATES, "padding": PADDINGS, "return_tensors": TENSORS}
     extractor = AussFeatureExtractor()
@@ -202,7 +203,7 @@ def pixels_are_wrong(made: dict[str, Any]):
     return check
 
 
-def video_trials(count: int, seed: int) -> Iterator[Trial]:
+def video_trials(sources: Sources, count: int, seed: int) -> Iterator[Trial]:
     """The video processor."""
     arguments = {"videos": VIDEOS, "size": SIZES, "image_mean": MEANS, "image_std": DEVIATIONS, "rescale_factor": FACTORS}
     call = partial(AussVideoProcessor(size=SIZE), return_tensors="pt")
@@ -212,7 +213,7 @@ def video_trials(count: int, seed: int) -> Iterator[Trial]:
     )
 
 
-def processor_trials(count: int, seed: int) -> Iterator[Trial]:
+def processor_trials(sources: Sources, count: int, seed: int) -> Iterator[Trial]:
     """The processor, with pictures and sound together."""
     processor = AussProcessor(AussFeatureExtractor(), AussVideoProcessor(size=SIZE))
 
@@ -300,7 +301,7 @@ def masks_are_wrong(made: dict[str, Any]):
     return check
 
 
-def mask_trials(count: int, seed: int) -> Iterator[Trial]:
+def mask_trials(sources: Sources, count: int, seed: int) -> Iterator[Trial]:
     """The post-processing."""
     arguments = {"outputs": OUTPUTS, "target_sizes": TARGETS, "threshold": THRESHOLDS}
     call = post_process_audio_visual_segmentation

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from transformers.utils.logging import warning_once
+
 from auss.inference import cli
 
 SECONDS = 30.0  # a trial that takes longer hangs; the slowest takes about a tenth of it
@@ -24,6 +26,7 @@ class Outcome(Enum):
     """What came of an input; the value is the heading of the table's column."""
 
     WORKS = "works"
+    TOLD = "result, and a warning"
     CLEAR = "clear error"
     UNNOTICEABLE = "damage that cannot be noticed"
     REFUSED = "right input refused"
@@ -82,20 +85,29 @@ class Command:
     output: str
     errors: str
 
+    def told(self, name: str) -> bool:
+        """Whether the command said something about a file: in a warning or an error, not in its progress bar."""
+        lines = self.errors.replace("\r", "\n").splitlines()
+        return any(name in line and "%|" not in line for line in lines)
+
 
 def call(*arguments: Any) -> Command:
     """Runs the command `auss` in this process. An exception that is not caught there is a traceback for the user."""
     output, errors = io.StringIO(), io.StringIO()
     handler = logging.StreamHandler(errors)
-    root = logging.getLogger()
+    # Transformers' own messages do not reach the root.
+    loggers = [logging.getLogger(), logging.getLogger("transformers")]
+    warning_once.cache_clear()  # what was said in an earlier trial is said again
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-        root.addHandler(handler)
+        for logger in loggers:
+            logger.addHandler(handler)
         try:
             status = cli.main([str(argument) for argument in arguments])
         except SystemExit as stop:  # argparse refuses an argument
             status = stop.code if isinstance(stop.code, int) else 1
         finally:
-            root.removeHandler(handler)
+            for logger in loggers:
+                logger.removeHandler(handler)
     return Command(int(status or 0), output.getvalue(), errors.getvalue())
 
 
@@ -143,7 +155,9 @@ def judge_command(trial: Trial, done: Command) -> tuple[Outcome, str]:
     if "Traceback (most recent call last)" in done.errors:
         return Outcome.TRACEBACK, done.errors
     if done.status in (0, 1):
-        return judge_result(trial, done)
+        outcome, words = judge_result(trial, done)
+        told = outcome == Outcome.WORKS and any(done.told(subject) for subject in trial.subjects)
+        return (Outcome.TOLD if told else outcome), words
     lines = [line for line in done.errors.splitlines() if line.startswith("auss ")]
     if done.status != cli.USAGE_ERROR or not lines:
         return Outcome.UNCLEAR, f"status {done.status} without a line that begins with 'auss': {done.errors}"
