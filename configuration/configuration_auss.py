@@ -9,7 +9,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from .field_checks import KnownFieldsMixin, check_count, check_number
+from .field_checks import KnownFieldsMixin, check_count, check_label_names, check_number
 
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 # The label of pixels that nobody annotated.
@@ -220,6 +220,7 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         if self.id2label is None and self.label2id is None and kwargs.get("num_labels") in (None, 2):
             self.id2label = {0: "silent", 1: "sounding"}
             self.label2id = {"silent": 0, "sounding": 1}
+        check_label_names(self.id2label, self.label2id, kwargs.get("num_labels"))
         # AutoModel goes through them to choose between the model with heads and the one without.
         self.architectures = self.architectures or []
         backbone = self.backbone_config

@@ -112,7 +112,7 @@ def segment_options(sources: Sources, count: int, seed: int) -> Iterator[Trial]:
         return call(*words, f"--output={home / output if output else ''}")
 
     def words(name: str) -> tuple[str, ...]:
-        files = {"output": ("output", "out", "/dev/null", "aaa"), "model": ("model", "no folder")}
+        files = {"output": ("output", "out", "/dev/null", "/proc/nowhere", "aaa"), "model": ("model", "no folder")}
         return files.get(name, (name, name.replace("_", "-")))
 
     yield from combinations("segment", run, SEGMENT_OPTIONS, words, lambda made: lambda done: None, count, seed)

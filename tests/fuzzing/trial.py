@@ -17,9 +17,10 @@ from typing import Any
 
 from transformers.utils.logging import warning_once
 
-from auss.inference import cli
+from auss import cli
 
-SECONDS = 30.0  # a trial that takes longer hangs; the slowest takes about a tenth of it
+SECONDS = 30.0  # of the processor: a trial that takes longer hangs; the slowest takes about a tenth of it
+WAITING = 5  # times as long may pass in all, since other programs may use the processor, too
 
 
 class Outcome(Enum):
@@ -34,9 +35,10 @@ class Outcome(Enum):
     TRACEBACK = "traceback"
     SILENT = "silent wrong answer"
     HANG = "hang"
+    LEFTOVER = "looks finished after an error"
 
 
-FAULTS = (Outcome.REFUSED, Outcome.UNCLEAR, Outcome.TRACEBACK, Outcome.SILENT, Outcome.HANG)
+FAULTS = (Outcome.REFUSED, Outcome.UNCLEAR, Outcome.TRACEBACK, Outcome.SILENT, Outcome.HANG, Outcome.LEFTOVER)
 RIGHT, BAD, EITHER = "right", "bad", "either"
 
 
@@ -58,6 +60,7 @@ class Trial:
         subjects: a clear error contains one of these words.
         kind: RIGHT input must work, BAD input must be refused, EITHER may do both.
         wrong: takes what `act` returned and says what is wrong with it; None if nothing is.
+        leftover: after an error, what looks as if there had been none; None if nothing does.
     """
 
     area: str
@@ -66,6 +69,7 @@ class Trial:
     subjects: tuple[str, ...]
     kind: str = EITHER
     wrong: Callable[[Any], str | None] = lambda result: None
+    leftover: Callable[[], str | None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -113,29 +117,37 @@ def call(*arguments: Any) -> Command:
 
 @contextlib.contextmanager
 def watched(seconds: float) -> Iterator[None]:
-    """Raises `Hang` in the block after some seconds. If a library does not return to Python even then, the process
-    ends with the stack of every thread, since nothing else can be done."""
+    """Raises `Hang` in the block after some seconds of the processor's time, or `WAITING` times as many on the clock.
+    If a library does not return to Python even then, the process ends with the stack of every thread, since nothing
+    else can be done."""
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("the fuzzing test must run in the main thread, where alarms arrive")
 
     def ring(number, frame):
         raise Hang
 
-    before = signal.signal(signal.SIGALRM, ring)
-    faulthandler.dump_traceback_later(4 * seconds, exit=True)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    alarms = {signal.SIGALRM: (signal.ITIMER_REAL, WAITING * seconds), signal.SIGPROF: (signal.ITIMER_PROF, seconds)}
+    before = {number: signal.signal(number, ring) for number in alarms}
+    faulthandler.dump_traceback_later(3 * WAITING * seconds, exit=True)
+    for timer, limit in alarms.values():
+        signal.setitimer(timer, limit)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        for timer, _ in alarms.values():
+            signal.setitimer(timer, 0)
         faulthandler.cancel_dump_traceback_later()
-        signal.signal(signal.SIGALRM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def judge_error(trial: Trial, message: str) -> tuple[Outcome, str]:
     """An error of a kind that auss raises: it must name the argument or the file."""
     if not any(subject in message for subject in trial.subjects):
         return Outcome.UNCLEAR, f"names none of {', '.join(trial.subjects)}: {message}"
+    left = trial.leftover()
+    if left is not None:
+        return Outcome.LEFTOVER, f"{left}, after: {message}"
     return (Outcome.REFUSED if trial.kind == RIGHT else Outcome.CLEAR), message
 
 

@@ -1,7 +1,7 @@
 """Whether a Matroska or WebM file is whole, by the sizes and checksums that its elements have (RFC 8794 and RFC 9559).
 
-FFmpeg skips what it cannot read of such a file, and looks at no checksum, though most programs that write these files
-put one into every cluster. VP8 and VP9 decode nearly any bytes, so that nothing else tells of a flipped one.
+FFmpeg skips what it cannot read of such a file, and looks at no checksum, though it writes one into every cluster of a
+Matroska file (not of a WebM file). VP8 and VP9 decode nearly any bytes, so that nothing else tells of a flipped one.
 """
 
 import os
@@ -16,6 +16,7 @@ PARTS = {0x114D9B74, 0x1549A966, 0x1654AE6B, CLUSTER, 0x1C53BB6B, 0x1941A469, 0x
 # The elements of a cluster: Timestamp, SimpleBlock, BlockGroup, PrevSize, Position, EncryptedBlock, SilentTracks.
 CLUSTER_PARTS = {0xE7, 0xA3, 0xA0, 0xAB, 0xA7, 0xAF, 0x5854, CRC_32, VOID}
 LARGEST_CHECKED = 2**28  # bytes of an element; clusters of more than some megabytes are not written
+MOST_NAMED = 2  # problems
 BEGINNING = EBML.to_bytes(4, "big")
 
 
@@ -92,8 +93,8 @@ def check_parts(file: BinaryIO, limit: int) -> Iterator[str]:
         file.seek(end)
 
 
-def matroska_problems(path: Path) -> list[str]:
-    """What is wrong with a Matroska or WebM file, in words; empty for a whole one, and for a file of another kind."""
+def found_problems(path: Path) -> list[str]:
+    """Everything that is wrong with a Matroska or WebM file; nothing of a file of another kind."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if file.read(len(BEGINNING)) != BEGINNING:
@@ -111,6 +112,14 @@ def matroska_problems(path: Path) -> list[str]:
         if segment.end is not None and segment.end > size:
             problems.append(f"it has {size} bytes and says {segment.end}")
         return problems
+
+
+def matroska_problems(path: Path) -> list[str]:
+    """What is wrong with a Matroska or WebM file, in few words; empty for a whole one, and for a file of another kind."""
+    problems = found_problems(path)
+    if len(problems) <= MOST_NAMED:
+        return problems
+    return [*problems[:MOST_NAMED], f"and so {len(problems) - MOST_NAMED} more parts"]
 
 
 __all__ = ["matroska_problems"]
