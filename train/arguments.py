@@ -6,6 +6,7 @@ What the network is stands in `AussConfig`; how it is trained stands here. The d
 import argparse
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -13,6 +14,7 @@ from typing import Any, Literal, cast
 import yaml
 from transformers import HfArgumentParser
 
+from ..configuration.configuration_auss import read_json_object
 from ..files.whole_files import write_whole
 
 
@@ -158,8 +160,8 @@ INCIDENTAL = frozenset(
 
 def check_at_least(name: str, value: float, least: float) -> None:
     # Written so that NaN fails too.
-    if not value >= least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
+    if not least <= value < math.inf:
+        raise ValueError(f"{name} must be a finite number of at least {least}, got {value}")
 
 
 def check_share(name: str, value: float) -> None:
@@ -228,6 +230,8 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         # Values stay words, as on a command line: `mixed_precision: no` is no false, and 1e-4 a number.
         settings = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    except OSError as error:
+        raise type(error)(f"config {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"config {path} is no YAML file: {error}") from error
     if not isinstance(settings, dict):
@@ -279,7 +283,7 @@ def save_arguments(groups: tuple[DataArguments, OptimArguments, RunArguments], p
 
 def differences(groups: tuple[DataArguments, OptimArguments, RunArguments], path: Path) -> dict[str, tuple]:
     """The fields that bear on the result and differ from those saved at `path`: name -> (saved, given)."""
-    saved = json.loads(path.read_text(encoding="utf-8"))
+    saved = read_json_object(path)
     given = as_dict(groups)
     # The order of a stream follows from them.
     incidental = INCIDENTAL - {"workers"} if given["streaming"] else INCIDENTAL

@@ -92,7 +92,8 @@ def damaged_files(
             return "a result" if list(out.glob(finished)) else None
 
         # A sound or a picture is also known by its clip, whose name is its folder's or its own.
-        subjects = (file.name, file.parent.name if file.suffix == ".png" else file.stem)
+        # Of a table the message may name the files that it leads to.
+        subjects = (file.name, {".png": file.parent.name, ".csv": "s4_data"}.get(file.suffix, file.stem))
         act = partial(call, *command(home / "in", home / "out"))
         yield Trial(area, f"{number}: {file.name}, {kind}", act, subjects, EITHER, wrong, leftover)
 
@@ -110,7 +111,7 @@ def option_trials(
         return call(*words)
 
     def subjects(name: str) -> tuple[str, ...]:
-        return (name, name.replace("_", "-"))
+        return (name, name.replace("_", "-"), name.replace("_", " "), *({"name": ("AVSBench",)}.get(name, ())))
 
     return combinations(area, run, options, subjects, lambda made: lambda done: None, count, seed)
 
@@ -152,7 +153,7 @@ TRAIN_OPTIONS: Options = {
     "log_every": numbers("1"),
     "steps": numbers("1"),
     "name": [right("s4", lambda _: None), *constants(BAD, "s5", "ms3", "")],
-    "mixed_precision": [right("no", lambda _: None), *constants("right", "bf16"), *constants(BAD, "fp64", "")],
+    "mixed_precision": [right("no", lambda _: None), *constants(BAD, "fp64", "")],
     "tracker": [right("none", lambda _: None), *constants(BAD, "nonsense", "")],
     "preset": [right("tiny", lambda _: None), *constants(BAD, "nonsense", "/nowhere.json", "/dev/null", "")],
     "init_from": [right("nothing", lambda _: None), *constants(BAD, "/nowhere", "/dev/null", "")],

@@ -16,7 +16,7 @@ from auss.processing.processing_auss import AussProcessor
 from auss.processing.video_processing_auss import AussVideoProcessor
 
 from ..conftest import make_tiny_config
-from ..inference.conftest import write_video
+from ..small_videos import write_video
 from ..train.conftest import make_s4
 from .trial import call
 
@@ -53,6 +53,10 @@ class Sources:
         home = self.folder / "videos"
         home.mkdir()
         return [write_video(home / name, seconds=SECONDS, codecs=codecs) for name, codecs in VIDEOS.items()]
+
+    @cached_property
+    def short_video(self) -> Path:
+        return write_video(self.folder / "short.mp4", seconds=0.3)
 
     @cached_property
     def float_video(self) -> Path:
