@@ -115,6 +115,7 @@ def check_inputs(
 
 def check_frame_mask(frame_mask: torch.Tensor | None, pixel_values: torch.Tensor) -> None:
     """Raises ValueError for a mask of another shape than (B, F), of other values than 0 and 1, or an empty clip."""
+    check_types(pixel_values=pixel_values, frame_mask=frame_mask)
     if frame_mask is None:
         return
     if frame_mask.shape != pixel_values.shape[:2]:

@@ -213,7 +213,6 @@ class AussModel(AussPreTrainedModel):
             ValueError: shapes that do not belong together, not one of `input_features` and `frame_queries`, a clip
                 without a frame.
         """
-        check_types(pixel_values=pixel_values, frame_mask=frame_mask)
         real = real_frames(frame_mask, pixel_values)
         audio_queries, frame_queries = self.given_or_heard_queries(
             pixel_values, input_features, input_features_mask, frame_examples, frame_queries, frame_mask

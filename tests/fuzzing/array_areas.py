@@ -55,7 +55,10 @@ WAVEFORMS = [
     bad("PCM in floats", lambda random: noise(random, RATE) * 32_768),
     bad("one sample of 1e30", lambda random: spoilt(noise(random, RATE), 1e30, random)),
     bad("float64 beyond float32", lambda random: spoilt(noise(random, RATE).astype(float), 1e300, random)),
-    bad("NaN in the second of a batch", lambda random: [noise(random, RATE), spoilt(noise(random, RATE), np.nan, random)]),
+    bad(
+        "NaN in the second of a batch",
+        lambda random: [noise(random, RATE), spoilt(noise(random, RATE), np.nan, random)],
+    ),
     bad("no samples", lambda random: np.zeros(0, np.float32)),
     bad("no samples of two channels", lambda random: np.zeros((2, 0), np.float32)),
     bad("an empty one in a batch", lambda random: [noise(random, RATE), np.zeros(0)]),
@@ -107,7 +110,9 @@ def extractor_trials(sources: Sources, count: int, seed: int) -> Iterator[Trial]
     """The feature extractor."""
     arguments = {"audio": WAVEFORMS, "sampling_rate": RATES, "padding": PADDINGS, "return_tensors": TENSORS}
     extractor = AussFeatureExtractor()
-    return combinations("feature extractor", extractor, arguments, lambda name: (name,), features_are_wrong, count, seed)
+    return combinations(
+        "feature extractor", extractor, arguments, lambda name: (name,), features_are_wrong, count, seed
+    )
 
 
 def picture(random: np.random.Generator, *shape: int) -> np.ndarray:
@@ -205,7 +210,13 @@ def pixels_are_wrong(made: dict[str, Any]):
 
 def video_trials(sources: Sources, count: int, seed: int) -> Iterator[Trial]:
     """The video processor."""
-    arguments = {"videos": VIDEOS, "size": SIZES, "image_mean": MEANS, "image_std": DEVIATIONS, "rescale_factor": FACTORS}
+    arguments = {
+        "videos": VIDEOS,
+        "size": SIZES,
+        "image_mean": MEANS,
+        "image_std": DEVIATIONS,
+        "rescale_factor": FACTORS,
+    }
     call = partial(AussVideoProcessor(size=SIZE), return_tensors="pt")
     words = {"videos": ("videos", "frame file")}
     return combinations(

@@ -166,7 +166,11 @@ PREPARE_OPTIONS: Options = {
     "shards": numbers("1", "7"),
 }
 COMPOSE_OPTIONS: Options = {
-    "s4": [right("1 0 0", lambda _: None), *constants("right", "0 1 0", "0 0 0"), *constants(BAD, "-1 0 0", "1 0", "x 0 0", "1.5 0 0")],
+    "s4": [
+        right("1 0 0", lambda _: None),
+        *constants("right", "0 1 0", "0 0 0"),
+        *constants(BAD, "-1 0 0", "1 0", "x 0 0", "1.5 0 0"),
+    ],
     "ms3": [right("0 0 0", lambda _: None), *constants("right", "1 0 0"), *constants(BAD, "0 0 -1", "0", "nan 0 0")],
     "seed": numbers("1", "99999999999999999999", zero=True),
     "size": numbers("65", most=("63", "0")),
@@ -181,7 +185,10 @@ def split_files(data: Path, split: str) -> list[Path]:
     home = data / "Single-source" / "s4_data"
     kinds = ("gt_masks", "visual_frames", "audio_wav")
     found = [sorted(path for path in (home / kind / split).rglob("*") if path.is_file())[:2] for kind in kinds]
-    return [*(path for paths in zip(*found, strict=True) for path in paths), data / "Single-source" / "s4_meta_data.csv"]
+    return [
+        *(path for paths in zip(*found, strict=True) for path in paths),
+        data / "Single-source" / "s4_meta_data.csv",
+    ]
 
 
 def evaluate_trials(sources: Sources, count: int, seed: int) -> Iterator[Trial]:

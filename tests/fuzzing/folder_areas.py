@@ -17,12 +17,31 @@ from .damage import damage
 from .sources import Sources, copy_of, rewrite
 from .trial import EITHER, Command, Trial, Unnoticeable, call
 
-ODD_VALUES = (None, [], {}, "x", "", -1, 0, 1, 2.5, True, 10**30, float("nan"), float("-inf"), [[]], {"a": None}, "../x")
+ODD_VALUES = (
+    None,
+    [],
+    {},
+    "x",
+    "",
+    -1,
+    0,
+    1,
+    2.5,
+    True,
+    10**30,
+    float("nan"),
+    float("-inf"),
+    [[]],
+    {"a": None},
+    "../x",
+)
 
 
 def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
     """Where values stand in a JSON file, as the keys and indices that lead to each."""
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, inner in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
         yield (*path, key)
         yield from places(inner, (*path, key))
 

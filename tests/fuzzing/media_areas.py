@@ -85,7 +85,11 @@ SEGMENT_OPTIONS = {
         *constants(BAD, "0", "-1", "nan", "inf", "99", "x", ""),
         *constants(EITHER, "1e-9", "0.001"),
     ],
-    "stride": [*constants("right", "0.9", "0.5"), *constants(BAD, "0", "-1", "nan", "inf", "99", "x"), *constants(EITHER, "0.01")],
+    "stride": [
+        *constants("right", "0.9", "0.5"),
+        *constants(BAD, "0", "-1", "nan", "inf", "99", "x"),
+        *constants(EITHER, "0.01"),
+    ],
     "threshold": [*constants("right", "0.5", "0", "1"), *constants(BAD, "-0.1", "1.1", "nan", "inf", "half", "")],
     "audio_track": [*constants("right", "1"), *constants(BAD, "0", "-1", "2", "1000000000000", "x", "1.5")],
     "device": [*constants("right", "cpu", "auto"), *constants(BAD, "warp", "cuda:99", "", "cpu:x", "-1")],
@@ -96,7 +100,9 @@ SEGMENT_OPTIONS = {
     "output": [
         right("out.mp4", lambda random: "out.mp4"),
         *constants("right", "out.mkv", "out.webm", "deep/er/out.mp4"),
-        *constants(BAD, "out.avi", "out", "", ".", "out.mp4/", "/dev/null", "/proc/nowhere/out.mp4", "a" * 300 + ".mp4"),
+        *constants(
+            BAD, "out.avi", "out", "", ".", "out.mp4/", "/dev/null", "/proc/nowhere/out.mp4", "a" * 300 + ".mp4"
+        ),
     ],
 }
 
@@ -133,7 +139,9 @@ INPUTS: list[Value] = [
     right("frames and sound", clip),
     right("timestamps", lambda random: clip(random, timestamps=[0, 0.2, 0.9])),
     right("frames as a list", lambda random: clip(random, frames=list(clip(random)["frames"]))),
-    right("sound with its rate", lambda r: clip(r, audio={"array": noise(r), "sampling_rate": 8000}, sampling_rate=None)),
+    right(
+        "sound with its rate", lambda r: clip(r, audio={"array": noise(r), "sampling_rate": 8000}, sampling_rate=None)
+    ),
     right("seven seconds", lambda random: clip(random, audio=noise(random, 7))),
     right("silence", lambda random: clip(random, audio=np.zeros(16_000, np.float32))),
     bad("no frames", lambda random: clip(random, frames=[])),
@@ -145,7 +153,10 @@ INPUTS: list[Value] = [
     bad("a sample of NaN", lambda random: clip(random, audio=np.full(999, np.nan, np.float32))),
     bad("two sounds", lambda random: clip(random, audio=[noise(random), noise(random)])),
     bad("frames of NaN", lambda random: clip(random, frames=np.full((2, 8, 8, 3), np.nan, np.float32))),
-    bad("frames of unequal size", lambda r: clip(r, frames=[np.zeros((8, 8, 3), np.uint8), np.zeros((9, 8, 3), np.uint8)])),
+    bad(
+        "frames of unequal size",
+        lambda r: clip(r, frames=[np.zeros((8, 8, 3), np.uint8), np.zeros((9, 8, 3), np.uint8)]),
+    ),
     bad("too few timestamps", lambda random: clip(random, timestamps=[0, 1])),
     bad("timestamps that run backwards", lambda random: clip(random, timestamps=[0, 2, 1])),
     bad("a timestamp of NaN", lambda random: clip(random, timestamps=[0, float("nan"), 1])),
@@ -160,7 +171,10 @@ INPUTS: list[Value] = [
     *constants(EITHER, [], [[]]),
 ]
 PARAMETERS = {
-    "fps": [*constants("right", 5.0, None, 1), *constants(BAD, 0, -1, True, *(value for value in NO_NUMBERS if value is not None))],
+    "fps": [
+        *constants("right", 5.0, None, 1),
+        *constants(BAD, 0, -1, True, *(value for value in NO_NUMBERS if value is not None)),
+    ],
     "batch_size": [*constants("right", 8, 1), *constants(BAD, 0, -1, 2.5, True, "x", float("nan"))],
     "window": [*constants("right", None, 1, 4.8), *constants(BAD, 0, -1, 99, True, "x", float("nan"), [1])],
     "stride": [*constants("right", None, 0.9), *constants(BAD, 0, -1, 99, "x", float("nan"))],
@@ -204,7 +218,12 @@ def pipeline_trials(sources: Sources, count: int, seed: int) -> Iterator[Trial]:
             return compare_media(original, video) or pipeline_wrong({})(frames)
 
         yield Trial(
-            "pipeline", f"{number}: {original.name}, {kind}", partial(segmenter, str(video)), (video.name,), EITHER, wrong
+            "pipeline",
+            f"{number}: {original.name}, {kind}",
+            partial(segmenter, str(video)),
+            (video.name,),
+            EITHER,
+            wrong,
         )
 
 

@@ -54,8 +54,12 @@ def network_is_wrong(config: AussConfig) -> str | None:
 def configuration_trials(sources: Sources, count: int, seed: int) -> Iterator[Trial]:
     """One odd value for one field, of either configuration; every third time of two fields."""
     fields = [field.name for field in dataclasses.fields(AussConfig) if field.name in AussConfig.__annotations__]
-    fields.remove("backbone_config")  # None stands for a ResNet-101, which takes seconds; a bad one comes in a JSON file
-    audio_fields = [field.name for field in dataclasses.fields(AussAudioConfig) if field.name in AussAudioConfig.__annotations__]
+    fields.remove(
+        "backbone_config"
+    )  # None stands for a ResNet-101, which takes seconds; a bad one comes in a JSON file
+    audio_fields = [
+        field.name for field in dataclasses.fields(AussAudioConfig) if field.name in AussAudioConfig.__annotations__
+    ]
     names = [*((name, False) for name in fields), *((name, True) for name in audio_fields)]
     names += [("num_labels", False), ("id2label", False), ("hiden_size", False), ("stage_depth", True)]
     random = np.random.default_rng([seed, 3])

@@ -116,7 +116,18 @@ class Sources:
     def train_command(self, output: Path, steps: int = 1, data: Path | None = None) -> list[object]:
         """`auss train` of the tiny network."""
         sizes = ["--image-size", 32, "--batch-size", 2, "--eval-every", 0]
-        return ["train", "--data", data or self.data, "--preset", self.preset, "--steps", steps, "--output", output, *sizes]
+        return [
+            "train",
+            "--data",
+            data or self.data,
+            "--preset",
+            self.preset,
+            "--steps",
+            steps,
+            "--output",
+            output,
+            *sizes,
+        ]
 
 
 def copy_of(source: Path, target: Path) -> Path:

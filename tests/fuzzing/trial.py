@@ -191,4 +191,16 @@ def judge(trial: Trial, seconds: float = SECONDS) -> Verdict:
     return Verdict(trial, judged[0], " ".join(judged[1].split()))
 
 
-__all__ = ["BAD", "EITHER", "FAULTS", "RIGHT", "Command", "Outcome", "Trial", "Unnoticeable", "Verdict", "call", "judge"]
+__all__ = [
+    "BAD",
+    "EITHER",
+    "FAULTS",
+    "RIGHT",
+    "Command",
+    "Outcome",
+    "Trial",
+    "Unnoticeable",
+    "Verdict",
+    "call",
+    "judge",
+]

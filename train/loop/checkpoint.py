@@ -28,7 +28,7 @@ from transformers import CONFIG_NAME
 
 from ...files.file_rights import follow_umask
 from . import deepspeed_engine
-from .checkpoint_checks import check_optimizer, check_state, check_weights
+from .checkpoint_checks import check_optimizer, check_state, check_weights, refused_if_unfit
 
 logger = logging.getLogger(__name__)
 
@@ -237,20 +237,21 @@ def load_newest_checkpoint(
             f"{newest} was written by {engine_name(wrote)} and can only be resumed so, got {engine_name(reads)}; its "
             f"{MODEL_FILE} starts any new run"
         )
-    check_state(newest, STATE_FILE, state, step_of(newest))
-    if deepspeed:
-        deepspeed_engine.load_engine(model, newest)
-    else:
-        weights, tensors = load_file(newest / MODEL_FILE), load_file(newest / OPTIMIZER_FILE)
-        check_weights(newest, MODEL_FILE, weights, cast(Any, distributed_state.get_model_state_dict(model)))
-        check_optimizer(newest, OPTIMIZER_FILE, tensors, state, weights)
-        options = StateDictOptions(full_state_dict=True)
-        distributed_state.set_model_state_dict(model, cast(Any, weights), options=options)
-        restore_optimizer(model, optimizer.optimizer, tensors, state["optimizer_groups"])
-    scheduler.load_state_dict(state["scheduler"])
-    if accelerator.scaler is not None and state["scaler"]:
-        accelerator.scaler.load_state_dict(state["scaler"])
-    return read_position(newest)
+    with refused_if_unfit(newest, STATE_FILE):
+        check_state(newest, STATE_FILE, state, step_of(newest))
+        if deepspeed:
+            deepspeed_engine.load_engine(model, newest)
+        else:
+            weights, tensors = load_file(newest / MODEL_FILE), load_file(newest / OPTIMIZER_FILE)
+            check_weights(newest, MODEL_FILE, weights, cast(Any, distributed_state.get_model_state_dict(model)))
+            check_optimizer(newest, OPTIMIZER_FILE, tensors, state, weights)
+            options = StateDictOptions(full_state_dict=True)
+            distributed_state.set_model_state_dict(model, cast(Any, weights), options=options)
+            restore_optimizer(model, optimizer.optimizer, tensors, state["optimizer_groups"])
+        scheduler.load_state_dict(state["scheduler"])
+        if accelerator.scaler is not None and state["scaler"]:
+            accelerator.scaler.load_state_dict(state["scaler"])
+        return read_position(newest)
 
 
 def delete_checkpoints(output: Path) -> None:
