@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ...configuration.configuration_auss import IGNORED_LABEL
+from ...files.new_contents import NewContents
 from ...hub.model_card import renew_card, weights_digest
 from ...hub.trained_model import load_trained
 from ...processing.drawing import contact_sheet
@@ -260,13 +261,16 @@ def save_results(
         origin: "model", "data", "name", "split", "sound" and "weights", for the title and the JSON file.
         model, processor, collator, rows: as `draw_clips` takes them.
     """
-    files["json"].parent.mkdir(parents=True, exist_ok=True)
-    files["json"].write_text(json.dumps({**origin, **results}, indent=2) + "\n", encoding="utf-8")
     title = "{name} {split}, sound {sound}: {model}".format(**origin)
-    files["markdown"].write_text(format_markdown(results, title), encoding="utf-8")
     ranked = sorted(results["per_clip"], key=lambda record: record["J"], reverse=True)
-    draw_clips(model, processor, collator, rows, ranked[:SHEET_CLIPS], files["best"])
-    draw_clips(model, processor, collator, rows, ranked[::-1][:SHEET_CLIPS], files["worst"])
+    # All of them appear together; the figures come last, since they are what others read.
+    with NewContents(files["json"].parent, files["json"].stem) as folder:
+        new = {kind: folder.new / path.name for kind, path in files.items()}
+        new["json"].write_text(json.dumps({**origin, **results}, indent=2) + "\n", encoding="utf-8")
+        new["markdown"].write_text(format_markdown(results, title), encoding="utf-8")
+        draw_clips(model, processor, collator, rows, ranked[:SHEET_CLIPS], new["best"])
+        draw_clips(model, processor, collator, rows, ranked[::-1][:SHEET_CLIPS], new["worst"])
+        folder.install(last=[files["json"].name])
 
 
 def evaluate_folder(

@@ -3,13 +3,13 @@
 import argparse
 import dataclasses
 import json
-import os
 import statistics
 from pathlib import Path
 
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
+from ...files.whole_files import write_whole
 from ..arguments import INCIDENTAL, DataArguments, OptimArguments, RunArguments, as_dict, from_namespace
 from ..arguments import add_arguments as add_train_arguments
 from ..evaluation.evaluate import evaluate_folder
@@ -28,13 +28,6 @@ TRAINED_FILE = "trained"
 Groups = tuple[DataArguments, OptimArguments, RunArguments]
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(f"{path.name}.unfinished")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def read_results(path: Path) -> dict[str, float] | None:
     """M_J and M_F of a run; None if there are none, or not whole."""
     try:
@@ -50,7 +43,7 @@ def row_groups(groups: Groups, row: Row, seed: int, folder: Path, s4_folder: Pat
     preset = folder / "preset.json"
     if PartialState().is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
-        row_config(run.preset or DEFAULT_PRESET, row).to_json_file(preset, use_diff=False)
+        write_whole(preset, row_config(run.preset or DEFAULT_PRESET, row).to_json_string(use_diff=False))
     PartialState().wait_for_everyone()  # before the others read it
     start = {"preset": str(preset)}
     if s4_folder is not None:  # it brings its configuration and its weights
