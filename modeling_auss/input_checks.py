@@ -7,7 +7,6 @@ import torch
 
 from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
 
-
 FLOATING = ("pixel_values", "input_features", "frame_queries")
 
 

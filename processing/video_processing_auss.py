@@ -47,8 +47,8 @@ def check_size(size: Any) -> None:
         sides = list(size) if len(size) == 2 else []
     if not sides or not all(isinstance(side, Integral) and not isinstance(side, bool) and side > 0 for side in sides):
         raise ValueError(
-            "size must be a positive whole number of pixels, a pair of them (height, width), or a dictionary of height "
-            f"and width, of shortest_edge (and longest_edge), or of max_height and max_width, got {size!r}"
+            "size must be a positive whole number of pixels, a pair of them (height, width), or a dictionary of "
+            f"height and width, of shortest_edge (and longest_edge), or of max_height and max_width, got {size!r}"
         )
 
 

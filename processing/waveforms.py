@@ -66,7 +66,7 @@ def sampling_rates(sampling_rate: Any, num_clips: int) -> list[float]:
         is_number = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
         if not is_number or not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise ValueError(
-                f"sampling_rate must be a positive number of Hz, from {LOWEST_RATE} to {HIGHEST_RATE}, got {rate!r:.50}"
+                f"sampling_rate must be a positive number of Hz, {LOWEST_RATE} to {HIGHEST_RATE}, got {rate!r:.50}"
             )
     return [float(rate) for rate in rates]
 

@@ -1,4 +1,4 @@
-"""Damage to files, and what may be known of a damaged file without auss: by its checksums, and by its decoder's words."""
+"""Damage to files, and what is known of a damaged file without auss: by its checksums, and by its decoder's words."""
 
 import zlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Damaged data sets and doubtful arguments for `auss evaluate`, `train` and `prepare`, damaged objects for `compose`."""
+"""Damaged data sets and doubtful arguments for `auss evaluate`, `train`, `prepare` and `compose`."""
 
 import io
 from collections.abc import Callable, Iterator

@@ -1,8 +1,8 @@
 """Ctrl-C, SIGTERM, SIGKILL and a full disk while commands write: nothing that looks finished and is not, no process
 left, nothing in the way of the next run.
 
-All are processes of their own, stopped by real signals. One of each kind runs in CI, the others are slow; `tests/inference/test_interruption.py`
-stops commands from inside, at chosen places.
+All are processes of their own, stopped by real signals. One of each kind runs in CI, the others are slow.
+`tests/inference/test_interruption.py` stops commands from inside, at chosen places.
 """
 
 import os

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ...configuration.configuration_auss import IGNORED_LABEL
+from ...files.file_names import printable
 from ...files.new_contents import NewContents
 from ...hub.model_card import renew_card, weights_digest
 from ...hub.trained_model import load_trained
@@ -34,6 +35,7 @@ from .swapped_sounds import SwappedSounds
 
 SOUNDS = ("own", "muted", "swapped")
 SHEET_CLIPS = 5
+LONGEST_TITLE = 150  # characters above a clip in a sheet
 
 
 def kept_frames(batch: dict) -> list[torch.Tensor]:
@@ -240,6 +242,7 @@ def draw_clips(
         if key in wanted:
             record = wanted[key]
             title = f"{record['category']} {record['clip_id']}  J {record['J']:.3f}  F {record['F']:.3f}".strip()
+            title = printable(title)[:LONGEST_TITLE]
             blocks[key] = drawable_clip(model, processor, collator, row, title)
     return contact_sheet([blocks[key] for key in wanted], path)
 
