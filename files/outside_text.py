@@ -12,7 +12,7 @@ HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def markdown_text(text: object) -> str:
-    """The text on one line, to stand in a sentence, a heading or a cell of a table, shown as it is and nothing else."""
+    """The text on one line, for a sentence, a heading or a cell of a table, shown as it is and nothing else."""
     line = printable(" ".join(str(text).split()))
     line = MARKUP.sub(lambda match: f"\\{match[0]}", line)
     return "".join(HTML.get(character, character) for character in line)

@@ -294,7 +294,8 @@ def results_section(facts: CardFacts) -> str:
     if not facts.scores:
         return ""
     rows = [
-        f"| {score.data} | {markdown_text(score.split)} | {markdown_text(score.sound)} | {score.jaccard:.3f} | {score.f_score:.3f} |"
+        f"| {score.data} | {markdown_text(score.split)} | {markdown_text(score.sound)} | {score.jaccard:.3f} | "
+        f"{score.f_score:.3f} |"
         for score in facts.scores
     ]
     head = ["| data | split | sound | M_J | M_F |", "| --- | --- | --- | ---: | ---: |"]

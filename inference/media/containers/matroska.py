@@ -115,7 +115,7 @@ def found_problems(path: Path) -> list[str]:
 
 
 def matroska_problems(path: Path) -> list[str]:
-    """What is wrong with a Matroska or WebM file, in few words; empty for a whole one, and for a file of another kind."""
+    """What is wrong with a Matroska or WebM file, in few words; nothing of a whole one, or of a file of another kind."""
     problems = found_problems(path)
     if len(problems) <= MOST_NAMED:
         return problems
