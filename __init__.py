@@ -5,6 +5,9 @@ an auss checkpoint. The public names below are imported when they are first used
 """
 
 import importlib
+import os
+import sys
+import sysconfig
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -58,7 +61,6 @@ _PUBLIC_NAMES = {
     "metric_path": ".train.evaluation.metric_modules",
 }
 
-
 if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for one of ours
 
     def __getattr__(name: str):
@@ -74,7 +76,7 @@ def __dir__() -> list[str]:
 
 
 def _register() -> None:
-    """Tells Transformers which auss class answers an `AussConfig`, and the pipeline's task."""
+    """Tells Transformers which auss class answers an `AussConfig`, and the pipeline's task. It may be called again."""
     from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoProcessor, AutoVideoProcessor
 
     from .configuration.configuration_auss import AussConfig
@@ -93,7 +95,26 @@ def _register() -> None:
     register_pipeline()
 
 
-# At import, not at first use: `AutoModel` and `pipeline` ask nobody before they look up what is registered, and they
-# take classes, not names. It costs what `from transformers import pipeline` does; what else is ours, `train/` above
-# all, waits until it is used.
-_register()
+def _is_command_line() -> bool:
+    """Whether this process is the command line: `auss ...`, `python -m auss ...` or `python -m auss.train ...`."""
+    script, started = sys.argv[0] if sys.argv else "", sys.orig_argv
+    if script == "-m":  # as long as the interpreter looks for the module
+        module = started[started.index("-m") + 1] if "-m" in started[:-1] else ""
+        return module.partition(".")[0] == __name__
+    # A process that `multiprocessing` starts has its parent's `sys.argv`, but was itself started otherwise.
+    if script not in started or os.path.splitext(os.path.basename(script))[0] != __name__:
+        return False
+    # Where pip puts console scripts: a user's own script may have the name of ours, but not in these folders.
+    schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
+    folders = [os.path.realpath(sysconfig.get_path("scripts", scheme)) for scheme in schemes]
+    return os.path.dirname(os.path.realpath(script)) in folders
+
+
+# Transformers' Auto classes and `pipeline` look up registered classes without asking anybody, and they take classes,
+# not names. So importing auss registers at once, which imports Transformers and torch and takes seconds. A library
+# user needs both anyway. The command line does not need them to show its help or to refuse a wrong argument: it
+# registers in `cli.main`, when the arguments are right and the command runs. Registering later for everybody would
+# need a hook on Python's import system, which would find modules of auss half imported. If `_is_command_line` misses a
+# way to start the command line, then the command only starts more slowly.
+if not _is_command_line():
+    _register()

@@ -63,9 +63,10 @@ class Row:
 
 
 FAST, RESNET, SWIN = "auss-fast-resnet50", "auss-resnet101", "auss-swin-base"
-STEP = "forward, losses and backward"
+STEP = "a training step (forward, losses, backward)"
 # glibc then gives freed maps back to the system, which it would keep for the next ones of their size.
 RETURNED = {"MALLOC_MMAP_THRESHOLD_": "8000000"}
+RETURNED_NAME = " ".join(f"`{name}={value}`" for name, value in RETURNED.items())
 ROWS = {
     "fast": Row(f"`{FAST}`: a clip to masks", partial(network_rows.forward, FAST), 2.2, 1.7),
     "resnet101": Row(f"`{RESNET}`: a clip to masks", partial(network_rows.forward, RESNET), 4.0, 3.0),
@@ -85,13 +86,21 @@ ROWS = {
     "step": Row(f"`{FAST}`: {STEP}", partial(network_rows.training_step, FAST, False), 2.5, 2.0),
     "step-frozen": Row(f"`{FAST}`, VGGish frozen: {STEP}", partial(network_rows.training_step, FAST, True), 2.5, 2.0),
     "memory": Row(
-        f"`{FAST}`: peak memory of that", partial(network_rows.training_memory, FAST, False), 2.5, 1.8, "memory"
+        f"`{FAST}`: peak memory of a training step",
+        partial(network_rows.training_memory, FAST, False),
+        2.5,
+        1.8,
+        "memory",
     ),
     "memory-frozen": Row(
-        f"`{FAST}`, VGGish frozen: peak memory", partial(network_rows.training_memory, FAST, True), 2.5, 1.8, "memory"
+        f"`{FAST}`, VGGish frozen: peak memory of a training step",
+        partial(network_rows.training_memory, FAST, True),
+        2.5,
+        1.8,
+        "memory",
     ),
     "memory-returned": Row(
-        f"`{FAST}`: peak memory, `{' '.join(map('='.join, RETURNED.items()))}`",
+        f"`{FAST}`, {RETURNED_NAME}: peak memory of a training step",
         partial(network_rows.training_memory, FAST, False),
         2.5,
         1.8,
@@ -99,13 +108,13 @@ ROWS = {
         RETURNED,
     ),
     "step-returned": Row(
-        f"`{FAST}`: {STEP}, likewise",
+        f"`{FAST}`, {RETURNED_NAME}: {STEP}",
         partial(network_rows.training_step, FAST, False),
         2.5,
         2.0,
         environment=RETURNED,
     ),
-    "frame": Row(f"`{FAST}`: every further frame", partial(network_rows.further_frame, FAST), 1.6, 1.4),
+    "frame": Row(f"`{FAST}`: each further frame of a window", partial(network_rows.further_frame, FAST), 1.6, 1.4),
     "log-mel": Row("log-mel of 5 s at 44.1 kHz stereo", media_rows.log_mel, 8, 15, "faster"),
     "f-score": Row("M_F of a clip", media_rows.clip_f_score, 15, 40, "faster"),
     "segment": Row(
@@ -157,7 +166,7 @@ def report(names: list[str], scaling: bool) -> str:
     """Measures, prints line by line, and returns the Markdown."""
     lines = [machine(), ""]
     lines += [
-        "| work | ours | limit | figure | must | aim | reached | |",
+        "| work | auss | comparison | figure | must | aim | reached | remarks |",
         "| --- | ---: | ---: | ---: | ---: | ---: | --- | --- |",
     ]
     print("\n".join(lines), flush=True)
@@ -166,7 +175,7 @@ def report(names: list[str], scaling: bool) -> str:
         print(lines[-1], flush=True)
     if scaling:
         start = len(lines)
-        lines += ["", "| grows | to | seconds | peak GB |", "| --- | ---: | ---: | ---: |"]
+        lines += ["", "| size | value | seconds | peak GB |", "| --- | ---: | ---: | ---: |"]
         print("\n".join(lines[start:]), flush=True)
         for name, value in SCALING:
             measured = measure_apart(f"{name}={value}")

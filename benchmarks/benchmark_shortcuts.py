@@ -1,4 +1,4 @@
-"""Time and peak memory of the exact shortcuts of docs/design.md beside the plain routes that they equal.
+"""Time and peak memory of the exact shortcuts of docs/paper.md beside the plain routes that they equal.
 
     python benchmarks/benchmark_shortcuts.py [--frames 5] [--queries 300] [--size 224] [--repeats 5]
 

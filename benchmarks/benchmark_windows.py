@@ -39,13 +39,13 @@ def random_turns(rng: np.random.Generator, seconds: float, whole: bool) -> list[
 def compose(seed: int, library, changing: bool = True):
     """A video's plan, which knows the truth, and its `ArrayClip`; every other one changes at whole seconds."""
     from auss.inference.array_clip import ArrayClip
-    from auss.train.composer.composed_video import plan, sound_of_turns
+    from auss.train.composer.composed_video import plan_video, sound_of_turns
     from auss.train.composer.synthesised_sounds import SAMPLING_RATE
 
     rng = np.random.default_rng([seed, 77])
     whole = seed % 2 == 0
     seconds = float(rng.integers(6, 21)) if whole else float(rng.uniform(6, 20))
-    video = plan(seed, seconds, FPS, SIZE, NUM_OBJECTS, library, Path())
+    video = plan_video(seed, seconds, FPS, SIZE, NUM_OBJECTS, library, Path())
     video.turns = random_turns(rng, seconds, whole) if changing else [(0.0, seconds, 0)]
     waveform = np.concatenate(list(sound_of_turns(video, seed, library)))
     times = np.arange(0, seconds, 1 / FPS)

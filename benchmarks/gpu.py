@@ -33,6 +33,7 @@ DOCUMENT = ROOT / "docs" / "benchmarks_gpu.md"
 PRESETS = tuple(AussConfig.preset_names())
 PROFILED_PRESET = "auss-fast-resnet50"
 LATE = "no time"
+RESULTS = "<!-- measured: written by make gpu -->"
 
 
 class Budget:
@@ -169,6 +170,12 @@ def sections(setting: Setting, presets: list[str], budget: Budget, quick: bool) 
     return found
 
 
+def renewed_page(written: str, measured: list[str]) -> str:
+    """The page with new results. The text above the mark is written by hand and stays."""
+    by_hand, mark, _ = written.partition(RESULTS)
+    return "\n".join([by_hand.rstrip() if mark else "# On a GPU", "", RESULTS, "", *measured]) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", help="as torch names it (cuda)")
@@ -181,11 +188,10 @@ def main() -> None:
     setting = Setting.quick(device) if arguments.quick else Setting(device)
     budget = Budget(arguments.minutes)
     lines = [
-        "# On a GPU",
-        "",
-        f"Written by `make gpu`. Frames of {setting.size} x {setting.size} pixels, clips of five frames with five "
-        "seconds of sound, random weights with eight queries that have a class. A step is forward, losses, backward "
-        "and AdamW's update. float32 is what torch takes for it: TF32 in convolutions, not in matrix products.",
+        f"A frame has {setting.size} x {setting.size} pixels, and a clip has five frames and five seconds of sound. "
+        "The weights are random, and eight queries have a class. A training step is forward, losses, backward and the "
+        "update of AdamW. In float32, torch uses TF32 for convolutions, but not for matrix products. "
+        f'"{LATE}" marks a cell that the run did not reach in its minutes.',
         "",
         machine(device),
     ]
@@ -193,7 +199,8 @@ def main() -> None:
     for heading, body in sections(setting, arguments.presets, budget, arguments.quick).items():
         lines += ["", f"## {heading}", "", *body]
     if not arguments.quick:
-        arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        written = arguments.output.read_text(encoding="utf-8") if arguments.output.is_file() else ""
+        arguments.output.write_text(renewed_page(written, lines), encoding="utf-8")
         print(f"saved in {arguments.output}")
 
 

@@ -35,7 +35,7 @@ def log_mel() -> Measured:
         lambda: waveform_to_examples(sound.T.astype(np.float64), RATE),
         repeats=9,
     )
-    return Measured(ours, limit, f"{shape[1]} examples, theirs {len(plain)}")
+    return Measured(ours, limit, f"{shape[1]} examples; the plain way gives {len(plain)}")
 
 
 def plain_f_score(scores: torch.Tensor, labels: torch.Tensor) -> float:
@@ -65,7 +65,7 @@ def clip_f_score() -> Measured:
     if difference > 1e-6:
         raise AssertionError(f"f_score is off by {difference}")
     ours, limit = in_turns(lambda: f_score(scores, labels), lambda: plain_f_score(scores, labels))
-    return Measured(ours, limit, f"they differ by {difference:.0e}")
+    return Measured(ours, limit, f"the results differ by {difference:.0e}")
 
 
 def write_video(path: Path, length: int, height: int = 720, width: int = 1280, fps: int = 25) -> None:
@@ -162,4 +162,4 @@ def segmented_video(preset: str, length: int = 60) -> Measured:
     if len(set(frames)) != 1:
         print(f"frames written: {frames}", file=sys.stderr)
     medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
-    return Measured(*medians, note=f"{length} s, {frames[0]} frames; ours loads the model too")
+    return Measured(*medians, note=f"{length} s, {frames[0]} frames; auss also loads the model")

@@ -73,7 +73,8 @@ def forward(preset: str, classes: int = 8) -> Measured:
         ours, limit = in_turns(lambda: masks(model, clip), lambda: backbone(frames))
     work = flops(model, **clip) / flops(backbone, pixel_values=frames)
     queries = model.config.num_queries
-    return Measured(ours, limit, f"{min(classes, queries)} of {queries} queries have a class; {work:.2f} x the FLOPs")
+    with_class = f"{min(classes, queries)} of {queries} queries have a class"
+    return Measured(ours, limit, f"{with_class}; {work:.2f} x the FLOPs of the backbone")
 
 
 def beside_mask2former(preset: str) -> Measured:
@@ -96,7 +97,8 @@ def beside_mask2former(preset: str) -> Measured:
     with torch.inference_mode():
         ours, limit = in_turns(lambda: masks(model, clip), lambda: peer(frames))
         to_masks = median_seconds(peer_masks, repeats=3)
-    return Measured(ours, limit, f"{model.config.num_queries} queries; Mask2Former to masks takes {to_masks:.3g} s")
+    queries = model.config.num_queries
+    return Measured(ours, limit, f"{queries} queries; Mask2Former with its masks takes {to_masks:.3g} s")
 
 
 def training_parts(preset: str, frozen_sound: bool):
@@ -131,7 +133,7 @@ def training_memory(preset: str, frozen_sound: bool) -> Measured:
     step, _ = training_parts(preset, frozen_sound)
     for _ in range(3):
         step()
-    return Measured(peak_gigabytes(), note=f"{before:.2f} of it interpreter and libraries")
+    return Measured(peak_gigabytes(), note=f"{before:.2f} GB of it are Python and libraries")
 
 
 def further_frame(preset: str) -> Measured:
@@ -154,7 +156,7 @@ def compiled_forward(preset: str) -> Measured:
         expected, found = model(**clip).logits, compiled(**clip).logits
         difference = (expected - found).abs().max().item()
         ours, limit = in_turns(lambda: compiled(**clip), lambda: model(**clip))
-    return Measured(ours, limit, f"logits differ by at most {difference:.0e}")
+    return Measured(ours, limit, f"the logits differ by at most {difference:.0e}")
 
 
 def scaled(preset: str, queries: int | None = None, examples: int = 5, **shape: int) -> Measured:

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging
 
+from ..files.errors import InputError
 from .field_checks import TRANSFORMERS_NAMES, KnownFieldsMixin, check_count, check_label_names, check_number
 
 logger = logging.get_logger(__name__)
@@ -46,9 +48,9 @@ def read_json_object(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, nested without end
-        raise ValueError(f"{path} cannot be read as JSON: {error}") from error
+        raise InputError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold a JSON object, {{...}}, got {type(values).__name__}")
+        raise InputError(f"{path} must hold a JSON object, {{...}}, got {type(values).__name__}")
     return values
 
 
@@ -101,7 +103,7 @@ class AussAudioConfig(KnownFieldsMixin, PreTrainedConfig):
     def validate_stages(self):
         """Each stage has channels and a depth."""
         if len(self.stage_channels) != len(self.stage_depths):
-            raise ValueError(
+            raise InputError(
                 f"stage_channels and stage_depths must have the same length, got {len(self.stage_channels)} "
                 f"and {len(self.stage_depths)}"
             )
@@ -115,7 +117,7 @@ class AussAudioConfig(KnownFieldsMixin, PreTrainedConfig):
             check_count(name, getattr(self, name))
         smallest = 2 ** len(self.stage_channels)
         if min(self.num_mel_bins, self.num_frames) < smallest:
-            raise ValueError(
+            raise InputError(
                 f"num_mel_bins and num_frames must be at least {smallest} for {len(self.stage_channels)} stages, each "
                 f"of which halves them, got {self.num_mel_bins} and {self.num_frames}"
             )
@@ -242,7 +244,7 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         self.architectures = self.architectures or []
         backbone = self.backbone_config
         if isinstance(backbone, dict) and backbone.get("model_type") not in CONFIG_MAPPING:
-            raise ValueError(
+            raise InputError(
                 "backbone_config must name a type of Transformers' as model_type, such as 'resnet' or "
                 f"'timm_backbone', got {backbone.get('model_type')!r}"
             )
@@ -252,21 +254,21 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         """Strides are powers of two, from the coarsest map to the masks'."""
         strides = [*self.feature_strides, self.mask_stride]
         if not self.feature_strides or any(stride < 1 or stride & (stride - 1) for stride in strides):
-            raise ValueError(f"feature_strides and mask_stride must be powers of two, got {strides}")
+            raise InputError(f"feature_strides and mask_stride must be powers of two, got {strides}")
         if any(coarse <= fine for coarse, fine in zip(strides, strides[1:], strict=False)):
-            raise ValueError(f"feature_strides must descend towards mask_stride, got {strides}")
+            raise InputError(f"feature_strides must descend towards mask_stride, got {strides}")
 
     def validate_attention(self):
         """The heads share the features evenly, and position embeddings the two halves of them."""
         for name in ("hidden_size", "num_attention_heads"):
             check_count(name, getattr(self, name))
         if self.hidden_size % (2 * self.num_attention_heads):
-            raise ValueError(
+            raise InputError(
                 f"hidden_size must be a multiple of twice num_attention_heads, got hidden_size={self.hidden_size} "
                 f"and num_attention_heads={self.num_attention_heads}"
             )
         if self.hidden_size % 4:
-            raise ValueError(
+            raise InputError(
                 "hidden_size must be a multiple of 4, for a position is a sine and a cosine of its row and of its "
                 f"column, got {self.hidden_size}"
             )
@@ -274,25 +276,25 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
     def validate_audio_queries(self):
         """What is switched off leaves queries that differ and fit."""
         if not self.audio_input and not self.query_embedding:
-            raise ValueError("query_embedding must be True without audio_input: the queries would all be zero")
+            raise InputError("query_embedding must be True without audio_input: the queries would all be zero")
         if self.audio_input and not self.number_projector and self.num_queries != self.num_audio_examples:
-            raise ValueError(
+            raise InputError(
                 f"num_queries must be num_audio_examples={self.num_audio_examples} without number_projector, got "
                 f"{self.num_queries}"
             )
         if self.audio_input and not self.channel_projector and self.hidden_size != self.audio_config.embedding_size:
-            raise ValueError(
+            raise InputError(
                 f"hidden_size must be audio_config.embedding_size={self.audio_config.embedding_size} without "
                 f"channel_projector, got {self.hidden_size}"
             )
 
         if not self.audio_input and self.frame_conditioned_queries:
-            raise ValueError("frame_conditioned_queries must be False without audio_input: there is no sound to add")
+            raise InputError("frame_conditioned_queries must be False without audio_input: there is no sound to add")
 
     def validate_confidence_schedule(self):
         """The schedule is one of Eq. 22's two."""
         if self.confidence_schedule not in ("increasing", "fixed"):
-            raise ValueError(f'confidence_schedule must be "increasing" or "fixed", got {self.confidence_schedule!r}')
+            raise InputError(f'confidence_schedule must be "increasing" or "fixed", got {self.confidence_schedule!r}')
 
     def validate_ranges(self):
         """Thresholds, exponents, weights and numbers lie in their ranges, and none of them is NaN or infinite."""
@@ -304,17 +306,17 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         for name in NOT_NEGATIVE:
             check_number(name, getattr(self, name), 0)
         if not 0 < self.mask_threshold < 1:
-            raise ValueError(f"mask_threshold must lie between 0 and 1, got {self.mask_threshold}")
+            raise InputError(f"mask_threshold must lie between 0 and 1, got {self.mask_threshold}")
         if not (self.focal_gamma == 0 or 1 <= self.focal_gamma < float("inf")):
             # Its gradient is infinite where a class is certain.
-            raise ValueError(f"focal_gamma must be 0, or 1 or more, got {self.focal_gamma}")
+            raise InputError(f"focal_gamma must be 0, or 1 or more, got {self.focal_gamma}")
 
     def validate_labels(self):
         """There is a label beside silence, and labels are numbered from 0."""
         if not 2 <= self.num_labels <= IGNORED_LABEL:
-            raise ValueError(f"num_labels must be 2 to 255, of which 0 is silent, got {self.num_labels}")
+            raise InputError(f"num_labels must be 2 to 255, of which 0 is silent, got {self.num_labels}")
         if sorted(self.id2label) != list(range(self.num_labels)):
-            raise ValueError(
+            raise InputError(
                 f"id2label must have the keys 0 ... {self.num_labels - 1}, a name for each label, got "
                 f"{sorted(self.id2label)}"
             )
@@ -354,12 +356,15 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         path = Path(name) if name.endswith(".json") else PRESETS_FOLDER / f"{name}.json"
         if not path.is_file():
             names = ", ".join(cls.preset_names())
-            raise ValueError(f"no preset is called {name!r}: use one of {names}, or a JSON file")
+            raise InputError(f"no preset is called {name!r}: use one of {names}, or a JSON file")
         values = read_json_object(path) | overrides
         cls.check_names(values)
         if isinstance(values.get("audio_config"), dict):
             AussAudioConfig.check_names(values["audio_config"])
-        return cls.from_dict(values)
+        try:
+            return cls.from_dict(values)
+        except (StrictDataclassError, TypeError, KeyError) as error:
+            raise InputError(f"preset {name!r}: {error}") from error
 
 
 __all__ = ["IGNORED_LABEL", "AussAudioConfig", "AussConfig", "read_json_object"]

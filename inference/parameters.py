@@ -4,7 +4,8 @@ import math
 import numbers
 from typing import Any
 
-from ..processing.post_processing_auss import check_threshold
+from ..configuration.score_threshold import check_threshold
+from ..files.errors import InputError
 
 DEFAULT_FPS = 5.0  # masks a second: motion is followed closely enough for the eye, at a fifth of the cost of 25
 DEFAULT_BATCH_SIZE = 8
@@ -18,21 +19,21 @@ def is_positive(value: Any) -> bool:
 def check_fps(fps: Any) -> None:
     """Raises ValueError for what is neither a positive number nor None."""
     if fps is not None and not is_positive(fps):
-        raise ValueError(f"fps must be a positive number of masks a second, or None for every frame, got {fps!r}")
+        raise InputError(f"fps must be a positive number of masks a second, or None for every frame, got {fps!r}")
 
 
 def check_batch_size(batch_size: Any) -> None:
     """Raises ValueError for what is no whole number from 1."""
     is_integer = isinstance(batch_size, numbers.Integral) and not isinstance(batch_size, bool)
     if not is_integer or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number of frames, at least 1, got {batch_size!r}")
+        raise InputError(f"batch_size must be a whole number of frames, at least 1, got {batch_size!r}")
 
 
 def check_audio_track(audio_track: Any) -> None:
     """Raises ValueError for what is neither a whole number from 1 nor None."""
     is_integer = isinstance(audio_track, numbers.Integral) and not isinstance(audio_track, bool)
-    if audio_track is not None and not (is_integer and audio_track >= 1):
-        raise ValueError(f"audio_track must be the number of a sound track, from 1, or None, got {audio_track!r}")
+    if audio_track is not None and not (is_integer and int(audio_track) >= 1):
+        raise InputError(f"audio_track must be the number of a sound track, from 1, or None, got {audio_track!r}")
 
 
 def window_and_stride(longest: float, window: float | None, stride: float | None) -> tuple[float, float]:
@@ -47,13 +48,13 @@ def window_and_stride(longest: float, window: float | None, stride: float | None
         ValueError: no positive numbers, a window longer than `longest`, a stride longer than the window.
     """
     if window is not None and not (is_positive(window) and window <= longest):
-        raise ValueError(
+        raise InputError(
             f"window must be a positive number of seconds, at most the {longest:g} s that the model takes, or None "
             f"for those, got {window!r}"
         )
     window = longest if window is None else float(window)
     if stride is not None and not (is_positive(stride) and stride <= window):
-        raise ValueError(
+        raise InputError(
             f"stride must be a positive number of seconds, at most window={window:g} s, since frames between windows "
             f"would have no sound, or None for the window's, got {stride!r}"
         )
@@ -63,7 +64,7 @@ def window_and_stride(longest: float, window: float | None, stride: float | None
 def check_flag(name: str, value: Any) -> None:
     """Raises ValueError for what is neither True nor False."""
     if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False, got {value!r}")
+        raise InputError(f"{name} must be True or False, got {value!r}")
 
 
 __all__ = [

@@ -12,6 +12,7 @@ from transformers.pipelines.base import ChunkPipeline
 from transformers.pipelines.pt_utils import PipelineIterator
 from transformers.utils import logging
 
+from ..files.errors import InputError
 from ..hub.model_card import TASK
 from ..hub.repository import RepositoryMixin
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
@@ -51,15 +52,15 @@ def open_clip(inputs: str | Path | dict[str, Any], audio_track: int | None = Non
         return reader
     try:
         inputs = plain_row(inputs)
-    except ValueError as error:
-        raise ValueError(
+    except InputError as error:
+        raise InputError(
             f"inputs must be a video's path or URL, or a dict of frames and audio, got {type(inputs).__name__}"
         ) from error
     inputs = {key: value for key, value in inputs.items() if key not in ROW_COLUMNS}
     missing = [key for key in REQUIRED_KEYS if inputs.get(key) is None]
     unknown = sorted(map(str, inputs.keys() - {*REQUIRED_KEYS, *OPTIONAL_KEYS}))
     if missing or unknown:
-        raise ValueError(
+        raise InputError(
             f"a dict of inputs needs {' and '.join(REQUIRED_KEYS)} and may have {' and '.join(OPTIONAL_KEYS)}, got "
             f"none for {missing} and unknown {unknown}"
         )
@@ -73,10 +74,10 @@ def check_heads(model: Any) -> None:
     """
     # By name: of a model out of a repository the class is another one than that imported here.
     if not hasattr(model, "auss"):
-        raise ValueError(f"model must be an AussForAudioVisualSegmentation, got {type(model).__name__}, without heads")
+        raise InputError(f"model must be an AussForAudioVisualSegmentation, got {type(model).__name__}, without heads")
     if getattr(model.config, "architectures", None) == ["AussModel"]:
         name = getattr(model, "name_or_path", "") or "the model"
-        raise ValueError(
+        raise InputError(
             f"{name} was saved from AussModel, without heads, and masks of random ones mean nothing: load an "
             "AussForAudioVisualSegmentation. If these heads have been trained since, save the model first"
         )
@@ -169,7 +170,7 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         unknown = kwargs.keys() - set(PARAMETERS)
         if unknown:
-            raise ValueError(f"{TASK} takes {', '.join(PARAMETERS)} and batch_size, got {', '.join(sorted(unknown))}")
+            raise InputError(f"{TASK} takes {', '.join(PARAMETERS)} and batch_size, got {', '.join(sorted(unknown))}")
         if "fps" in kwargs:
             check_fps(kwargs["fps"])
         if "threshold" in kwargs:

@@ -8,8 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..configuration.configuration_auss import AussConfig
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
-
-DEFAULT_SIZE = 224
+from .arguments import DEFAULT_SIZE
 
 
 def forward_flops(model: AussForAudioVisualSegmentation, num_frames: int, size: int) -> int:
@@ -63,16 +62,8 @@ def describe(name: str, size: int = DEFAULT_SIZE) -> dict[str, Any]:
     }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss presets`."""
-    parser.add_argument("names", nargs="*", metavar="PRESET", help="a preset's name or a JSON file; default: all")
-    parser.add_argument("--size", type=int, default=DEFAULT_SIZE, help=f"pixels of the square frames ({DEFAULT_SIZE})")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    if arguments.size < 16:
-        raise ValueError(f"--size must be at least 16 pixels, got {arguments.size}")
     rows = [describe(name, arguments.size) for name in arguments.names or AussConfig.preset_names()]
     print(f"{'preset':<20} {'parameters':>11} {'backbone':>9} {'VGGish':>8} {'GFLOP a frame':>14} {'and a clip':>11}")
     for row in rows:
@@ -84,4 +75,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-__all__ = ["add_arguments", "describe", "forward_flops", "run"]
+__all__ = ["describe", "forward_flops", "run"]

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from ..files.errors import InputError
 from ..files.file_names import printable
 from ..files.new_contents import NewContents, entries
 from ..hub.trained_model import load_trained
@@ -25,6 +25,7 @@ from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.drawing import outline, outline_thickness, overlay, overlay_labels
 from ..processing.post_processing_auss import DEFAULT_THRESHOLD
 from ..processing.processing_auss import AussProcessor
+from .arguments import mask_options
 from .clip_batches import FrameMask, clip_batches, frame_masks, predict
 from .media.containers.container_formats import container_format
 from .media.containers.decoding import DamagedVideoError
@@ -32,11 +33,10 @@ from .media.picture.frame_planes import own_colours
 from .media.picture.plane_drawing import PlanePaint
 from .media.sound_copy import plan_sound
 from .media.video_reader import TimedFrame, VideoReader
-from .media.video_writer import VideoWriter, check_output
+from .media.video_writer import VideoWriter, check_video_output
 from .parameters import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_FPS,
-    check_audio_track,
     check_batch_size,
     check_fps,
     check_threshold,
@@ -68,7 +68,7 @@ def load_model(folder: str | Path, device: str = "auto") -> tuple[AussForAudioVi
     try:
         model = model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch's words for a device that is unknown, or is not there
-        raise ValueError(f"device must be one that torch has here, got {device!r}: {error}") from error
+        raise InputError(f"device must be one that torch has here, got {device!r}: {error}") from error
     return model, processor
 
 
@@ -259,101 +259,10 @@ def earlier_masks(folder: Path, overwrite: bool) -> list[str]:
     return [path.name for path in masks]
 
 
-def masks_per_second(text: str) -> float | None:
-    """The value of --fps: a positive number, or None for "every"."""
-    if text == "every":
-        return None
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a positive number, or 'every', got {text!r}")
-    return value
-
-
-def add_mask_options(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the model's option and those that say how masks are made, which `mask_options` reads."""
-    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a trained model's folder")
-    parser.add_argument(
-        "--fps",
-        type=masks_per_second,
-        default=DEFAULT_FPS,
-        metavar="MASKS_PER_SECOND",
-        help=f"how many masks are made for a second, each held until the next; 'every' for each frame "
-        f"({DEFAULT_FPS:g})",
-    )
-    parser.add_argument(
-        "--batch-size", type=int, default=DEFAULT_BATCH_SIZE, help=f"frames at once ({DEFAULT_BATCH_SIZE})"
-    )
-    parser.add_argument(
-        "--window",
-        type=float,
-        metavar="SECONDS",
-        help="sound that a frame is seen with, at most what the model takes, which is the default",
-    )
-    parser.add_argument(
-        "--stride",
-        type=float,
-        metavar="SECONDS",
-        help="from one window to the next; shorter than the window, windows "
-        "overlap and are blended (as long as the window)",
-    )
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        default=DEFAULT_THRESHOLD,
-        metavar="SCORE",
-        help=f"the score, 0 to 1, over which a pixel sounds ({DEFAULT_THRESHOLD:g})",
-    )
-    add_sound_option(parser)
-
-
-def add_sound_option(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the option that says which sound is heard."""
-    parser.add_argument(
-        "--audio-track",
-        type=int,
-        metavar="N",
-        help="the number of the sound track that is heard and kept, from 1 (the one that a player would choose; "
-        "another one that sounds if that one is silent)",
-    )
-
-
-def mask_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `add_mask_options` read, as arguments of `reader_masks`."""
-    return {name: getattr(arguments, name) for name in ("fps", "batch_size", "window", "stride", "threshold")}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss segment`."""
-    parser.add_argument(
-        "video", metavar="VIDEO", help="an mp4, webm or mkv file with sound, of any length, or the http(s) URL of one"
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=Path,
-        metavar="OUT",
-        help="the video to write, with what sounds marked in it and the sound kept: .mp4, .mkv or .webm",
-    )
-    parser.add_argument(
-        "--masks",
-        type=Path,
-        metavar="DIR",
-        help="also save the masks here, as mask_FRAME_SECONDSs.png: 255 where something sounds (with more than two "
-        "labels: their ids), in the picture's own size",
-    )
-    add_mask_options(parser)
-    parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto takes a GPU if there is one (auto)")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT, and earlier masks in the masks' folder")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command. Returns 1 where the video was damaged: what could be read of it is then in the output."""
-    check_batch_size(arguments.batch_size)
-    check_threshold(arguments.threshold)
-    check_audio_track(arguments.audio_track)
     reader = VideoReader(arguments.video, arguments.audio_track)
-    check_output(arguments.output, reader.info.path, arguments.overwrite)
+    check_video_output(arguments.output, reader.info.path, arguments.overwrite)
     # Sound that cannot be written is found out before anything is made or replaced.
     plan_sound(reader.info, container_format(arguments.output))
     old = earlier_masks(arguments.masks, arguments.overwrite) if arguments.masks is not None else []
@@ -388,10 +297,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 __all__ = [
     "MASK_NAME",
-    "add_arguments",
-    "add_mask_options",
     "load_model",
-    "mask_options",
     "reader_masks",
     "run",
     "segment_video",

@@ -19,15 +19,17 @@ from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gath
 from tqdm import tqdm
 
 from ..files.claims import BusyError, locked, remove, tidy
+from ..files.errors import InputError
 from ..files.file_names import fitting_name, printable
 from ..files.new_contents import NewContents
 from ..files.whole_files import write_whole
 from ..hub.model_card import weights_digest
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
+from .arguments import ERROR_SUFFIX, MARKED_FILE, MASKS_FOLDER, mask_options
 from .media.video_reader import VideoReader
-from .parameters import check_audio_track, check_batch_size, check_threshold, window_and_stride
-from .segment import add_mask_options, load_model, mask_options, reader_masks, write_marked, write_mask
+from .parameters import window_and_stride
+from .segment import load_model, reader_masks, write_marked, write_mask
 from .sound_windows import window_seconds
 
 logger = logging.getLogger(__name__)
@@ -35,8 +37,7 @@ logger = logging.getLogger(__name__)
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
 )
-MARKED_FILE, MASKS_FOLDER, RECORD_FILE = "marked.mp4", "masks", "record.json"
-ERROR_SUFFIX = ".error.txt"
+RECORD_FILE = "record.json"
 # A process that has finished its share waits for the others, which may have hours to go.
 LONGEST_WAIT = timedelta(days=30)
 
@@ -71,7 +72,7 @@ class FolderJob:
         return {"video": name, "bytes": size, "weights": self.weights, "write": sorted(self.write), **options}
 
 
-def size_of(path: Path) -> int:
+def file_size(path: Path) -> int:
     """The bytes of a file; 0 of one that is not there, or not to be looked at."""
     try:
         return path.stat().st_size
@@ -92,7 +93,7 @@ def list_videos(source: Path, output: Path) -> list[str]:
         raise NotADirectoryError(f"folder must be a folder of videos, got {printable(source)}")
     inside = Path(os.path.realpath(output))
     if Path(os.path.realpath(source)).is_relative_to(inside):
-        raise ValueError(
+        raise InputError(
             "output must be another folder than the videos' and not hold it, got "
             f"{printable(output)} for {printable(source)}"
         )
@@ -115,8 +116,8 @@ def list_videos(source: Path, output: Path) -> list[str]:
                 found.append(path)
     if not found:
         endings = ", ".join(sorted(VIDEO_SUFFIXES))
-        raise ValueError(f"folder {printable(source)} has no video: no file in it ends in {endings}")
-    found.sort(key=lambda path: (-size_of(path), path))
+        raise InputError(f"folder {printable(source)} has no video: no file in it ends in {endings}")
+    found.sort(key=lambda path: (-file_size(path), path))
     return [path.relative_to(source).as_posix() for path in found]
 
 
@@ -151,7 +152,7 @@ def is_done(job: FolderJob, name: str) -> bool:
     return False
 
 
-def plan(job: FolderJob) -> tuple[list[str], int]:
+def plan_work(job: FolderJob) -> tuple[list[str], int]:
     """The videos to do, and the number of those that are done. Results that may not be replaced are refused here, and
     a video that cannot be looked at is left to fail by itself."""
     videos = list_videos(job.source, job.output)
@@ -171,12 +172,12 @@ def plan(job: FolderJob) -> tuple[list[str], int]:
 
 
 def agreed_plan(job: FolderJob, accelerator: Accelerator) -> tuple[list[str], int]:
-    """`plan` as the main process finds it, for all, since the others might already see the first one's results."""
+    """`plan_work` as the main process finds it, for all, since others might already see the first one's results."""
     outcome: list[Any] = [None]
     if accelerator.is_main_process:
         try:
-            outcome = [plan(job)]
-        except (OSError, ValueError) as error:
+            outcome = [plan_work(job)]
+        except (OSError, InputError) as error:
             outcome = [error]  # for all: the others would wait for ever
     broadcast_object_list(outcome)
     if isinstance(outcome[0], Exception):
@@ -212,7 +213,7 @@ def write_results(
             write_mask(mask, masks_folder, num_labels)
     reader.check()
     if job.record(name) != record:
-        raise ValueError(f"video {job.source / name} was written to while it was read: it is tried again next time")
+        raise InputError(f"video {job.source / name} was written to while it was read: it is tried again next time")
     (results / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
@@ -266,37 +267,8 @@ def segment_share(
     return failures, busy
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss segment-folder`."""
-    parser.add_argument(
-        "folder", metavar="FOLDER", type=Path, help="videos, also in folders in it, known by their endings"
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=Path,
-        metavar="OUT",
-        help=f"folder for the results: OUT/NAME/{MARKED_FILE} for the video FOLDER/NAME. Videos that are done are "
-        f"passed over; for one that fails OUT/NAME{ERROR_SUFFIX} says why, and it is tried again the next time",
-    )
-    parser.add_argument(
-        "--write",
-        nargs="+",
-        choices=("video", "masks"),
-        default=["video"],
-        help=f"the video with what sounds marked in it, the masks as OUT/NAME/{MASKS_FOLDER}/mask_FRAME_SECONDSs.png, "
-        "or both (video)",
-    )
-    add_mask_options(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace results that were made with other options")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command. Every process returns 1 where any video failed."""
-    check_batch_size(arguments.batch_size)
-    check_threshold(arguments.threshold)
-    check_audio_track(arguments.audio_track)
     # On a machine without accelerators it would overlook that torchrun has started several processes.
     on_cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)])
@@ -330,4 +302,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-__all__ = ["FolderJob", "add_arguments", "list_videos", "run", "segment_one"]
+__all__ = ["FolderJob", "list_videos", "run", "segment_one"]

@@ -13,6 +13,8 @@ from torch.func import functional_call
 from transformers import AutoBackbone, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
+from ..files.errors import InputError
+
 logger = logging.get_logger(__name__)
 
 # timm's networks of a fixed frame size take any size with one of these; at their own size they compute the same.
@@ -56,7 +58,7 @@ class BackboneLayout:
         """
         size = tuple(frames.shape[-2:])
         if self.fixed_size is not None and size != self.fixed_size:
-            raise ValueError(
+            raise InputError(
                 f"pixel_values must have frames of {self.fixed_size[0]} x {self.fixed_size[1]} pixels (height x "
                 f"width), the only size that the backbone takes, got {size[0]} x {size[1]}: set the video processor's "
                 "size"
@@ -93,18 +95,18 @@ def check_backbone_config(config: PreTrainedConfig) -> None:
     would ask the Hub for a name such as "hf-hub:...", or read another folder for "local-dir:...".
     """
     if getattr(config, "num_channels", 3) != 3:
-        raise ValueError(f"backbone_config.num_channels must be 3, for frames have colours, got {config.num_channels}")
+        raise InputError(f"backbone_config.num_channels must be 3, for frames have colours, got {config.num_channels}")
     if config.model_type != "timm_backbone":
         return
     name = config.backbone
     if not isinstance(name, str) or any(mark in name for mark in ":/\\"):
-        raise ValueError(
+        raise InputError(
             f"backbone_config.backbone must be the plain name of a timm network, such as 'resnet50', got {name!r}: "
             "auss takes no network's description from the Hub or another folder. Load its weights with "
             "load_backbone_weights or --backbone-weights"
         )
     if not config.features_only:
-        raise ValueError("backbone_config.features_only must be True: the network needs the backbone's maps")
+        raise InputError("backbone_config.features_only must be True: the network needs the backbone's maps")
 
 
 def from_config(config: PreTrainedConfig) -> PreTrainedModel:
@@ -147,7 +149,7 @@ def build_backbone(config: PreTrainedConfig) -> PreTrainedModel:
     try:
         backbone = from_config(config)
     except (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f"the backbone {backbone_name(config)} cannot be built from backbone_config: {error}"
         ) from error
     if requested is not None:
@@ -178,7 +180,7 @@ def real_maps(backbone: PreTrainedModel) -> Callable[[tuple[int, int]], tuple[to
     return lambda size: network(torch.zeros(1, 3, *size, dtype=network.dtype), output_hidden_states=False).feature_maps
 
 
-def probe(
+def try_size(
     maps_of: Callable[[tuple[int, int]], tuple[torch.Tensor, ...]], size: tuple[int, int]
 ) -> tuple[list[tuple[int, ...]] | None, str]:
     """The shapes of the maps of a frame, or None and why there are none."""
@@ -231,7 +233,7 @@ def read_maps(
 def check_maps(shapes: list[tuple[int, ...]], size: tuple[int, int], name: str) -> None:
     """Raises ValueError for shapes that are no maps' (M, C, h, w), such as those of ViT's tokens."""
     if any(len(shape) != 4 for shape in shapes):
-        raise ValueError(
+        raise InputError(
             f"the backbone {name} gives tensors of shapes {shapes} for a frame of {size[0]} x {size[1]} pixels, where "
             "maps (M, C, h, w) are needed: where there is backbone_config.reshape_hidden_states, it must be True"
         )
@@ -253,7 +255,7 @@ def layout_by(
     for size in (ODD_SIZE, EVEN_SIZE, own):
         if size is None:
             continue
-        shapes, reason = probe(maps_of, size)
+        shapes, reason = try_size(maps_of, size)
         if shapes is None:
             failure = reason
             continue
@@ -262,7 +264,7 @@ def layout_by(
         if reading is None and size == ODD_SIZE:  # it may round down, and is asked again
             continue
         if reading is None:
-            raise ValueError(
+            raise InputError(
                 f"the backbone {name} gives maps {shapes} for a frame of {size[0]} x {size[1]} pixels, where every "
                 "map must have the frame's height and width divided by one and the same whole number"
             )
@@ -282,7 +284,7 @@ def find_multiple(
     """The number that a frame's height and width must be multiples of; None if no other size than its own works."""
     for multiple in candidate_multiples(math.lcm(*strides), own):
         size = (3 * multiple, 5 * multiple)
-        shapes, _ = probe(maps_of, size)
+        shapes, _ = try_size(maps_of, size)
         grids = [shape[1:3] if channels_last else shape[2:] for shape in shapes or ()]
         if grids == [(size[0] // stride, size[1] // stride) for stride in strides]:
             return multiple
@@ -309,7 +311,7 @@ def measure_layout(backbone: PreTrainedModel) -> BackboneLayout:
     finally:
         backbone.train(training)
     if layout is None:
-        raise ValueError(f"the backbone {backbone_name(backbone.config)} gives no maps: {failure}")
+        raise InputError(f"the backbone {backbone_name(backbone.config)} gives no maps: {failure}")
     return measured.setdefault(key, layout)
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from transformers.utils import logging
 
 from ..configuration.configuration_auss import AussConfig
+from ..files.errors import InputError
 from .image_backbone import backbone_name, build_backbone, measure_layout
 from .resized_maps import MaskFeatures, ResizedMaps, linear_parts, resize
 
@@ -86,12 +87,12 @@ class ImageEmbeddingExtractor(nn.Module):
         strides = tuple(2 ** round(math.log2(stride)) for stride in self.layout.strides[:-1])
         for index, stride in enumerate(strides):
             if stride not in self.strides:
-                raise ValueError(
+                raise InputError(
                     f"backbone_config.out_features gives a map of stride {stride}, but lateral_connections can only "
                     f"add maps at feature_strides and mask_stride, {self.strides}: leave that stage out"
                 )
             if stride in strides[:index]:
-                raise ValueError(
+                raise InputError(
                     f"backbone_config.out_features gives several maps of stride {stride}, of which "
                     "lateral_connections can add one: leave the others out, as a backbone whose stages all have one "
                     "stride needs lateral_connections=False"

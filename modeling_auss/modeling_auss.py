@@ -11,6 +11,7 @@ from transformers.utils.output_capturing import capture_outputs
 from typing_extensions import Unpack
 
 from ..configuration.configuration_auss import AussConfig
+from ..files.errors import InputError
 from .audio_encoder import VGGish
 from .audio_queries import AudioQueryGenerator, FrameConditioner, spread_frames
 from .frame_padding import real_frames
@@ -261,7 +262,7 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         `config.training_progress` and saved with it.
         """
         if not 0 <= progress <= 1:
-            raise ValueError(f"progress must be in [0, 1], got {progress}")
+            raise InputError(f"progress must be in [0, 1], got {progress}")
         self.config.training_progress = float(progress)
         self.confidence_threshold = confidence_threshold(progress, self.config.confidence_schedule)
 
@@ -288,7 +289,7 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         if labels is not None:
             check_labels(labels, pixel_values, self.config.num_labels)
             if labels.shape[:2] != shape:
-                raise ValueError(f"labels must come without views of a frame, got frame_queries of {shape[1]} views")
+                raise InputError(f"labels must come without views of a frame, got frame_queries of {shape[1]} views")
             earlier = outputs.layer_queries[:-1] if self.config.deep_supervision else ()
             layers = [*(self.heads(queries) for queries in earlier), (class_logits, mask_embeddings)]
             loss, loss_dict = self.loss(

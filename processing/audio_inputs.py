@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files.errors import InputError
 from .waveforms import HIGHEST_RATE, LOWEST_RATE
 
 # What a wav written to a pipe says where its length belongs.
@@ -21,7 +22,7 @@ def _check_wav_length(head: bytes, size: int, name: str) -> None:
     """Raises ValueError where a RIFF header announces more bytes than the file has: libsndfile reads on regardless."""
     announced = int.from_bytes(head[4:8], "little")
     if head[:4] == b"RIFF" and announced not in UNKNOWN_LENGTHS and announced + 8 > size:
-        raise ValueError(f"{name} is truncated: {size} of {announced + 8} bytes")
+        raise InputError(f"{name} is truncated: {size} of {announced + 8} bytes")
 
 
 def read_sound(source: Any, name: str) -> tuple[np.ndarray, int]:
@@ -49,23 +50,23 @@ def read_sound(source: Any, name: str) -> tuple[np.ndarray, int]:
         if not os.path.exists(path):
             raise FileNotFoundError(f"{name} does not exist")
         if not os.path.isfile(path):  # reading a pipe would wait for ever
-            raise ValueError(f"{name} is no file")
+            raise InputError(f"{name} is no file")
         size = os.path.getsize(path)
         with open(path, "rb") as file:
             head = file.read(8)
     if size == 0:
-        raise ValueError(f"{name} is empty (0 bytes)")
+        raise InputError(f"{name} is empty (0 bytes)")
     _check_wav_length(head, size, name)
     try:
         samples, sampling_rate = soundfile.read(source, dtype="float32")
     except soundfile.LibsndfileError as error:
-        raise ValueError(f"{name} is not a sound file: {error.error_string}") from error
+        raise InputError(f"{name} is not a sound file: {error.error_string}") from error
     except Exception as error:  # a damaged header makes soundfile ask for arrays of impossible sizes
-        raise ValueError(f"{name} cannot be decoded: {error}") from error
+        raise InputError(f"{name} cannot be decoded: {error}") from error
     if samples.shape[0] == 0:
-        raise ValueError(f"{name} has no samples")
+        raise InputError(f"{name} has no samples")
     if not LOWEST_RATE <= sampling_rate <= HIGHEST_RATE:
-        raise ValueError(f"{name} has a sampling rate of {sampling_rate} Hz, which no recording has")
+        raise InputError(f"{name} has a sampling rate of {sampling_rate} Hz, which no recording has")
     return samples, sampling_rate
 
 
@@ -112,7 +113,7 @@ def decoded_sound(clip: Any) -> Any:
             clip = clip.get_all_samples()
         except Exception as error:  # torchcodec passes on whatever FFmpeg says, as a RuntimeError or otherwise
             path = getattr(getattr(clip, "metadata", None), "path", None)
-            raise ValueError(f"audio {path or '(without a path)'} cannot be decoded: {error}") from error
+            raise InputError(f"audio {path or '(without a path)'} cannot be decoded: {error}") from error
     if hasattr(clip, "sample_rate") and hasattr(clip, "data"):  # data is (channels, samples)
         data = clip.data
         return {"array": data[0] if len(data) == 1 else data, "sampling_rate": _as_number(clip.sample_rate)}

@@ -9,6 +9,7 @@ from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.utils.generic import PaddingStrategy, TensorType
 
+from ..files.errors import InputError
 from ..hub.repository import PartRepositoryMixin
 from .audio_inputs import decoded_audio
 from .log_mel import LOG_OFFSET, NUM_EXAMPLE_FRAMES, NUM_MEL_BINS, SAMPLING_RATE, log_mel_examples
@@ -20,7 +21,7 @@ def check_return_tensors(return_tensors: Any) -> None:
     try:
         TensorType(return_tensors) if return_tensors is not None else None
     except ValueError as error:
-        raise ValueError(f"return_tensors must be 'pt', 'np' or None, got {return_tensors!r}") from error
+        raise InputError(f"return_tensors must be 'pt', 'np' or None, got {return_tensors!r}") from error
 
 
 def check_padding(padding: Any) -> None:
@@ -29,7 +30,7 @@ def check_padding(padding: Any) -> None:
         padding if isinstance(padding, bool) else PaddingStrategy(padding)
     except ValueError as error:
         names = ", ".join(repr(strategy.value) for strategy in PaddingStrategy)
-        raise ValueError(f"padding must be True, False or one of {names}, got {padding!r}") from error
+        raise InputError(f"padding must be True, False or one of {names}, got {padding!r}") from error
 
 
 class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
@@ -58,9 +59,9 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
         **kwargs,
     ):
         if feature_size != NUM_MEL_BINS:
-            raise ValueError(f"feature_size must be {NUM_MEL_BINS}, the mel bands of VGGish, got {feature_size}")
+            raise InputError(f"feature_size must be {NUM_MEL_BINS}, the mel bands of VGGish, got {feature_size}")
         if sampling_rate != SAMPLING_RATE:
-            raise ValueError(
+            raise InputError(
                 f"sampling_rate must be {SAMPLING_RATE} Hz, the rate of VGGish, got {sampling_rate}; the rate of your "
                 "audio is passed with the audio, which is then resampled"
             )
@@ -134,7 +135,7 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
 
         lengths = [len(clip) for clip in outputs["input_features"]]
         if return_tensors is not None and len(set(lengths)) > 1:
-            raise ValueError(
+            raise InputError(
                 f"return_tensors={return_tensors!r} needs clips of equal length, got {lengths} examples with "
                 f"padding={padding!r}: pass padding=True, or truncation=True with padding='max_length'"
             )

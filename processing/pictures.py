@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..files.errors import InputError
+
 # AVIF is missing on purpose: not every build of Pillow has it, and no audio-visual data set uses it.
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
 PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -22,9 +24,9 @@ def _check_file(path: str, name: str) -> None:
     if not os.path.exists(path):
         raise FileNotFoundError(f"{name} does not exist")
     if not os.path.isfile(path):
-        raise ValueError(f"{name} is no file")
+        raise InputError(f"{name} is no file")
     if os.path.getsize(path) == 0:
-        raise ValueError(f"{name} is empty (0 bytes)")
+        raise InputError(f"{name} is empty (0 bytes)")
 
 
 def check_png(source: Any) -> None:
@@ -52,9 +54,9 @@ def check_chunks(file: BinaryIO) -> None:
         content = file.read(length)
         stored = file.read(4)
         if len(stored) < 4:
-            raise ValueError("it is truncated")
+            raise InputError("it is truncated")
         if zlib.crc32(content, zlib.crc32(kind)) != int.from_bytes(stored, "big"):
-            raise ValueError(f"its part {kind.decode('latin-1')!r} does not have the checksum that it says")
+            raise InputError(f"its part {kind.decode('latin-1')!r} does not have the checksum that it says")
         if kind == b"IEND":
             return
 
@@ -78,7 +80,7 @@ def open_picture(source: Any, name: str) -> Image.Image:
     """
     if isinstance(source, bytes | bytearray | memoryview):
         if len(source) == 0:
-            raise ValueError(f"{name} is empty (0 bytes)")
+            raise InputError(f"{name} is empty (0 bytes)")
         source = io.BytesIO(source)
     elif isinstance(source, str | os.PathLike):
         _check_file(os.fspath(source), name)
@@ -88,13 +90,13 @@ def open_picture(source: Any, name: str) -> Image.Image:
         picture.load()
         orientation = picture.getexif().get(EXIF_ORIENTATION)
     except UnidentifiedImageError as error:
-        raise ValueError(f"{name} is not a picture: it is none of {', '.join(PICTURE_FORMATS)}") from error
+        raise InputError(f"{name} is not a picture: it is none of {', '.join(PICTURE_FORMATS)}") from error
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{name} is too large: {error}") from error
+        raise InputError(f"{name} is too large: {error}") from error
     except SyntaxError as error:
-        raise ValueError(f"{name} is not a picture: {error}") from error
+        raise InputError(f"{name} is not a picture: {error}") from error
     except Exception as error:  # a damaged file makes Pillow's decoders raise errors of any kind
-        raise ValueError(f"{name} cannot be decoded: {error or type(error).__name__}") from error
+        raise InputError(f"{name} cannot be decoded: {error or type(error).__name__}") from error
     if orientation not in (None, 1):
         frames = getattr(picture, "n_frames", 1)
         picture = ImageOps.exif_transpose(picture)
@@ -128,17 +130,17 @@ def _grey_levels(image: Image.Image, name: str) -> np.ndarray:
     """The values of a picture of mode I or F on the scale 0-255, or an error where their scale cannot be known."""
     values = np.asarray(image, dtype=np.float64)
     if not np.isfinite(values).all():
-        raise ValueError(f"{name} of mode {image.mode} holds NaN or infinite values")
+        raise InputError(f"{name} of mode {image.mode} holds NaN or infinite values")
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
     if image.mode == "I" and image.format in FORMATS_OF_16_BITS and low >= 0 and high <= FULL_SCALE_16_BITS:
         return values * (FULL_SCALE / FULL_SCALE_16_BITS)
     if low < 0 or high > FULL_SCALE:
-        raise ValueError(
+        raise InputError(
             f"{name} of mode {image.mode} must hold values of 0 to 255, got {low:g} to {high:g}; a picture of 16 bits "
             "has mode I;16"
         )
     if image.mode == "F" and 0 < high <= 1:
-        raise ValueError(f"{name} of mode F must hold values of 0 to 255, got {low:g} to {high:g}: multiply it by 255")
+        raise InputError(f"{name} of mode F must hold values of 0 to 255, got {low:g} to {high:g}: multiply it by 255")
     return values
 
 
@@ -187,17 +189,17 @@ def on_the_scale(frames: torch.Tensor, name: str, limit: float | None = FULL_SCA
     if frames.dtype == torch.uint8:
         return frames
     if frames.dtype == torch.bool or frames.is_complex():
-        raise ValueError(f"{name} must hold uint8 or floating-point values, got {frames.dtype}")
+        raise InputError(f"{name} must hold uint8 or floating-point values, got {frames.dtype}")
     values = frames.to(torch.float32)
     if not torch.isfinite(values).all():
-        raise ValueError(f"{name} holds NaN or infinite values")
+        raise InputError(f"{name} holds NaN or infinite values")
     if frames.dtype == torch.uint16:
         return values * ((FULL_SCALE if limit is None else limit) / FULL_SCALE_16_BITS)
     if limit is not None and values.numel():
         low, high = values.min().item(), values.max().item()
         slack = TOLERANCE * limit / FULL_SCALE
         if low < -slack or high > limit + slack:
-            raise ValueError(
+            raise InputError(
                 f"{name} must hold values of 0 to {limit:g}, got {low:g} to {high:g} of {frames.dtype}; frames of "
                 "16 bits are uint16, and other scales need a rescale_factor of their own, or do_rescale=False"
             )

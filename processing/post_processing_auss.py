@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch.nn.functional import interpolate
 
+from ..configuration.score_threshold import DEFAULT_THRESHOLD, check_threshold
+from ..files.errors import InputError
+
 # Numbers that are resized at once: 64 MiB of float32, however many frames a clip has and however large they are.
 MAX_RESIZED_VALUES = 2**24
 
 # Pixels of a frame: 32768 x 32768. A larger size is a slip, and would fill the memory.
 LARGEST_SIZE = 2**30
-
-DEFAULT_THRESHOLD = 0.5  # Eq. 20
 
 
 def _is_side(side: Any) -> bool:
@@ -28,12 +29,12 @@ def _checked_sizes(target_sizes: Any, num_clips: int) -> list[tuple[int, int]]:
         sizes = target_sizes.tolist() if hasattr(target_sizes, "tolist") else list(target_sizes)
         num_sizes = len(sizes)
     except TypeError:  # a number, an array of none, a dictionary
-        raise ValueError(
+        raise InputError(
             f"target_sizes must hold one (height, width) for each of the {num_clips} clips of outputs.logits, got "
             f"{target_sizes!r}"
         ) from None
     if num_sizes != num_clips:
-        raise ValueError(
+        raise InputError(
             f"target_sizes must hold one (height, width) for each of the {num_clips} clips of outputs.logits, "
             f"got {num_sizes}"
         )
@@ -48,17 +49,10 @@ def _checked_sizes(target_sizes: Any, num_clips: int) -> list[tuple[int, int]]:
     for size in sizes:
         if not isinstance(size, list) or len(size) != 2 or not all(map(_is_side, size)):
             got = tuple(size) if isinstance(size, list) else size
-            raise ValueError(f"target_sizes must hold pairs of positive integers (height, width), got {got!r}")
+            raise InputError(f"target_sizes must hold pairs of positive integers (height, width), got {got!r}")
         if int(size[0]) * int(size[1]) > LARGEST_SIZE:
-            raise ValueError(f"target_sizes must hold sizes of at most {LARGEST_SIZE} pixels, got {tuple(size)}")
+            raise InputError(f"target_sizes must hold sizes of at most {LARGEST_SIZE} pixels, got {tuple(size)}")
     return [(int(height), int(width)) for height, width in sizes]
-
-
-def check_threshold(threshold: Any) -> None:
-    """Raises ValueError for what is no number from 0 to 1."""
-    is_number = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
-    if not is_number or not 0 <= float(threshold) <= 1:
-        raise ValueError(f"threshold must be a number from 0 to 1, got {threshold!r}")
 
 
 def check_logits(logits: Any, got: str) -> None:
@@ -71,9 +65,9 @@ def check_logits(logits: Any, got: str) -> None:
     """
     if not isinstance(logits, torch.Tensor) or logits.ndim != 5:
         got = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else got
-        raise ValueError(f"outputs must have logits of shape (B, F, K, h, w), got {got}")
+        raise InputError(f"outputs must have logits of shape (B, F, K, h, w), got {got}")
     if 0 in logits.shape or logits.shape[2] < 2 or not logits.is_floating_point():
-        raise ValueError(
+        raise InputError(
             "outputs must have floating-point logits (B, F, K, h, w) of one frame or more and two labels or more, got "
             f"{logits.dtype} of shape {tuple(logits.shape)}"
         )
@@ -86,7 +80,7 @@ def segment_frames(
     logits = logits.to(torch.float32)
     # Not finite, or negative: of a NaN neither comparison holds.
     if not ((logits >= 0) & (logits < torch.inf)).all():
-        raise ValueError(
+        raise InputError(
             "outputs.logits must be numbers, got NaN, infinite or negative ones: the weights or the "
             "inputs of the model are damaged"
         )

@@ -8,6 +8,7 @@ import torch
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
+from ..files.errors import InputError
 from ..hub.repository import RepositoryMixin
 from .audio_inputs import decoded_audio
 from .post_processing_auss import DEFAULT_THRESHOLD, post_process_audio_visual_segmentation
@@ -53,13 +54,13 @@ class AussProcessor(RepositoryMixin, ProcessorMixin):
             if kwargs.pop(name, None) is not None:
                 raise TypeError(f"AussProcessor takes videos and audio, got {name}; frames are passed as videos")
         if videos is None and audio is None:
-            raise ValueError("AussProcessor needs videos, audio or both, got neither")
+            raise InputError("AussProcessor needs videos, audio or both, got neither")
         if audio is not None:
             audio = decoded_audio(audio)
         if videos is not None and audio is not None:
             num_videos, num_waveforms = len(list_of_videos(videos)), len(list_of_waveforms(audio))
             if num_videos != num_waveforms:
-                raise ValueError(
+                raise InputError(
                     f"videos and audio must hold equally many clips, got {num_videos} in videos and {num_waveforms} "
                     "in audio"
                 )

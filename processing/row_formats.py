@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ..files.errors import InputError
+
 
 def plain_row(row: Any) -> dict[str, Any]:
     """A row as a dict; what its columns hold is left as it is.
@@ -23,9 +25,9 @@ def plain_row(row: Any) -> dict[str, Any]:
     elif hasattr(row, "iloc") and hasattr(row, "to_dict"):  # pandas.DataFrame, and pandas.Series
         rows = row.to_dict("records") if getattr(row, "ndim", 1) == 2 else [row.to_dict()]
     else:
-        raise ValueError(f"a row must be a dict or a table of one row, got {type(row).__name__}")
+        raise InputError(f"a row must be a dict or a table of one row, got {type(row).__name__}")
     if len(rows) != 1:
-        raise ValueError(f"a row must be a table of one row, got {len(rows)}")
+        raise InputError(f"a row must be a table of one row, got {len(rows)}")
     return dict(rows[0])
 
 
@@ -34,7 +36,7 @@ def list_of_values(values: Any) -> list:
     if values is None:
         return []
     if getattr(values, "shape", None) == ():
-        raise ValueError(f"a column of several values must hold a list or an array, got one {type(values).__name__}")
+        raise InputError(f"a column of several values must hold a list or an array, got one {type(values).__name__}")
     return list(values)
 
 

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from transformers.image_utils import ChannelDimension
 
+from ..files.errors import InputError
 from .pictures import FULL_SCALE, is_stored_picture, on_the_scale, open_stored_picture, to_eight_bits
 
 ACCEPTED = "frames: a list of PIL images, an array (F, H, W, 3) or (F, 3, H, W), a list of frames or of such clips"
@@ -32,7 +33,7 @@ def to_tensor(array: np.ndarray | torch.Tensor, name: str) -> torch.Tensor:
     if isinstance(array, torch.Tensor):
         return array
     if array.dtype.kind not in "fiub":
-        raise ValueError(f"{name} must hold uint8 or floating-point values, got {array.dtype}")
+        raise InputError(f"{name} must hold uint8 or floating-point values, got {array.dtype}")
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     # torch takes no negative strides, as turning BGR round leaves them, and warns of memory that is not to be written.
@@ -70,7 +71,7 @@ def list_of_videos(videos: Any) -> list:
         ValueError: `videos` is empty, a path, or something that holds no frames.
     """
     if isinstance(videos, str | os.PathLike):
-        raise ValueError(f"videos must be decoded {ACCEPTED}; got the path {str(videos)!r}: decode the file first")
+        raise InputError(f"videos must be decoded {ACCEPTED}; got the path {str(videos)!r}: decode the file first")
     videos = decoded_video(videos)
     if isinstance(videos, list | tuple):
         videos = [decoded_video(clip) for clip in videos]
@@ -82,9 +83,9 @@ def list_of_videos(videos: Any) -> list:
         clips = [videos] if len(videos) and is_frame(videos[0]) else list(videos)
     else:
         got = f"shape {tuple(videos.shape)}" if is_array(videos) else type(videos).__name__
-        raise ValueError(f"videos must be {ACCEPTED}; got {got}")
+        raise InputError(f"videos must be {ACCEPTED}; got {got}")
     if len(clips) == 0:
-        raise ValueError(f"videos holds no clip; it must be {ACCEPTED}")
+        raise InputError(f"videos holds no clip; it must be {ACCEPTED}")
     return clips
 
 
@@ -110,7 +111,7 @@ def to_rgb(frames: torch.Tensor, name: str) -> torch.Tensor:
         return frames.expand(-1, 3, -1, -1)
     if num_channels == 4:
         if frames.dtype != torch.uint8:
-            raise ValueError(f"{name} has an alpha channel, which only uint8 frames may have; got {frames.dtype}")
+            raise InputError(f"{name} has an alpha channel, which only uint8 frames may have; got {frames.dtype}")
         alpha = frames[:, 3:].float() / WHITE
         return (frames[:, :3] * alpha + WHITE * (1 - alpha)).round().to(torch.uint8)
     return frames
@@ -124,7 +125,7 @@ def channels_first(frames: torch.Tensor, name: str, data_format: str | ChannelDi
         elif frames.shape[3] in CHANNEL_COUNTS:
             data_format = ChannelDimension.LAST
         else:
-            raise ValueError(f"{name} must be {ACCEPTED}; got shape {tuple(frames.shape)}, without 1, 3 or 4 channels")
+            raise InputError(f"{name} must be {ACCEPTED}; got shape {tuple(frames.shape)}, without 1, 3 or 4 channels")
     return frames if ChannelDimension(data_format) == ChannelDimension.FIRST else frames.permute(0, 3, 1, 2)
 
 
@@ -137,12 +138,12 @@ def stack_frames(
         ValueError: no frames, frames of unequal size, or something that is no frame.
     """
     if len(clip) == 0:
-        raise ValueError(f"{name} has no frames; a clip must have one at least")
+        raise InputError(f"{name} has no frames; a clip must have one at least")
     frames = []
     for index, frame in enumerate(map(decoded_video, clip)):
         if not is_frame(frame):
             got = f"shape {tuple(frame.shape)}" if is_array(frame) else type(frame).__name__
-            raise ValueError(f"{name}[{index}] must be a PIL image or an array (H, W, 3) or (3, H, W), got {got}")
+            raise InputError(f"{name}[{index}] must be a PIL image or an array (H, W, 3) or (3, H, W), got {got}")
         if isinstance(frame, Image.Image):
             frames.append(pil_to_rgb(frame, f"{name}[{index}]").permute(2, 0, 1))
         else:
@@ -152,7 +153,7 @@ def stack_frames(
     shapes = sorted({tuple(frame.shape) for frame in frames})
     if len(shapes) > 1:
         sizes = ", ".join(" x ".join(map(str, shape)) for shape in shapes)
-        raise ValueError(f"{name} has frames of unequal size: {sizes} (channels x height x width); they must be equal")
+        raise InputError(f"{name} has frames of unequal size: {sizes} (channels x height x width); they must be equal")
     return torch.stack(frames)
 
 
@@ -183,7 +184,7 @@ def clip_to_tensor(
         frames = on_the_scale(channels_first(to_tensor(clip, name), name, data_format), name, limit)
     else:
         got = f"shape {tuple(clip.shape)}" if is_array(clip) else type(clip).__name__
-        raise ValueError(f"{name} must be {ACCEPTED}; got {got}")
+        raise InputError(f"{name} must be {ACCEPTED}; got {got}")
     if frames.numel() == 0:
-        raise ValueError(f"{name} has no frames: its shape as (F, C, H, W) is {tuple(frames.shape)}")
+        raise InputError(f"{name} has no frames: its shape as (F, C, H, W) is {tuple(frames.shape)}")
     return to_rgb(frames, name) if convert_rgb else frames

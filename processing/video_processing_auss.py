@@ -15,6 +15,7 @@ from transformers.utils.generic import TensorType
 from transformers.video_processing_utils import BaseVideoProcessor
 from typing_extensions import Unpack
 
+from ..files.errors import InputError
 from ..hub.repository import PartRepositoryMixin
 from .feature_extraction_auss import check_return_tensors
 from .video_frames import clip_to_tensor, list_of_videos
@@ -46,7 +47,7 @@ def check_size(size: Any) -> None:
     elif isinstance(size, list | tuple):
         sides = list(size) if len(size) == 2 else []
     if not sides or not all(isinstance(side, Integral) and not isinstance(side, bool) and side > 0 for side in sides):
-        raise ValueError(
+        raise InputError(
             "size must be a positive whole number of pixels, a pair of them (height, width), or a dictionary of "
             f"height and width, of shortest_edge (and longest_edge), or of max_height and max_width, got {size!r}"
         )
@@ -58,7 +59,7 @@ def check_numbers(name: str, value: Any, low: float, most: int = 1) -> None:
     if not all(isinstance(one, Real) and not isinstance(one, bool) and low < float(one) < math.inf for one in values):
         count = f"number, or {most} of them," if most > 1 else "number"
         above = f" above {low:g}" if low > -math.inf else ""
-        raise ValueError(f"{name} must be a finite {count}{above}, got {value!r}")
+        raise InputError(f"{name} must be a finite {count}{above}, got {value!r}")
 
 
 class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
@@ -154,14 +155,14 @@ class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
     ) -> BatchFeature:
         frame_counts = [clip.shape[0] for clip in videos]
         if len(set(frame_counts)) > 1:
-            raise ValueError(
+            raise InputError(
                 f"videos holds clips of unequal frame counts, {frame_counts}: those of a batch must have equally many"
             )
         features = super()._preprocess(videos, return_tensors=None, **kwargs)
         clips = [clip.to(torch.float32) for clip in features["pixel_values_videos"]]
         shapes = sorted({tuple(clip.shape[-2:]) for clip in clips})
         if len(shapes) > 1:
-            raise ValueError(
+            raise InputError(
                 f"videos holds clips of unequal size after processing, {shapes} (height, width): give them equal "
                 "sizes, or set do_resize with a height and a width"
             )

@@ -8,6 +8,7 @@ import soxr
 import torch
 from transformers.utils import logging
 
+from ..files.errors import InputError
 from .channel_mix import mix_channels
 from .log_mel import SAMPLING_RATE
 
@@ -38,7 +39,7 @@ def list_of_waveforms(audio: Any) -> list:
     if not isinstance(audio, list | tuple):
         return [audio]
     if len(audio) == 0:
-        raise ValueError(f"audio is an empty list: it must hold one clip at least, each {ACCEPTED}")
+        raise InputError(f"audio is an empty list: it must hold one clip at least, each {ACCEPTED}")
     is_number = isinstance(audio[0], numbers.Number) or getattr(audio[0], "ndim", None) == 0
     return [audio] if is_number else list(audio)
 
@@ -50,7 +51,7 @@ def sampling_rates(sampling_rate: Any, num_clips: int) -> list[float]:
         ValueError: no rate, one that is no number from 100 Hz to 10 MHz, or a wrong number of rates.
     """
     if sampling_rate is None:
-        raise ValueError(
+        raise InputError(
             "sampling_rate is missing: pass the rate of `audio` in Hz (one number, or one for each clip); "
             f"audio at any other rate than {SAMPLING_RATE} Hz is resampled"
         )
@@ -58,14 +59,14 @@ def sampling_rates(sampling_rate: Any, num_clips: int) -> list[float]:
         sampling_rate = sampling_rate.tolist()
     rates = list(sampling_rate) if isinstance(sampling_rate, list | tuple) else [sampling_rate] * num_clips
     if len(rates) != num_clips:
-        raise ValueError(
+        raise InputError(
             f"sampling_rate holds {len(rates)} rates for {num_clips} clips: pass one number, or one a clip"
         )
     for rate in rates:
         # Compared as it is: a whole number may be too large for a float.
         is_number = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
         if not is_number or not LOWEST_RATE <= rate <= HIGHEST_RATE:
-            raise ValueError(
+            raise InputError(
                 f"sampling_rate must be a positive number of Hz, {LOWEST_RATE} to {HIGHEST_RATE}, got {rate!r:.50}"
             )
     return [float(rate) for rate in rates]
@@ -86,10 +87,10 @@ def waveforms_and_rates(audio: Any, sampling_rate: Any = None) -> tuple[list, li
     for clip in clips:
         if not isinstance(clip, dict) or not {"array", "sampling_rate"} <= clip.keys():
             got = f"a dict of {sorted(map(str, clip))}" if isinstance(clip, dict) else type(clip).__name__
-            raise ValueError(f"audio holds dicts, so each clip must be a dict of array and sampling_rate, got {got}")
+            raise InputError(f"audio holds dicts, so each clip must be a dict of array and sampling_rate, got {got}")
     rates = sampling_rates([clip["sampling_rate"] for clip in clips], len(clips))
     if sampling_rate is not None and sampling_rates(sampling_rate, len(clips)) != rates:
-        raise ValueError(f"sampling_rate must be that of audio's own dicts, {rates}, or None, got {sampling_rate}")
+        raise InputError(f"sampling_rate must be that of audio's own dicts, {rates}, or None, got {sampling_rate}")
     return [clip["array"] for clip in clips], rates
 
 
@@ -102,16 +103,16 @@ def to_array(waveform: Any, name: str) -> np.ndarray:
     try:
         array = np.asarray(waveform)
     except ValueError as error:
-        raise ValueError(f"{name} must be {ACCEPTED}, got rows of unequal length") from error
+        raise InputError(f"{name} must be {ACCEPTED}, got rows of unequal length") from error
     if array.dtype.kind not in "fiub":
-        raise ValueError(f"{name} must be {ACCEPTED}, got {type(waveform).__name__} of dtype {array.dtype}")
+        raise InputError(f"{name} must be {ACCEPTED}, got {type(waveform).__name__} of dtype {array.dtype}")
     if array.ndim not in (1, 2):
-        raise ValueError(
+        raise InputError(
             f"{name} must be {ACCEPTED}, got shape {array.shape} of {array.ndim} dimensions; "
             "a batch is a list of waveforms"
         )
     if array.size == 0:
-        raise ValueError(f"{name} has no samples (shape {array.shape}); it must have one at least")
+        raise InputError(f"{name} has no samples (shape {array.shape}); it must have one at least")
     return array
 
 
@@ -126,14 +127,14 @@ def to_floating_point(array: np.ndarray, name: str) -> np.ndarray:
             )
         return array / FULL_SCALE[array.dtype]
     if array.dtype.kind != "f":
-        raise ValueError(f"{name} must hold floating-point, int16 or int32 samples, got {array.dtype}")
+        raise InputError(f"{name} must hold floating-point, int16 or int32 samples, got {array.dtype}")
     array = array.astype(np.float64)
     num_bad = array.size - np.count_nonzero(np.isfinite(array))
     if num_bad:
-        raise ValueError(f"{name} must be finite, got {num_bad} NaN or infinite samples out of {array.size}")
+        raise InputError(f"{name} must be finite, got {num_bad} NaN or infinite samples out of {array.size}")
     peak = np.abs(array).max()
     if peak > LARGEST_SAMPLE:
-        raise ValueError(
+        raise InputError(
             f"{name} must hold floating-point samples in [-1, 1], got samples up to {peak:g}: divide PCM by its full "
             "scale, which is 32768 for 16 bits"
         )
@@ -158,7 +159,7 @@ def to_mono(waveform: Any, name: str = "audio") -> np.ndarray:
         return array
     channel_axis = int(np.argmin(array.shape))
     if array.shape[channel_axis] > MAX_CHANNELS:
-        raise ValueError(f"{name} must be {ACCEPTED}, got shape {array.shape}; a batch is a list of waveforms")
+        raise InputError(f"{name} must be {ACCEPTED}, got shape {array.shape}; a batch is a list of waveforms")
     return mix_channels(np.moveaxis(array, channel_axis, 0))
 
 

@@ -4,6 +4,9 @@ import re
 import resource
 import subprocess
 import sys
+import sysconfig
+import venv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from PIL import Image
 
 import auss
 from auss import cli
+from auss.files.errors import DivergedError, InputError, MissingPackageError
 from auss.inference.media.sound.audio_track import AudioTrack
 from auss.inference.media.video_reader import VideoReader
 
@@ -37,15 +41,88 @@ def test_version_and_module():
     assert result.stdout == f"auss {auss.__version__}\n"
 
 
-def test_only_the_called_command_is_imported(monkeypatch):
+HEAVY = {"torch", "transformers", "torchvision", "timm", "datasets", "accelerate", "huggingface_hub", "numpy", "av"}
+
+
+def heavy_imports(report):
+    return HEAVY & {line.rpartition("|")[2].strip() for line in report.splitlines()}
+
+
+def imported_by(*words, start=("-m", "auss"), status=0):
+    """The heavy packages that a command line imports, as `python -X importtime` reports them."""
+    done = subprocess.run([sys.executable, "-X", "importtime", *start, *words], capture_output=True, text=True)
+    assert done.returncode == status, done.stderr[-2000:]
+    return heavy_imports(done.stderr)
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_help_imports_no_heavy_package(name):
+    assert imported_by(name, "--help") == set()
+
+
+@pytest.mark.parametrize(
+    ("start", "words", "status"),
+    [
+        (("-m", "auss"), ("--help",), 0),
+        (("-m", "auss"), ("--version",), 0),
+        (("-m", "auss"), ("segmentt",), 2),
+        (("-m", "auss"), ("segment", "a.mp4"), 2),
+        (("-m", "auss"), ("segment", "a.mp4", "-o", "b.mp4", "--model", "m", "--threshold", "2"), 2),
+        (("-m", "auss"), ("train", "--data", "d", "--output", "o", "--steps", "0"), 2),
+        (("-m", "auss.train"), ("--steps", "many"), 2),
+        (("-m", "auss.inference"), ("--help",), 0),
+    ],
+)
+def test_wrong_arguments_import_no_heavy_package(start, words, status):
+    assert imported_by(*words, start=start, status=status) == set()
+
+
+def test_the_console_script_imports_no_heavy_package(tmp_path):
+    """A script as pip writes it, in the folder where pip writes it."""
+    venv.create(tmp_path, with_pip=False)
+    site_packages = tmp_path / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    (site_packages / "auss").symlink_to(Path(auss.__file__).parent)
+    (site_packages / "others.pth").write_text("\n".join(path for path in sys.path if path) + "\n")
+    script = tmp_path / "bin" / "auss"
+    script.write_text("import sys\nfrom auss.cli import main\nsys.exit(main())\n")
+    command = [str(tmp_path / "bin" / "python"), "-X", "importtime", str(script), "segment", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "usage: auss segment" in done.stdout and heavy_imports(done.stderr) == set()
+
+
+@pytest.mark.parametrize(
+    ("script", "started", "expected"),
+    [
+        ("SCRIPTS/auss", ["python", "SCRIPTS/auss", "segment"], True),
+        ("-m", ["python", "-X", "dev", "-m", "auss", "segment"], True),
+        ("-m", ["python", "-u", "-m", "auss.train"], True),
+        # Whoever imports auss in another way needs the Auto classes: a test, a script, and what a command starts.
+        ("-m", ["python", "-m", "aussie", "-m", "auss"], False),
+        ("-m", ["python", "-m", "pytest", "auss"], False),
+        ("", ["python"], False),
+        ("-c", ["python", "-c", "import auss"], False),
+        ("SCRIPTS/auss", ["python", "-c", "from multiprocessing.spawn import spawn_main"], False),
+        ("SCRIPTS/jupyter", ["python", "SCRIPTS/jupyter"], False),
+        ("/home/me/auss", ["python", "/home/me/auss"], False),
+        ("/home/me/auss/__main__.py", ["python", "/home/me/auss/__main__.py"], False),
+    ],
+)
+def test_who_is_the_command_line(monkeypatch, script, started, expected):
+    scripts = sysconfig.get_path("scripts")
+    monkeypatch.setattr(sys, "argv", [script.replace("SCRIPTS", scripts)])
+    monkeypatch.setattr(sys, "orig_argv", [word.replace("SCRIPTS", scripts) for word in started])
+    assert auss._is_command_line() is expected
+
+
+def test_the_called_commands_module_is_imported_to_run_alone(monkeypatch):
     imported = []
     original = cli.load_command
     monkeypatch.setattr(cli, "load_command", lambda name: imported.append(name) or original(name))
-    with pytest.raises(SystemExit):
-        cli.main(["segment", "--help"])
-    with pytest.raises(SystemExit):
-        cli.main(["--help"])
-    assert imported == ["segment"]
+    for words in (["segment", "--help"], ["--help"]):
+        with pytest.raises(SystemExit):
+            cli.main(words)
+    assert cli.main(["presets", "--size", "8"]) == 2 and imported == []
+    assert cli.main(["presets", "auss-nowhere"]) == 2 and imported == ["presets"]
 
 
 @pytest.mark.parametrize("name", ["in.mp4", "in.webm", "in.mkv"])
@@ -157,9 +234,42 @@ def test_what_the_model_does_not_take_is_refused_before_anything_is_written(
     assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".*"))
 
 
-def test_traceback_on_demand(tmp_path):
+@pytest.mark.parametrize("place", [0, 1, 2, 4, 6])
+def test_traceback_anywhere_on_the_command_line(tmp_path, place):
+    words = ["segment", str(tmp_path / "no.mp4"), "-o", "o.mp4", "--model", "m"]
     with pytest.raises(FileNotFoundError):
-        cli.main(["--traceback", "segment", str(tmp_path / "no.mp4"), "-o", "o.mp4", "--model", "m"])
+        cli.main([*words[:place], "--traceback", *words[place:]])
+
+
+def test_traceback_may_be_the_name_of_a_file(tmp_path, capsys):
+    assert cli.main(["segment", "-o", "o.mp4", "--model", "m", "--", "--traceback"]) == 2
+    assert "auss segment: video: no such file: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["-o", "-x.mp4", "in.mp4"], {"output": "-x.mp4", "video": "in.mp4"}),
+        (["--output", "-x.mp4", "in.mp4"], {"output": "-x.mp4", "video": "in.mp4"}),
+        (["in.mp4", "-o", "-1"], {"output": "-1", "video": "in.mp4"}),
+        (["-o", "o.mp4", "--masks", "-m", "--", "-in.mp4"], {"masks": "-m", "video": "-in.mp4"}),
+        (["in.mp4", "-o", "a b", "--device", "-x=y"], {"output": "a b", "device": "-x=y"}),
+    ],
+)
+def test_values_that_begin_with_a_dash(words, expected):
+    arguments = cli.parse_arguments(["segment", "--model", "m", *words])
+    assert {name: str(getattr(arguments, name)) for name in expected} == expected
+
+
+def test_values_that_begin_with_a_dash_among_grouped_options(tmp_path):
+    arguments = cli.parse_arguments(["train", "--data", "-d", "--output", "-o", "--tracker", "wandb", "--resume"])
+    assert (arguments.data, arguments.output, arguments.tracker, arguments.resume) == ("-d", "-o", ["wandb"], True)
+
+
+def test_an_option_is_not_the_value_of_another(capsys):
+    with pytest.raises(SystemExit):
+        cli.parse_arguments(["segment", "in.mp4", "-o", "--masks", "m", "--model", "m"])
+    assert "argument -o/--output: expected one argument" in capsys.readouterr().err
 
 
 def test_interrupt(monkeypatch, capsys, segment, make_video, tmp_path):
@@ -185,6 +295,65 @@ def test_constant_memory(segment, make_video, tmp_path):
     assert peaks[1] - peaks[0] < 30_000
 
 
+@pytest.mark.parametrize("error", [ValueError("internal"), KeyError("internal"), ImportError("internal")])
+def test_a_fault_of_auss_shows_where_it_came_from_and_asks_for_a_report(monkeypatch, capsys, error):
+    def faulty(arguments):
+        raise error
+
+    monkeypatch.setattr("auss.inference.presets.run", faulty)
+    assert cli.main(["presets"]) == 70
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):" and any("in faulty" in line for line in lines)
+    assert lines[-1].startswith(f"auss presets: this is a fault of auss {auss.__version__}, ")
+    with pytest.raises(type(error)):
+        cli.main(["presets", "--traceback"])
+
+
+@pytest.mark.parametrize(
+    "error", [InputError, MissingPackageError, DivergedError, OSError], ids=lambda error: error.__name__
+)
+def test_what_the_user_can_mend_is_one_line(monkeypatch, capsys, error):
+    def refusing(arguments):
+        raise error("what\nis wrong")
+
+    monkeypatch.setattr("auss.inference.presets.run", refusing)
+    assert cli.main(["presets"]) == 2
+    assert capsys.readouterr().err == "auss presets: what is wrong\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "must hold a JSON object"),
+        ("{", "cannot be read as JSON"),
+        ('{"num_queries": "many"}', "num_queries"),
+        ('{"num_queries": -1}', "num_queries"),
+        ('{"backbone_config": {"model_type": "nonsense"}}', "nonsense"),
+    ],
+)
+def test_a_damaged_preset_is_one_line(tmp_path, capsys, text, message):
+    (tmp_path / "mine.json").write_text(text)
+    assert cli.main(["presets", str(tmp_path / "mine.json")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("auss presets: ") and message in lines[0]
+
+
+@pytest.mark.parametrize(
+    "content", [b"steps: [", b"\xff", b"[1]", b'data: "a\\0b"\noutput: o'], ids=["yaml", "utf-8", "list", "nul"]
+)
+def test_a_damaged_config_file_is_one_line(tmp_path, capsys, content):
+    (tmp_path / "run.yaml").write_bytes(content)
+    assert cli.main(["train", "--config", str(tmp_path / "run.yaml")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("auss train: ")
+
+
+def test_settings_that_accelerate_refuses_are_one_line(tmp_path, capsys):
+    options = ["--data", str(tmp_path), "--output", str(tmp_path / "run"), "--mixed-precision", "fp16"]
+    assert cli.main(["train", *options]) == 2
+    assert "auss train: " in capsys.readouterr().err
+
+
 class Broken:
     """A data set whose rows cannot be read, one after another error."""
 
@@ -195,13 +364,13 @@ class Broken:
         try:
             raise OSError("truncated")
         except OSError as error:
-            raise ValueError("clip 'a': frames file a.png\ncannot be decoded: truncated") from error
+            raise InputError("clip 'a': frames file a.png\ncannot be decoded: truncated") from error
 
 
 def test_an_error_of_a_loaders_worker_is_its_message_alone():
     from torch.utils.data import DataLoader
 
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(InputError) as caught:
         list(DataLoader(Broken(), num_workers=1))
     assert "Traceback" in str(caught.value)
     assert cli.one_line(caught.value) == "clip 'a': frames file a.png cannot be decoded: truncated"

@@ -46,3 +46,17 @@ def test_every_import_is_of_a_module_that_exists():
     imported = list(layout.imports())
     assert len(imported) > 300
     assert [pair for pair in imported if pair[1] not in known and f"{pair[1]}/__init__" not in known] == []
+
+
+# Every command has a `run`, and every file that is called as a program a `main`.
+SHARED_NAMES = {"run", "main"}
+
+
+def test_no_two_functions_or_classes_share_a_name():
+    places: dict[str, list[str]] = {}
+    for module, path in layout.modules().items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                places.setdefault(node.name, []).append(module)
+    assert len(places) > 500
+    assert {name: found for name, found in places.items() if len(found) > 1 and name not in SHARED_NAMES} == {}

@@ -1,4 +1,4 @@
-"""README.md: its Python runs, in its order, and its commands are ones that there are."""
+"""README.md: its Python runs, in its order, and its commands exist. The links between the documents work."""
 
 import re
 import shlex
@@ -15,6 +15,7 @@ from auss.train.loop.preparation import create_processor
 
 FOLDER = Path(auss.__file__).parent
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([*FOLDER.glob("*.md"), *(FOLDER / "docs").glob("*.md")])
 
 
 def blocks(language: str, page: str = README) -> list[str]:
@@ -40,8 +41,7 @@ def workplace(tiny_model, tmp_path, monkeypatch):
 
 
 def test_python_runs_in_its_order(workplace, capsys):
-    # The Hub's snippet is that of docs/hub.md, which tests/hub runs against a stand-in.
-    code = [block for block in blocks("python") if "push_to_hub" not in block]
+    code = blocks("python")
     assert len(code) >= 3
     frames = np.random.default_rng(0).integers(0, 256, (5, 32, 48, 3), dtype=np.uint8)
     names = {"frames": list(frames), "waveform": np.zeros(5 * 44_100, np.float32), "height": 32, "width": 48}
@@ -71,6 +71,27 @@ def test_links_and_pictures_are_there():
     assert targets >= {"docs/overlay.png", "docs/results.md"}
     for target in targets:
         assert (Path(auss.__file__).parent / target).is_file(), target
+
+
+def heading_anchors(page: str) -> set[str]:
+    """The names by which GitHub links the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_to_headings(page):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            linked = (page.parent / target) if target else page
+            assert anchor in heading_anchors(linked.read_text(encoding="utf-8")), f"{target}#{anchor}"
+
+
+def test_the_launch_files_of_the_documentation_are_there():
+    page = (FOLDER / "docs" / "training.md").read_text(encoding="utf-8")
+    (folder,) = re.findall(r"^CONFIGS=\$\(.*\)/(\S+)$", page, flags=re.MULTILINE)
+    named = set(re.findall(r"\$CONFIGS/(\w+\.yaml)", page))
+    assert named == {path.name for path in (FOLDER / folder).iterdir()}
 
 
 def test_documents_have_no_blanks_to_fill_in():

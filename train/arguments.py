@@ -9,13 +9,17 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from types import UnionType
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import yaml
-from transformers import HfArgumentParser
 
-from ..configuration.configuration_auss import read_json_object
+from ..files.errors import InputError
 from ..files.whole_files import write_whole
+
+Subset = Literal["s4", "ms3", "avss"]
+SUBSETS: tuple[str, ...] = get_args(Subset)
+LARGEST_SEED = 2**32 - 1  # of NumPy's generator, which training seeds
 
 
 def option(default, text: str):
@@ -30,7 +34,7 @@ class DataArguments:
     _argument_group_name = "data"
 
     data: str = field(metadata={"help": "the data set's root folder, in the layout that its authors ship"})
-    name: Literal["s4", "ms3", "avss"] = option("s4", "which subset of AVSBench the folder holds")
+    name: Subset = option("s4", "which subset of AVSBench the folder holds")
     batch_size: int = option(8, "clips in one step, over all processes together")
     image_size: int | None = option(None, "pixels of the network's square input; default 224, or that of --init-from")
     frames_per_clip: int | None = option(
@@ -125,19 +129,20 @@ class RunArguments:
             check_at_least(name, getattr(self, name), 1)
         check_at_least("eval_every", self.eval_every, 0)
         check_at_least("seed", self.seed, 0)
+        if self.seed > LARGEST_SEED:
+            raise InputError(f"seed must be at most {LARGEST_SEED}, got {self.seed}")
         if self.eval_clips is not None:
             check_at_least("eval_clips", self.eval_clips, 1)
         if self.preset is not None and self.init_from is not None:
-            raise ValueError(
+            raise InputError(
                 f"preset and init_from exclude each other, got {self.preset!r} and {self.init_from!r}: a trained "
                 "model brings its own configuration"
             )
         if self.resume and self.overwrite:
-            raise ValueError("resume and overwrite exclude each other, got both")
+            raise InputError("resume and overwrite exclude each other, got both")
 
 
-# Any, because `HfArgumentParser` is annotated to take a type of its own, to which no dataclass belongs.
-GROUPS: Any = (DataArguments, OptimArguments, RunArguments)
+GROUPS = (DataArguments, OptimArguments, RunArguments)
 FIELD_NAMES = frozenset(one.name for group in GROUPS for one in dataclasses.fields(group))
 NOT_SET = ("", "~", "null")  # of YAML
 METAVARS = {int: "N", float: "X"}
@@ -161,62 +166,87 @@ INCIDENTAL = frozenset(
 def check_at_least(name: str, value: float, least: float) -> None:
     # Written so that NaN fails too.
     if not least <= value < math.inf:
-        raise ValueError(f"{name} must be a finite number of at least {least}, got {value}")
+        raise InputError(f"{name} must be a finite number of at least {least}, got {value}")
 
 
 def check_share(name: str, value: float) -> None:
     if not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+        raise InputError(f"{name} must lie between 0 and 1, got {value}")
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds defaults to the help, but not `None`, which the help explains in words. Of the two spellings that
-    `HfArgumentParser` gives an option it shows the one with hyphens, and of a switch no value."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        if not action.option_strings:
-            return super()._format_action_invocation(action)
-        names = ", ".join(name for name in action.option_strings if "_" not in name)
-        if action.nargs == 0 or action.const is True:
-            return names
-        return f"{names} {self._format_args(action, action.dest.upper())}"
+YES_AND_NO = {
+    **dict.fromkeys(("yes", "true", "t", "y", "1"), True),
+    **dict.fromkeys(("no", "false", "f", "n", "0"), False),
+}
 
 
-def field_parser(defaults: dict[str, Any]) -> HfArgumentParser:
-    """A parser with an option for every field, grouped by dataclass, whose result has only what was given: so a file
-    can stand between the command line and the defaults, of which only the help speaks."""
-    parser = HfArgumentParser(GROUPS, add_help=False, allow_abbrev=False, exit_on_error=False)
-    for group, described in zip(GROUPS, parser._action_groups[-len(GROUPS) :], strict=True):
-        described.description = group.__doc__
-    for action in parser._actions:
-        default = defaults.get(action.dest, action.default)
-        if isinstance(action, argparse._StoreFalseAction):
-            action.help = argparse.SUPPRESS  # what it would say stands beside its counterpart
-        elif default is True:
-            action.help = f"{action.help} (default; --no-{action.dest.replace('_', '-')} leaves it out)"
-        elif default is not None and default is not False:
-            action.help = f"{action.help} (default: {default})"
-        elif action.required:
-            action.help = f"{action.help} (required)"
-        if action.type in METAVARS:
-            action.metavar = METAVARS[action.type]
-        action.default, action.required = argparse.SUPPRESS, False
-    return parser
+def yes_or_no(text: str) -> bool:
+    """The value of a switch, as in `--augment no`."""
+    if text.lower() not in YES_AND_NO:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(YES_AND_NO)}, got {text!r}")
+    return YES_AND_NO[text.lower()]
 
 
-def add_arguments(parser: argparse.ArgumentParser, defaults: dict[str, Any] | None = None) -> None:
+def value_settings(annotation: Any) -> dict[str, Any]:
+    """How argparse reads the values of a field: `type`, `choices`, `nargs` and `metavar`, as its annotation says.
+
+    Args:
+        annotation: str, int, float, bool, a `Literal` of texts, a list of one of them, or any of these or None.
+    """
+    for kind in get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,):
+        if kind is bool:
+            return {"type": yes_or_no, "nargs": "?", "const": True, "metavar": "yes|no"}
+        if get_origin(kind) is Literal:
+            return {"choices": get_args(kind)}
+        if get_origin(kind) is list:
+            return {**value_settings(get_args(kind)[0]), "nargs": "+"}
+        if kind in METAVARS:
+            return {"type": kind, "metavar": METAVARS[kind]}
+    return {}
+
+
+def help_text(described: dataclasses.Field, default: Any) -> str:
+    """What a field is, and its default, unless that is None, which the text itself explains."""
+    text = described.metadata["help"]
+    if default is dataclasses.MISSING:
+        return f"{text} (required)"
+    if default is True:
+        return f"{text} (default; --no-{described.name.replace('_', '-')} leaves it out)"
+    return text if default is None or default is False else f"{text} (default: {default})"
+
+
+def add_field_options(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
+    """Gives the parser an option for every field, grouped by dataclass. An option that is not given stays unset, so
+    that a file can fill it. The defaults appear only in the help."""
+    for group in GROUPS:
+        section = parser.add_argument_group(group._argument_group_name, group.__doc__)
+        annotations = get_type_hints(group)
+        for one in dataclasses.fields(group):
+            settings = value_settings(annotations[one.name])
+            settings |= {"dest": one.name, "default": argparse.SUPPRESS}
+            text = help_text(one, defaults.get(one.name, one.default))
+            words = one.name.replace("_", "-")
+            section.add_argument(f"--{words}", help=text, **settings)
+            if words != one.name:  # the spelling of a config file is right on the command line too
+                section.add_argument(f"--{one.name}", help=argparse.SUPPRESS, **settings)
+            if one.default is True:
+                switch: dict[str, Any] = {"action": "store_false", "dest": one.name, "default": argparse.SUPPRESS}
+                section.add_argument(f"--no-{words}", f"--no_{one.name}", help=argparse.SUPPRESS, **switch)
+
+
+def add_training_arguments(parser: argparse.ArgumentParser, defaults: dict[str, Any] | None = None) -> None:
     """Gives the parser `--config` and an option for every field; `defaults` are fields' that shall have others."""
     parser.add_argument(
         "--config", metavar="FILE", help="a YAML or JSON file with any of the options below; the command line wins"
     )
-    # argparse has no public way to take over another parser's options after construction; this is what its own
-    # `parents=` calls.
-    parser._add_container_actions(field_parser(defaults or {}))
-    parser.formatter_class = HelpFormatter
+    add_field_options(parser, defaults or {})
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the arguments of `auss train`."""
+    add_training_arguments(parser)
     parser.usage = "%(prog)s --data DATA --output OUTPUT [options]"
+    parser.set_defaults(check=from_namespace)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -233,22 +263,25 @@ def read_config(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise type(error)(f"config {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"config {path} is no YAML file: {error}") from error
+        raise InputError(f"config {path} is no YAML file: {error}") from error
     if not isinstance(settings, dict):
-        raise ValueError(f"config {path} must hold lines such as 'steps: 1000', got {type(settings).__name__}")
+        raise InputError(f"config {path} must hold lines such as 'steps: 1000', got {type(settings).__name__}")
     settings = {str(name).replace("-", "_"): value for name, value in settings.items() if value not in NOT_SET}
     unknown = sorted(settings.keys() - FIELD_NAMES)
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"config {path} sets {', '.join(unknown)}, but there are only {', '.join(sorted(FIELD_NAMES))}"
         )
     words = []
     for name, value in settings.items():
-        words += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
+        option = f"--{name.replace('_', '-')}"
+        words += [option, *map(str, value)] if isinstance(value, list) else [f"{option}={value}"]
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    add_field_options(parser, {})
     try:
-        return vars(field_parser({}).parse_args(words))
+        return vars(parser.parse_args(words))
     except argparse.ArgumentError as error:
-        raise ValueError(f"config {path}: {error}") from error
+        raise InputError(f"config {path}: {error}") from error
 
 
 def from_namespace(
@@ -256,7 +289,8 @@ def from_namespace(
 ) -> tuple[DataArguments, OptimArguments, RunArguments]:
     """
     The parsed options as dataclasses; other attributes of the namespace are left alone. What the command line does not
-    give comes from the file of `--config`, else from `defaults`, as `add_arguments` had them, else from the dataclass.
+    give comes from the file of `--config`, else from `defaults`, as `add_training_arguments` had them, else from the
+    dataclass.
 
     Raises:
         FileNotFoundError, ValueError: as `read_config` and the dataclasses; nothing gives `data` or `output`.
@@ -265,10 +299,15 @@ def from_namespace(
     if getattr(namespace, "config", None) is not None:
         values |= read_config(Path(namespace.config))
     values |= {name: value for name, value in vars(namespace).items() if name in FIELD_NAMES}
+    for name, value in values.items():
+        if isinstance(value, str) and "\0" in value:  # which Python refuses in a path, and YAML can write
+            raise InputError(f"{name} must not hold a NUL character, got {value!r}")
     missing = [f"--{name}" for name in ("data", "output") if name not in values]
     if missing:
-        raise ValueError(f"{' and '.join(missing)} must be given, on the command line or in the file of --config")
-    return cast(tuple[DataArguments, OptimArguments, RunArguments], HfArgumentParser(GROUPS).parse_dict(values))
+        raise InputError(f"{' and '.join(missing)} must be given, on the command line or in the file of --config")
+    names = ([one.name for one in dataclasses.fields(group) if one.name in values] for group in GROUPS)
+    groups = (group(**{name: values[name] for name in own}) for group, own in zip(GROUPS, names, strict=True))
+    return cast(tuple[DataArguments, OptimArguments, RunArguments], tuple(groups))
 
 
 def as_dict(groups: tuple[DataArguments, OptimArguments, RunArguments]) -> dict:
@@ -283,7 +322,12 @@ def save_arguments(groups: tuple[DataArguments, OptimArguments, RunArguments], p
 
 def differences(groups: tuple[DataArguments, OptimArguments, RunArguments], path: Path) -> dict[str, tuple]:
     """The fields that bear on the result and differ from those saved at `path`: name -> (saved, given)."""
-    saved = read_json_object(path)
+    try:
+        saved = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:  # no UTF-8, no JSON, no object
+        raise InputError(
+            f"{path} must hold the earlier run's arguments as JSON, and cannot be read: {error}"
+        ) from error
     given = as_dict(groups)
     # The order of a stream follows from them.
     incidental = INCIDENTAL - {"workers"} if given["streaming"] else INCIDENTAL
@@ -296,10 +340,11 @@ def differences(groups: tuple[DataArguments, OptimArguments, RunArguments], path
 
 __all__ = [
     "DataArguments",
-    "HelpFormatter",
     "OptimArguments",
     "RunArguments",
-    "add_arguments",
+    "SUBSETS",
+    "add_train_arguments",
+    "add_training_arguments",
     "as_dict",
     "differences",
     "from_namespace",

@@ -13,6 +13,7 @@ import numpy as np
 from av.container import OutputContainer
 from av.error import FFmpegError
 
+from ...files.errors import InputError
 from .containers.container_formats import ContainerFormat
 from .containers.decoding import Damage, open_media, packets, sound_stream
 from .sound.audio_track import AudioTrack
@@ -123,7 +124,7 @@ def plan_sound(info: VideoInfo, form: ContainerFormat) -> SoundPlan | None:
         mixes = layout in ("mono", own.layout.name) or can_convert(own.layout, layout)
         if mixes and encoding_works(form, layout, rate):
             return SoundPlan(layout, rate)
-    raise ValueError(f"video {info.path}: its sound, track {track}, cannot be written as {form.audio_codec}")
+    raise InputError(f"video {info.path}: its sound, track {track}, cannot be written as {form.audio_codec}")
 
 
 def written_layouts(layout: av.AudioLayout) -> list[str]:

@@ -7,6 +7,7 @@ import av
 import numpy as np
 from av.video.reformatter import Colorspace
 
+from .containers.decoding import media_errors
 from .picture.frame_filters import ToneMap
 from .picture.frame_planes import BT709, own_colours, upright_copy
 from .video_probe import VideoInfo
@@ -33,9 +34,10 @@ def upright_picture(frame: av.VideoFrame, info: VideoInfo, tone_map: ToneMap | N
     colorspace = Colorspace.ITU709 if colours is not None and colours.matrix == BT709 else None
     transparent = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
     # Streams that adapt to a network change their size on the way: every frame gets that of the first.
-    picture = frame.to_ndarray(
-        format="rgba" if transparent else "rgb24", width=width, height=height, src_colorspace=colorspace
-    )
+    with media_errors(f"video {info.path}: a frame cannot be converted to RGB"):
+        picture = frame.to_ndarray(
+            format="rgba" if transparent else "rgb24", width=width, height=height, src_colorspace=colorspace
+        )
     return np.ascontiguousarray(info.orientation.upright(composited(picture) if transparent else picture))
 
 

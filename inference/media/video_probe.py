@@ -9,6 +9,7 @@ from typing import cast
 import av
 from av.container import InputContainer
 
+from ...files.errors import InputError
 from .containers.decoding import Damage, decoded_frames, is_url, open_media, packets, picture_stream
 from .containers.frame_times import guessed_interval
 from .containers.stream_clock import clock_may_jump
@@ -170,7 +171,7 @@ def probe(path: str | Path, audio_track: int | None = None) -> VideoInfo:
         if frame is None:
             cause = "the server allows no reading from the middle, or it is" if is_url(path) else "the file is"
             phrases = "; ".join(["", *damage.describe()])
-            raise ValueError(f"video {path} holds no frame that can be decoded: {cause} damaged or cut off{phrases}")
+            raise InputError(f"video {path} holds no frame that can be decoded: {cause} damaged or cut off{phrases}")
         orientation = frame_orientation(frame)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         aspect = stream.sample_aspect_ratio or Fraction(1)

@@ -3,6 +3,7 @@
 import logging
 import os
 import stat
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -12,10 +13,11 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
 
+from ...files.errors import InputError
 from ...files.file_names import printable
 from ...files.whole_files import WholeFile
 from .containers.container_formats import CONTAINER_FORMATS, ContainerFormat, container_format
-from .containers.decoding import Damage, file_address, is_url
+from .containers.decoding import Damage, file_address, is_url, media_errors
 from .picture.frame_planes import BT709, own_colours
 from .sound_copy import SoundCopy
 from .video_reader import VideoInfo
@@ -26,7 +28,7 @@ TIME_BASE = Fraction(1, 90_000)  # fine enough for any frame rate, so variable o
 LAST_FRAME_TICKS = 3_600  # 1/25 s, for which a last frame that was held is shown again
 
 
-def check_output(path: Path, source: Path | str, overwrite: bool) -> None:
+def check_video_output(path: Path, source: Path | str, overwrite: bool) -> None:
     """Whether a video may be written to `path`.
 
     Raises:
@@ -42,7 +44,7 @@ def check_output(path: Path, source: Path | str, overwrite: bool) -> None:
     if stat.S_ISDIR(kind):
         raise IsADirectoryError(f"output {printable(path)} is a folder: choose the name of a file")
     if path.exists() and not is_url(source) and path.samefile(source):
-        raise ValueError(f"output {printable(path)} is the video itself: choose another name")
+        raise InputError(f"output {printable(path)} is the video itself: choose another name")
     if not overwrite:
         raise FileExistsError(f"output {printable(path)} exists: choose another name, or allow it with --overwrite")
 
@@ -60,12 +62,12 @@ class VideoWriter:
         overwrite: whether an existing file may be replaced.
 
     Raises:
-        FileExistsError, ValueError: as `check_output`; also where another run is writing the same file.
+        FileExistsError, ValueError: as `check_video_output`; also where another run is writing the same file.
     """
 
     def __init__(self, path: str | Path, info: VideoInfo, overwrite: bool = False):
         self.path = Path(path)
-        check_output(self.path, info.path, overwrite)
+        check_video_output(self.path, info.path, overwrite)
         self.format = container_format(self.path)
         self._file = WholeFile(self.path, overwrite)
         self.info = info
@@ -76,13 +78,15 @@ class VideoWriter:
         self._waiting: av.Packet | None = None
         try:
             address = file_address(self._file.partial_path)
-            self._container = av.open(address, "w", options=self.format.muxer_options)
+            with self._errors():
+                self._container = av.open(address, "w", options=self.format.muxer_options)
         except BaseException:
             self._file.abandon()
             raise
         try:
-            self._stream = self._add_picture()
-            self._sound = SoundCopy(self._container, info, self.format, self.damage)
+            with self._errors():
+                self._stream = self._add_picture()
+                self._sound = SoundCopy(self._container, info, self.format, self.damage)
         except BaseException:
             self._abandon()
             raise
@@ -104,7 +108,8 @@ class VideoWriter:
             ValueError: for a picture of another size or format.
         """
         frame = self._checked(picture) if isinstance(picture, av.VideoFrame) else self._converted(picture)
-        self._sound.write(time + self._sound.offset)
+        with self._errors():
+            self._sound.write(time + self._sound.offset)
         # Two times closer than a tick would share it, which no muxer takes.
         self._last_pts = max(self._last_pts + 1, round((time + self._sound.offset) / TIME_BASE))
         frame.pts, frame.time_base = self._last_pts, TIME_BASE
@@ -130,7 +135,9 @@ class VideoWriter:
     def _mux_picture(self, frame: av.VideoFrame | None) -> None:
         """Writes what the encoder makes of a frame, or still holds at the end (None); one packet later, since only
         the next one tells how long a frame is shown. The encoder itself gives each the time of the average rate."""
-        for packet in self._stream.encode(frame):
+        with self._errors():
+            packets = self._stream.encode(frame)
+        for packet in packets:
             self._write_waiting(packet.pts)
             self._waiting = packet
         if frame is None:
@@ -144,7 +151,12 @@ class VideoWriter:
             return
         if packet.pts is not None and end_pts is not None and packet.time_base == TIME_BASE:
             packet.duration = end_pts - packet.pts
-        self._container.mux(packet)
+        with self._errors():
+            self._container.mux(packet)
+
+    def _errors(self) -> AbstractContextManager[None]:
+        """Names the output in what FFmpeg says against writing it."""
+        return media_errors(f"output {printable(self.path)} cannot be written")
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -155,8 +167,9 @@ class VideoWriter:
             return
         try:
             self._mux_picture(None)
-            self._sound.write(float("inf"))
-            self._container.close()
+            with self._errors():
+                self._sound.write(float("inf"))
+                self._container.close()
         except BaseException:
             self._abandon()
             raise
@@ -210,4 +223,4 @@ class VideoWriter:
         return stream
 
 
-__all__ = ["CONTAINER_FORMATS", "ContainerFormat", "VideoWriter", "check_output", "container_format"]
+__all__ = ["CONTAINER_FORMATS", "ContainerFormat", "VideoWriter", "check_video_output", "container_format"]

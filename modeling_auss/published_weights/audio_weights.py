@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
 from ...configuration.configuration_auss import AussAudioConfig, AussConfig
+from ...files.errors import InputError
 from ...files.file_rights import follow_umask
 from ...files.model_files import check_weight_file
 from ..audio_encoder import VGGish
@@ -30,7 +31,7 @@ def read_content(path: Path) -> Any:
         return torch.load(path, "cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or "global" in str(error).lower():
-            raise ValueError(
+            raise InputError(
                 "the file has pickled objects beside its tensors, which could run code: save its tensors alone, with "
                 "safetensors.torch.save_file(state_dict, ...)"
             ) from error
@@ -55,12 +56,12 @@ def read_audio_weights(source: str | Path) -> dict[str, torch.Tensor]:
     except (PermissionError, MemoryError):
         raise
     except Exception as error:  # torch, pickle, zipfile and safetensors each have their own
-        raise ValueError(
+        raise InputError(
             f"audio weights at {str(source)!r} cannot be read: expected tensors by name, as torch.save or safetensors "
             f"writes them; {type(error).__name__}: {short_reason(error)}"
         ) from error
     if not isinstance(weights, dict) or not all(isinstance(weight, torch.Tensor) for weight in weights.values()):
-        raise ValueError(f"audio weights at {str(source)!r} must be tensors by name, got {type(weights).__name__}")
+        raise InputError(f"audio weights at {str(source)!r} must be tensors by name, got {type(weights).__name__}")
     # Beside the network, the file of a model with postprocessing has the projection of its features, which [49] and
     # the paper leave out.
     return {name: weight for name, weight in weights.items() if not name.startswith("pproc.")}
@@ -80,13 +81,13 @@ def other_sizes(config: AussAudioConfig) -> list[str]:
 def check_encoder_sizes(config: AussConfig) -> None:
     """Raises ValueError for a network that hears nothing, or whose encoder is smaller or larger than VGGish."""
     if not config.audio_input:
-        raise ValueError("audio weights need a model that hears, got one with audio_input=False")
+        raise InputError("audio weights need a model that hears, got one with audio_input=False")
     sizes = other_sizes(config.audio_config)
     if sizes:
         fitting = [
             name for name in AussConfig.preset_names() if not other_sizes(AussConfig.from_preset(name).audio_config)
         ]
-        raise ValueError(
+        raise InputError(
             f"audio weights are those of VGGish, and this network's audio_config is another: {', '.join(sizes)}. "
             f"Start from a preset whose encoder has VGGish's sizes: {', '.join(fitting)}"
         )
@@ -111,13 +112,13 @@ def check_fits(weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor], s
     for name, tensor in own.items():
         if name not in weights or weights[name].shape != tensor.shape:
             found = "is missing" if name not in weights else f"has shape {tuple(weights[name].shape)}"
-            raise ValueError(
+            raise InputError(
                 f"the audio weights at {str(source)!r} are another network's: {name} {found}, expected "
                 f"{tuple(tensor.shape)}"
             )
     extra = weights.keys() - own.keys()
     if extra:
-        raise ValueError(f"the audio weights at {str(source)!r} are another network's: it has no {min(extra)}")
+        raise InputError(f"the audio weights at {str(source)!r} are another network's: it has no {min(extra)}")
 
 
 def load_audio_weights(model: AussPreTrainedModel, source: str | Path) -> None:
@@ -136,7 +137,7 @@ def load_audio_weights(model: AussPreTrainedModel, source: str | Path) -> None:
     """
     check_encoder_sizes(model.config)
     if model.config.audio_config.batch_norm:
-        raise ValueError(
+        raise InputError(
             "audio weights do not fit this model: its audio_config has batch_norm=True, and VGGish has none. Build a "
             'new model without it, AussConfig.from_preset(NAME, audio_config={"batch_norm": False}), or by '
             "`auss train --preset NAME --audio-weights FILE`"

@@ -4,13 +4,14 @@ from collections.abc import Iterable
 
 import torch
 
+from ...files.errors import InputError
 from .key_maps import family_of_model
 
 # Two networks with the same tensors may still differ, in a padding or in the number of heads: then their maps do.
 MAPS_TOLERANCE = 1e-4
 
 
-class AnotherNetworkError(ValueError):
+class AnotherNetworkError(InputError):
     """The weights are another network's than the backbone's."""
 
 
@@ -72,7 +73,7 @@ def check_finite(tensors: dict[str, torch.Tensor], source: str) -> None:
     """
     broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
-        raise ValueError(f"the weights at {source!r} are damaged: {broken[0]!r} has values that are not finite")
+        raise InputError(f"the weights at {source!r} are damaged: {broken[0]!r} has values that are not finite")
 
 
 def describe_tensors(tensors: dict[str, torch.Tensor]) -> str:

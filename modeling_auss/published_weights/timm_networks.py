@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, TimmBackboneConfig
 
+from ...files.errors import InputError
 from .comparison import check_same_network, describe_config, missing_or_misshapen, superfluous
 from .layouts import to_timm_names
 from .used_tensors import used_tensors
@@ -27,7 +28,7 @@ def check_name(name: str | None, source: str) -> str:
     """
     architecture = str(name).partition(".")[0]
     if not timm.is_model(architecture):
-        raise ValueError(
+        raise InputError(
             f"backbone weights {source!r}: its configuration names {name!r}, which is none of the networks of timm "
             f"{timm.__version__}"
         )

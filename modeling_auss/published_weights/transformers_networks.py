@@ -10,6 +10,7 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoModel, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
+from ...files.errors import InputError
 from .comparison import (
     MAPS_TOLERANCE,
     AnotherNetworkError,
@@ -41,7 +42,7 @@ def quiet_loading() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def read_config(content: dict[str, Any], source: str) -> PreTrainedConfig:
+def read_network_config(content: dict[str, Any], source: str) -> PreTrainedConfig:
     """
     The configuration of a config.json, by a class of Transformers' own; code that it names is never run.
 
@@ -50,7 +51,7 @@ def read_config(content: dict[str, Any], source: str) -> PreTrainedConfig:
     """
     model_type = str(content.get("model_type"))
     if model_type not in CONFIG_MAPPING:
-        raise ValueError(
+        raise InputError(
             f"backbone weights {source!r}: its config.json has model_type {content.get('model_type')!r}, which "
             f"Transformers {transformers.__version__} does not know; auss runs no code from a model folder"
         )
@@ -59,7 +60,7 @@ def read_config(content: dict[str, Any], source: str) -> PreTrainedConfig:
     try:
         return CONFIG_MAPPING[model_type].from_dict(fields)
     except Exception as error:  # each model checks its fields in its own way
-        raise ValueError(f"backbone weights {source!r}: its config.json is wrong: {error}") from error
+        raise InputError(f"backbone weights {source!r}: its config.json is wrong: {error}") from error
 
 
 def network_config(config: PreTrainedConfig, backbone: PreTrainedModel, source: str) -> PreTrainedConfig:
@@ -206,4 +207,4 @@ def check_same_maps(
         )
 
 
-__all__ = ["check_same_maps", "fitted_state", "own_network", "quiet_loading", "read_config"]
+__all__ = ["check_same_maps", "fitted_state", "own_network", "quiet_loading", "read_network_config"]

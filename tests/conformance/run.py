@@ -18,13 +18,17 @@ REPORT = HERE.parent.parent / "docs" / "conformance.md"
 PROCESSES = "2"
 # Counted by hand: Mask2Former's own test file is not in the sdist.
 MASK2FORMER_OWN = """\
-Mask2Former's own test file, tests/models/mask2former/test_modeling_mask2former.py in huggingface/transformers, leaves
-out or changes twelve: it skips `test_inputs_embeds`, `test_model_get_set_embeddings`,
-`test_generate_without_input_ids`, `test_resize_tokens_embeddings` and `test_multi_gpu_data_parallel_forward`,
-switches off `test_missing_keys`, `test_pruning` and `test_head_masking`, and replaces `test_hidden_states_output`,
-`test_attention_outputs`, `test_training` and `test_retain_grad_hidden_states_attentions`. (That file is not in the
-source distribution; counted in the newest copy at hand, which is older than this release. Of the twelve, this
-release's mixins still have eight.)"""
+For comparison, Mask2Former's own test file (tests/models/mask2former/test_modeling_mask2former.py in
+huggingface/transformers) leaves out or changes twelve tests:
+
+- It skips `test_inputs_embeds`, `test_model_get_set_embeddings`, `test_generate_without_input_ids`,
+  `test_resize_tokens_embeddings` and `test_multi_gpu_data_parallel_forward`.
+- It switches off `test_missing_keys`, `test_pruning` and `test_head_masking`.
+- It replaces `test_hidden_states_output`, `test_attention_outputs`, `test_training` and
+  `test_retain_grad_hidden_states_attentions`.
+
+The source distribution does not contain that file. We counted in the newest copy that we had, which is older than this
+release. The mixins of this release still have eight of the twelve tests."""
 
 
 def run(suites: list[str], name: str, quiet: bool) -> dict[str, dict[str, str]]:
@@ -54,7 +58,7 @@ def skipped_tests(outcomes: dict) -> dict[Skip | None, list[str]]:
 
 
 def problems(outcomes: dict) -> list[str]:
-    """Why the run has failed."""
+    """The reasons for which the run fails."""
     found = [f"{test} failed" for test, ended in outcomes.items() if ended["outcome"] == "failed"]
     tests = skipped_tests(outcomes)
     found += [f"{test} skipped, which skips.py does not list: {outcomes[test]['reason']}" for test in tests.pop(None)]
@@ -95,20 +99,21 @@ def report(ours: dict, theirs: dict) -> str:
     return f"""\
 # Conformance with Transformers
 
-`make conformance` fetches the source distribution of the installed Transformers from PyPI and runs the tests in it, as
-Transformers runs them on its own models, on auss. Nothing of them is copied into this repository. It wrote this on
-{datetime.date.today()}, with Python {platform.python_version()}, {packages}, on a CPU.
+`make conformance` runs Transformers' own tests on auss, in the same way as Transformers runs them on its own models.
+It downloads the source distribution of the installed Transformers from PyPI, and copies nothing of it into this
+repository.
+It wrote this page on {datetime.date.today()}, on a CPU, with Python {platform.python_version()}, {packages}.
 
 **{total["passed"]} passed, {total["skipped"]} skipped, {total["failed"]} failed.**
 
 {table(header, counts(ours), slice(1, 4))}
 
-Beside them Mask2Former, the nearest model of Transformers itself, in the same tests of models, with a Swin, and with
-nothing of it skipped or replaced by hand:
+For comparison, this table shows the same tests of models with Mask2Former, the most similar model of Transformers. It
+has a Swin backbone, and no test is skipped or replaced by hand:
 
 {table(header, counts(theirs), slice(1, 4))}
 
-Those of Mask2Former that fail: {failed or "none"}.
+These tests of Mask2Former fail: {failed or "none"}.
 
 ## What our harness leaves out or changes
 
@@ -118,21 +123,25 @@ Those of Mask2Former that fail: {failed or "none"}.
 
 ## All that is skipped, and why
 
-The tests skip the rest themselves; one that skips in a part of it counts as skipped. `tests/conformance/skips.py` is
-this table: a skip that it does not list fails the run, and so does an entry that no test skipped for.
+The tests themselves skip everything else. A test that skips only one of its parts counts as skipped. This table comes
+from `tests/conformance/skips.py`. The run fails if a test skips and the table does not list it, or if the table has an
+entry and no test skips for it.
 
 {table(["kind", "why", "tests", "which"], skip_rows(ours), slice(2, 3))}
 
 ## What the tests do not reach
 
-- They have no GPU here. `tests/modeling_auss/test_pretrained_model.py` holds `device_map="auto"`, offloading to disk,
-  every kind of backbone with `attn_implementation` as a plain string, and LoRA on the attention projections with and
-  without checkpoints; `test_modeling_auss.py` holds `torch.compile`; `test_attention.py`, that masked attention keeps
-  its mask where a flash kernel is asked for. Flash kernels take no mask for each query, so that Eq. 8 stays on sdpa,
-  and only attention without a mask goes to them.
-- The source distribution leaves out the mixins for exporting and for generating text. [export.md](export.md) tells of
-  the former.
-- Tensor, expert and sharded data parallelism, for which it has mixins too, are for language models on several GPUs.
+Some things are not tested here, because the machine has no GPU or because the source distribution lacks their tests.
+Our own tests cover part of them:
+
+- `tests/modeling_auss/test_pretrained_model.py` tests `device_map="auto"`, offloading to disk, every kind of backbone
+  with `attn_implementation` as a plain string, and LoRA on the attention projections with and without checkpoints.
+- `test_modeling_auss.py` tests `torch.compile`.
+- `test_attention.py` tests that masked attention keeps its mask if a flash kernel is requested. Flash kernels take no
+  mask for each query, so Eq. 8 stays on sdpa, and only attention without a mask uses them.
+- The source distribution lacks the mixins for exporting. [export.md](export.md#how-equal) describes our own tests.
+- Two things have no test here: the mixins for generating text, which the source distribution lacks too, and tensor,
+  expert and sharded data parallelism, whose mixins are for language models on several GPUs.
 """
 
 

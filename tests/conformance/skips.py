@@ -1,4 +1,4 @@
-"""The one table of all that is not run, or is run otherwise than Transformers has it, and why."""
+"""The table of all tests that do not run, or run differently than in Transformers, with the reasons."""
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -26,13 +26,13 @@ class Skip:
 
 # What the harness itself leaves out or changes; conftest.py skips those that name a test.
 OURS = {
-    "*::test_model_get_set_embeddings": "skipped: asks that the input embeddings be an `nn.Embedding` of tokens. "
-    "Ours are W_2 of Eq. 1, where sound becomes queries",
-    "test_resize_embeddings = False": "switched off: a vocabulary is resized",
-    "test_all_params_have_gradient = False": "switched off with Swin alone: its backbone in Transformers has a last "
-    "norm that no feature map passes",
-    "does_processor_return_mm_offsets": "answered with no: looks up methods that replace text in the class that a "
-    "processor inherits from first, which needs not have any",
+    "*::test_model_get_set_embeddings": "skipped: the test requires that the input embeddings are an `nn.Embedding` "
+    "of tokens. Our input embeddings are W_2 of Eq. 1, which turns sound into queries",
+    "test_resize_embeddings = False": "switched off: the tests resize a vocabulary, and the network has none",
+    "test_all_params_have_gradient = False": "switched off with Swin only: the Swin backbone of Transformers has a "
+    "last norm, and no feature map passes through it",
+    "does_processor_return_mm_offsets": "returns False: the original looks for methods that replace text in the first "
+    "base class of a processor, and that class does not always have such methods",
 }
 
 KINDS = {
@@ -40,45 +40,60 @@ KINDS = {
     "hardware": "hardware and its kernels",
     "text": "text and its generation",
     "part": "a part that the network does not have",
-    "once": "one kind of backbone, where another runs it",
-    "theirs": "no video processor of this release runs it",
+    "once": "skipped with one kind of backbone, run with another",
+    "theirs": "no video processor of this release runs these tests",
 }
 
 SKIPS = (
     Skip("ours", OURS["*::test_model_get_set_embeddings"], "asks that the input emb", ("*::test_model_get_set_emb*",)),
     Skip("ours", OURS["test_resize_embeddings = False"], "test_resize_embeddings is set to", ("*::test_resize_*",)),
-    Skip("hardware", "need a GPU, or several", "^test requires (multiple accelerators|accelerator|MPS)$"),
+    Skip("hardware", "the tests need one GPU or several", "^test requires (multiple accelerators|accelerator|MPS)$"),
     Skip(
         "hardware",
-        "need flash attention kernels, which need a GPU; where a mask goes is tested in `test_attention.py`",
+        "the tests need flash attention kernels, which need a GPU; `test_attention.py` tests which kernel gets a mask",
         "^test requires (Flash Attention( 3| 4)?|the kernels library)$",
     ),
-    Skip("hardware", "DeepSpeed's, on GPUs, of a vocabulary", "^test requires deepspeed$", ("*::test_resize_*",)),
-    Skip("hardware", "layers split over several GPUs", "not have a TP plan", ("*::test_t*_tp_plan*", "*::test_tp_*")),
+    Skip(
+        "hardware",
+        "the tests resize a vocabulary under DeepSpeed, on GPUs",
+        "^test requires deepspeed$",
+        ("*::test_resize_*",),
+    ),
+    Skip(
+        "hardware",
+        "layers that are split over several GPUs",
+        "not have a TP plan",
+        ("*::test_t*_tp_plan*", "*::test_tp_*"),
+    ),
     Skip(
         "text",
-        "embeddings of tokens, given in their place, and caches of them",
+        "embeddings of tokens as an input, and caches of tokens",
         "doesn't use `inputs_embeds`|Do not take a cache",
         ("*::test_inputs_emb*", "*::test_bc_cache_*"),
     ),
     Skip("text", "the loss of a language model", "language modeling head to check", ("*_loss_*",)),
     Skip("text", "chat templates", "chat template", ("AussProcessorTest::*template*",)),
     Skip("text", "chats with videos", "requires Torchcodec", ("AussProcessorTest::*template*",)),
-    Skip("text", "a tokenizer beside the other inputs", "tokenizer attribute not present", ("AussProcessorTest::*",)),
+    Skip("text", "a tokenizer", "tokenizer attribute not present", ("AussProcessorTest::*",)),
     Skip(
         "text",
-        "places of pictures, videos and sound in a text",
+        "positions of pictures, videos and sounds in a text",
         "text inputs|images with text|_get_num_multimodal_tokens",
         ("AussProcessorTest::*",),
     ),
-    Skip("part", "pictures in place of videos", "image_processor attribute not pres", ("AussProcessorTest::*",)),
+    Skip("part", "pictures as an input", "image_processor attribute not pres", ("AussProcessorTest::*",)),
     Skip("part", "rotary positions of tokens", "RoPE", ("*rope*",)),
     Skip("part", "learned positions of tokens", "position embeddings", ("*::test_resize_position_vector_embeddings",)),
     Skip("part", "a sliding window over tokens", "sliding window", ("*::test_sliding_window_mask",)),
     Skip("part", "a mixture of experts", "grouped_mm|sparse experts|output_router_logits"),
     Skip("part", "layers that stay in float32", "_keep_in_fp32_modules", ("*::test_keep_in_fp32_*",)),
-    Skip("part", "weights that older files name otherwise", "No conversion found", ("*_mapp*",)),
-    Skip("part", "a language model with a tower", "language sub-model", ("*::test_sdpa_can_dispatch_composite_mod*",)),
+    Skip("part", "weights with other names in older files", "No conversion found", ("*_mapp*",)),
+    Skip(
+        "part",
+        "a language model with an encoder beside it",
+        "language sub-model",
+        ("*::test_sdpa_can_dispatch_composite_mod*",),
+    ),
     Skip(
         "part",
         "the pipelines of other tasks",
@@ -87,7 +102,7 @@ SKIPS = (
     ),
     Skip(
         "once",
-        "attention of the backbone: run with Swin",
+        "attention in the backbone: run with Swin",
         "not (a )?composite|does not support SDPA|don't support sdpa",
         (
             "AussWith*::test_can_set_attention_dynamically*",
@@ -97,13 +112,13 @@ SKIPS = (
     ),
     Skip(
         "once",
-        "models without such a backbone: run with ResNet and timm",
+        "backbones without attention: run with ResNet and timm",
         "does not support SDPA",
         ("AussWithSwinTest::test_sdpa_can_dispatch_non_composite_models",),
     ),
     Skip(
         "theirs",
-        "want `size` as a dict, or a decorator that is gone",
+        "the tests require `size` as a dict, or a decorator that Transformers has removed",
         "does not have dict size|No validation found",
         ("AussVideoProcessorTest::*",),
     ),

@@ -5,14 +5,15 @@ import json
 
 import pytest
 
-from auss.demo.demo import MARK, add_arguments, prepare_folder, run, scores_table, train_arguments
+from auss.demo.arguments import add_demo_arguments
+from auss.demo.demo import MARK, prepare_folder, run, scores_table, train_arguments
 from auss.files.claims import BusyError
 from auss.files.new_contents import NewContents
 
 
 def parse(*options):
     parser = argparse.ArgumentParser()
-    add_arguments(parser)
+    add_demo_arguments(parser)
     return parser.parse_args(options)
 
 

@@ -15,12 +15,18 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers.utils.logging import warning_once
 
 from auss import cli
 
 SECONDS = 30.0  # of the processor: a trial that takes longer hangs; the slowest takes about a tenth of it
 WAITING = 5  # times as long may pass in all, since other programs may use the processor, too
+
+
+# What a caller of the Python interface gets; the command line makes one line of those that are auss's own.
+NAMED_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError, StrictDataclassError, SafetensorError)
 
 
 class Outcome(Enum):
@@ -184,7 +190,7 @@ def judge(trial: Trial, seconds: float = SECONDS) -> Verdict:
             judged = (judge_command if isinstance(result, Command) else judge_result)(trial, result)
     except Hang:
         judged = Outcome.HANG, f"no answer after {seconds:g} s"
-    except cli.USER_ERRORS + (TypeError,) as error:
+    except NAMED_ERRORS as error:
         judged = judge_error(trial, str(error))
     except Exception as error:
         judged = Outcome.TRACEBACK, f"{type(error).__name__}: {error}"

@@ -9,7 +9,7 @@ import pytest
 
 import auss
 from auss.hub import flat_code
-from auss.hub.flat_code import check_code, code_files, flatten, relative_imports, sign, write_code
+from auss.hub.flat_code import check_code, code_files, flatten, relative_imports, sign_code, write_code
 from auss.hub.model_card import REQUIREMENTS, TIMM_REQUIREMENT
 
 ROOT = Path(auss.__file__).parent
@@ -54,7 +54,7 @@ def test_flat_code_is_flattened_to_itself_and_finds_itself_whole(tmp_path, monke
     assert all(path.parent == tmp_path.resolve() for path in again.values())
     for path in again.values():
         source = path.read_text(encoding="utf-8")
-        assert sign(flatten(source)) == source
+        assert sign_code(flatten(source)) == source
 
 
 def test_only_imports_across_folders_are_rewritten():
@@ -98,7 +98,7 @@ def test_files_of_one_name_are_refused(tmp_path, monkeypatch):
 def test_own_files_are_replaced_of_whatever_release(tmp_path):
     write_code(tmp_path)
     current = (tmp_path / "loss.py").read_text(encoding="utf-8")
-    (tmp_path / "loss.py").write_text(sign("# as an earlier release had it\n"))
+    (tmp_path / "loss.py").write_text(sign_code("# as an earlier release had it\n"))
     check_code(tmp_path)
     write_code(tmp_path)
     assert (tmp_path / "loss.py").read_text(encoding="utf-8") == current

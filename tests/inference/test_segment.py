@@ -1,7 +1,5 @@
 """From a file to masks, and to pictures with them drawn in, with a network whose answer is known and a real one."""
 
-import argparse
-
 import numpy as np
 import pytest
 import torch
@@ -12,11 +10,9 @@ from auss.inference.clip_batches import FrameMask
 from auss.inference.media.containers.decoding import DamagedVideoError
 from auss.inference.media.video_reader import VideoReader
 from auss.inference.segment import (
-    add_arguments,
     draw_masks,
     earlier_masks,
     load_model,
-    masks_per_second,
     reader_masks,
     segment_video,
     write_marked,
@@ -170,16 +166,6 @@ def test_load_model(model_folder, tiny_model, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="must hold a model of type 'auss', got 'bert'"):
         load_model(tmp_path)
-
-
-def test_fps_values():
-    assert masks_per_second("every") is None and masks_per_second("2.5") == 2.5
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    assert parser.parse_args(["a.mp4", "-o", "b.mp4", "--model", "m"]).fps == 5
-    for wrong in ("0", "-1", "nan", "often"):
-        with pytest.raises(SystemExit):
-            parser.parse_args(["a.mp4", "-o", "b.mp4", "--model", "m", "--fps", wrong])
 
 
 def test_a_model_that_does_not_hear_is_asked_about_silence_too(make_config, tiny_processor, make_video):

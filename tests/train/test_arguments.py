@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 import auss
+from auss.files.errors import InputError
 from auss.train.arguments import (
     GROUPS,
     INCIDENTAL,
     DataArguments,
     OptimArguments,
     RunArguments,
-    add_arguments,
+    add_train_arguments,
     as_dict,
     differences,
     from_namespace,
@@ -26,7 +27,7 @@ FIELDS = [field for group in GROUPS for field in dataclasses.fields(group)]
 def parse(*options):
     parser = argparse.ArgumentParser()
     parser.add_argument("--traceback", action="store_true")  # as the command line has
-    add_arguments(parser)
+    add_train_arguments(parser)
     return from_namespace(parser.parse_args(options))
 
 
@@ -58,7 +59,7 @@ def test_options_reach_their_fields_with_hyphens_or_underscores():
 
 def help_text():
     parser = argparse.ArgumentParser(prog="auss train")
-    add_arguments(parser)
+    add_train_arguments(parser)
     return parser.format_help()
 
 
@@ -168,6 +169,7 @@ def test_data_and_output_must_come_from_somewhere(tmp_path):
         (RunArguments, {"eval_every": -1}, "eval_every must be at least 0, got -1"),
         (RunArguments, {"eval_clips": 0}, "eval_clips must be at least 1, got 0"),
         (RunArguments, {"seed": -1}, "seed must be at least 0, got -1"),
+        (RunArguments, {"seed": 2**32}, "seed must be at most 4294967295, got 4294967296"),
         (RunArguments, {"preset": "auss-demo", "init_from": "s4"}, "preset and init_from exclude each other"),
         (RunArguments, {"resume": True, "overwrite": True}, "resume and overwrite exclude each other"),
     ],
@@ -186,3 +188,11 @@ def test_differences_are_those_that_bear_on_the_result(tmp_path):
     assert differences(groups, path) == {}
     others = (DataArguments("d", workers=7), OptimArguments(steps=20), RunArguments("elsewhere", resume=True, seed=3))
     assert differences(others, path) == {"steps": (10, 20), "seed": (0, 3)}
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "7"])
+def test_saved_arguments_that_are_damaged_are_named(tmp_path, text):
+    path = tmp_path / "arguments.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="arguments.json must hold the earlier run's arguments as JSON: "):
+        differences((DataArguments("d"), OptimArguments(), RunArguments("o")), path)

@@ -87,7 +87,7 @@ def first_category(library: ObjectLibrary, seed: int, subset: str, split: str, n
     return library.sounding[rng.permutation(len(library.sounding))[seat]]
 
 
-def cast(rng, library: ObjectLibrary, subset: str, first: str) -> tuple[list[str], np.ndarray]:
+def choose_cast(rng, library: ObjectLibrary, subset: str, first: str) -> tuple[list[str], np.ndarray]:
     """Names of a clip's objects, from the undermost to the uppermost, and their timing (objects, 5) bool."""
     low, high = OBJECT_COUNTS[subset]
     count = min(int(rng.integers(low, high + 1)), len(library.categories))
@@ -120,7 +120,7 @@ def compose_clip(library: ObjectLibrary, seed: int, subset: str, split: str, num
     """
     rng = np.random.default_rng([seed, SUBSETS.index(subset), SPLITS.index(split), number])
     first = first_category(library, seed, subset, split, number)
-    names, timing = cast(rng, library, subset, first)
+    names, timing = choose_cast(rng, library, subset, first)
     side = round(LONGEST * size * 1.1)
     pictures = [library.picture(name, rng, side) for name in names]
     large = round(BACKGROUND_SCALE * size)

@@ -10,6 +10,7 @@ import av
 import numpy as np
 from tqdm import tqdm
 
+from ...files.errors import InputError
 from ...files.whole_files import WholeFile
 from .composed_clips import coloured_noise, fade
 from .object_library import ObjectLibrary
@@ -44,7 +45,7 @@ class ComposedVideo:
         for start, stop, index in self.turns:
             if start <= time < stop:
                 return index
-        raise ValueError(f"time must be at least 0 and less than {self.seconds} s, got {time}")
+        raise InputError(f"time must be at least 0 and less than {self.seconds} s, got {time}")
 
     def mask(self, time: float) -> np.ndarray:
         """The visible part of what sounds at a time in seconds: (height, width) bool."""
@@ -57,7 +58,9 @@ def take_turns(seconds: float, count: int) -> list[tuple[float, float, int]]:
     return [(turn * TURN, min(seconds, (turn + 1) * TURN), turn % count) for turn in turns]
 
 
-def plan(seed: int, seconds: float, fps: int, size: tuple[int, int], count: int, library: ObjectLibrary, path: Path):
+def plan_video(
+    seed: int, seconds: float, fps: int, size: tuple[int, int], count: int, library: ObjectLibrary, path: Path
+):
     """Choose objects, background and paths: a ComposedVideo of which nothing is written yet."""
     rng = np.random.default_rng([seed, 2])
     height, width = size
@@ -143,14 +146,14 @@ def compose_video(
     """
     path, library = Path(path), library or ObjectLibrary()
     if path.exists() and not overwrite:
-        raise ValueError(f"path must not exist yet, and {path} does; nothing was written")
+        raise InputError(f"path must not exist yet, and {path} does; nothing was written")
     if seed < 0 or seconds <= 0 or fps < 1:
-        raise ValueError(f"seed, seconds, fps must be >= 0, > 0 and >= 1, got {seed}, {seconds}, {fps}")
+        raise InputError(f"seed, seconds, fps must be >= 0, > 0 and >= 1, got {seed}, {seconds}, {fps}")
     if min(size) < 64 or size[0] % 2 or size[1] % 2:
-        raise ValueError(f"size must be an even height and width of 64 or more, got {tuple(size)}")
+        raise InputError(f"size must be an even height and width of 64 or more, got {tuple(size)}")
     if not 2 <= count <= len(library.sounding):
-        raise ValueError(f"count must be 2 to {len(library.sounding)} (sounding categories), got {count}")
-    video = plan(seed, seconds, fps, (int(size[0]), int(size[1])), count, library, path)
+        raise InputError(f"count must be 2 to {len(library.sounding)} (sounding categories), got {count}")
+    video = plan_video(seed, seconds, fps, (int(size[0]), int(size[1])), count, library, path)
     with WholeFile(path, overwrite) as file:
         # With the scheme no name of a file is taken for a URL.
         with av.open(f"file:{file.partial_path}", "w") as container:

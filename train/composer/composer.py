@@ -6,7 +6,6 @@ sound tells what to segment. The same arguments give the same bytes, whatever th
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ...files.errors import InputError
 from ...files.new_contents import NewContents, entries
 from ...files.stopping import end_with_parent, leave_signals_to_parent
 from ..data.avsbench import SPLITS
@@ -33,12 +33,12 @@ _worker: dict = {}  # what each process of the pool keeps between clips
 
 def check_counts(name: str, counts: tuple[int, int, int]) -> None:
     if len(counts) != len(SPLITS) or min(counts) < 0:
-        raise ValueError(f"{name} must be three counts of 0 or more (train, val, test), got {list(counts)}")
+        raise InputError(f"{name} must be three counts of 0 or more (train, val, test), got {list(counts)}")
 
 
 def check_library(library: ObjectLibrary) -> None:
     if len(library.categories) < LEAST_CATEGORIES or not library.sounding:
-        raise ValueError(
+        raise InputError(
             f"objects must hold {LEAST_CATEGORIES} or more categories with pictures, one of them with a sound, "
             f"so that something can be silent; {library.objects} has {len(library.categories)} with pictures "
             f"({', '.join(library.categories) or 'none'}), {len(library.sounding)} of them with sounds"
@@ -55,17 +55,17 @@ def is_composed(out: Path) -> bool:
     return isinstance(about, dict) and about.get("source") == SOURCE
 
 
-def check_out(out: Path, overwrite: bool) -> None:
+def check_composition_folder(out: Path, overwrite: bool) -> None:
     """Refuse to write where something is, except over a set that this command made, and then only when asked."""
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out must be a new or an empty folder, and {out} is a file; nothing was written")
+        raise InputError(f"out must be a new or an empty folder, and {out} is a file; nothing was written")
     if all(path.name.startswith(SCRATCH) for path in entries(out)):
         return
     if not overwrite:
-        raise ValueError(f"out must be a new or an empty folder, and {out} is not empty; nothing was written "
+        raise InputError(f"out must be a new or an empty folder, and {out} is not empty; nothing was written "
                          "(--overwrite replaces a set that was composed before)")  # fmt: skip
     if not is_composed(out):
-        raise ValueError(f"overwrite replaces only what `auss compose` made, and {out} has no {NOTES_FILE} that "
+        raise InputError(f"overwrite replaces only what `auss compose` made, and {out} has no {NOTES_FILE} that "
                          "says so; nothing was written")  # fmt: skip
 
 
@@ -156,8 +156,8 @@ def compose_data_set(
     check_counts("ms3", ms3)
     for name, value, least in (("seed", seed, 0), ("size", size, LEAST_SIZE), ("workers", workers, 1)):
         if value < least:
-            raise ValueError(f"{name} must be {least} or more, got {value}")
-    check_out(out, overwrite)
+            raise InputError(f"{name} must be {least} or more, got {value}")
+    check_composition_folder(out, overwrite)
     library = ObjectLibrary(objects, backgrounds)
     check_library(library)
     library.check()
@@ -180,24 +180,9 @@ def compose_data_set(
                 categories[clip["name"]] = category
         about = {"seed": seed, "size": size, "categories": list(library.categories)}
         write_tables(folder.new, notes, categories, about)
-        check_out(out, overwrite)  # again: somebody else may have written into it meanwhile
+        check_composition_folder(out, overwrite)  # again: somebody else may have written into it meanwhile
         folder.install(old=[*FOLDERS.values(), NOTES_FILE], last=[NOTES_FILE])
     return len(tasks)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss compose`."""
-    three = {"nargs": 3, "type": int, "metavar": ("TRAIN", "VAL", "TEST")}
-    parser.add_argument("out", type=Path, metavar="OUT", help="a new or an empty folder")
-    files = "CATEGORY/*.png (RGBA cut-outs) and CATEGORY/*.wav, .ogg or .flac"
-    parser.add_argument("--objects", type=Path, metavar="DIR", help=f"{files}; without it, the composer's own")
-    parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures; without it, drawn ones")
-    parser.add_argument("--s4", default=[200, 40, 40], help="counts of single-source clips (200 40 40)", **three)
-    parser.add_argument("--ms3", default=[100, 20, 20], help="counts of multi-source clips (100 20 20)", **three)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=224, help="side of a frame in pixels (224)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one a core)")
-    parser.add_argument("--overwrite", action="store_true", help="replace a set that was composed into OUT before")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -217,4 +202,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-__all__ = ["add_arguments", "compose_data_set", "run"]
+__all__ = ["compose_data_set", "run"]

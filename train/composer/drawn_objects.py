@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ...files.errors import InputError
+
 SUPERSAMPLING = 3
 OUTLINE_WIDTH = 0.016  # of the picture's side: keeps a thing apart from a background of its own colour
 DARK = (38, 34, 44)
@@ -316,9 +318,9 @@ def draw_object(category: str, rng: np.random.Generator, side: int) -> Image.Ima
         side: the longer side in pixels, at least 8.
     """
     if category not in DRAWINGS:
-        raise ValueError(f"category must be one of {', '.join(DRAWINGS)}, got {category!r}")
+        raise InputError(f"category must be one of {', '.join(DRAWINGS)}, got {category!r}")
     if side < 8:
-        raise ValueError(f"side must be at least 8 pixels, got {side}")
+        raise InputError(f"side must be at least 8 pixels, got {side}")
     brush = Brush(rng, side)
     DRAWINGS[category](brush)
     return brush.picture(side)

@@ -9,6 +9,7 @@ import soxr
 from PIL import Image
 from tqdm import tqdm
 
+from ...files.errors import InputError
 from ...processing.audio_inputs import read_sound
 from ...processing.channel_mix import mix_channels
 from ...processing.pictures import open_picture, to_eight_bits
@@ -50,7 +51,7 @@ def read_picture(path: Path, what: str) -> Image.Image:
     try:
         return to_eight_bits(open_picture(path, "the file"), "the file")
     except (ValueError, OSError) as error:
-        raise ValueError(f"{what}: {path} cannot be read as a picture: {error}") from error
+        raise InputError(f"{what}: {path} cannot be read as a picture: {error}") from error
 
 
 @lru_cache(maxsize=512)
@@ -62,9 +63,9 @@ def load_cut_out(path: Path) -> Image.Image:
     picture = read_picture(path, "objects").convert("RGBA")
     alpha = np.asarray(picture.getchannel("A"))
     if alpha.min() > 127:
-        raise ValueError(f"objects: {path} has no transparent pixels; a cut-out is an RGBA picture of one object")
+        raise InputError(f"objects: {path} has no transparent pixels; a cut-out is an RGBA picture of one object")
     if alpha.max() < 128:
-        raise ValueError(f"objects: {path} is transparent everywhere; a cut-out needs an opaque object")
+        raise InputError(f"objects: {path} is transparent everywhere; a cut-out needs an opaque object")
     picture = picture.crop(Image.fromarray((alpha > 8).astype(np.uint8)).getbbox())
     picture.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE), Image.Resampling.LANCZOS)
     return picture
@@ -75,13 +76,13 @@ def read_mono(path: Path) -> tuple[np.ndarray, int]:
     try:
         samples, rate = read_sound(path, "the file")
     except (ValueError, OSError) as error:
-        raise ValueError(f"objects: {path} cannot be read as a sound: {error}") from error
+        raise InputError(f"objects: {path} cannot be read as a sound: {error}") from error
     if len(samples) < SHORTEST_SOUND * rate:
-        raise ValueError(
+        raise InputError(
             f"objects: {path} lasts {len(samples) / rate:.2f} s; a sound needs {SHORTEST_SOUND} s or more"
         )
     if not np.isfinite(samples).all():
-        raise ValueError(f"objects: {path} is not finite: it has samples that are NaN or infinite")
+        raise InputError(f"objects: {path} is not finite: it has samples that are NaN or infinite")
     # `to_mono` takes the shorter axis for the channels.
     stereo = samples.ndim == 2 and samples.shape[1] == 2 < len(samples)
     wave = to_mono(samples, str(path)) if samples.ndim == 1 or stereo else mix_channels(samples.T)
@@ -98,11 +99,11 @@ def load_recording(path: Path) -> np.ndarray:
     """
     wave, rate = read_mono(path)
     if np.abs(wave).max() < SILENT_PEAK:
-        raise ValueError(f"objects: {path} is silent; a sounding category needs something to hear")
+        raise InputError(f"objects: {path} is silent; a sounding category needs something to hear")
     if rate != SAMPLING_RATE:
         wave = soxr.resample(wave, rate, SAMPLING_RATE)
     if len(wave) == 0 or np.abs(wave).max() < SILENT_PEAK:
-        raise ValueError(f"objects: {path} is silent at {SAMPLING_RATE} Hz (its own rate is {rate} Hz)")
+        raise InputError(f"objects: {path} is silent at {SAMPLING_RATE} Hz (its own rate is {rate} Hz)")
     step = SAMPLING_RATE // 50
     frames = np.pad(wave, (0, -len(wave) % step)).reshape(-1, step)
     level = np.sqrt((frames**2).mean(axis=1))
@@ -135,7 +136,7 @@ def files_with(folder: Path, suffixes: tuple[str, ...], deep: bool = False) -> t
 def checked_category(name: str, folder: Path) -> str:
     """A category's name, which becomes a folder and a cell of a csv. ValueError for one that would not come back."""
     if name != name.strip() or not name.isprintable():  # bytes that are no UTF-8 are not printable either
-        raise ValueError(
+        raise InputError(
             f"objects: the category {name!r} in {folder} must have a name of printable characters that neither "
             "begins nor ends with a space"
         )
@@ -149,7 +150,7 @@ def scan_objects(folder: Path) -> tuple[dict[str, Category], list[str]]:
     a missing folder, or a name that cannot be a category's. Hidden files and folders are passed over.
     """
     if not folder.is_dir():
-        raise ValueError(f"objects must be a folder of cut-outs and sounds, and there is none at {folder}")
+        raise InputError(f"objects must be a folder of cut-outs and sounds, and there is none at {folder}")
     pictures, sounds = {}, {}
     for path in sorted(path for path in folder.iterdir() if not is_hidden(path)):
         if path.is_dir():
@@ -207,7 +208,7 @@ class ObjectLibrary:
             self.backgrounds = files_with(backgrounds, BACKGROUND_SUFFIXES, deep=True) if backgrounds.is_dir() else ()
             if not self.backgrounds:
                 kinds = ", ".join(BACKGROUND_SUFFIXES)
-                raise ValueError(f"backgrounds must be a folder with pictures ({kinds}), got {backgrounds}")
+                raise InputError(f"backgrounds must be a folder with pictures ({kinds}), got {backgrounds}")
 
     def check(self) -> None:
         """Open the files once, so that all bad ones are named before anything is composed.
@@ -226,11 +227,11 @@ class ObjectLibrary:
         for path, load in tqdm(uses, "checking files", unit="file", delay=2, leave=False):
             try:
                 load(path)
-            except ValueError as error:
+            except InputError as error:
                 problems.append(str(error))
         if problems:
             more = f"\n... and {len(problems) - NAMED_FILES} more" if len(problems) > NAMED_FILES else ""
-            raise ValueError("\n".join(problems[:NAMED_FILES]) + more)
+            raise InputError("\n".join(problems[:NAMED_FILES]) + more)
         self.messages += [
             f"objects: {path} is an animation; its first picture is taken"
             for path, load in uses

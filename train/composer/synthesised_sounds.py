@@ -9,6 +9,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.signal import butter, sosfilt
 
+from ...files.errors import InputError
+
 SAMPLING_RATE = 16_000
 LOUDNESS = 0.1  # root mean square of the loud frames, in full scale
 
@@ -191,9 +193,9 @@ def synthesise(category: str, rng: np.random.Generator, seconds: float) -> np.nd
         seconds: more than 0.
     """
     if category not in SOUNDS:
-        raise ValueError(f"category must be one of {', '.join(SOUNDS)}, got {category!r}")
+        raise InputError(f"category must be one of {', '.join(SOUNDS)}, got {category!r}")
     if seconds <= 0:
-        raise ValueError(f"seconds must be more than 0, got {seconds}")
+        raise InputError(f"seconds must be more than 0, got {seconds}")
     return normalise_loudness(SOUNDS[category](rng, seconds))
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from datasets import Audio, Dataset, Features, Image, List, Value
 from tqdm import tqdm
 
+from ...files.errors import InputError
 from ...files.file_rights import follow_umask
 from .avsbench_layouts import LAYOUTS, find_layout, find_split, find_table, missing_file_hint
 from .avss_palette import LABEL_FILE, read_class_names
@@ -64,7 +65,7 @@ def subsets_of(root: str | os.PathLike) -> dict[str, list[str]]:
     found = {name: splits_of(root, name) for name, table in tables.items() if table is not None}
     if not found:
         expected = ", ".join(os.path.join(layout.folders[0], layout.table_file) for layout in LAYOUTS.values())
-        raise ValueError(f"root must hold AVSBench, so one of {expected}; got {str(root)!r}")
+        raise InputError(f"root must hold AVSBench, so one of {expected}; got {str(root)!r}")
     return found
 
 
@@ -138,9 +139,9 @@ def load_avsbench(
         FileNotFoundError: the first missing file, by its path.
     """
     if name not in LAYOUTS:
-        raise ValueError(f"name must be one of {', '.join(LAYOUTS)}, got {name!r}")
+        raise InputError(f"name must be one of {', '.join(LAYOUTS)}, got {name!r}")
     if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     if is_sharded(root, name):
         return load_shards(root, name, split, cache_dir)
     root = absolute_root(root)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...files.errors import InputError
 from .avss_palette import AVSS_FOLDERS
 from .meta_tables import MetaRow, checked_name, read_meta_table, rows_of_split
 
@@ -102,7 +103,7 @@ def _ms3_row(place: Place, split: str, meta: MetaRow) -> dict:
 def _avss_row(place: Place, split: str, meta: MetaRow) -> dict:
     clip, subset = checked_name(meta.named["uid"], "the uid"), meta.named["label"]
     if subset not in AVSS_FRAMES:
-        raise ValueError(f"label {subset!r}; expected one of {', '.join(AVSS_FRAMES)}")
+        raise InputError(f"label {subset!r}; expected one of {', '.join(AVSS_FRAMES)}")
     home = place.data / subset / clip
     count = AVSS_FRAMES[subset]
     annotated = 1 if (subset, split) == ("v1s", "train") else count
@@ -214,8 +215,8 @@ class FoundSplit:
         for meta in self.lines:
             try:
                 yield self.layout.make_row(self.place, self.split, meta)
-            except ValueError as error:
-                raise ValueError(f"{self.place.table} line {meta.line}: {error}") from error
+            except InputError as error:
+                raise InputError(f"{self.place.table} line {meta.line}: {error}") from error
 
 
 def find_split(root: Path, name: str, split: str) -> tuple[FoundSplit, bytes]:
@@ -233,8 +234,8 @@ def find_split(root: Path, name: str, split: str) -> tuple[FoundSplit, bytes]:
     lines = rows_of_split(table, lines, split)
     try:
         place = _place(layout, table, split, lines[0])
-    except ValueError as error:
-        raise ValueError(f"{table} line {lines[0].line}: {error}") from error
+    except InputError as error:
+        raise InputError(f"{table} line {lines[0].line}: {error}") from error
     return FoundSplit(layout, place, split, lines), content
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from fsspec.core import url_to_fs
 
+from ...files.errors import InputError
+
 AVSS_NUM_LABELS = 71
 LABEL_FILE = "label2idx.json"
 # Where under a root AVSBench-semantic may lie: it is the root, or one of its folders.
@@ -83,7 +85,7 @@ def label_picture_to_ids(picture, num_labels: int, name: str) -> np.ndarray:
         ids = class_ids_of_colours(np.asarray(picture.convert("RGB")), num_labels)
     unknown = ids < 0
     if unknown.mean() > UNKNOWN_COLOUR_SHARE:
-        raise ValueError(
+        raise InputError(
             f"{name} has colours of no class in {unknown.mean():.0%} of its pixels; "
             f"expected the VOC colours of {num_labels} classes (num_labels), or grey levels that are their ids"
         )
@@ -114,9 +116,9 @@ def read_class_names(root: str | Path) -> list[str]:
     try:
         ids = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{expected}; it is not JSON: {error}") from error
+        raise InputError(f"{expected}; it is not JSON: {error}") from error
     if not isinstance(ids, dict) or sorted(map(str, ids.values())) != sorted(map(str, range(len(ids)))):
-        raise ValueError(f"{expected}, got {str(ids)[:100]}")
+        raise InputError(f"{expected}, got {str(ids)[:100]}")
     return sorted(ids, key=lambda name: int(ids[name]))
 
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from ...configuration.configuration_auss import IGNORED_LABEL
+from ...files.errors import InputError
 from ...processing.audio_inputs import decoded_sound, read_sound
 from ...processing.channel_mix import mix_channels
 from ...processing.pictures import is_stored_picture, on_the_scale, open_picture, to_eight_bits
@@ -32,7 +33,7 @@ def clip_row(row: Any) -> dict:
     """
     row = plain_row(row)
     if "frames" not in row:
-        raise ValueError(f"a row must have the column frames, got {sorted(map(str, row))}")
+        raise InputError(f"a row must have the column frames, got {sorted(map(str, row))}")
     lists = {name: list_of_values(row.get(name)) for name in ("frames", "masks", "annotated_frames")}
     return {**row, **lists, "annotated_frames": [int(index) for index in lists["annotated_frames"]]}
 
@@ -61,7 +62,7 @@ def _picture_of_array(values: Any, name: str) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or array.size == 0 or array.dtype.kind not in "bfiu":
-        raise ValueError(f"{name} must be a picture, got an array of shape {array.shape} and type {array.dtype}")
+        raise InputError(f"{name} must be a picture, got an array of shape {array.shape} and type {array.dtype}")
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
     elif array.dtype != np.uint8 and not (array.dtype == np.uint16 and array.ndim == 2):
@@ -81,7 +82,7 @@ def _open_picture(value: Any, column: str, index: int, clip_id: str) -> tuple[Im
         return open_picture(value["path"] if content is None else content, name), name
     if hasattr(value, "shape"):
         return _picture_of_array(value, name), name
-    raise ValueError(
+    raise InputError(
         f'{_of_clip(clip_id)}{column} must hold paths, {{"path", "bytes"}} dicts or decoded values, got '
         f"{type(value).__name__}"
     )
@@ -92,12 +93,12 @@ def _black_and_white_ids(picture: Image.Image, name: str) -> np.ndarray:
     colours = np.asarray(to_eight_bits(picture, name).convert("RGB"))
     grey = colours[..., 0]
     if (colours != grey[..., None]).any():
-        raise ValueError(f"{name} must be black and white, got colours: pictures of class colours need num_labels")
+        raise InputError(f"{name} must be black and white, got colours: pictures of class colours need num_labels")
     ids = (grey >= MASK_THRESHOLD).astype(np.uint8)
     # Not silently empty: 0/1 pictures land here.
     brightest = np.asarray(picture).max() if picture.mode.startswith("I") else grey.max()
     if brightest and not ids.any():
-        raise ValueError(
+        raise InputError(
             f"{name} must be black and white (0 and 255), got grey levels up to {brightest}; "
             "pictures of class ids need num_labels"
         )
@@ -138,7 +139,7 @@ def decode_audio(value: Any, clip_id: str = "") -> tuple[torch.Tensor, int]:
         content: Any = value.get("bytes")
         content = content.tobytes() if hasattr(content, "tobytes") else content
         if content is None and path is None:
-            raise ValueError(f"{name} must hold a path, bytes or an array, got none of them")
+            raise InputError(f"{name} must hold a path, bytes or an array, got none of them")
         try:
             samples, sampling_rate = read_sound(path if content is None else content, name)
         except FileNotFoundError as error:
@@ -146,7 +147,7 @@ def decode_audio(value: Any, clip_id: str = "") -> tuple[torch.Tensor, int]:
     else:
         value = decoded_sound(value)
         if not isinstance(value, Mapping) or "array" not in value:
-            raise ValueError(
+            raise InputError(
                 f'{name} must hold paths, {{"path", "bytes"}} dicts or decoded values, got {type(value).__name__}'
             )
         samples, sampling_rate = value["array"], int(value["sampling_rate"])
@@ -158,24 +159,24 @@ def decode_audio(value: Any, clip_id: str = "") -> tuple[torch.Tensor, int]:
 def _checked_indices(row: dict, frame_indices: Sequence[int] | None) -> list[int]:
     count, clip_id = len(row["frames"]), row.get("clip_id", "")
     if count == 0:
-        raise ValueError(f"frames of clip {clip_id!r} are none; a clip needs at least one")
+        raise InputError(f"frames of clip {clip_id!r} are none; a clip needs at least one")
     if len(row["masks"]) != len(row["annotated_frames"]):
-        raise ValueError(
+        raise InputError(
             f"clip {clip_id!r} has {len(row['masks'])} masks for {len(row['annotated_frames'])} annotated_frames"
         )
     beyond = [index for index in row["annotated_frames"] if not 0 <= index < count]
     if beyond:
-        raise ValueError(f"annotated_frames of clip {clip_id!r} must be 0 to {count - 1}, got {beyond}")
+        raise InputError(f"annotated_frames of clip {clip_id!r} must be 0 to {count - 1}, got {beyond}")
     indices = list(range(count)) if frame_indices is None else [int(index) for index in frame_indices]
     if not indices or not all(0 <= index < count for index in indices):
-        raise ValueError(f"frame_indices must name at least one of the frames 0 to {count - 1}, got {indices}")
+        raise InputError(f"frame_indices must name at least one of the frames 0 to {count - 1}, got {indices}")
     return indices
 
 
 def _stack(tensors: list[torch.Tensor], what: str, clip_id: str) -> torch.Tensor:
     sizes = {tuple(tensor.shape[-2:]) for tensor in tensors}
     if len(sizes) > 1:
-        raise ValueError(f"{what} of clip {clip_id!r} must have one size, got (height, width) {sorted(sizes)}")
+        raise InputError(f"{what} of clip {clip_id!r} must have one size, got (height, width) {sorted(sizes)}")
     return torch.stack(tensors)
 
 

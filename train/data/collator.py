@@ -9,6 +9,7 @@ from tqdm import tqdm
 from transformers.utils import logging
 
 from ...configuration.configuration_auss import IGNORED_LABEL
+from ...files.errors import InputError
 from ...modeling_auss.audio_queries import spread_frames
 from .augmentation import ClipAugmentation
 from .clips import clip_row, decode_audio, decode_clip, repeat_last_example
@@ -120,13 +121,13 @@ class AussDataCollator:
         muted: bool = False,
     ):
         if frames_per_clip is not None and frames_per_clip < 1:
-            raise ValueError(f"frames_per_clip must be at least 1, or None for all frames, got {frames_per_clip}")
+            raise InputError(f"frames_per_clip must be at least 1, or None for all frames, got {frames_per_clip}")
         if not 0 <= mute_probability <= 1:
-            raise ValueError(f"mute_probability must be in [0, 1], got {mute_probability}")
+            raise InputError(f"mute_probability must be in [0, 1], got {mute_probability}")
         if not train and (augmentation is not None or mute_probability > 0):
-            raise ValueError("augmentation and mute_probability change the labels: they need train=True")
+            raise InputError("augmentation and mute_probability change the labels: they need train=True")
         if num_labels < 2:
-            raise ValueError(f"num_labels must be at least 2, got {num_labels}")
+            raise InputError(f"num_labels must be at least 2, got {num_labels}")
         self.processor = processor
         self.augmentation = augmentation
         self.frames_per_clip = frames_per_clip
@@ -203,11 +204,11 @@ class AussDataCollator:
         """As `_load_clip`, but errors name the clip."""
         try:
             return self._load_clip(row)
-        except (OSError, ValueError) as error:
+        except (OSError, InputError) as error:
             clip_id = repr(str(row.get("clip_id", "")))
             if clip_id in str(error):
                 raise
-            kinds = (FileNotFoundError, PermissionError, OSError, ValueError)
+            kinds = (FileNotFoundError, PermissionError, OSError, InputError)
             kind = next(kind for kind in kinds if isinstance(error, kind))
             raise kind(f"clip {clip_id}: {error}") from error
 
@@ -221,7 +222,7 @@ class AussDataCollator:
         processed = [self.processor.video_processor([one], return_tensors="pt")["pixel_values"][0] for one in frames]
         sizes = sorted({tuple(one.shape[-2:]) for one in processed})
         if len(sizes) > 1:
-            raise ValueError(
+            raise InputError(
                 f"the frames of a batch must have one size after processing, got (height, width) {sizes}: set "
                 "do_resize of the video processor with a height and a width"
             )

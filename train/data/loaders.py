@@ -7,6 +7,7 @@ from accelerate import PartialState
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader, Dataset
 
+from ...files.errors import InputError
 from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ...processing.processing_auss import AussProcessor
 from ..arguments import DataArguments
@@ -31,7 +32,7 @@ def check_labels_fit(model: AussForAudioVisualSegmentation, name: str, root: str
     """
     expected = len(read_class_names(root)) if name == "avss" else 2
     if model.config.num_labels != expected:
-        raise ValueError(
+        raise InputError(
             f"{name} needs a model of {expected} labels, the one in {source!r} has {model.config.num_labels}"
         )
 
@@ -76,7 +77,7 @@ def create_train_loader(
         ValueError: several processes were to share that one: some clips would count more than others.
     """
     if len(rows) < data.batch_size and PartialState().num_processes > 1:
-        raise ValueError(
+        raise InputError(
             f"batch_size must be at most the number of training clips, {len(rows)}, where several processes share a "
             f"batch, got {data.batch_size}"
         )

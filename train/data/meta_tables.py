@@ -14,6 +14,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...files.errors import InputError
+
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
@@ -41,7 +43,7 @@ def checked_name(name: str, what: str) -> str:
     too_long = len(os.fsencode(name)) > LONGEST_NAME
     if not name or too_long or name in (".", "..") or any(separator in name for separator in SEPARATORS):
         shown = f"{name[:50]!r}... ({len(name)} characters)" if too_long else repr(name)
-        raise ValueError(f"{what} must be the name of one file or folder, not a path, got {shown}")
+        raise InputError(f"{what} must be the name of one file or folder, not a path, got {shown}")
     return name
 
 
@@ -73,19 +75,19 @@ def read_meta_table(path: Path, content: bytes, columns: tuple[str, ...], min_co
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a csv in UTF-8: {error}") from error
+        raise InputError(f"{path} is not a csv in UTF-8: {error}") from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         missing = [name for name in columns if name not in header]
         if missing or len(header) < min_columns:
-            raise ValueError(
+            raise InputError(
                 f"{path} must begin with a header of at least {min_columns} columns that names "
                 f"{', '.join(columns)}; got {str(header)[:200]}"
             )
         return [_checked_row(cells, header, reader.line_num) for cells in reader if any(map(str.strip, cells))]
     except csv.Error as error:
-        raise ValueError(f"{path} line {reader.line_num} is no csv: {error}") from error
+        raise InputError(f"{path} line {reader.line_num} is no csv: {error}") from error
 
 
 def rows_of_split(path: Path, rows: list[MetaRow], split: str) -> list[MetaRow]:
@@ -97,7 +99,7 @@ def rows_of_split(path: Path, rows: list[MetaRow], split: str) -> list[MetaRow]:
     chosen = [row for row in rows if row.named["split"] == split]
     for row in chosen:
         if row.problem:
-            raise ValueError(f"{path} line {row.line} {row.problem[:300]}")
+            raise InputError(f"{path} line {row.line} {row.problem[:300]}")
     others = [row for row in rows if row.named["split"] not in SPLITS]
     if others:
         logger.warning(
@@ -110,7 +112,7 @@ def rows_of_split(path: Path, rows: list[MetaRow], split: str) -> list[MetaRow]:
         )
     if not chosen:
         counts = dict.fromkeys(SPLITS, 0) | dict(Counter(row.named["split"] for row in rows))
-        raise ValueError(f"{path} has no video of split {split!r}; it has {str(counts)[:300]}")
+        raise InputError(f"{path} has no video of split {split!r}; it has {str(counts)[:300]}")
     return chosen
 
 

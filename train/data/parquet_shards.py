@@ -13,8 +13,10 @@ from typing import Any, cast
 
 import pyarrow as pa
 from datasets import Dataset, IterableDataset, load_dataset
+from datasets.exceptions import DatasetsError
 from huggingface_hub import metadata_load
 
+from ...files.errors import InputError
 from .stored_pictures import with_stored_pictures
 
 HUB_PREFIX = "hf://datasets/"
@@ -39,7 +41,7 @@ def _source(root: str | os.PathLike) -> str:
 def _check_columns(dataset: Dataset | IterableDataset, root: str | os.PathLike) -> None:
     missing = [name for name in COLUMNS if name not in (dataset.column_names or [])]
     if missing:
-        raise ValueError(f"data {str(root)!r} must have the columns that `auss prepare` writes, it lacks {missing}")
+        raise InputError(f"data {str(root)!r} must have the columns that `auss prepare` writes, it lacks {missing}")
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -62,10 +64,10 @@ def _check_card(root: str | os.PathLike) -> None:
     try:
         configs = (metadata_load(card) or {}).get("configs")
     except Exception as error:  # YAML's errors have no common class with those of reading
-        raise ValueError(f"{card} must begin with the YAML that `auss prepare` writes: {error}") from error
+        raise InputError(f"{card} must begin with the YAML that `auss prepare` writes: {error}") from error
     for text in _strings(configs):
         if "://" in text or "::" in text or PurePath(text).is_absolute() or ".." in PurePath(text).parts:
-            raise ValueError(f"{card} must name files of its own folder, got {text!r} in configs")
+            raise InputError(f"{card} must name files of its own folder, got {text!r} in configs")
 
 
 def check_holds_bytes(row: Mapping, root: str = "the data set") -> None:
@@ -78,7 +80,7 @@ def check_holds_bytes(row: Mapping, root: str = "the data set") -> None:
         values = row.get(column)
         for value in values if isinstance(values, list) else [values]:
             if isinstance(value, Mapping) and value.get("bytes") is None:
-                raise ValueError(
+                raise InputError(
                     f"{column} of clip {row.get('clip_id', '')!r} in {root} must hold the bytes of files, got the "
                     f"path {value.get('path')!r}, which auss does not open: `auss prepare` packs the files"
                 )
@@ -97,6 +99,14 @@ def _check_bytes(dataset: Dataset, root: str | os.PathLike) -> None:
             start += len(chunk)
 
 
+def _load(root: str | os.PathLike, name: str, split: str, **options: Any) -> Any:
+    """`load_dataset`, with its errors and those of Arrow as one of ours."""
+    try:
+        return load_dataset(_source(root), name, split=split, **options)
+    except (ValueError, DatasetsError, pa.ArrowException) as error:
+        raise InputError(f"data {str(root)!r}: {name} {split} cannot be loaded: {error}") from error
+
+
 def load_shards(root: str | os.PathLike, name: str, split: str, cache_dir: str | os.PathLike | None = None) -> Dataset:
     """A split for random access: what `load_avsbench` returns where `root` is sharded.
 
@@ -111,7 +121,7 @@ def load_shards(root: str | os.PathLike, name: str, split: str, cache_dir: str |
     """
     _check_card(root)
     cache = None if cache_dir is None else str(cache_dir)
-    dataset = cast(Dataset, load_dataset(_source(root), name, split=split, cache_dir=cache))
+    dataset = cast(Dataset, _load(root, name, split, cache_dir=cache))
     _check_columns(dataset, root)
     _check_bytes(dataset, root)
     return with_stored_pictures(dataset)
@@ -128,16 +138,16 @@ def stream_shards(root: str | os.PathLike, name: str, split: str) -> tuple[Itera
             `load_shards` raises.
     """
     if not is_sharded(root, name):
-        raise ValueError(
+        raise InputError(
             f"data must hold Parquet shards of {name} to be streamed, got {str(root)!r}: `auss prepare {root} OUT` "
             "makes them"
         )
     _check_card(root)
-    stream = cast(IterableDataset, load_dataset(_source(root), name, split=split, streaming=True))
+    stream = cast(IterableDataset, _load(root, name, split, streaming=True))
     _check_columns(stream, root)
     known = (stream.info.splits or {}).get(split)
     if known is None or not known.num_examples:
-        raise ValueError(
+        raise InputError(
             f"the card (README.md) of data {str(root)!r} must tell num_examples of {name} {split} in its "
             "dataset_info, as `auss prepare` and `push_to_hub` write it"
         )

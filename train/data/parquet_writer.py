@@ -20,10 +20,12 @@ from datasets.table import embed_table_storage
 from huggingface_hub import DatasetCardData
 from tqdm import tqdm
 
+from ...files.errors import InputError
 from ...files.new_contents import NewContents, entries
 from ...files.outside_text import markdown_text, python_string, shell_word
 from ...hub.model_card import TASK, data_name
-from .avsbench import LABEL_FILE, LAYOUTS, load_avsbench, splits_of, subsets_of
+from ..command_arguments import DEFAULT_SHARDS
+from .avsbench import LABEL_FILE, load_avsbench, splits_of, subsets_of
 from .avsbench_layouts import OUT_OF_AVSS, find_layout
 from .avss_palette import read_class_names
 from .clips import decode_clip
@@ -32,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 SCRATCH = ".preparing-"  # what releases before this one left in OUT when they were killed
 CARD_FILE = "README.md"
-# For 8 processes of 4 workers: each reads shards of its own.
-DEFAULT_SHARDS = 32
 SHUFFLE_SEED = 0
 # What a reader holds in memory of each shard that it has open, up to ten of them at once in each worker.
 ROW_GROUP_BYTES = 16 * 2**20
@@ -95,12 +95,12 @@ class SplitFacts:
     num_bytes: int
 
 
-def check_out(out: Path) -> None:
+def check_shards_folder(out: Path) -> None:
     """Raises ValueError unless `out` is a new or an empty folder, but for what a killed run left."""
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out must be a new or an empty folder, and {out} is a file; nothing was written")
+        raise InputError(f"out must be a new or an empty folder, and {out} is a file; nothing was written")
     if any(not path.name.startswith(SCRATCH) for path in entries(out)):
-        raise ValueError(f"out must be a new or an empty folder, and {out} has files; nothing was written")
+        raise InputError(f"out must be a new or an empty folder, and {out} has files; nothing was written")
 
 
 def warn_of_outside_files(dataset: datasets.Dataset, root: Path, name: str) -> None:
@@ -173,7 +173,7 @@ def card_metadata(splits: Sequence[SplitFacts]) -> str:
     return f"---\n{data.to_yaml()}\n---\n"
 
 
-def card_text(splits: Sequence[SplitFacts], root: str | Path, title: str) -> str:
+def data_card_text(splits: Sequence[SplitFacts], root: str | Path, title: str) -> str:
     """The whole card; `root` is where the clips came from."""
     table = [
         f"| {facts.name} | {facts.split} | {facts.clips} | {facts.shards} | {facts.num_bytes / 1e6:.0f} |"
@@ -219,15 +219,15 @@ def prepare_data_set(
     """
     root, out = Path(root).expanduser(), Path(out).expanduser()
     if shards < 1:
-        raise ValueError(f"shards must be at least 1, got {shards}")
-    check_out(out)
+        raise InputError(f"shards must be at least 1, got {shards}")
+    check_shards_folder(out)
     found = subsets_of(root)
     wanted = list(found) if names is None else list(dict.fromkeys(names))
     if "avss" in found:  # it holds the clips of S4 and MS3 too; they are packed apart only where they are asked for
         found |= {name: splits_of(root, name) for name in wanted if name in OUT_OF_AVSS and name not in found}
     lacking = [name for name in wanted if name not in found]
     if lacking or not wanted:
-        raise ValueError(f"names must be of those that {root} has, {', '.join(found)}; got {wanted}")
+        raise InputError(f"names must be of those that {root} has, {', '.join(found)}; got {wanted}")
     datasets.disable_progress_bars()
     with NewContents(out) as folder:
         splits = []
@@ -236,25 +236,10 @@ def prepare_data_set(
             splits += [write_split(root, folder.new / name, name, split, shards) for split in found[name]]
         if "avss" in wanted:
             shutil.copyfile(find_layout(root, "avss")[1].with_name(LABEL_FILE), folder.new / LABEL_FILE)
-        (folder.new / CARD_FILE).write_text(card_text(splits, root, out.resolve().name), encoding="utf-8")
-        check_out(out)  # again: somebody else may have written into it meanwhile
+        (folder.new / CARD_FILE).write_text(data_card_text(splits, root, out.resolve().name), encoding="utf-8")
+        check_shards_folder(out)  # again: somebody else may have written into it meanwhile
         folder.install(last=[CARD_FILE])  # with the card the set is whole
     return splits
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss prepare`."""
-    parser.add_argument("root", metavar="ROOT", help="the data set's root folder, in the layout that its authors ship")
-    parser.add_argument("out", metavar="OUT", help="a new or an empty folder")
-    parser.add_argument(
-        "--names", nargs="+", choices=sorted(LAYOUTS), help="subsets of AVSBench; default all that ROOT has"
-    )
-    parser.add_argument(
-        "--shards",
-        type=int,
-        default=DEFAULT_SHARDS,
-        help=f"files of each split: a multiple of all workers of all processes ({DEFAULT_SHARDS})",
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -267,4 +252,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-__all__ = ["SplitFacts", "add_arguments", "prepare_data_set", "run"]
+__all__ = ["SplitFacts", "prepare_data_set", "run"]

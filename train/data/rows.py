@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import torch
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import get_worker_info
 
+from ...files.errors import InputError
 from .parquet_shards import check_holds_bytes
 
 
@@ -48,7 +50,7 @@ class StreamedRows(torch.utils.data.IterableDataset):
         world_size: int = 1,
     ):
         if batch_size % world_size:
-            raise ValueError(
+            raise InputError(
                 f"batch_size must be a multiple of the number of processes ({world_size}), got {batch_size}"
             )
         self.all_shards = stream.num_shards
@@ -79,17 +81,29 @@ class StreamedRows(torch.utils.data.IterableDataset):
         """Gives None instead of the rows of the first `count` batches of an epoch, so that nothing decodes them."""
         self.skipped_batches = count
 
+    def _whole_rows(self) -> Iterator[dict]:
+        """The rows of the stream. Raises InputError where a shard is damaged."""
+        rows = iter(self.stream)
+        while True:
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except pa.ArrowException as error:
+                raise InputError(f"a shard of the stream cannot be read: {error}") from error
+            yield row
+
     def _endless_rows(self) -> Iterator[dict]:
         """This worker's rows of the epoch, again and again, with their seeds."""
         passes = 0
         while True:
             row = None
-            for row in self.stream:
+            for row in self._whole_rows():
                 check_holds_bytes(row)
                 clip = zlib.crc32(f"{row.get('category', '')}/{row['clip_id']}".encode())
                 yield {**row, "augmentation_seed": augmentation_seed(self.seed, self.epoch, clip + passes)}
             if row is None:
-                raise ValueError(f"workers must be at most the {self.num_shards} shards of this process, got more")
+                raise InputError(f"workers must be at most the {self.num_shards} shards of this process, got more")
             passes += 1
 
     def __iter__(self) -> Iterator[dict | None]:
@@ -139,9 +153,9 @@ class SeededRows(torch.utils.data.Dataset):
 
     def __init__(self, dataset, seed: int = 0, input_features: tuple[torch.Tensor, torch.Tensor] | None = None):
         if seed < 0:
-            raise ValueError(f"seed must be 0 or more, got {seed}")
+            raise InputError(f"seed must be 0 or more, got {seed}")
         if input_features is not None and {len(part) for part in input_features} != {len(dataset)}:
-            raise ValueError(
+            raise InputError(
                 f"input_features must be a pair of {len(dataset)} rows, got {[len(part) for part in input_features]}"
             )
         self.seed = seed
@@ -158,7 +172,7 @@ class SeededRows(torch.utils.data.Dataset):
     def set_epoch(self, epoch: int) -> None:
         """Changes the seeds of all rows; Accelerate's data loaders call this by themselves."""
         if epoch < 0:
-            raise ValueError(f"epoch must be 0 or more, got {epoch}")
+            raise InputError(f"epoch must be 0 or more, got {epoch}")
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ import datasets
 from datasets import Image, List
 from PIL.Image import Image as Picture
 
+from ...files.errors import InputError
 from ...processing.pictures import open_picture
 
 
@@ -39,7 +40,7 @@ class StoredPicture(Image):
             return value
         path, content = value.get("path"), value.get("bytes")
         if path is None and content is None:
-            raise ValueError("a picture must have bytes or a path, got neither")
+            raise InputError("a picture must have bytes or a path, got neither")
         picture = open_picture(path if content is None else content, f"picture file {path or '(bytes)'}")
         if self.mode and self.mode != picture.mode:
             picture = picture.convert(self.mode)

@@ -16,14 +16,15 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ...configuration.configuration_auss import IGNORED_LABEL
+from ...files.errors import InputError
 from ...files.file_names import printable
 from ...files.new_contents import NewContents
 from ...hub.model_card import renew_card, weights_digest
 from ...hub.trained_model import load_trained
 from ...processing.drawing import contact_sheet
 from ...processing.processing_auss import AussProcessor
-from ..arguments import HelpFormatter
-from ..data.avsbench import LAYOUTS, SPLITS, load_avsbench
+from ..command_arguments import SOUNDS
+from ..data.avsbench import load_avsbench
 from ..data.clips import decode_clip
 from ..data.collator import resize_labels
 from ..data.loaders import check_labels_fit, create_eval_loader
@@ -33,7 +34,6 @@ from .metrics import OFFICIAL_SIZE, class_means, clip_means, official_class_mean
 from .score_tables import format_markdown, format_text, result_files
 from .swapped_sounds import SwappedSounds
 
-SOUNDS = ("own", "muted", "swapped")
 SHEET_CLIPS = 5
 LONGEST_TITLE = 150  # characters above a clip in a sheet
 
@@ -49,7 +49,7 @@ def clip_labels(batch: dict) -> list[torch.Tensor]:
     return [labels.cpu()[kept] for labels, kept in zip(batch["labels"], kept_frames(batch), strict=True)]
 
 
-def predict(model: nn.Module, processor: AussProcessor, batch: dict) -> list[dict[str, torch.Tensor]]:
+def segment_clips(model: nn.Module, processor: AussProcessor, batch: dict) -> list[dict[str, torch.Tensor]]:
     """
     For each clip of a collated batch, without padding, `segmentation` and `scores`, (F, h, w) at the size of its
     labels; and, of more than two labels, `official_segmentation`, (F, 224, 224).
@@ -98,7 +98,7 @@ def score_batches(
     semantic = class_metrics(num_labels)
     records = []
     for number, batch in enumerate(batches):
-        clips = predict(network, processor, batch)
+        clips = segment_clips(network, processor, batch)
         labels = clip_labels(batch)
         try:
             for metric in binary.values():
@@ -109,8 +109,8 @@ def score_batches(
                 segmentations = [clip["official_segmentation" if official else "segmentation"] for clip in clips]
                 references = [resize_labels(one, OFFICIAL_SIZE) for one in labels] if official else labels
                 metric.add_batch(predictions=segmentations, references=references)
-        except ValueError as error:
-            raise ValueError(f"scoring clips {', '.join(batch['clip_id'])}: {error}") from error
+        except InputError as error:
+            raise InputError(f"scoring clips {', '.join(batch['clip_id'])}: {error}") from error
         for clip_id, category, frames in zip(batch["clip_id"], batch["category"], labels, strict=True):
             annotated = int((frames != IGNORED_LABEL).any(dim=(1, 2)).sum())
             record = {"batch": number, "clip_id": clip_id, "category": category, "frames": annotated}
@@ -214,7 +214,7 @@ def drawable_clip(model: nn.Module, processor: AussProcessor, collator, row: dic
         "title": title,
         "frames": frames.permute(0, 2, 3, 1).numpy(),
         "labels": batch["labels"][0].numpy(),
-        "scores": predict(model, processor, moved)[0]["scores"].cpu().numpy(),
+        "scores": segment_clips(model, processor, moved)[0]["scores"].cpu().numpy(),
     }
 
 
@@ -310,7 +310,7 @@ def evaluate_folder(
         FileNotFoundError, ValueError: as `load_trained` and `load_avsbench`.
     """
     if sound not in SOUNDS:
-        raise ValueError(f"sound must be one of {', '.join(SOUNDS)}, got {sound!r}")
+        raise InputError(f"sound must be one of {', '.join(SOUNDS)}, got {sound!r}")
     folder = Path(output) if output else Path(model_folder) / "evaluation"
     files = result_files(folder, f"{name}-{split}-{sound}", overwrite)
     model, processor = load_trained(model_folder)
@@ -338,22 +338,6 @@ def evaluate_folder(
     return {**results, "files": {kind: str(path) for kind, path in files.items()}}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss evaluate`."""
-    parser.add_argument("--model", required=True, help="a trained model's folder")
-    parser.add_argument("--data", required=True, help="the data set's root folder")
-    parser.add_argument("--name", choices=sorted(LAYOUTS), default="s4", help="which subset of AVSBench it holds")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="which of its clips")
-    parser.add_argument(
-        "--sound", choices=SOUNDS, default="own", help="each clip's own, silence, or that of another category's clip"
-    )
-    parser.add_argument("--output", help="folder for the results; default MODEL/evaluation")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier result of this split and sound")
-    parser.add_argument("--batch-size", type=int, default=4, help="clips at once")
-    parser.add_argument("--workers", type=int, help="processes that decode clips; default by the machine")
-    parser.formatter_class = HelpFormatter
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     results = evaluate_folder(
@@ -374,4 +358,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-__all__ = ["SOUNDS", "add_arguments", "evaluate", "evaluate_folder", "predict", "run"]
+__all__ = ["SOUNDS", "evaluate", "evaluate_folder", "segment_clips", "run"]

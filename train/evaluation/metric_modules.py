@@ -18,6 +18,7 @@ from datasets import Features, List, Value
 from transformers import EvalPrediction
 
 from ...configuration.configuration_auss import IGNORED_LABEL
+from ...files.errors import InputError
 from ...modeling_auss.outputs import AussSegmentationOutput
 from ...processing.post_processing_auss import post_process_audio_visual_segmentation
 from ..data.avss_palette import AVSS_NUM_LABELS
@@ -79,7 +80,7 @@ def metric_path(name: str) -> str:
     path = SCRIPTS / f"{name}.py"
     if not path.is_file():
         names = sorted(script.stem for script in SCRIPTS.glob("*.py"))
-        raise ValueError(f"name must be one of {', '.join(names)}, got {name!r}")
+        raise InputError(f"name must be one of {', '.join(names)}, got {name!r}")
     return str(path)
 
 
@@ -147,10 +148,10 @@ class ClipMetric(evaluate.Metric, ABC):
             ValueError: shapes or values that are no clip's, or other arguments.
         """
         if kwargs:
-            raise ValueError(f"{self.key} takes predictions and references, got {', '.join(sorted(kwargs))}")
+            raise InputError(f"{self.key} takes predictions and references, got {', '.join(sorted(kwargs))}")
         predictions, references = list(predictions), list(references)
         if len(predictions) != len(references):
-            raise ValueError(
+            raise InputError(
                 f"predictions and references must hold equally many clips, got {len(predictions)} and "
                 f"{len(references)}"
             )
@@ -159,7 +160,7 @@ class ClipMetric(evaluate.Metric, ABC):
             try:
                 scored.append(self.score(*pair))
             except (ValueError, TypeError) as error:
-                raise ValueError(f"clip {index} of {len(predictions)}: {error}") from error
+                raise InputError(f"clip {index} of {len(predictions)}: {error}") from error
         figures, frames = ([values[part] for values in scored] for part in (0, 1))
         super().add_batch(predictions=figures, references=frames)
 
@@ -173,7 +174,7 @@ class ClipMetric(evaluate.Metric, ABC):
             self.add_batch()  # a process without a clip of its own would keep the others waiting
         result = super().compute(predictions=predictions, references=references, **kwargs)
         if result == {}:
-            raise ValueError(f"no clip with an annotated frame was added, so there is no {self.key}")
+            raise InputError(f"no clip with an annotated frame was added, so there is no {self.key}")
         return result
 
     def _compute(self, *, predictions: list, references: list[int], per_clip: bool = False) -> dict[str, Any]:
@@ -260,7 +261,7 @@ class SemanticScores(ClipMetric):
         return result
 
 
-def size_of(labels: torch.Tensor) -> tuple[int, int]:
+def picture_size(labels: torch.Tensor) -> tuple[int, int]:
     """Height and width of (F, H, W) labels."""
     _, height, width = labels.shape
     return height, width
@@ -298,7 +299,7 @@ class AussTrainerMetrics:
         resized = [resize_labels(clip, OFFICIAL_SIZE) for clip in labels]
         for metric, references in zip(self.metrics, (resized, labels), strict=True):
             clips = post_process_audio_visual_segmentation(
-                AussSegmentationOutput(logits=logits), [size_of(clip) for clip in references]
+                AussSegmentationOutput(logits=logits), [picture_size(clip) for clip in references]
             )
             metric.add_batch(
                 predictions=[clip["segmentation"][: len(own)] for clip, own in zip(clips, labels, strict=True)],
@@ -308,7 +309,7 @@ class AussTrainerMetrics:
     def _add_scores(self, logits: torch.Tensor, labels: list[torch.Tensor]) -> None:
         """Scores a batch of sounding against silent, each clip at its labels' size."""
         clips = post_process_audio_visual_segmentation(
-            AussSegmentationOutput(logits=logits), [size_of(clip) for clip in labels]
+            AussSegmentationOutput(logits=logits), [picture_size(clip) for clip in labels]
         )
         for metric in self.metrics:
             metric.add_batch(predictions=[clip["scores"] for clip in clips], references=labels)

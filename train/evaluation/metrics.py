@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ...configuration.configuration_auss import IGNORED_LABEL
+from ...files.errors import InputError
 
 NUM_THRESHOLDS = 255
 BETA_SQUARED = 0.3
@@ -38,17 +39,17 @@ def _check_clip(scores, masks) -> tuple[np.ndarray, np.ndarray]:
     """Scores as float32 or float64 and masks as bool, both (F, H, W); ValueError where they are anything else."""
     scores, masks = _as_array(scores), _as_array(masks)
     if scores.ndim != 3 or scores.shape[0] == 0:
-        raise ValueError(f"scores must be (F, H, W) with F >= 1, got shape {scores.shape}")
+        raise InputError(f"scores must be (F, H, W) with F >= 1, got shape {scores.shape}")
     if masks.shape != scores.shape:
-        raise ValueError(f"masks must have the shape of scores, {scores.shape}, got {masks.shape}")
+        raise InputError(f"masks must have the shape of scores, {scores.shape}, got {masks.shape}")
     if masks.dtype != bool:
         if not np.isin(masks, (0, 1)).all():
-            raise ValueError(f"masks must be boolean or hold 0 and 1 only, got values up to {masks.max()}")
+            raise InputError(f"masks must be boolean or hold 0 and 1 only, got values up to {masks.max()}")
         masks = masks.astype(bool)
     if scores.dtype not in (np.float32, np.float64):
         scores = scores.astype(np.float32)
     if not (scores.min() >= 0 and scores.max() <= 1 + ROUNDING):
-        raise ValueError(f"scores must lie in [0, 1] without NaN, got {scores.min()} to {scores.max()}")
+        raise InputError(f"scores must lie in [0, 1] without NaN, got {scores.min()} to {scores.max()}")
     return scores, masks
 
 
@@ -146,7 +147,7 @@ def annotated_frames(
     """
     scores, masks = _as_array(scores), _as_array(masks)
     if scores.shape != masks.shape or masks.ndim != 3:
-        raise ValueError(f"scores and masks must both be (F, H, W), got {scores.shape} and {masks.shape}")
+        raise InputError(f"scores and masks must both be (F, H, W), got {scores.shape} and {masks.shape}")
     annotated = (masks != IGNORED_LABEL).any(axis=(1, 2)) if masks.dtype != bool else np.ones(len(masks), bool)
     return scores[annotated], masks[annotated]
 
@@ -164,7 +165,7 @@ def clip_means(records: Sequence[dict]) -> dict:
         ValueError: no record.
     """
     if not records:
-        raise ValueError("no clip has an annotated frame, so there are no results")
+        raise InputError("no clip has an annotated frame, so there are no results")
 
     def means(chosen: Sequence[dict]) -> dict:
         return {f"M_{kind}": mean([record[kind] for record in chosen]) for kind in ("J", "F")} | {"clips": len(chosen)}
@@ -208,13 +209,13 @@ def class_scores(
     """
     predictions, labels = _as_array(predictions).astype(np.int64), _as_array(labels).astype(np.int64)
     if predictions.ndim != 3 or predictions.shape != labels.shape:
-        raise ValueError(f"predictions and labels must both be (F, H, W), got {predictions.shape} and {labels.shape}")
+        raise InputError(f"predictions and labels must both be (F, H, W), got {predictions.shape} and {labels.shape}")
     annotated = (labels != IGNORED_LABEL).any(axis=(1, 2))
     predictions, labels = predictions[annotated], labels[annotated]
     known = labels != IGNORED_LABEL
     for name, values in (("predictions", predictions), ("labels", labels[known])):
         if values.size and not (values.min() >= 0 and values.max() < num_labels):
-            raise ValueError(f"{name} must hold class ids 0 to {num_labels - 1}, got {values.min()} to {values.max()}")
+            raise InputError(f"{name} must hold class ids 0 to {num_labels - 1}, got {values.min()} to {values.max()}")
     intersection = _pixel_counts(predictions, known & (predictions == labels), num_labels)
     predicted = _pixel_counts(predictions, known, num_labels)
     labelled = _pixel_counts(np.where(known, labels, 0), known, num_labels)
@@ -239,7 +240,7 @@ def sum_classes(clips: Sequence[Sequence[Sequence[float]]]) -> dict[int, np.ndar
         for index, *values in rows:
             sums[int(index)] = sums.get(int(index), 0.0) + np.asarray(values, dtype=np.float64)
     if not sums:
-        raise ValueError("no clip has an annotated frame, so there are no results")
+        raise InputError("no clip has an annotated frame, so there are no results")
     return dict(sorted(sums.items()))
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ...files.errors import InputError
 from ...files.file_names import printable
 from ...files.outside_text import markdown_text
 from .metrics import OFFICIAL_FRAMES
@@ -77,7 +78,7 @@ def result_files(folder: Path, stem: str, overwrite: bool) -> dict[str, Path]:
     files = {kind: folder / f"{stem}{ending}" for kind, ending in endings.items()}
     existing = [path.name for path in files.values() if path.exists()]
     if existing and not overwrite:
-        raise ValueError(
+        raise InputError(
             f"output {str(folder)!r} has {', '.join(existing)} of an earlier evaluation: pass --overwrite to replace "
             "it, or another --output"
         )

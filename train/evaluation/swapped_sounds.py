@@ -6,6 +6,7 @@ import datasets
 import numpy as np
 from torch.utils.data import Dataset
 
+from ...files.errors import InputError
 from ..data.rows import SeededRows
 
 
@@ -18,7 +19,7 @@ def other_categories(categories: Sequence[str], seed: int = 0) -> list[int]:
     """
     names = np.asarray(categories)
     if "" in categories or len(set(categories)) < 2:
-        raise ValueError(
+        raise InputError(
             f"swapping sounds needs clips of at least two named categories, got {sorted(set(categories))}; "
             "ms3 has none"
         )

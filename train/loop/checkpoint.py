@@ -29,6 +29,7 @@ from torch.distributed.checkpoint import state_dict as distributed_state
 from torch.distributed.checkpoint.state_dict import StateDictOptions
 from transformers import CONFIG_NAME
 
+from ...files.errors import InputError
 from ...files.file_rights import follow_umask
 from ...files.stopping import stops_deferred
 from . import deepspeed_engine
@@ -255,7 +256,7 @@ def load_newest_checkpoint(
     wrote = {name: value for name, value in state.get("deepspeed", {}).items() if name != "files"}
     reads = deepspeed_engine.engine_state(model, accelerator) if deepspeed else {}
     if wrote != reads:
-        raise ValueError(
+        raise InputError(
             f"{newest} was written by {engine_name(wrote)} and can only be resumed so, got {engine_name(reads)}; its "
             f"{MODEL_FILE} starts any new run"
         )

@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
+from ...files.errors import InputError
 
-def refusal(checkpoint: Path, what: str) -> ValueError:
+
+def refusal(checkpoint: Path, what: str) -> InputError:
     """The error that refuses a checkpoint; `what` says what is wrong with it."""
-    return ValueError(
+    return InputError(
         f"checkpoint {checkpoint} is damaged: {what}. Delete that folder, and --resume goes on from the one before"
     )
 

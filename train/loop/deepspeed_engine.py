@@ -9,6 +9,8 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+from ...files.errors import InputError
+
 # Where the engine's part of a checkpoint lies in it.
 FOLDER = "deepspeed"
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
@@ -93,7 +95,7 @@ def check_engine_files(checkpoint: Path, names: list[str]) -> None:
     # A pickle of torch is a zip file, whose directory comes last.
     damaged = [name for name in names if not zipfile.is_zipfile(checkpoint / FOLDER / name)]
     if damaged:
-        raise ValueError(f"missing or cut off in {FOLDER}/: {', '.join(damaged)}")
+        raise InputError(f"missing or cut off in {FOLDER}/: {', '.join(damaged)}")
 
 
 def load_engine(engine: Any, checkpoint: Path) -> None:
@@ -105,7 +107,7 @@ def load_engine(engine: Any, checkpoint: Path) -> None:
     """
     loaded, _ = engine.load_checkpoint(str(checkpoint), tag=FOLDER, load_lr_scheduler_states=False)
     if loaded is None:
-        raise ValueError(f"DeepSpeed finds no checkpoint of its own in {checkpoint / FOLDER}")
+        raise InputError(f"DeepSpeed finds no checkpoint of its own in {checkpoint / FOLDER}")
 
 
 __all__ = [

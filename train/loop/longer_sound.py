@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from ...files.errors import InputError
 from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 
 
@@ -20,12 +21,12 @@ def hear_longer(model: AussForAudioVisualSegmentation, num_audio_examples: int) 
     """
     config, projector = model.config, model.auss.audio_query_generator.space_projector
     if num_audio_examples < config.num_audio_examples:
-        raise ValueError(
+        raise InputError(
             f"num_audio_examples must be at least the network's {config.num_audio_examples}, got {num_audio_examples}"
         )
     old = projector.number_projector
     if old is None and config.audio_input:
-        raise ValueError(
+        raise InputError(
             f"a network without number_projector has a query for each of its {config.num_audio_examples} sound "
             f"examples and cannot hear {num_audio_examples}: train a new one"
         )

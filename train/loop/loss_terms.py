@@ -8,6 +8,7 @@ from accelerate.utils import gather_object
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from ...files.errors import DivergedError
 from ...modeling_auss.outputs import AussSegmentationOutput
 
 
@@ -25,7 +26,7 @@ def finite_terms(outputs: AussSegmentationOutput, step: int, clip_ids: list[str]
     values = torch.stack([term.detach().float() for term in tensors.values()]).tolist()
     loss, *terms = zip(tensors, values, strict=True)
     if not math.isfinite(loss[1]):
-        raise FloatingPointError(
+        raise DivergedError(
             f"the loss of step {step} is {loss[1]} ({', '.join(f'{name} {value:.4g}' for name, value in terms)}) on "
             f"clips {', '.join(clip_ids)}: lower learning_rate, or look at these clips"
         )
@@ -51,7 +52,7 @@ def check_finite_weights(model: nn.Module, step: int) -> None:
     parts = ((name, value.to_local() if isinstance(value, DTensor) else value) for name, value in tensors)
     damaged = sorted(set(gather_object([name for name, part in parts if not part.detach().isfinite().all()])))
     if damaged:
-        raise FloatingPointError(
+        raise DivergedError(
             f"the update of step {step} left {len(damaged)} of the weights infinite or no numbers, first "
             f"{damaged[0]}: lower learning_rate; nothing was saved, --resume goes on from the newest checkpoint"
         )

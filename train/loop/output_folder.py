@@ -9,6 +9,7 @@ from accelerate.logging import get_logger
 from accelerate.utils import broadcast_object_list
 from transformers import CONFIG_NAME
 
+from ...files.errors import InputError
 from ...files.new_contents import NewContents, entries
 from ...hub.flat_code import check_code
 from ...hub.model_card import CARD_FILE, write_card
@@ -24,7 +25,7 @@ ARGUMENTS_FILE = "arguments.json"
 WEIGHTS_NAME = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors|model\.safetensors\.index\.json")
 
 
-def check_output(run: RunArguments) -> None:
+def check_run_folder(run: RunArguments) -> None:
     """
     Looks whether the run may write into its output folder, and changes nothing.
 
@@ -34,9 +35,9 @@ def check_output(run: RunArguments) -> None:
     """
     output = Path(run.output)
     if output.exists() and not output.is_dir():
-        raise ValueError(f"output must be a folder, got {run.output!r}, which is a file")
+        raise InputError(f"output must be a folder, got {run.output!r}, which is a file")
     if entries(output) and not (run.resume or run.overwrite):
-        raise ValueError(
+        raise InputError(
             f"output must be a new or an empty folder, got {run.output!r}, which has files: pass --resume to go on "
             "with its run, or --overwrite to start anew"
         )
@@ -105,4 +106,4 @@ def save_model(
     write_card(output)
 
 
-__all__ = ["ARGUMENTS_FILE", "check_output", "claim_output", "prepare_output", "save_model"]
+__all__ = ["ARGUMENTS_FILE", "check_run_folder", "claim_output", "prepare_output", "save_model"]

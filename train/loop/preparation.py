@@ -1,11 +1,21 @@
-"""What a run starts from: the model and its processor."""
+"""What a run starts from: the accelerator, the model and its processor."""
 
 import logging
+from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import (
+    DataLoaderConfiguration,
+    DistributedDataParallelKwargs,
+    GradientAccumulationPlugin,
+    ProjectConfiguration,
+)
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ...configuration.configuration_auss import AussConfig
+from ...files.errors import InputError
 from ...hub.trained_model import load_trained
 from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ...modeling_auss.published_weights.audio_weights import load_audio_weights, use_standard_encoder
@@ -13,7 +23,7 @@ from ...modeling_auss.published_weights.backbone_weights import load_backbone_we
 from ...processing.feature_extraction_auss import AussFeatureExtractor
 from ...processing.processing_auss import AussProcessor
 from ...processing.video_processing_auss import AussVideoProcessor
-from ..arguments import DataArguments, RunArguments
+from ..arguments import DataArguments, OptimArguments, RunArguments
 from ..data.avss_palette import read_class_names
 from ..data.loaders import check_labels_fit
 from .longer_sound import hear_longer
@@ -99,6 +109,37 @@ def create_model(
     return model, processor
 
 
+def create_accelerator(data: DataArguments, optim: OptimArguments, run: RunArguments, logs: Path) -> Accelerator:
+    """
+    The accelerator of a run, whose trackers write into the folder `logs`.
+
+    Raises:
+        ValueError: settings that do not go with this machine, such as fp16 on a CPU, or a number of clips in a step
+            that the processes cannot share evenly.
+    """
+    settings: dict[str, Any] = dict(
+        mixed_precision=run.mixed_precision,
+        log_with=run.tracker,
+        project_config=ProjectConfiguration(logging_dir=str(logs)),
+        # A step always has as many batches, also where an epoch ends between them.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(optim.accumulation, sync_with_dataloader=False),
+        # batch_size counts the clips of all processes, so that their number does not change the training.
+        dataloader_config=DataLoaderConfiguration(split_batches=True, use_seedable_sampler=True, data_seed=run.seed),
+        # A batch without any annotated frame leaves the heads' parameters unused.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    try:
+        accelerator = Accelerator(**settings)
+    except (ValueError, ImportError) as error:
+        raise InputError(f"Accelerate refuses these settings: {error}") from error
+    if data.batch_size % accelerator.num_processes:
+        raise InputError(
+            f"batch_size must be a multiple of the number of processes ({accelerator.num_processes}), which share the "
+            f"clips of a batch, got {data.batch_size}"
+        )
+    return accelerator
+
+
 def use_fixed_size(model: AussForAudioVisualSegmentation, processor: AussProcessor) -> None:
     """Makes the processor's frames those of the only size that the model's backbone takes, if there is only one."""
     fixed_size = model.auss.image_embedding_extractor.layout.fixed_size
@@ -110,7 +151,7 @@ def check_frame_size(model: AussForAudioVisualSegmentation, processor: AussProce
     """Raises ValueError, before any clip is read, if the backbone takes frames of another size only."""
     fixed_size, size = model.auss.image_embedding_extractor.layout.fixed_size, processor.video_processor.size
     if fixed_size is not None and (size["height"], size["width"]) != fixed_size:
-        raise ValueError(
+        raise InputError(
             f"the backbone takes frames of {fixed_size[0]} x {fixed_size[1]} pixels only, got image_size "
             f"{size['height']}: leave --image-size out, or choose another backbone"
         )
@@ -139,4 +180,4 @@ def create_processor(config: AussConfig, image_size: int) -> AussProcessor:
     )
 
 
-__all__ = ["create_model", "create_processor", "new_config", "pixel_statistics"]
+__all__ = ["create_accelerator", "create_model", "create_processor", "new_config", "pixel_statistics"]

@@ -12,6 +12,7 @@ from accelerate.utils import LoggerType
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ...files.errors import InputError, MissingPackageError
 from ...modeling_auss.losses.query_selection import sounding_probabilities
 from ...modeling_auss.outputs import AussSegmentationOutput
 from ...processing.drawing import clip_block
@@ -36,10 +37,10 @@ def check_trackers(names: list[str] | None) -> None:
     available = {str(name) for name in get_available_trackers()}
     for name in names or ():
         if name not in known:
-            raise ValueError(f"tracker must be one of {', '.join(sorted(known))}, got {name!r}")
+            raise InputError(f"tracker must be one of {', '.join(sorted(known))}, got {name!r}")
         # One that was registered with `register_tracker_class` is none of Accelerate's own, and is there.
         if name in LoggerType.list() and name not in available:
-            raise ImportError(f"tracker {name!r} needs a package that is not installed: pip install {name}")
+            raise MissingPackageError(f"tracker {name!r} needs a package that is not installed: pip install {name}")
 
 
 def memory_gb(device: torch.device) -> float:

@@ -6,7 +6,6 @@ import math
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
 
 import datasets
 import torch
@@ -14,11 +13,7 @@ from accelerate import Accelerator, PartialState, skip_first_batches
 from accelerate.data_loader import DataLoaderShard
 from accelerate.logging import get_logger
 from accelerate.utils import (
-    DataLoaderConfiguration,
-    DistributedDataParallelKwargs,
     DistributedType,
-    GradientAccumulationPlugin,
-    ProjectConfiguration,
     broadcast,
     set_seed,
 )
@@ -26,6 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from ...files.errors import InputError
 from ...files.new_contents import NewContents
 from ...files.whole_files import WholeFile, write_whole
 from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
@@ -35,7 +31,6 @@ from ..arguments import (
     DataArguments,
     OptimArguments,
     RunArguments,
-    add_arguments,
     as_dict,
     from_namespace,
 )
@@ -49,8 +44,8 @@ from .checkpoint import Position, gather_weights, load_newest_checkpoint, save_c
 from .deepspeed_engine import configure as configure_deepspeed
 from .deepspeed_engine import is_deepspeed
 from .loss_terms import check_finite_weights, finite_terms, means_over_processes
-from .output_folder import check_output, claim_output, prepare_output, save_model
-from .preparation import create_model
+from .output_folder import check_run_folder, claim_output, prepare_output, save_model
+from .preparation import create_accelerator, create_model
 from .schedule import create_optimizer, create_scheduler
 from .tracking import Tracking, check_trackers
 
@@ -275,22 +270,12 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments, held: E
     """Arguments to a run that is ready to go, at its beginning or where the newest checkpoint stands. The claim on its
     output folder is left to `held`."""
     check_trackers(run.tracker)
-    accelerator = Accelerator(
-        mixed_precision=run.mixed_precision,
-        log_with=cast(Any, run.tracker),  # annotated for lists of more than names
-        project_config=ProjectConfiguration(logging_dir=str(Path(run.output) / LOGS_FOLDER)),
-        # A step always has as many batches, also where an epoch ends between them.
-        gradient_accumulation_plugin=GradientAccumulationPlugin(optim.accumulation, sync_with_dataloader=False),
-        # batch_size counts the clips of all processes, so that their number does not change the training.
-        dataloader_config=DataLoaderConfiguration(split_batches=True, use_seedable_sampler=True, data_seed=run.seed),
-        # A batch without any annotated frame leaves the heads' parameters unused.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
+    accelerator = create_accelerator(data, optim, run, Path(run.output) / LOGS_FOLDER)
     if is_deepspeed(accelerator):
         clips = data.batch_size // accelerator.num_processes
         configure_deepspeed(accelerator, clips, optim.accumulation, optim.max_gradient_norm)
     run = replace(run, mixed_precision=accelerator.mixed_precision)  # what `accelerate launch` was told, if nothing
-    check_output(run)
+    check_run_folder(run)
     set_seed(run.seed)
     model, processor = create_model(data, run, optim.backbone_rate)
     num_labels = model.config.num_labels
@@ -322,7 +307,7 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments, held: E
         )
         logger.info("resuming at step %d", training.position.step)
         if training.position.step > optim.steps:
-            raise ValueError(
+            raise InputError(
                 f"the checkpoint in {run.output} stands at step {training.position.step}, beyond steps={optim.steps}: "
                 "raise steps, or begin a run in another folder"
             )
@@ -386,4 +371,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-__all__ = ["Training", "add_arguments", "run", "train"]
+__all__ = ["Training", "run", "train"]

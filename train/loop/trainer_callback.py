@@ -2,6 +2,7 @@
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ...files.errors import InputError
 from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 
 
@@ -25,7 +26,7 @@ class AussConfidenceCallback(TrainerCallback):
         models = kwargs["model"].modules()  # inside whatever wraps it: data parallelism, LoRA
         self._model = next((module for module in models if isinstance(module, AussForAudioVisualSegmentation)), None)
         if self._model is None:
-            raise ValueError(
+            raise InputError(
                 f"AussConfidenceCallback needs an AussForAudioVisualSegmentation, got {type(kwargs['model']).__name__}"
             )
 

@@ -10,9 +10,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ...files.errors import InputError
 from ...files.new_contents import NewContents
 from ...hub.trained_model import load_trained
-from ..data.avsbench import LAYOUTS, SPLITS, load_avsbench
+from ..command_arguments import QUERY_CLIPS
+from ..data.avsbench import load_avsbench
 from ..data.loaders import check_labels_fit, create_eval_loader
 from ..data.rows import SeededRows
 from ..evaluation.evaluate import draw_clips, score_batches
@@ -23,8 +25,6 @@ NUM_CLUSTERS = 20
 PRINCIPAL_COMPONENTS = 50
 # Up to here t-SNE takes seconds without the Barnes-Hut approximation.
 EXACT_ROWS = 1_000
-# A clip of AVSS has 10 frames of 300 x 256 numbers, 3 MB: more of them would fill the memory.
-QUERY_CLIPS = 200
 SHEET_FILE, QUERIES_FILE = "segmentation.png", "queries.png"
 
 
@@ -99,7 +99,7 @@ def draw_queries(before: np.ndarray, after: np.ndarray, clips: np.ndarray, path:
     from matplotlib.figure import Figure
 
     if len(before) < 3:
-        raise ValueError(f"t-SNE needs three clips or more, got {len(before)}")
+        raise InputError(f"t-SNE needs three clips or more, got {len(before)}")
     labels = cluster(before)
     figure = Figure(figsize=(11, 5), layout="constrained")
     FigureCanvasAgg(figure)
@@ -170,7 +170,7 @@ def draw_figures(
     shown_loader = create_eval_loader(shown, processor, num_labels, 1, workers)
     records = [one for one in score_batches(model, processor, shown_loader, num_labels) if one["frames"]]
     if not records:
-        raise ValueError(f"none of the {len(shown)} clips for the sheet has an annotated frame: show more clips")
+        raise InputError(f"none of the {len(shown)} clips for the sheet has an annotated frame: show more clips")
     with NewContents(output, "figures") as folder:
         draw_queries(*queries, folder.new / QUERIES_FILE)
         draw_clips(model, processor, loader.collate_fn, shown, records, folder.new / SHEET_FILE)
@@ -178,31 +178,8 @@ def draw_figures(
     return files
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss figures`."""
-    parser.add_argument("--model", required=True, help="a trained model's folder")
-    parser.add_argument("--data", required=True, help="the data set's root folder")
-    parser.add_argument("--name", choices=LAYOUTS, default="ms3", help="which subset (ms3, as in the paper)")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="(test)")
-    parser.add_argument("--output", default="figures", help="folder for the pictures (figures)")
-    parser.add_argument("--overwrite", action="store_true", help="replace pictures of an earlier call")
-    parser.add_argument("--clips", type=int, default=8, help="clips in the sheet, evenly spread over the split (8)")
-    parser.add_argument(
-        "--query-clips",
-        type=int,
-        default=QUERY_CLIPS,
-        help=f"clips at most whose queries are drawn, evenly spread; 1-3 MB of memory each ({QUERY_CLIPS})",
-    )
-    parser.add_argument("--batch-size", type=int, default=4, help="clips at once (4)")
-    parser.add_argument("--workers", type=int, help="processes that decode clips; default by the machine")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    if arguments.clips < 1:
-        raise ValueError(f"--clips must be at least 1, got {arguments.clips}")
-    if arguments.query_clips < 3:
-        raise ValueError(f"--query-clips must be at least 3, got {arguments.query_clips}")
     options = vars(arguments)
     names = ("data", "output", "name", "split", "clips", "query_clips", "batch_size", "workers", "overwrite")
     for path in draw_figures(arguments.model, **{name: options[name] for name in names}):
@@ -210,4 +187,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-__all__ = ["add_arguments", "cluster", "collect_queries", "draw_figures", "draw_queries", "embed", "run"]
+__all__ = ["cluster", "collect_queries", "draw_figures", "draw_queries", "embed", "run"]

@@ -9,9 +9,11 @@ from pathlib import Path
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
+from ...configuration.configuration_auss import read_json_object
+from ...files.errors import InputError
 from ...files.whole_files import write_whole
-from ..arguments import INCIDENTAL, DataArguments, OptimArguments, RunArguments, as_dict, from_namespace
-from ..arguments import add_arguments as add_train_arguments
+from ..arguments import INCIDENTAL, DataArguments, OptimArguments, RunArguments, as_dict
+from ..command_arguments import reproduce_groups
 from ..evaluation.evaluate import evaluate_folder
 from ..loop.preparation import DEFAULT_PRESET
 from ..loop.train import train
@@ -19,7 +21,6 @@ from .paper_tables import OURS, PAPER_BACKBONES, TABLES, Row, row_config, run_na
 
 # The table decides these.
 DECIDED = ("name", "init_from", "seed", "resume", "overwrite")
-DEFAULTS = {"output": "reproduction"}
 SETTINGS_FILE = "settings.json"
 RESULTS_FILE = "results.json"
 # Empty, and written when `train` has returned: the model's own files may be there and not whole.
@@ -114,10 +115,10 @@ def check_settings(groups: Groups, output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(ours, indent=2) + "\n")
     PartialState().wait_for_everyone()  # before the others read it
-    saved = json.loads(path.read_text(encoding="utf-8"))
+    saved = read_json_object(path)
     other = sorted(name for name in saved.keys() | ours.keys() if saved.get(name) != ours.get(name))
     if other:
-        raise ValueError(
+        raise InputError(
             f"output {str(output)!r} has runs with another {', '.join(other)}: choose another folder, or the same "
             "settings"
         )
@@ -129,7 +130,7 @@ def mean_and_deviation(values: list[float]) -> str:
     return f"{mean:.3f} ± {statistics.stdev(values):.3f}" if len(values) > 1 else f"{mean:.3f}"
 
 
-def format_markdown(table: int, rows: list[Row], figures: list[list[dict]], settings: str) -> str:
+def format_comparison(table: int, rows: list[Row], figures: list[list[dict]], settings: str) -> str:
     """The paper's figures beside ours; a row that has not been run yet has dashes."""
     lines = [
         f"# Table {table}",
@@ -158,7 +159,7 @@ def check_rows(table: int, numbers: list[int] | None) -> list[int]:
     last = len(TABLES[table])
     for number in numbers or ():
         if not 1 <= number <= last:
-            raise ValueError(f"rows must be 1 ... {last} for table {table}, got {number}")
+            raise InputError(f"rows must be 1 ... {last} for table {table}, got {number}")
     return sorted(set(numbers or range(1, last + 1)))
 
 
@@ -171,7 +172,7 @@ def earlier_runs(groups: Groups, row: Row, seeds: int, output: Path) -> list[dic
 def save_table(table: int, groups: Groups, figures: list[list[dict]], output: Path) -> str:
     """Writes the table as Markdown and JSON, and returns the Markdown."""
     settings = f"{groups[2].preset or DEFAULT_PRESET}, {groups[1].steps} steps of {groups[0].batch_size} clips"
-    text = format_markdown(table, TABLES[table], figures, settings)
+    text = format_comparison(table, TABLES[table], figures, settings)
     if PartialState().is_main_process:
         write_whole(output / f"table{table}.md", text)
         record = [{**dataclasses.asdict(row), "runs": runs} for row, runs in zip(TABLES[table], figures, strict=True)]
@@ -201,14 +202,14 @@ def reproduce(table: int, groups: Groups, seeds: int, only: list[int] | None = N
             settings.
     """
     if table not in TABLES:
-        raise ValueError(f"table must be one of {', '.join(map(str, TABLES))}, got {table}")
+        raise InputError(f"table must be one of {', '.join(map(str, TABLES))}, got {table}")
     if seeds < 1:
-        raise ValueError(f"seeds must be at least 1, got {seeds}")
+        raise InputError(f"seeds must be at least 1, got {seeds}")
     numbers = check_rows(table, only)
     defaults = {one.name: one.default for group in groups for one in dataclasses.fields(group)}
     given = [name for name in DECIDED if as_dict(groups)[name] != defaults[name]]
     if given:
-        raise ValueError(f"{', '.join(given)}: the table decides, leave it out")
+        raise InputError(f"{', '.join(given)}: the table decides, leave it out")
     # Only told so it sees the other processes of a run without accelerators; `Accelerator`, which comes later, would.
     PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     output = Path(groups[2].output)
@@ -226,25 +227,13 @@ def reproduce(table: int, groups: Groups, seeds: int, only: list[int] | None = N
     return text
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the options of `auss reproduce`."""
-    table = parser.add_argument_group("table")
-    table.add_argument("--table", type=int, required=True, choices=list(TABLES), help="which of the paper's tables")
-    table.add_argument("--seeds", type=int, default=3, help="runs of each row, with seeds 0, 1, ...")
-    table.add_argument(
-        "--rows", type=int, nargs="+", metavar="ROW", help="which rows, from 1, to share a table out; default all"
-    )
-    add_train_arguments(parser, DEFAULTS)
-    parser.usage = "%(prog)s --table N --data DATA [options]"
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    groups = from_namespace(arguments, DEFAULTS)
+    groups = reproduce_groups(arguments)
     text = reproduce(arguments.table, groups, arguments.seeds, arguments.rows)
     if PartialState().is_main_process:
         print(f"\n{text}\nsaved in {groups[2].output}")
     return 0
 
 
-__all__ = ["add_arguments", "reproduce", "run"]
+__all__ = ["reproduce", "run"]

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ....files.errors import InputError
+
 
 @dataclass(frozen=True)
 class ContainerFormat:
@@ -45,7 +47,7 @@ def container_format(path: Path) -> ContainerFormat:
     try:
         return CONTAINER_FORMATS[path.suffix.lower()]
     except KeyError:
-        raise ValueError(f"output must end in {', '.join(CONTAINER_FORMATS)}, got {str(path)!r}") from None
+        raise InputError(f"output must end in {', '.join(CONTAINER_FORMATS)}, got {str(path)!r}") from None
 
 
 __all__ = ["CONTAINER_FORMATS", "ContainerFormat", "container_format"]

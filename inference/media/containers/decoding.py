@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -14,6 +15,7 @@ from av.container import Container, InputContainer
 from av.error import ExitError, FFmpegError, InvalidDataError
 from av.stream import Disposition, Stream
 
+from ....files.errors import InputError
 from .stream_clock import StreamClock, clock_may_jump
 from .web_address import address_behind
 
@@ -37,7 +39,7 @@ MOST_SPANS = 8  # places of damage that are named one by one
 PLAYLIST_MARKS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"[playlist]")
 
 
-class DamagedVideoError(ValueError):
+class DamagedVideoError(InputError):
     """A video that could not be read whole. It is raised after everything readable was handed out.
 
     Attributes:
@@ -128,9 +130,9 @@ def check_file(path: Path) -> None:
     if not path.exists():
         raise FileNotFoundError(f"video: no such file: {path}")
     if not path.is_file():
-        raise ValueError(f"video {path} is no regular file: it must be one that can be read more than once")
+        raise InputError(f"video {path} is no regular file: it must be one that can be read more than once")
     if path.stat().st_size == 0:
-        raise ValueError(f"video {path} is empty: it has 0 bytes")
+        raise InputError(f"video {path} is empty: it has 0 bytes")
 
 
 def reason(error: FFmpegError) -> str:
@@ -151,17 +153,17 @@ def check_opened(video: str | Path, error: FFmpegError) -> None:
     """Raises ValueError with what an error of FFmpeg's while opening means."""
     playlist = not is_url(video) and is_playlist(Path(video))
     if isinstance(error, InvalidDataError) and not playlist:
-        raise ValueError(
+        raise InputError(
             f"video {video} cannot be opened ({error.strerror}): it is no media file, or its index is missing because "
             "it was cut off. A complete mp4, webm or mkv file is needed"
         ) from error
     if playlist or error.errno == errno.EINVAL:  # what FFmpeg says of a format that it may not read
         kind = "a playlist of other files" if playlist else "a playlist, or no file with a moving picture"
-        raise ValueError(
+        raise InputError(
             f"video {video} cannot be opened: it is {kind}. A complete mp4, webm or mkv file is needed; "
             "`ffmpeg -i PLAYLIST -c copy joined.mp4` makes one of a playlist"
         ) from error
-    raise ValueError(f"video {video} cannot be opened: {reason(error)}") from error
+    raise InputError(f"video {video} cannot be opened: {reason(error)}") from error
 
 
 def open_media(video: str | Path) -> InputContainer:
@@ -206,9 +208,9 @@ def picture_stream(container: InputContainer) -> av.VideoStream:
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
         kind = "only sound" if container.streams.audio else "no picture"
-        raise ValueError(f"video {media_name(container)} holds {kind}: a file with a moving picture is needed")
+        raise InputError(f"video {media_name(container)} holds {kind}: a file with a moving picture is needed")
     if streams[0].codec_context is None:
-        raise ValueError(f"video {media_name(container)}: no decoder is installed for its picture")
+        raise InputError(f"video {media_name(container)}: no decoder is installed for its picture")
     return streams[0]
 
 
@@ -222,7 +224,7 @@ def sound_stream(container: InputContainer, index: int | None = None) -> av.Audi
     chosen = container.streams.best("audio") if index is None else container.streams[index]
     stream = cast(av.AudioStream | None, chosen)
     if stream is not None and stream.codec_context is None:
-        raise ValueError(f"video {media_name(container)}: no decoder is installed for its sound")
+        raise InputError(f"video {media_name(container)}: no decoder is installed for its sound")
     return stream
 
 
@@ -269,6 +271,18 @@ def decoded_frames(container: InputContainer, stream: av.VideoStream | av.AudioS
             logger.debug("end of %s: %s", container.name, error)
 
 
+@contextmanager
+def media_errors(what: str) -> Iterator[None]:
+    """Raises what FFmpeg and PyAV refuse as an InputError that begins with `what`. Errors of the system, such as a
+    full disk, stay what they are."""
+    try:
+        yield
+    except (OSError, InputError):
+        raise
+    except (FFmpegError, ValueError) as error:
+        raise InputError(f"{what}: {reason(error) if isinstance(error, FFmpegError) else error}") from error
+
+
 def checked_frames(frames: Iterable, damage: Damage) -> Iterator:
     """The same frames; those with errors are counted."""
     for frame in frames:
@@ -284,6 +298,7 @@ __all__ = [
     "decoded_frames",
     "file_address",
     "is_url",
+    "media_errors",
     "media_name",
     "open_media",
     "packets",

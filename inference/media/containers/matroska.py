@@ -115,7 +115,7 @@ def found_problems(path: Path) -> list[str]:
 
 
 def matroska_problems(path: Path) -> list[str]:
-    """What is wrong with a Matroska or WebM file, in few words; nothing of a whole one, or of a file of another kind."""
+    """What is wrong with a Matroska or WebM file, in few words; nothing of a whole one, or of another kind of file."""
     problems = found_problems(path)
     if len(problems) <= MOST_NAMED:
         return problems

@@ -7,6 +7,8 @@ import urllib.error
 import urllib.request
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from ....files.errors import InputError
+
 MOST_REDIRECTS = 8
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -71,12 +73,12 @@ def address_behind(url: str, timeout: float) -> str:
             return address
         target = urljoin(address, location)
         if not may_follow(url, target):
-            raise ValueError(
+            raise InputError(
                 f"video {url} redirects to {target}, which is not followed: it is neither on the same server nor a "
                 "public address. Give that address itself if you trust it"
             )
         address = target
-    raise ValueError(f"video {url} redirects more than {MOST_REDIRECTS} times")
+    raise InputError(f"video {url} redirects more than {MOST_REDIRECTS} times")
 
 
 __all__ = ["address_behind", "is_public", "may_follow"]

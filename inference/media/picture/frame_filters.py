@@ -10,6 +10,7 @@ from av.error import BlockingIOError, EOFError
 from av.filter import Graph
 from av.video.reformatter import ColorRange
 
+from ..containers.decoding import media_errors
 from .frame_planes import BT709
 from .tone_mapping import Range, write_table
 
@@ -27,10 +28,13 @@ def kind(frame: av.VideoFrame) -> tuple:
 
 def chain(frame: av.VideoFrame, filters: list[tuple[str, dict[str, str]]]) -> Graph:
     """A graph for frames such as `frame`, of filters (name, options) one after the other."""
-    graph = Graph()
-    nodes = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)]
-    nodes += [graph.add(name, **options) for name, options in filters]
-    graph.link_nodes(*nodes, graph.add("buffersink")).configure()
+    graph, names = Graph(), ", ".join(name for name, _ in filters)
+    with media_errors(f"frames of {frame.width} x {frame.height}, {frame.format.name}, cannot be filtered by {names}"):
+        nodes = [
+            graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
+        ]
+        nodes += [graph.add(name, **options) for name, options in filters]
+        graph.link_nodes(*nodes, graph.add("buffersink")).configure()
     return graph
 
 
@@ -65,7 +69,8 @@ def deinterlaced(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
             waiting.clear()
             graph, built_for = chain(frame, [("bwdif", DEINTERLACING)]), kind(frame)
         waiting.append(frame)
-        graph.push(frame)
+        with media_errors("an interlaced frame cannot be filtered"):
+            graph.push(frame)
         yield from finished()
     yield from finished(flush=True)
     yield from waiting
@@ -88,8 +93,9 @@ class ToneMap:
         if graph is None or built_for != kind(frame):
             graph = self._build(frame, format_name)
             self._graphs[format_name] = kind(frame), graph
-        graph.push(frame)
-        result = graph.vpull()
+        with media_errors("a frame cannot be brought to ordinary colours"):
+            graph.push(frame)
+            result = graph.vpull()
         result.colorspace = result.color_primaries = result.color_trc = BT709
         result.color_range = ColorRange.JPEG if format_name == "rgb24" else ColorRange.MPEG
         return result

@@ -7,6 +7,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
+from ....files.errors import InputError
 from ....processing.channel_mix import mix_channels
 from ..containers.decoding import Damage, decoded_frames, open_media, sound_stream
 from .channel_layouts import channel_weights
@@ -56,7 +57,7 @@ class AudioTrack:
         stream = sound_stream(self._container, index)
         if stream is None:
             self._container.close()
-            raise ValueError(f"video {path} has no sound track")
+            raise InputError(f"video {path} has no sound track")
         self._frames = decoded_frames(self._container, stream, self.damage)
         self._origin = origin
         self._resampler: tuple[tuple, av.AudioResampler] | None = None

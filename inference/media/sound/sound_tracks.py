@@ -10,6 +10,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 
+from ....files.errors import InputError
 from ..containers.decoding import is_url, open_media, reason
 from .float_samples import channel_samples, silence_unusable
 
@@ -161,7 +162,7 @@ def choose_track(video: str | Path, number: int | None = None) -> SoundTrack | N
         tracks = list_tracks(container)
         if number is not None and not any(track.number == number for track in tracks):
             listed = "; ".join(map(str, tracks)) or "none"
-            raise ValueError(
+            raise InputError(
                 f"audio_track must be the number of a sound track of {video}, got {number}; it has {listed}"
             )
         if not tracks:
@@ -171,7 +172,7 @@ def choose_track(video: str | Path, number: int | None = None) -> SoundTrack | N
         wanted = usual if number is None else tracks[number - 1]
         several = number is None and len(tracks) > 1
         if not wanted.codec and not several:
-            raise ValueError(f"video {video}: no decoder is installed for its sound, track {wanted}")
+            raise InputError(f"video {video}: no decoder is installed for its sound, track {wanted}")
         heard = listen(container, tracks, wanted, SOUNDING_PEAK if several else 0.0)
     if not several:
         return checked_track(video, wanted, heard[tracks.index(wanted)])
@@ -183,7 +184,7 @@ def checked_track(video: str | Path, track: SoundTrack, heard: Heard) -> SoundTr
     if heard.usable or (is_url(video) and heard.packets == 0):
         return track  # the sound behind a URL may begin later than what was fetched
     if heard.samples:
-        raise ValueError(f"video {video}: its sound track {track} {heard.fault()}, so it is no sound")
+        raise InputError(f"video {video}: its sound track {track} {heard.fault()}, so it is no sound")
     logger.warning("%s: sound track %s %s, so it counts as no sound track", video, track, heard.fault())
     return None
 
@@ -199,7 +200,7 @@ def loudest_choice(
     chosen = sounding[0] if sounding else max(in_order, key=lambda track: (found[track].usable, found[track].peak))
     listed = "; ".join(map(str, tracks))
     if not sounding and not all(track.codec for track in tracks):
-        raise ValueError(f"video {video}: no track sounds of those that an installed decoder reads: {listed}")
+        raise InputError(f"video {video}: no track sounds of those that an installed decoder reads: {listed}")
     if not found[chosen].usable:
         return checked_track(video, chosen, found[chosen])
     if chosen is usual:

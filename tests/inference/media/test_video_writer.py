@@ -9,7 +9,7 @@ import pytest
 from auss.inference.media.picture.frame_planes import planes
 from auss.inference.media.sound.audio_track import AudioTrack
 from auss.inference.media.video_reader import VideoReader
-from auss.inference.media.video_writer import VideoWriter, check_output
+from auss.inference.media.video_writer import VideoWriter, check_video_output
 
 
 def rewrite(source, target, overwrite=False):
@@ -218,9 +218,9 @@ def test_no_sound(make_video, tmp_path):
 def test_refusals(make_video, tmp_path):
     path = make_video("in.mp4")
     with pytest.raises(ValueError, match=r"output must end in .mp4, .mkv, .webm, got .*out.avi"):
-        check_output(tmp_path / "out.avi", path, False)
+        check_video_output(tmp_path / "out.avi", path, False)
     with pytest.raises(ValueError, match="is the video itself"):
-        check_output(path, path, True)
+        check_video_output(path, path, True)
     existing = tmp_path / "mine.mp4"
     existing.write_text("precious")
     with pytest.raises(FileExistsError, match="mine.mp4 exists: .*--overwrite"):

@@ -9,7 +9,7 @@ from auss.modeling_auss.published_weights.transformers_networks import (
     fitted_state,
     own_network,
     quiet_loading,
-    read_config,
+    read_network_config,
 )
 
 from .published_networks import transformers_network
@@ -76,7 +76,7 @@ def test_maps_are_compared():
 )
 def test_configurations_that_are_not_read(content, message):
     with pytest.raises(ValueError, match=f"'here'.*{message}"):
-        read_config(content, "here")
+        read_network_config(content, "here")
 
 
 def test_a_stage_that_there_is_not():

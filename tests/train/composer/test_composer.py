@@ -6,7 +6,8 @@ import pytest
 import soundfile
 from PIL import Image, ImageDraw
 
-from auss.train.composer.composer import add_arguments, compose_data_set, run
+from auss.train.command_arguments import add_compose_arguments
+from auss.train.composer.composer import compose_data_set, run
 from auss.train.data.avsbench import load_avsbench
 
 
@@ -16,7 +17,7 @@ def contents(root):
 
 def parse(*words):
     parser = argparse.ArgumentParser()
-    add_arguments(parser)
+    add_compose_arguments(parser)
     return parser.parse_args([str(word) for word in words])
 
 

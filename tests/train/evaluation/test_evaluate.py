@@ -205,7 +205,7 @@ def test_mixed_precision_of_training_does_not_reach_the_scores(
     assert evaluate(accelerator, model, loader, processor)["per_clip"] == plain
     assert evaluate_folder(str(trained_folder), str(s4_root), workers=0)["per_clip"] == plain
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(evaluate_module, "predict", lambda *_: 1 / 0)
+        patch.setattr(evaluate_module, "segment_clips", lambda *_: 1 / 0)
         evaluate(accelerator, model, loader, processor)
     assert torch.equal(model(**batch).logits, autocast)
     monkeypatch.setattr(evaluate_module, "own_precision", lambda _: contextlib.nullcontext())
@@ -217,14 +217,14 @@ def test_swapped_sound_reaches_the_model(s4_root, trained_folder, monkeypatch):
     from auss.train.evaluation import evaluate as evaluate_module
 
     seen = {}
-    original = evaluate_module.predict
+    original = evaluate_module.segment_clips
 
     def watch(model, processor, batch):
         if len(batch["clip_id"]) == 2:
             seen[sound] = batch
         return original(model, processor, batch)
 
-    monkeypatch.setattr(evaluate_module, "predict", watch)
+    monkeypatch.setattr(evaluate_module, "segment_clips", watch)
     for sound in ("own", "swapped"):
         evaluate_folder(str(trained_folder), str(s4_root), sound=sound, workers=0)
     assert torch.equal(seen["own"]["pixel_values"], seen["swapped"]["pixel_values"])
@@ -250,7 +250,7 @@ def test_a_clip_that_cannot_be_scored_is_named(s4_root, trained_folder, monkeypa
     from auss.train.evaluation import evaluate as evaluate_module
 
     model, processor = load_trained(str(trained_folder))
-    monkeypatch.setattr(evaluate_module, "predict", lambda *_: [{"scores": torch.full((5, 16, 24), torch.nan)}])
+    monkeypatch.setattr(evaluate_module, "segment_clips", lambda *_: [{"scores": torch.full((5, 16, 24), torch.nan)}])
     loader = create_eval_loader(SeededRows(load_avsbench(s4_root, "s4", "test")), processor, 2, 1, 0)
     with pytest.raises(ValueError, match=r"scoring clips test_0: clip 0 of 1: scores must lie in \[0, 1\]"):
         evaluate(Accelerator(), model, loader, processor)
@@ -296,10 +296,11 @@ def test_tables_list_the_categories_and_end_with_the_whole():
 def test_the_command_prints_the_table_and_the_files(s4_root, trained_folder, tmp_path, capsys):
     import argparse
 
-    from auss.train.evaluation.evaluate import add_arguments, run
+    from auss.train.command_arguments import add_evaluate_arguments
+    from auss.train.evaluation.evaluate import run
 
     parser = argparse.ArgumentParser()
-    add_arguments(parser)
+    add_evaluate_arguments(parser)
     options = ["--model", str(trained_folder), "--data", str(s4_root), "--workers", "0", "--split", "val"]
     assert run(parser.parse_args([*options, "--output", str(tmp_path / "results")])) == 0
     printed = capsys.readouterr().out

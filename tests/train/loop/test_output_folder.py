@@ -7,7 +7,7 @@ from accelerate import Accelerator
 
 from auss.hub.trained_model import load_trained
 from auss.train.arguments import DataArguments, OptimArguments, RunArguments
-from auss.train.loop.output_folder import ARGUMENTS_FILE, check_output, claim_output, prepare_output, save_model
+from auss.train.loop.output_folder import ARGUMENTS_FILE, check_run_folder, claim_output, prepare_output, save_model
 
 
 @pytest.fixture
@@ -27,24 +27,24 @@ def prepare(output, steps=1, **options):
 
 
 def test_a_new_and_an_empty_folder_are_taken_as_they_are(output):
-    check_output(RunArguments(str(output)))
+    check_run_folder(RunArguments(str(output)))
     assert not output.exists()
     output.mkdir(parents=True)
-    check_output(RunArguments(str(output)))
+    check_run_folder(RunArguments(str(output)))
 
 
 def test_a_file_and_a_folder_with_files_are_refused(output):
     output.mkdir(parents=True)
     (output / "thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match="output must be a new or an empty folder, got '.*s4', which has files"):
-        check_output(RunArguments(str(output)))
+        check_run_folder(RunArguments(str(output)))
     with pytest.raises(ValueError, match="output must be a folder, got '.*thesis.txt', which is a file"):
-        check_output(RunArguments(str(output / "thesis.txt"), overwrite=True))
+        check_run_folder(RunArguments(str(output / "thesis.txt"), overwrite=True))
     for option in ("resume", "overwrite"):
-        check_output(RunArguments(str(output), **{option: True}))
+        check_run_folder(RunArguments(str(output), **{option: True}))
     (output / "loss.py").write_text("mine")
     with pytest.raises(FileExistsError, match="files that auss did not write, .*: loss.py"):
-        check_output(RunArguments(str(output), resume=True))
+        check_run_folder(RunArguments(str(output), resume=True))
 
 
 def test_the_arguments_are_written_and_an_overwritten_runs_checkpoints_deleted(output):
@@ -62,7 +62,7 @@ def test_a_second_run_is_kept_out_and_a_killed_ones_claim_is_not_a_file_of_the_u
     run = RunArguments(str(output))
     with claim_output(Accelerator(), run) as claim:
         assert claim is not None and claim.new.is_dir()
-        check_output(run)
+        check_run_folder(run)
         with pytest.raises(FileExistsError, match="s4 is being made by another run"):
             claim_output(Accelerator(), run)
     assert not output.exists()

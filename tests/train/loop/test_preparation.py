@@ -1,14 +1,22 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import ResNetConfig, TimmBackboneConfig
 
+from auss.files.errors import InputError
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
-from auss.train.arguments import DataArguments, RunArguments
+from auss.train.arguments import DataArguments, OptimArguments, RunArguments
 from auss.train.loop import preparation
-from auss.train.loop.preparation import create_model, create_processor, new_config, pixel_statistics
+from auss.train.loop.preparation import (
+    create_accelerator,
+    create_model,
+    create_processor,
+    new_config,
+    pixel_statistics,
+)
 
 
 def test_a_new_model_follows_the_preset_and_takes_frames_of_224_pixels(tiny_preset, tiny_config):
@@ -104,3 +112,16 @@ def test_pixel_statistics_are_those_of_the_backbones_pretraining(make_config):
     timm_backbone = TimmBackboneConfig(backbone="tf_efficientnet_lite0", use_pretrained_backbone=False)
     assert pixel_statistics(make_config(backbone_config=timm_backbone)) == ([0.5] * 3, [0.5] * 3)
     assert pixel_statistics(make_config(backbone_config=ResNetConfig())) == pixel_statistics(make_config())
+
+
+def test_settings_that_do_not_go_with_this_machine_are_refused_in_one_message(tmp_path, monkeypatch):
+    def refusing(**settings):
+        raise ValueError("fp16 mixed precision requires a GPU (not 'cpu').")
+
+    arguments = (DataArguments("d"), OptimArguments(), RunArguments("o", mixed_precision="fp16"), tmp_path)
+    monkeypatch.setattr(preparation, "Accelerator", refusing)
+    with pytest.raises(InputError, match="Accelerate refuses these settings: fp16 mixed precision requires a GPU"):
+        create_accelerator(*arguments)
+    monkeypatch.setattr(preparation, "Accelerator", lambda **settings: SimpleNamespace(num_processes=3))
+    with pytest.raises(InputError, match=r"batch_size must be a multiple of the number of processes \(3\), .* got 8"):
+        create_accelerator(*arguments)

@@ -14,7 +14,7 @@ from auss.train.arguments import DataArguments, OptimArguments, RunArguments
 from auss.train.evaluation.evaluate import evaluate_folder
 from auss.train.paper import reproduce as reproduce_module
 from auss.train.paper.paper_tables import TABLES
-from auss.train.paper.reproduce import check_settings, format_markdown, mean_and_deviation, reproduce, run_row
+from auss.train.paper.reproduce import check_settings, format_comparison, mean_and_deviation, reproduce, run_row
 
 from ..conftest import make_ms3, make_s4
 
@@ -201,7 +201,7 @@ def test_mean_and_sample_deviation():
 
 @pytest.mark.parametrize("table, backbone", [(3, "Swin-B"), (5, "ResNet-101")])
 def test_markdown_says_which_backbone_the_paper_has(table, backbone):
-    lines = format_markdown(table, TABLES[table], [[] for _ in TABLES[table]], "settings").splitlines()
+    lines = format_comparison(table, TABLES[table], [[] for _ in TABLES[table]], "settings").splitlines()
     assert lines[:6] == [f"# Table {table}", "", "settings", "", f"The paper's figures are {backbone}'s.", ""]
 
 

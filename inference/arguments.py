@@ -1,0 +1,184 @@
+"""The arguments of the commands in this folder. The command line reads them without torch and Transformers."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..configuration.score_threshold import DEFAULT_THRESHOLD
+from ..files.errors import InputError
+from .parameters import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_FPS,
+    check_audio_track,
+    check_batch_size,
+    check_threshold,
+)
+
+# What `auss segment-folder` writes for a video.
+MARKED_FILE, MASKS_FOLDER, ERROR_SUFFIX = "marked.mp4", "masks", ".error.txt"
+# The formats of `auss export`, and what each needs beside the package's own dependencies: the extra `export`.
+FORMATS = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "torch-export": (),
+    "int8": ("onnx", "onnxscript", "onnxruntime"),
+}
+DEFAULT_SIZE, LEAST_SIZE = 224, 16  # of the frames of `auss presets`, in pixels
+
+
+def masks_per_second(text: str) -> float | None:
+    """The value of --fps: a positive number, or None for "every"."""
+    if text == "every":
+        return None
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number, or 'every', got {text!r}")
+    return value
+
+
+def add_mask_options(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the model's option and those that say how masks are made, which `mask_options` reads."""
+    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a trained model's folder")
+    parser.add_argument(
+        "--fps",
+        type=masks_per_second,
+        default=DEFAULT_FPS,
+        metavar="MASKS_PER_SECOND",
+        help=f"how many masks are made for a second, each held until the next; 'every' for each frame "
+        f"({DEFAULT_FPS:g})",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=DEFAULT_BATCH_SIZE, help=f"frames at once ({DEFAULT_BATCH_SIZE})"
+    )
+    parser.add_argument(
+        "--window",
+        type=float,
+        metavar="SECONDS",
+        help="sound that a frame is seen with, at most what the model takes, which is the default",
+    )
+    parser.add_argument(
+        "--stride",
+        type=float,
+        metavar="SECONDS",
+        help="from one window to the next; shorter than the window, windows overlap and are blended (as long as the "
+        "window)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=DEFAULT_THRESHOLD,
+        metavar="SCORE",
+        help=f"the score, 0 to 1, over which a pixel sounds ({DEFAULT_THRESHOLD:g})",
+    )
+    parser.add_argument(
+        "--audio-track",
+        type=int,
+        metavar="N",
+        help="the number of the sound track that is heard and kept, from 1 (the one that a player would choose; "
+        "another one that sounds if that one is silent)",
+    )
+    parser.set_defaults(check=check_mask_options)
+
+
+def mask_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `add_mask_options` read, as arguments of `reader_masks`."""
+    return {name: getattr(arguments, name) for name in ("fps", "batch_size", "window", "stride", "threshold")}
+
+
+def check_mask_options(arguments: argparse.Namespace) -> None:
+    """Raises ValueError for a number out of its range. What depends on the model is checked when it is loaded."""
+    check_batch_size(arguments.batch_size)
+    check_threshold(arguments.threshold)
+    check_audio_track(arguments.audio_track)
+
+
+def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the arguments of `auss segment`."""
+    parser.add_argument(
+        "video", metavar="VIDEO", help="an mp4, webm or mkv file with sound, of any length, or the http(s) URL of one"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        type=Path,
+        metavar="OUT",
+        help="the video to write, with what sounds marked in it and the sound kept: .mp4, .mkv or .webm",
+    )
+    parser.add_argument(
+        "--masks",
+        type=Path,
+        metavar="DIR",
+        help="also save the masks here, as mask_FRAME_SECONDSs.png: 255 where something sounds (with more than two "
+        "labels: their ids), in the picture's own size",
+    )
+    add_mask_options(parser)
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto takes a GPU if there is one (auto)")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT, and earlier masks in the masks' folder")
+
+
+def add_segment_folder_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the arguments of `auss segment-folder`."""
+    parser.add_argument(
+        "folder", metavar="FOLDER", type=Path, help="videos, also in folders in it, known by their endings"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        type=Path,
+        metavar="OUT",
+        help=f"folder for the results: OUT/NAME/{MARKED_FILE} for the video FOLDER/NAME. Videos that are done are "
+        f"passed over; for one that fails OUT/NAME{ERROR_SUFFIX} says why, and it is tried again the next time",
+    )
+    parser.add_argument(
+        "--write",
+        nargs="+",
+        choices=("video", "masks"),
+        default=["video"],
+        help=f"the video with what sounds marked in it, the masks as OUT/NAME/{MASKS_FOLDER}/mask_FRAME_SECONDSs.png, "
+        "or both (video)",
+    )
+    add_mask_options(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace results that were made with other options")
+
+
+def add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the arguments of `auss export`."""
+    parser.add_argument("model", help="a trained model's folder")
+    parser.add_argument("output", help="the folder to write")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="onnx",
+        help="onnx, for ONNX Runtime and others; torch-export, for torch without the model's code; int8, onnx with "
+        "8-bit matrix products (onnx)",
+    )
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of the frames; default the processor's")
+    parser.add_argument("--frames", type=int, help="fix the graph to one clip of so many frames; default any number")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in OUTPUT")
+
+
+def add_presets_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the arguments of `auss presets`."""
+    parser.add_argument("names", nargs="*", metavar="PRESET", help="a preset's name or a JSON file; default: all")
+    parser.add_argument("--size", type=int, default=DEFAULT_SIZE, help=f"pixels of the square frames ({DEFAULT_SIZE})")
+    parser.set_defaults(check=check_presets_arguments)
+
+
+def check_presets_arguments(arguments: argparse.Namespace) -> None:
+    """Raises ValueError for frames that are too small."""
+    if arguments.size < LEAST_SIZE:
+        raise InputError(f"--size must be at least {LEAST_SIZE} pixels, got {arguments.size}")
+
+
+__all__ = [
+    "ERROR_SUFFIX",
+    "FORMATS",
+    "MARKED_FILE",
+    "MASKS_FOLDER",
+    "add_export_arguments",
+    "add_presets_arguments",
+    "add_segment_arguments",
+    "add_segment_folder_arguments",
+    "mask_options",
+]

@@ -1,0 +1,43 @@
+"""Errors of auss: caught by the names of Python's, and whole after they were sent from another process."""
+
+import ast
+import pickle
+
+import pytest
+
+from auss.files.errors import AussError, DivergedError, InputError, MissingPackageError
+
+from .. import layout
+
+# Their checks are of arguments that only code passes. Raised by a command they would be a fault of auss.
+CHECKS_OF_CODE = {
+    "hub/flat_code",
+    "inference/media/containers/frame_times",
+    "inference/media/video_writer",
+    "processing/drawing",
+    "train/data/augmentation",
+    "train/loop/schedule",
+}
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [(InputError, ValueError), (MissingPackageError, ImportError), (DivergedError, FloatingPointError)],
+)
+def test_errors_are_pythons_too_and_can_be_pickled(error, builtin):
+    with pytest.raises(builtin, match="what was wrong"):
+        raise error("what was wrong")
+    assert issubclass(error, AussError)
+    copy = pickle.loads(pickle.dumps(error("what was wrong")))
+    assert type(copy) is error and str(copy) == "what was wrong"
+
+
+def test_what_the_user_can_mend_is_raised_by_its_name():
+    """A ValueError of Python's name would be shown as a fault of auss, with a traceback."""
+    found = set()
+    for module, path in layout.modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
+                if node.exc.func.id in ("ValueError", "ImportError", "FloatingPointError"):
+                    found.add(module)
+    assert found == CHECKS_OF_CODE
