@@ -9,9 +9,12 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.utils import logging
 
 from ..files.errors import InputError
-from .field_checks import KnownFieldsMixin, check_count, check_number
+from .field_checks import TRANSFORMERS_NAMES, KnownFieldsMixin, check_count, check_label_names, check_number
+
+logger = logging.get_logger(__name__)
 
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 # The label of pixels that nobody annotated.
@@ -49,6 +52,20 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold a JSON object, {{...}}, got {type(values).__name__}")
     return values
+
+
+def warn_of_unknown_names(backbone: dict[str, Any]) -> None:
+    """Warns of names in a saved backbone's configuration that no class reads: they would have no effect."""
+    known_class = CONFIG_MAPPING[backbone["model_type"]] if backbone.get("model_type") in CONFIG_MAPPING else None
+    if known_class is None or backbone["model_type"] == "timm_backbone":  # which passes on what it does not know
+        return
+    known = TRANSFORMERS_NAMES | known_class().to_dict().keys() | known_class.attribute_map.keys()
+    unknown = sorted(name for name in backbone if name not in known and not hasattr(known_class, name))
+    if unknown:
+        logger.warning(
+            f"backbone_config, a {known_class.__name__}, has no field {', '.join(unknown)}: what the file says there "
+            "has no effect"
+        )
 
 
 @strict
@@ -222,6 +239,7 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         if self.id2label is None and self.label2id is None and kwargs.get("num_labels") in (None, 2):
             self.id2label = {0: "silent", 1: "sounding"}
             self.label2id = {"silent": 0, "sounding": 1}
+        check_label_names(self.id2label, self.label2id, kwargs.get("num_labels"))
         # AutoModel goes through them to choose between the model with heads and the one without.
         self.architectures = self.architectures or []
         backbone = self.backbone_config
@@ -309,6 +327,9 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         if not cls.__module__.startswith("transformers_modules."):
             # `pipeline` would ask for leave to run the code of `custom_pipelines`, although the task is registered.
             config_dict = {key: config_dict[key] for key in config_dict if key not in ("auto_map", "custom_pipelines")}
+        backbone = config_dict.get("backbone_config")
+        if isinstance(backbone, dict):
+            warn_of_unknown_names(backbone)
         saved, asked = config_dict.get("audio_config"), kwargs.get("audio_config")
         if isinstance(asked, dict):
             AussAudioConfig.check_names(asked)

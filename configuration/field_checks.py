@@ -13,6 +13,8 @@ from ..files.errors import InputError
 
 logger = logging.get_logger(__name__)
 
+MOST_LABELS = 255  # the number itself stands for pixels that nobody annotated
+
 # What Transformers takes beside declared fields, or wrote into the config.json of earlier releases.
 TRANSFORMERS_NAMES = {
     *("attn_implementation", "auto_map", "custom_pipelines", "experts_implementation", "name_or_path", "num_labels"),
@@ -35,6 +37,21 @@ def check_count(name: str, value: Any, low: int = 1) -> None:
     """Raises ValueError unless `value` is a whole number of at least `low`."""
     if isinstance(value, bool) or value < low:
         raise InputError(f"{name} must be at least {low}, got {value!r}")
+
+
+def check_label_names(id2label: Any, label2id: Any, num_labels: Any) -> None:
+    """
+    Raises ValueError for labels that Transformers would stumble over, before it makes a name for each.
+
+    Args:
+        id2label, label2id: dictionaries, or None.
+        num_labels: how many labels there are, or None.
+    """
+    for name, value in (("id2label", id2label), ("label2id", label2id)):
+        if value is not None and not isinstance(value, dict):
+            raise InputError(f"{name} must be a dictionary of names of labels, got {value!r}")
+    if num_labels is not None and not (type(num_labels) is int and 2 <= num_labels <= MOST_LABELS):
+        raise InputError(f"num_labels must be 2 to {MOST_LABELS}, of which 0 is silent, got {num_labels!r}")
 
 
 class KnownFieldsMixin:
@@ -89,4 +106,4 @@ class KnownFieldsMixin:
         return loaded
 
 
-__all__ = ["KnownFieldsMixin", "check_count", "check_number"]
+__all__ = ["KnownFieldsMixin", "check_count", "check_label_names", "check_number"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from ..files.outside_text import markdown_text, python_string
 from ..files.whole_files import write_whole
 from .card_facts import CardFacts, read_facts
 
@@ -103,15 +104,15 @@ from transformers import {auto_class}
 not needed.
 """
 
-PIPELINE_LINES = """segmenter = pipeline("{task}", model="{name}", trust_remote_code=True)
+PIPELINE_LINES = """segmenter = pipeline("{task}", model={name}, trust_remote_code=True)
 for frame in segmenter("street.mp4"):
     for segment in frame:
         print(segment["timestamp"], segment["label"], segment["score"], segment["mask"].size)"""
 
-MODEL_LINES = """model = AutoModel.from_pretrained("{name}", trust_remote_code=True).eval()
+MODEL_LINES = """model = AutoModel.from_pretrained({name}, trust_remote_code=True).eval()
 outputs = model(pixel_values, input_features)  # (B, F, 3, H, W) frames and (B, T, 96, 64) log-mel"""
 
-PROCESSOR_LINES = """processor = AutoProcessor.from_pretrained("{name}", trust_remote_code=True)
+PROCESSOR_LINES = """processor = AutoProcessor.from_pretrained({name}, trust_remote_code=True)
 inputs = processor(videos=frames, audio=waveform, sampling_rate=44_100, return_tensors="pt")"""
 
 LIMITS = """
@@ -128,7 +129,9 @@ def use_section(facts: CardFacts) -> str:
         has_heads = facts.config.get("architectures") != ["AussModel"]
         lines, auto_class = (PIPELINE_LINES, "pipeline") if has_heads else (MODEL_LINES, "AutoModel")
     packages = " ".join(f'"{package}"' for package in requirements(facts.config))
-    return USE.format(requirements=packages, auto_class=auto_class, lines=lines.format(task=TASK, name=facts.name))
+    return USE.format(
+        requirements=packages, auto_class=auto_class, lines=lines.format(task=TASK, name=python_string(facts.name))
+    )
 
 
 def model_section(facts: CardFacts) -> str:
@@ -146,7 +149,11 @@ def model_section(facts: CardFacts) -> str:
         "steps": f"{training.steps} of {training.batch_size} clips" if training else None,
         "preset": training.preset if training else None,
     }
-    table = [f"| {name} | {value} |" for name, value in rows.items() if value]
+    table = [
+        f"| {name} | {value if name == 'trained on' else markdown_text(value)} |"  # which is of auss's own words
+        for name, value in rows.items()
+        if value
+    ]
     return "\n".join(["", "## Model", "", "| | |", "| --- | --- |", *table, ""]) if table else ""
 
 
@@ -155,7 +162,8 @@ def results_section(facts: CardFacts) -> str:
     if not facts.scores:
         return ""
     rows = [
-        f"| {score.data} | {score.split} | {score.sound} | {score.jaccard:.3f} | {score.f_score:.3f} |"
+        f"| {score.data} | {markdown_text(score.split)} | {markdown_text(score.sound)} | {score.jaccard:.3f} | "
+        f"{score.f_score:.3f} |"
         for score in facts.scores
     ]
     head = ["| data | split | sound | M_J | M_F |", "| --- | --- | --- | ---: | ---: |"]
@@ -166,7 +174,12 @@ def results_section(facts: CardFacts) -> str:
 def card_text(facts: CardFacts) -> str:
     """The whole card, signed."""
     title = facts.name.rpartition("/")[2]
-    parts = [metadata(facts), INTRODUCTION.format(title=title), use_section(facts), model_section(facts)]
+    parts = [
+        metadata(facts),
+        INTRODUCTION.format(title=markdown_text(title)),
+        use_section(facts),
+        model_section(facts),
+    ]
     return sign("".join([*parts, results_section(facts), LIMITS]))
 
 

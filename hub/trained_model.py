@@ -1,10 +1,11 @@
 """A trained model and its processor, as `auss train` and `save_pretrained` leave them in a folder."""
 
-import math
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.processing_utils import VideosKwargs
 
 from ..configuration.configuration_auss import AussConfig, read_json_object
 from ..files.errors import InputError
@@ -16,11 +17,14 @@ from ..processing.processing_auss import AussProcessor
 from ..processing.video_processing_auss import AussVideoProcessor
 from .repository import PROCESSOR_FILES
 
+logger = logging.getLogger(__name__)
+
 PART_TYPES = {
     "feature_extractor_type": AussFeatureExtractor.__name__,
     "video_processor_type": AussVideoProcessor.__name__,
     "processor_class": AussProcessor.__name__,
 }
+PARTS = ("feature_extractor", "video_processor")
 # Nothing that the folder says makes Transformers run code of the folder, ask for leave to, or contact the Hub.
 LOCAL_AND_OWN_CODE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 
@@ -95,6 +99,17 @@ def load_network(folder: Path, dtype: torch.dtype | None) -> AussForAudioVisualS
     return model
 
 
+def warn_of_unknown_names(path: Path, values: dict[str, Any]) -> None:
+    """Warns of names in a processor's file that nothing reads: what a misspelt one sets would have no effect."""
+    known = {*PART_TYPES, *PARTS, "auto_map", "processor_class"}
+    for part in (AussFeatureExtractor(), AussVideoProcessor()):
+        known |= part.to_dict().keys() | set(getattr(part, "valid_kwargs", VideosKwargs).__annotations__)
+    found = [*values, *(name for part in PARTS for name in values.get(part, {}))]
+    unknown = sorted({name for name in found if name not in known})
+    if unknown:
+        logger.warning("%s has no field %s: what the file says there has no effect", path, ", ".join(unknown))
+
+
 def check_processor_files(folder: Path) -> None:
     """
     Raises FileNotFoundError if there is no processor file, and ValueError for one that is damaged, or that names a
@@ -106,7 +121,7 @@ def check_processor_files(folder: Path) -> None:
         if not (folder / name).is_file():
             continue
         values = read_json_object(folder / name)
-        for part in (values, *(values.get(part, {}) for part in ("feature_extractor", "video_processor"))):
+        for part in (values, *(values.get(part, {}) for part in PARTS)):
             if not isinstance(part, dict):
                 raise InputError(f"{folder / name} must describe every part by an object, {{...}}, got {part!r}")
             for key, expected in PART_TYPES.items():
@@ -115,18 +130,7 @@ def check_processor_files(folder: Path) -> None:
                         f"{folder / name} names the {key} {part[key]!r}, where auss takes {expected}: code of others "
                         "is not run"
                     )
-
-
-def check_video_processor(folder: Path, video_processor: AussVideoProcessor) -> None:
-    """Raises ValueError for a frame size, mean or deviation that no frame can be brought to."""
-    size = dict(video_processor.size or {})
-    if not all(type(side) is int and side > 0 for side in size.values() if side is not None):
-        raise InputError(f"the processor in {folder} must have a size of positive whole numbers, got {size}")
-    for name, low in (("image_mean", -math.inf), ("image_std", 0.0)):
-        values = getattr(video_processor, name)
-        values = values if isinstance(values, list | tuple) else [values]
-        if not all(isinstance(value, int | float) and math.isfinite(value) and value > low for value in values):
-            raise InputError(f"the processor in {folder} must have a finite {name} above {low}, got {values}")
+        warn_of_unknown_names(folder / name, values)
 
 
 def load_processor(folder: Path) -> AussProcessor:
@@ -142,7 +146,10 @@ def load_processor(folder: Path) -> AussProcessor:
     ):
         if not isinstance(part, expected):
             raise InputError(f"the processor in {folder} must have an {expected.__name__}, got {type(part).__name__}")
-    check_video_processor(folder, processor.video_processor)
+    try:
+        processor.video_processor.check_settings()
+    except ValueError as error:
+        raise InputError(f"the processor in {folder} cannot be used: {error}") from error
     return processor
 
 

@@ -63,7 +63,8 @@ class ArrayClip:
         self.length = max(duration, self._times[-1])  # seconds from 0 to the end of both
 
     def _checked_times(self, timestamps: Any) -> list[float]:
-        times = timestamps.tolist() if hasattr(timestamps, "tolist") else list(timestamps)
+        times = timestamps.tolist() if hasattr(timestamps, "tolist") else timestamps
+        times = list(times) if isinstance(times, list | tuple) else [times]
         are_numbers = all(isinstance(time, numbers.Real) and math.isfinite(time) for time in times)
         if len(times) != len(self._frames) or not are_numbers or times != sorted(times) or times[0] < 0:
             raise InputError(

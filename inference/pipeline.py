@@ -159,6 +159,8 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         """
         if hasattr(inputs, "features") and hasattr(inputs, "column_names"):  # a data set of `datasets`
             inputs = (row for row in inputs)
+        if isinstance(inputs, list) and not inputs:  # Transformers would look at the first one
+            return []
         return super().__call__(inputs, **kwargs)
 
     def _save_itself(self, folder: Path, **kwargs: Any) -> None:

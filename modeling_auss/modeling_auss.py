@@ -18,7 +18,7 @@ from .frame_padding import real_frames
 from .frame_parts import BACKBONE_PIXELS, FUSION_ELEMENTS, frame_parts, splits_frames
 from .fusion_decoder import FusionDecoder
 from .image_embedding import ImageEmbeddingExtractor, map_size
-from .input_checks import check_inputs, check_labels, stack_labels
+from .input_checks import check_inputs, check_labels, check_types, stack_labels
 from .losses.loss import AussLoss
 from .losses.query_losses import confidence_threshold
 from .outputs import AussModelOutput, AussSegmentationOutput
@@ -380,6 +380,7 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
             ValueError: shapes that do not belong together, labels that are not class ids, a clip without a frame.
         """
         sound = (input_features, input_features_mask, frame_examples, frame_queries)
+        check_types(pixel_values=pixel_values, frame_mask=frame_mask)
         if labels is not None and not isinstance(labels, torch.Tensor):
             labels = stack_labels(labels, pixel_values)
         if (real := real_frames(frame_mask, pixel_values)) is not None:

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..files.errors import InputError
+from .waveforms import HIGHEST_RATE, LOWEST_RATE
 
 # What a wav written to a pipe says where its length belongs.
 UNKNOWN_LENGTHS = (0, 0xFFFFFFFF)
-# What a damaged header says lies outside; resampling from a few Hz would fill the memory.
-LOWEST_RATE, HIGHEST_RATE = 100, 10_000_000  # Hz
 
 
 def _check_wav_length(head: bytes, size: int, name: str) -> None:

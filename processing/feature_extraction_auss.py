@@ -16,6 +16,23 @@ from .log_mel import LOG_OFFSET, NUM_EXAMPLE_FRAMES, NUM_MEL_BINS, SAMPLING_RATE
 from .waveforms import resample, to_mono, waveforms_and_rates
 
 
+def check_return_tensors(return_tensors: Any) -> None:
+    """Raises ValueError for a kind of tensors that Transformers does not make."""
+    try:
+        TensorType(return_tensors) if return_tensors is not None else None
+    except ValueError as error:
+        raise InputError(f"return_tensors must be 'pt', 'np' or None, got {return_tensors!r}") from error
+
+
+def check_padding(padding: Any) -> None:
+    """Raises ValueError for what is neither True, False nor the name of a padding."""
+    try:
+        padding if isinstance(padding, bool) else PaddingStrategy(padding)
+    except ValueError as error:
+        names = ", ".join(repr(strategy.value) for strategy in PaddingStrategy)
+        raise InputError(f"padding must be True, False or one of {names}, got {padding!r}") from error
+
+
 class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
     """Turns waveforms into log-mel examples of 0.96 s: 16 kHz mono, 96 frames of 10 ms by 64 mel bands.
 
@@ -93,6 +110,8 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
                 dimensions or channels, or of another type;
                 `return_tensors` for clips whose lengths `padding` leaves unequal.
         """
+        check_return_tensors(return_tensors)
+        check_padding(padding)
         clips, rates = waveforms_and_rates(decoded_audio(audio), sampling_rate)
         names = [f"audio[{index}]" if len(clips) > 1 else "audio" for index in range(len(clips))]
         waveforms = [resample(to_mono(clip, name), rate) for clip, name, rate in zip(clips, names, rates, strict=True)]
@@ -124,4 +143,4 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
         return batch.to(device) if device is not None and return_tensors == TensorType.PYTORCH else batch
 
 
-__all__ = ["AussFeatureExtractor"]
+__all__ = ["AussFeatureExtractor", "check_return_tensors"]

@@ -1,9 +1,11 @@
 """Pictures as arrays: opened from files, and scaled from whatever type their pixels have."""
 
+import contextlib
 import io
 import os
+import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from ..files.errors import InputError
 
 # AVIF is missing on purpose: not every build of Pillow has it, and no audio-visual data set uses it.
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
+PNG_START = b"\x89PNG\r\n\x1a\n"
 EXIF_ORIENTATION = 0x0112
 
 
@@ -24,6 +27,38 @@ def _check_file(path: str, name: str) -> None:
         raise InputError(f"{name} is no file")
     if os.path.getsize(path) == 0:
         raise InputError(f"{name} is empty (0 bytes)")
+
+
+def check_png(source: Any) -> None:
+    """
+    Reads the checksums of a PNG, which Pillow passes over when it decodes one; other files are left alone.
+
+    Args:
+        source: a path, or a file of bytes.
+
+    Raises:
+        SyntaxError, ValueError: a checksum does not hold, or the file ends before its end.
+    """
+    with contextlib.nullcontext(source) if isinstance(source, io.BytesIO) else open(source, "rb") as file:
+        start = file.read(len(PNG_START))
+        if start == PNG_START:
+            check_chunks(file)
+        file.seek(0)
+
+
+def check_chunks(file: BinaryIO) -> None:
+    """As `check_png`, of what follows a PNG's first bytes."""
+    while True:
+        head = file.read(8)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        content = file.read(length)
+        stored = file.read(4)
+        if len(stored) < 4:
+            raise InputError("it is truncated")
+        if zlib.crc32(content, zlib.crc32(kind)) != int.from_bytes(stored, "big"):
+            raise InputError(f"its part {kind.decode('latin-1')!r} does not have the checksum that it says")
+        if kind == b"IEND":
+            return
 
 
 def open_picture(source: Any, name: str) -> Image.Image:
@@ -50,6 +85,7 @@ def open_picture(source: Any, name: str) -> Image.Image:
     elif isinstance(source, str | os.PathLike):
         _check_file(os.fspath(source), name)
     try:
+        check_png(source)
         picture = Image.open(source, formats=PICTURE_FORMATS)
         picture.load()
         orientation = picture.getexif().get(EXIF_ORIENTATION)

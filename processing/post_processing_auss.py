@@ -1,7 +1,7 @@
 """From the network's output back to masks of the frames' own size (Eq. 20-21)."""
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,9 @@ from ..files.errors import InputError
 # Numbers that are resized at once: 64 MiB of float32, however many frames a clip has and however large they are.
 MAX_RESIZED_VALUES = 2**24
 
+# Pixels of a frame: 32768 x 32768. A larger size is a slip, and would fill the memory.
+LARGEST_SIZE = 2**30
+
 
 def _is_side(side: Any) -> bool:
     return isinstance(side, numbers.Integral) and not isinstance(side, bool) and int(side) > 0
@@ -21,9 +24,11 @@ def _is_side(side: Any) -> bool:
 def _checked_sizes(target_sizes: Any, num_clips: int) -> list[tuple[int, int]]:
     """(height, width) of each clip, given as numbers, arrays or tensors of any integer type."""
     try:
+        if isinstance(target_sizes, Mapping | str):
+            raise TypeError
         sizes = target_sizes.tolist() if hasattr(target_sizes, "tolist") else list(target_sizes)
         num_sizes = len(sizes)
-    except TypeError:  # a number, or an array of none
+    except TypeError:  # a number, an array of none, a dictionary
         raise InputError(
             f"target_sizes must hold one (height, width) for each of the {num_clips} clips of outputs.logits, got "
             f"{target_sizes!r}"
@@ -45,7 +50,27 @@ def _checked_sizes(target_sizes: Any, num_clips: int) -> list[tuple[int, int]]:
         if not isinstance(size, list) or len(size) != 2 or not all(map(_is_side, size)):
             got = tuple(size) if isinstance(size, list) else size
             raise InputError(f"target_sizes must hold pairs of positive integers (height, width), got {got!r}")
+        if int(size[0]) * int(size[1]) > LARGEST_SIZE:
+            raise InputError(f"target_sizes must hold sizes of at most {LARGEST_SIZE} pixels, got {tuple(size)}")
     return [(int(height), int(width)) for height, width in sizes]
+
+
+def check_logits(logits: Any, got: str) -> None:
+    """
+    Raises ValueError for what no model gives as logits.
+
+    Args:
+        logits: of frames of clips, (B, F, K, h, w).
+        got: the name of what they were taken from, for the message.
+    """
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 5:
+        got = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else got
+        raise InputError(f"outputs must have logits of shape (B, F, K, h, w), got {got}")
+    if 0 in logits.shape or logits.shape[2] < 2 or not logits.is_floating_point():
+        raise InputError(
+            "outputs must have floating-point logits (B, F, K, h, w) of one frame or more and two labels or more, got "
+            f"{logits.dtype} of shape {tuple(logits.shape)}"
+        )
 
 
 def segment_frames(
@@ -53,6 +78,12 @@ def segment_frames(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The labels (F, *size) int64 and the scores (F, *size) float32 of frames' logits (F, K, h, w)."""
     logits = logits.to(torch.float32)
+    # Not finite, or negative: of a NaN neither comparison holds.
+    if not ((logits >= 0) & (logits < torch.inf)).all():
+        raise InputError(
+            "outputs.logits must be numbers, got NaN, infinite or negative ones: the weights or the "
+            "inputs of the model are damaged"
+        )
     if tuple(logits.shape[-2:]) != size:
         logits = interpolate(logits, size=size, mode="bilinear", align_corners=False)
     weighted = logits
@@ -61,8 +92,6 @@ def segment_frames(
         odds = logits.new_full((logits.shape[1], 1, 1), 1 - threshold)
         odds[0] = threshold
         weighted = logits * odds
-    if logits.isnan().any():
-        raise InputError("outputs.logits must be numbers, got NaN: the weights or the inputs of the model are damaged")
     # Of equal values argmax takes the first, so that a tie with label 0 is silent. A comparison of two labels says the
     # same a hundred times as fast.
     two = logits.shape[1] == 2
@@ -95,14 +124,14 @@ def post_process_audio_visual_segmentation(
         `segmentation == 1`.
 
     Raises:
-        ValueError: `outputs` has no five-dimensional `logits`, or some that are NaN; `target_sizes` holds the wrong
-            number of sizes, or something else than pairs of positive integers; `threshold` is no number from 0 to 1.
+        ValueError: `outputs` has no five-dimensional floating-point `logits` of a frame and two labels or more, or
+            some that are NaN, infinite or negative; `target_sizes` holds the wrong number of sizes, or something else
+            than pairs of positive integers; `threshold` is no number from 0 to 1.
     """
     check_threshold(threshold)
+    threshold = float(threshold)
     logits = getattr(outputs, "logits", None)
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 5:
-        got = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(outputs).__name__
-        raise InputError(f"outputs must have logits of shape (B, F, K, h, w), got {got}")
+    check_logits(logits, type(outputs).__name__)
     num_clips, _, num_labels, *own_size = logits.shape
     sizes = [tuple(own_size)] * num_clips if target_sizes is None else _checked_sizes(target_sizes, num_clips)
 

@@ -1,10 +1,13 @@
 """`AussVideoProcessor`: the frames of clips to normalised pixels, on the base classes of Transformers."""
 
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 import torch
 from transformers import BatchFeature
-from transformers.image_utils import ChannelDimension, PILImageResampling
+from transformers.image_utils import ChannelDimension, PILImageResampling, SizeDict
 from transformers.processing_utils import VideosKwargs
 from transformers.utils import logging
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -14,9 +17,49 @@ from typing_extensions import Unpack
 
 from ..files.errors import InputError
 from ..files.repository_saving import PartRepositoryMixin
+from .feature_extraction_auss import check_return_tensors
 from .video_frames import clip_to_tensor, list_of_videos
 
 logger = logging.get_logger(__name__)
+
+
+# The sides that a size may name together.
+SIZE_NAMES = (
+    {"height", "width"},
+    {"shortest_edge"},
+    {"shortest_edge", "longest_edge"},
+    {"max_height", "max_width"},
+)
+
+
+def check_size(size: Any) -> None:
+    """
+    Raises ValueError for a size that no frame can be brought to.
+
+    Args:
+        size: pixels of the shortest side, a pair (height, width), or a dictionary of sides as Transformers names them.
+    """
+    sides = [size]
+    if isinstance(size, Mapping | SizeDict):
+        # Transformers fills in the sides that are not given with None.
+        named = {name: side for name, side in dict(size).items() if side is not None}
+        sides = list(named.values()) if named.keys() in SIZE_NAMES else []
+    elif isinstance(size, list | tuple):
+        sides = list(size) if len(size) == 2 else []
+    if not sides or not all(isinstance(side, Integral) and not isinstance(side, bool) and side > 0 for side in sides):
+        raise InputError(
+            "size must be a positive whole number of pixels, a pair of them (height, width), or a dictionary of "
+            f"height and width, of shortest_edge (and longest_edge), or of max_height and max_width, got {size!r}"
+        )
+
+
+def check_numbers(name: str, value: Any, low: float, most: int = 1) -> None:
+    """Raises ValueError unless `value` is a finite number above `low`, or a list of as many as `most`."""
+    values = list(value) if isinstance(value, list | tuple) and len(value) == most > 1 else [value]
+    if not all(isinstance(one, Real) and not isinstance(one, bool) and low < float(one) < math.inf for one in values):
+        count = f"number, or {most} of them," if most > 1 else "number"
+        above = f" above {low:g}" if low > -math.inf else ""
+        raise InputError(f"{name} must be a finite {count}{above}, got {value!r}")
 
 
 class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
@@ -59,12 +102,14 @@ class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
         Raises:
             ValueError: no clips or frames; frames of unequal size in a clip; clips of unequal frame counts, or of
                 unequal size after the resizing; an array of another shape, with NaN or infinite values, or with values
-                below 0 or above 255 (or what `rescale_factor` makes 1); a path.
+                below 0 or above 255 (or what `rescale_factor` makes 1); a path; and as `check_settings`.
         """
+        check_return_tensors(kwargs.get("return_tensors"))
+        self.check_settings(**kwargs)
         data_format = kwargs.get("input_data_format") or self.input_data_format
         convert_rgb = bool(kwargs.get("do_convert_rgb", self.do_convert_rgb))
         rescale = kwargs.get("do_rescale", self.do_rescale)
-        factor = kwargs.get("rescale_factor", self.rescale_factor)
+        factor = kwargs.get("rescale_factor") or self.rescale_factor
         # What full brightness is in the caller's frames. Without rescaling the caller has brought them to any scale.
         limit = 1 / factor if rescale and factor else None
         clips = list_of_videos(videos)
@@ -80,6 +125,30 @@ class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
             )
         kwargs["input_data_format"] = ChannelDimension.FIRST
         return super().preprocess(tensors, **kwargs)
+
+    def check_settings(self, **kwargs: Any) -> None:
+        """
+        Looks at the sizes and numbers that frames are processed with.
+
+        Args:
+            kwargs: as `preprocess` takes them; the others are the processor's own.
+
+        Raises:
+            ValueError: a size that no frame can be brought to; a factor, mean or deviation that makes pixels NaN,
+                infinite or dark for bright.
+        """
+
+        def setting(name: str) -> Any:
+            given = kwargs.get(name)
+            return getattr(self, name, None) if given is None else given
+
+        if setting("do_resize"):
+            check_size(setting("size"))
+        if setting("do_rescale"):
+            check_numbers("rescale_factor", setting("rescale_factor"), low=0)
+        if setting("do_normalize"):
+            check_numbers("image_mean", setting("image_mean"), low=-math.inf, most=3)
+            check_numbers("image_std", setting("image_std"), low=0, most=3)
 
     def _preprocess(
         self, videos: list[torch.Tensor], return_tensors: str | TensorType | None = None, **kwargs

@@ -1,6 +1,5 @@
 """Waveforms as users have them, checked and turned into mono at 16 kHz."""
 
-import math
 import numbers
 from typing import Any
 
@@ -16,6 +15,8 @@ from .log_mel import SAMPLING_RATE
 logger = logging.get_logger(__name__)
 
 MAX_CHANNELS = 2
+# What a damaged header says lies outside; resampling from a few Hz would fill the memory.
+LOWEST_RATE, HIGHEST_RATE = 100, 10_000_000  # Hz
 
 # Integer samples are PCM: full scale is the largest magnitude that the type can hold.
 FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31}
@@ -47,7 +48,7 @@ def sampling_rates(sampling_rate: Any, num_clips: int) -> list[float]:
     """The sampling rate in Hz of each of `num_clips` clips, from one rate for all of them or one for each.
 
     Raises:
-        ValueError: no rate, one that is not a positive finite number, or a wrong number of rates.
+        ValueError: no rate, one that is no number from 100 Hz to 10 MHz, or a wrong number of rates.
     """
     if sampling_rate is None:
         raise InputError(
@@ -62,8 +63,12 @@ def sampling_rates(sampling_rate: Any, num_clips: int) -> list[float]:
             f"sampling_rate holds {len(rates)} rates for {num_clips} clips: pass one number, or one a clip"
         )
     for rate in rates:
-        if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not math.isfinite(rate) or rate <= 0:
-            raise InputError(f"sampling_rate must be a positive number of Hz, got {rate!r}")
+        # Compared as it is: a whole number may be too large for a float.
+        is_number = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
+        if not is_number or not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            raise InputError(
+                f"sampling_rate must be a positive number of Hz, {LOWEST_RATE} to {HIGHEST_RATE}, got {rate!r:.50}"
+            )
     return [float(rate) for rate in rates]
 
 

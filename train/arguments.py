@@ -6,6 +6,7 @@ What the network is stands in `AussConfig`; how it is trained stands here. The d
 import argparse
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -164,8 +165,8 @@ INCIDENTAL = frozenset(
 
 def check_at_least(name: str, value: float, least: float) -> None:
     # Written so that NaN fails too.
-    if not value >= least:
-        raise InputError(f"{name} must be at least {least}, got {value}")
+    if not least <= value < math.inf:
+        raise InputError(f"{name} must be a finite number of at least {least}, got {value}")
 
 
 def check_share(name: str, value: float) -> None:
@@ -259,6 +260,8 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         # Values stay words, as on a command line: `mixed_precision: no` is no false, and 1e-4 a number.
         settings = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    except OSError as error:
+        raise type(error)(f"config {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"config {path} is no YAML file: {error}") from error
     if not isinstance(settings, dict):

@@ -9,6 +9,7 @@ import numpy as np
 
 from .containers.decoding import Damage, DamagedVideoError, decoded_frames, is_url, open_media, picture_stream
 from .containers.frame_times import FrameClock, MaskTimes
+from .containers.matroska import matroska_problems
 from .picture.frame_filters import ToneMap, deinterlaced
 from .sound.audio_track import AudioTrack, warn_of_sound
 from .timed_frame import TimedFrame, upright_picture
@@ -108,6 +109,8 @@ class VideoReader:
     def problems(self) -> list[str]:
         """What was lost in the last reading, in words; known once it is finished."""
         phrases = self.damage.describe(self.info.origin)
+        if not is_url(self.info.path):
+            phrases += matroska_problems(Path(self.info.path))
         if self._end is None:
             return phrases
         duration, tolerance = self.info.duration, max(MISSING_END_SECONDS, 2 * self.info.interval)

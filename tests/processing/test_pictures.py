@@ -252,3 +252,18 @@ def test_the_processor_gives_16_bits_the_pixels_of_8():
     assert normalised["pixel_values"][0].min() < 0
     with pytest.raises(ValueError, match="videos must hold values of 0 to 255, got -"):
         processor((frames / 127.5 - 1).astype(np.float32))
+
+
+def test_a_png_of_which_any_byte_is_changed_or_missing_is_refused(tmp_path):
+    """Pillow itself decodes most of them to some picture, without a word."""
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)).save(path)
+    content = path.read_bytes()
+    for place in range(len(content)):
+        for changed in (content[:place] + bytes([content[place] ^ 0x20]) + content[place + 1 :], content[:place]):
+            path.write_bytes(changed)
+            for source in (path, changed):
+                with pytest.raises(ValueError, match="mask a.png"):
+                    open_picture(source, "mask a.png")
+    path.write_bytes(content + b"appended")  # as some programs do
+    assert open_picture(path, "mask a.png").size == open_picture(content, "mask a.png").size == (16, 12)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ...files.errors import InputError
 from ...files.new_contents import NewContents, entries
+from ...files.outside_text import markdown_text, python_string, shell_word
 from ...hub.model_card import TASK
 from ..command_arguments import DEFAULT_SHARDS
 from ..recorded_results import data_name
@@ -69,12 +70,13 @@ The clips of `train` stand in random order, those of the other splits in that of
 ```python
 from datasets import load_dataset
 
-clips = load_dataset("{title}", "{subset}", split="{split}", streaming=True)  # this folder, or OWNER/NAME on the Hub
-clips = load_dataset("parquet", data_files="{title}/{subset}/{split}-*.parquet", split="train")  # its files
+# This folder, or OWNER/NAME on the Hub
+clips = load_dataset({code_title}, "{subset}", split="{split}", streaming=True)
+clips = load_dataset("parquet", data_files={code_files}, split="train")  # its files
 ```
 
 ```bash
-auss train --data {title} --name {subset} --streaming --output RUN
+auss train --data {shell_title} --name {subset} --streaming --output RUN
 ```
 
 ## Licence
@@ -181,7 +183,10 @@ def data_card_text(splits: Sequence[SplitFacts], root: str | Path, title: str) -
     columns = [f"| {name} | {meaning} |" for name, meaning in COLUMNS.items()]
     origins = dict.fromkeys(data_name(facts.name, str(root)) for facts in splits)
     text = CARD_TEXT.format(
-        title=title,
+        title=markdown_text(title),
+        code_title=python_string(title),
+        code_files=python_string(f"{title}/{splits[0].name}/{splits[0].split}-*.parquet"),
+        shell_title=shell_word(title),
         origin="; ".join(origins),
         table="\n".join(table),
         columns="\n".join(columns),

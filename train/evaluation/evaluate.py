@@ -17,7 +17,9 @@ from tqdm import tqdm
 
 from ...configuration.configuration_auss import IGNORED_LABEL
 from ...files.errors import InputError
+from ...files.file_names import printable
 from ...files.model_files import weights_digest
+from ...files.new_contents import NewContents
 from ...hub.model_card import renew_card
 from ...hub.trained_model import load_trained
 from ...processing.drawing import contact_sheet
@@ -35,6 +37,7 @@ from .score_tables import format_markdown, format_text, result_files
 from .swapped_sounds import SwappedSounds
 
 SHEET_CLIPS = 5
+LONGEST_TITLE = 150  # characters above a clip in a sheet
 
 
 def kept_frames(batch: dict) -> list[torch.Tensor]:
@@ -241,6 +244,7 @@ def draw_clips(
         if key in wanted:
             record = wanted[key]
             title = f"{record['category']} {record['clip_id']}  J {record['J']:.3f}  F {record['F']:.3f}".strip()
+            title = printable(title)[:LONGEST_TITLE]
             blocks[key] = drawable_clip(model, processor, collator, row, title)
     return contact_sheet([blocks[key] for key in wanted], path)
 
@@ -262,13 +266,16 @@ def save_results(
         origin: "model", "data", "name", "split", "sound" and "weights", for the title and the JSON file.
         model, processor, collator, rows: as `draw_clips` takes them.
     """
-    files["json"].parent.mkdir(parents=True, exist_ok=True)
-    files["json"].write_text(json.dumps({**origin, **results}, indent=2) + "\n", encoding="utf-8")
     title = "{name} {split}, sound {sound}: {model}".format(**origin)
-    files["markdown"].write_text(format_markdown(results, title), encoding="utf-8")
     ranked = sorted(results["per_clip"], key=lambda record: record["J"], reverse=True)
-    draw_clips(model, processor, collator, rows, ranked[:SHEET_CLIPS], files["best"])
-    draw_clips(model, processor, collator, rows, ranked[::-1][:SHEET_CLIPS], files["worst"])
+    # All of them appear together; the figures come last, since they are what others read.
+    with NewContents(files["json"].parent, files["json"].stem) as folder:
+        new = {kind: folder.new / path.name for kind, path in files.items()}
+        new["json"].write_text(json.dumps({**origin, **results}, indent=2) + "\n", encoding="utf-8")
+        new["markdown"].write_text(format_markdown(results, title), encoding="utf-8")
+        draw_clips(model, processor, collator, rows, ranked[:SHEET_CLIPS], new["best"])
+        draw_clips(model, processor, collator, rows, ranked[::-1][:SHEET_CLIPS], new["worst"])
+        folder.install(last=[files["json"].name])
 
 
 def evaluate_folder(

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from ...files.errors import InputError
+from ...files.file_names import printable
+from ...files.outside_text import markdown_text
 from .metrics import OFFICIAL_FRAMES
 
 
@@ -45,7 +47,7 @@ def scoring_notes(results: dict) -> list[str]:
 
 def format_text(results: dict) -> str:
     """The table for a terminal."""
-    rows = results_table(results)
+    rows = [(printable(name), *figures) for name, *figures in results_table(results)]
     width = max(len(name) for name, *_ in rows)
     counted = "clips" if "clips" in results else "frames"
     lines = [f"{'':{width}}  {counted:>6}  {'M_J':>6}  {'M_F':>6}"]
@@ -56,8 +58,11 @@ def format_text(results: dict) -> str:
 def format_markdown(results: dict, title: str) -> str:
     """The table for a document."""
     counted = "clips" if "clips" in results else "frames"
-    lines = [f"# {title}", "", f"| | {counted} | M_J | M_F |", "| --- | ---: | ---: | ---: |"]
-    lines += [f"| {name} | {count} | {m_j:.3f} | {m_f:.3f} |" for name, count, m_j, m_f in results_table(results)]
+    lines = [f"# {markdown_text(title)}", "", f"| | {counted} | M_J | M_F |", "| --- | ---: | ---: | ---: |"]
+    lines += [
+        f"| {markdown_text(name)} | {count} | {m_j:.3f} | {m_f:.3f} |"
+        for name, count, m_j, m_f in results_table(results)
+    ]
     lines += [line for note in scoring_notes(results) for line in ("", f"{note[0].upper()}{note[1:]}.")]
     return "\n".join(lines) + "\n"
 

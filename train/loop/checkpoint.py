@@ -9,10 +9,13 @@ Under DeepSpeed the folder `deepspeed/`, its own and pickled, stands in the plac
 many processes of DeepSpeed as wrote it, in the same stage of ZeRO, read it again.
 """
 
+import contextlib
 import json
 import logging
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -28,8 +31,9 @@ from transformers import CONFIG_NAME
 
 from ...files.errors import InputError
 from ...files.file_rights import follow_umask
+from ...files.stopping import stops_deferred
 from . import deepspeed_engine
-from .checkpoint_checks import check_optimizer, check_state, check_weights
+from .checkpoint_checks import check_optimizer, check_state, check_weights, refused_if_unfit
 
 logger = logging.getLogger(__name__)
 
@@ -147,6 +151,24 @@ def restore_optimizer(
                 optimizer.state.pop(parameter, None)
 
 
+@contextmanager
+def removed_after_errors(folder: Path) -> Iterator[None]:
+    """Removes a folder if the block ends with an error, an interruption included."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Gives a finished checkpoint its name."""
+    with stops_deferred():
+        if path.exists():  # left by a run that went past this step before it was resumed from an earlier checkpoint
+            shutil.rmtree(path)
+        temporary.rename(path)
+
+
 def save_checkpoint(
     accelerator: Accelerator, model: nn.Module, optimizer, scheduler, output: Path, position: Position, keep: int
 ) -> Path:
@@ -169,36 +191,36 @@ def save_checkpoint(
     deepspeed = deepspeed_engine.is_deepspeed(accelerator)
     weights = gather_weights(accelerator, model)
     tensors, groups = ({}, []) if deepspeed else gather_optimizer(model, optimizer.optimizer)
-    if accelerator.is_main_process:
-        for unfinished in (output / FOLDER).glob(f"{TEMPORARY_PREFIX}*"):
-            shutil.rmtree(unfinished)
-        temporary.mkdir(parents=True)
-    if deepspeed:
-        accelerator.wait_for_everyone()
-        deepspeed_engine.save_engine(model, temporary)
-        accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        accelerator.unwrap_model(model).config.to_json_file(temporary / CONFIG_NAME)
-        save_file(weights, temporary / MODEL_FILE, metadata={"format": "pt"})
-        if not deepspeed:
-            save_file(tensors, temporary / OPTIMIZER_FILE)
-        follow_umask(temporary.glob("*.safetensors"))
-        state = {
-            "position": asdict(position),
-            "optimizer_groups": groups,
-            "optimizer_tensors": sorted(tensors),
-            "scheduler": scheduler.state_dict(),
-            "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
-        }
+    # Whatever stops the writing, a full disk or Ctrl-C: what is not finished is nobody's.
+    with removed_after_errors(temporary) if accelerator.is_main_process else contextlib.nullcontext():
+        if accelerator.is_main_process:
+            for unfinished in (output / FOLDER).glob(f"{TEMPORARY_PREFIX}*"):
+                shutil.rmtree(unfinished)
+            temporary.mkdir(parents=True)
         if deepspeed:
-            files = {"files": deepspeed_engine.engine_files(temporary)}
-            state["deepspeed"] = deepspeed_engine.engine_state(model, accelerator) | files
-        (temporary / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
-        if path.exists():  # left by a run that went past this step before it was resumed from an earlier checkpoint
-            shutil.rmtree(path)
-        temporary.rename(path)
-        for older in whole_checkpoints(output)[:-keep]:
-            shutil.rmtree(older)
+            accelerator.wait_for_everyone()
+            deepspeed_engine.save_engine(model, temporary)
+            accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            accelerator.unwrap_model(model).config.to_json_file(temporary / CONFIG_NAME)
+            save_file(weights, temporary / MODEL_FILE, metadata={"format": "pt"})
+            if not deepspeed:
+                save_file(tensors, temporary / OPTIMIZER_FILE)
+            follow_umask(temporary.glob("*.safetensors"))
+            state = {
+                "position": asdict(position),
+                "optimizer_groups": groups,
+                "optimizer_tensors": sorted(tensors),
+                "scheduler": scheduler.state_dict(),
+                "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
+            }
+            if deepspeed:
+                files = {"files": deepspeed_engine.engine_files(temporary)}
+                state["deepspeed"] = deepspeed_engine.engine_state(model, accelerator) | files
+            (temporary / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
+            put_in_place(temporary, path)
+            for older in whole_checkpoints(output)[:-keep]:
+                shutil.rmtree(older)
     accelerator.wait_for_everyone()
     return path
 
@@ -238,20 +260,21 @@ def load_newest_checkpoint(
             f"{newest} was written by {engine_name(wrote)} and can only be resumed so, got {engine_name(reads)}; its "
             f"{MODEL_FILE} starts any new run"
         )
-    check_state(newest, STATE_FILE, state, step_of(newest))
-    if deepspeed:
-        deepspeed_engine.load_engine(model, newest)
-    else:
-        weights, tensors = load_file(newest / MODEL_FILE), load_file(newest / OPTIMIZER_FILE)
-        check_weights(newest, MODEL_FILE, weights, cast(Any, distributed_state.get_model_state_dict(model)))
-        check_optimizer(newest, OPTIMIZER_FILE, tensors, state, weights)
-        options = StateDictOptions(full_state_dict=True)
-        distributed_state.set_model_state_dict(model, cast(Any, weights), options=options)
-        restore_optimizer(model, optimizer.optimizer, tensors, state["optimizer_groups"])
-    scheduler.load_state_dict(state["scheduler"])
-    if accelerator.scaler is not None and state["scaler"]:
-        accelerator.scaler.load_state_dict(state["scaler"])
-    return read_position(newest)
+    with refused_if_unfit(newest, STATE_FILE):
+        check_state(newest, STATE_FILE, state, step_of(newest))
+        if deepspeed:
+            deepspeed_engine.load_engine(model, newest)
+        else:
+            weights, tensors = load_file(newest / MODEL_FILE), load_file(newest / OPTIMIZER_FILE)
+            check_weights(newest, MODEL_FILE, weights, cast(Any, distributed_state.get_model_state_dict(model)))
+            check_optimizer(newest, OPTIMIZER_FILE, tensors, state, weights)
+            options = StateDictOptions(full_state_dict=True)
+            distributed_state.set_model_state_dict(model, cast(Any, weights), options=options)
+            restore_optimizer(model, optimizer.optimizer, tensors, state["optimizer_groups"])
+        scheduler.load_state_dict(state["scheduler"])
+        if accelerator.scaler is not None and state["scaler"]:
+            accelerator.scaler.load_state_dict(state["scaler"])
+        return read_position(newest)
 
 
 def delete_checkpoints(output: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,16 @@ def refusal(checkpoint: Path, what: str) -> InputError:
     return InputError(
         f"checkpoint {checkpoint} is damaged: {what}. Delete that folder, and --resume goes on from the one before"
     )
+
+
+@contextmanager
+def refused_if_unfit(checkpoint: Path, file: str) -> Iterator[None]:
+    """Where what `file` holds is of kinds that nobody expects, torch's and Python's own errors become a refusal."""
+    try:
+        yield
+    except (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+        words = " ".join(str(error).split())
+        raise refusal(checkpoint, f"{file} does not fit the run: {type(error).__name__}: {words[:200]}") from error
 
 
 def non_finite_numbers(value: Any, path: str = "") -> Iterator[str]:
@@ -124,4 +135,4 @@ def check_optimizer(
     check_numbers(checkpoint, file, tensors)
 
 
-__all__ = ["check_optimizer", "check_state", "check_weights"]
+__all__ = ["check_optimizer", "check_state", "check_weights", "refused_if_unfit"]

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ...files.errors import InputError
+from ...files.new_contents import NewContents
 from ...hub.trained_model import load_trained
 from ..command_arguments import QUERY_CLIPS
 from ..data.avsbench import load_avsbench
@@ -164,13 +165,16 @@ def draw_figures(
     dataset = load_avsbench(data, name, split)
     num_labels = model.config.num_labels
     loader = create_eval_loader(spread(dataset, query_clips), processor, num_labels, batch_size, workers)
-    draw_queries(*collect_queries(model, loader), files[0])
+    queries = collect_queries(model, loader)
     shown = spread(dataset, clips)
     shown_loader = create_eval_loader(shown, processor, num_labels, 1, workers)
     records = [one for one in score_batches(model, processor, shown_loader, num_labels) if one["frames"]]
     if not records:
         raise InputError(f"none of the {len(shown)} clips for the sheet has an annotated frame: show more clips")
-    draw_clips(model, processor, loader.collate_fn, shown, records, files[1])
+    with NewContents(output, "figures") as folder:
+        draw_queries(*queries, folder.new / QUERIES_FILE)
+        draw_clips(model, processor, loader.collate_fn, shown, records, folder.new / SHEET_FILE)
+        folder.install()
     return files
 
 

@@ -44,7 +44,7 @@ def row_groups(groups: Groups, row: Row, seed: int, folder: Path, s4_folder: Pat
     preset = folder / "preset.json"
     if PartialState().is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
-        row_config(run.preset or DEFAULT_PRESET, row).to_json_file(preset, use_diff=False)
+        write_whole(preset, row_config(run.preset or DEFAULT_PRESET, row).to_json_string(use_diff=False))
     PartialState().wait_for_everyone()  # before the others read it
     start = {"preset": str(preset)}
     if s4_folder is not None:  # it brings its configuration and its weights

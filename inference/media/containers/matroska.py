@@ -1,0 +1,125 @@
+"""Whether a Matroska or WebM file is whole, by the sizes and checksums that its elements have (RFC 8794 and RFC 9559).
+
+FFmpeg skips what it cannot read of such a file, and looks at no checksum, though it writes one into every cluster of a
+Matroska file (not of a WebM file). VP8 and VP9 decode nearly any bytes, so that nothing else tells of a flipped one.
+"""
+
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+EBML, SEGMENT, CLUSTER, CRC_32, VOID = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0xBF, 0xEC
+# The elements of a segment: SeekHead, Info, Tracks, Cluster, Cues, Attachments, Chapters, Tags.
+PARTS = {0x114D9B74, 0x1549A966, 0x1654AE6B, CLUSTER, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367}
+# The elements of a cluster: Timestamp, SimpleBlock, BlockGroup, PrevSize, Position, EncryptedBlock, SilentTracks.
+CLUSTER_PARTS = {0xE7, 0xA3, 0xA0, 0xAB, 0xA7, 0xAF, 0x5854, CRC_32, VOID}
+LARGEST_CHECKED = 2**28  # bytes of an element; clusters of more than some megabytes are not written
+MOST_NAMED = 2  # problems
+BEGINNING = EBML.to_bytes(4, "big")
+
+
+class Element(NamedTuple):
+    """An element's number, where what it holds begins, and where it ends; None where its size is unknown."""
+
+    number: int
+    start: int
+    end: int | None
+
+
+def read_number(file: BinaryIO, longest: int, keep_marker: bool) -> tuple[int, bool] | None:
+    """A number of variable length, and whether all of its bits are set; None where there is none."""
+    first = file.read(1)
+    if not first or first[0] == 0:
+        return None
+    length = 9 - first[0].bit_length()
+    rest = file.read(length - 1)
+    if length > longest or len(rest) < length - 1:
+        return None
+    value = int.from_bytes(first + rest, "big")
+    plain = value & ((1 << 7 * length) - 1)
+    return (value if keep_marker else plain), plain == (1 << 7 * length) - 1
+
+
+def read_element(file: BinaryIO) -> Element | None:
+    """The element that begins here; None where there is none."""
+    number = read_number(file, 4, keep_marker=True)
+    size = read_number(file, 8, keep_marker=False) if number else None
+    if number is None or size is None:
+        return None
+    start = file.tell()
+    return Element(number[0], start, None if size[1] else start + size[0])
+
+
+def checksum_holds(content: bytes) -> bool:
+    """Whether what an element holds has the checksum with which it begins; also if it begins with none."""
+    if len(content) < 6 or content[0] != CRC_32 or content[1] != 0x84:
+        return True
+    return zlib.crc32(content[6:]) == int.from_bytes(content[2:6], "little")
+
+
+def end_of_open_cluster(file: BinaryIO, limit: int) -> int | None:
+    """Where a cluster of unknown size ends: before the next element that cannot be in it. None if it is damaged."""
+    while (place := file.tell()) < limit:
+        inner = read_element(file)
+        if inner is None or (inner.number in CLUSTER_PARTS and (inner.end is None or inner.end > limit)):
+            return None
+        if inner.number not in CLUSTER_PARTS:
+            return place if inner.number in PARTS | {EBML, SEGMENT} else None
+        assert inner.end is not None
+        file.seek(inner.end)
+    return limit
+
+
+def check_parts(file: BinaryIO, limit: int) -> Iterator[str]:
+    """What is wrong with the elements of a segment that ends at `limit`."""
+    while (place := file.tell()) < limit:
+        part = read_element(file)
+        if part is None or part.number not in PARTS | {CRC_32, VOID, EBML, SEGMENT}:
+            yield f"what stands at byte {place} is no part of such a file"
+            return
+        if part.number in (EBML, SEGMENT):  # another file that was joined to this one
+            file.seek(part.start if part.number == SEGMENT or part.end is None else part.end)
+            continue
+        end = part.end if part.end is not None else end_of_open_cluster(file, limit)
+        if end is None or end > limit:
+            yield f"the part at byte {place} is not whole"
+            return
+        if end - part.start <= LARGEST_CHECKED:
+            file.seek(part.start)
+            if not checksum_holds(file.read(end - part.start)):
+                yield f"the part at byte {place} does not have the checksum that it says"
+        file.seek(end)
+
+
+def found_problems(path: Path) -> list[str]:
+    """Everything that is wrong with a Matroska or WebM file; nothing of a file of another kind."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if file.read(len(BEGINNING)) != BEGINNING:
+            return []
+        file.seek(0)
+        header = read_element(file)
+        if header is None or header.end is None or header.end > size:
+            return ["its header is not whole"]
+        file.seek(header.end)
+        segment = read_element(file)
+        if segment is None or segment.number != SEGMENT:
+            return ["its header is damaged"]
+        limit = min(size, segment.end) if segment.end is not None else size
+        problems = list(check_parts(file, limit))
+        if segment.end is not None and segment.end > size:
+            problems.append(f"it has {size} bytes and says {segment.end}")
+        return problems
+
+
+def matroska_problems(path: Path) -> list[str]:
+    """What is wrong with a Matroska or WebM file, in few words; nothing of a whole one, or of another kind of file."""
+    problems = found_problems(path)
+    if len(problems) <= MOST_NAMED:
+        return problems
+    return [*problems[:MOST_NAMED], f"and so {len(problems) - MOST_NAMED} more parts"]
+
+
+__all__ = ["matroska_problems"]

@@ -1,0 +1,226 @@
+"""Commands that write something, each as its own process, long enough to be stopped when it is half done."""
+
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from auss import cli
+from auss.files.claims import is_claim
+
+from ..fuzzing.sources import Sources
+from ..small_videos import write_video
+from ..train.conftest import make_s4
+
+# Steps that take milliseconds are slowed down, so that a signal meets them.
+SLOW_EXPORT = "import auss.inference.export as m, time; m.follow_umask = lambda paths: time.sleep(600)"
+SLOW_SHEETS = "import auss.train.evaluation.evaluate as m, time; m.draw_clips = lambda *_: time.sleep(600)"
+
+
+@dataclass(frozen=True)
+class Writing:
+    """
+    Args:
+        words: the command and its arguments; it writes into the folder `out`.
+        half: a pattern under `out` for what is there when the command is half done.
+        finished: patterns for what is there when it is done, and only then.
+        again: the words of the next run, which is to succeed: the same by default.
+        slow: Python that is run before the command.
+        largest: bytes of a file, beyond which the disk counts as full.
+        workers: the processes that the command has started.
+    """
+
+    words: list[Any]
+    half: str
+    finished: tuple[str, ...]
+    again: list[Any] = field(default_factory=list)
+    slow: str = ""
+    largest: int = 1000
+    workers: int = 0
+
+
+def writing(name: str, sources: Sources, out: Path) -> Writing:
+    """The command of a name, with sources for it."""
+    return MAKERS[name](sources, out)
+
+
+def _long_video(sources: Sources) -> Path:
+    path = sources.folder / "long" / "long.mp4"
+    path.parent.mkdir(exist_ok=True)
+    return path if path.exists() else write_video(path, seconds=40.0, size=(144, 192))
+
+
+def _segment(sources: Sources, out: Path) -> Writing:
+    words = ["segment", _long_video(sources), "-o", out / "o.mp4", "--masks", out / "masks", "--model", sources.model]
+    every = ["--fps", "every"]
+    return Writing([*words, *every], "masks/.*/new/mask*", ("o.mp4", "masks/*.png"), [*words, "--fps", "1"])
+
+
+def _segment_folder(sources: Sources, out: Path) -> Writing:
+    folder = _long_video(sources).parent
+    words = ["segment-folder", folder, "-o", out, "--write", "video", "masks", "--model", sources.model]
+    every = ["--fps", "every"]
+    return Writing([*words, *every], ".*/new/*/masks/mask*", ("long.mp4/*",), [*words, "--fps", "1"])
+
+
+def _compose(sources: Sources, out: Path) -> Writing:
+    words = ["compose", out, "--ms3", 0, 0, 0, "--size", 64, "--workers", 2]
+    done = ("annotations.json", "Single-source")
+    return Writing([*words, "--s4", 300, 0, 0], ".*/new/*/*/*/*", done, [*words, "--s4", 2, 0, 0], workers=2)
+
+
+def _prepare(sources: Sources, out: Path) -> Writing:
+    many = sources.folder / "many"
+    if not many.exists():
+        make_s4(many, splits=("train",), clips=150)
+    done = ("README.md", "s4")
+    return Writing(["prepare", many, out, "--shards", 100], ".*/new/s4/*", done, ["prepare", sources.data, out])
+
+
+def _export(sources: Sources, out: Path) -> Writing:
+    words = ["export", sources.model, out]
+    return Writing(words, ".*/new/*", ("export.json", "model.onnx"), slow=SLOW_EXPORT, largest=100_000)
+
+
+def _evaluate(sources: Sources, out: Path) -> Writing:
+    words = ["evaluate", "--model", sources.model, "--data", sources.data, "--output", out]
+    return Writing(words, ".*/new/*.json", ("*.json", "*.md", "*.png"), slow=SLOW_SHEETS, largest=5000)
+
+
+def _train(sources: Sources, out: Path) -> Writing:
+    words = [*sources.train_command(out, steps=60), "--checkpoint-every", 1]
+    return Writing(words, "checkpoints/step-*", ("model.safetensors",), [*words, "--resume"], largest=60_000)
+
+
+def _demo(sources: Sources, out: Path) -> Writing:
+    words = ["demo", "--output", out, "--seconds", 1]
+    small = ["--clips", 16, 1, 2, "--steps", 1]
+    done = ("overlay.mp4", "scores.json", "model/model.safetensors")
+    return Writing([*words, "--clips", 60, 2, 4], "data/annotations.json", done, [*words, *small], largest=2**20)
+
+
+MAKERS: dict[str, Callable[[Sources, Path], Writing]] = {
+    "segment": _segment,
+    "segment-folder": _segment_folder,
+    "compose": _compose,
+    "prepare": _prepare,
+    "export": _export,
+    "evaluate": _evaluate,
+    "train": _train,
+    "demo": _demo,
+}
+
+
+class Running:
+    """
+    `auss` in a process of its own, forked from this one, so that nothing needs to be imported again.
+
+    Args:
+        words: the command and its arguments.
+        slow: Python that is run in the process first.
+        before: called in the process after that.
+    """
+
+    def __init__(self, words: list[Any], slow: str = "", before: Callable[[], None] = lambda: None):
+        self.returncode: int | None = None
+        self._errors = tempfile.TemporaryFile("w+")
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 70
+            try:
+                status = self._run([str(word) for word in words], slow, before)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+
+    def _run(self, words: list[str], slow: str, before: Callable[[], None]) -> int:
+        # pytest, and a shell for its background jobs, handle these in ways of their own.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(self._errors.fileno(), 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        torch.set_num_threads(1)  # those of the process before do not exist here
+        exec(slow, {})
+        before()
+        try:
+            return cli.main(words)
+        except SystemExit as stop:
+            return stop.code if isinstance(stop.code, int) else 1
+
+    def poll(self) -> int | None:
+        """The exit status, as `subprocess` gives it; None while the process runs."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def errors(self) -> str:
+        """What the process wrote to standard error, once it has ended."""
+        wait_until(lambda: self.poll() is not None)
+        self._errors.seek(0)
+        return self._errors.read()
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started and that run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[1] == str(pid) and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 400.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def visible(out: Path, patterns: tuple[str, ...]) -> list[Path]:
+    """What of the patterns is in a folder, without what is hidden because it is in the making."""
+    found = [path for pattern in patterns for path in out.glob(pattern)]
+    return [path for path in found if not any(is_claim(part) for part in path.relative_to(out).parts)]
+
+
+def in_the_making(out: Path) -> list[Path]:
+    return [path for path in out.rglob("*") if is_claim(path.name) or path.name.startswith("unfinished-")]
+
+
+__all__ = [
+    "MAKERS",
+    "Running",
+    "Writing",
+    "children_of",
+    "in_the_making",
+    "is_running",
+    "visible",
+    "wait_until",
+    "writing",
+]

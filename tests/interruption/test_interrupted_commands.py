@@ -1,0 +1,88 @@
+"""Ctrl-C, SIGTERM, SIGKILL and a full disk while commands write: nothing that looks finished and is not, no process
+left, nothing in the way of the next run.
+
+All are processes of their own, stopped by real signals. One of each kind runs in CI, the others are slow.
+`tests/inference/test_interruption.py` stops commands from inside, at chosen places.
+"""
+
+import os
+import resource
+import signal
+
+import pytest
+
+from auss import cli
+
+from ..fuzzing.sources import Sources
+from .commands import MAKERS, Running, children_of, in_the_making, is_running, visible, wait_until, writing
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+# One of each kind, chosen for the little time that they take.
+QUICK = {("segment", signal.SIGINT), ("compose", signal.SIGTERM), ("compose", signal.SIGKILL), ("compose", None)}
+
+pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
+
+
+def cases(kinds):
+    return [
+        pytest.param(name, kind, marks=[] if (name, kind) in QUICK else pytest.mark.slow, id=f"{name}-{label}")
+        for name in MAKERS
+        for kind, label in kinds
+    ]
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    return Sources(tmp_path_factory.mktemp("sources"))
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+
+
+def assert_next_run_succeeds(command, out):
+    assert cli.main([str(word) for word in command.again or command.words]) == 0
+    assert all(visible(out, (pattern,)) for pattern in command.finished) and not in_the_making(out)
+
+
+@pytest.mark.parametrize(("name", "number"), cases([(number, number.name) for number in SIGNALS]))
+def test_signal(sources, own_cache, tmp_path, name, number):
+    out = tmp_path / "out"
+    command = writing(name, sources, out)
+    process = Running(command.words, command.slow)
+    wait_until(lambda: list(out.glob(command.half)) or process.poll() is not None)
+    workers = children_of(process.pid)
+    assert len(workers) >= command.workers
+    process.send_signal(number)
+    error = process.errors()
+    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number), error
+    assert "Traceback" not in error
+    wait_until(lambda: not any(map(is_running, workers)), 30)
+    assert not visible(out, command.finished)
+    if number != signal.SIGKILL:
+        assert f"auss {name}: stopped" in error or "--resume goes on from there" in error
+        assert not in_the_making(out)
+    assert_next_run_succeeds(command, out)
+
+
+@pytest.mark.parametrize(("name", "kind"), cases([(None, "full-disk")]))
+def test_full_disk(sources, own_cache, tmp_path, name, kind):
+    """The kernel refuses to make any file longer than a limit, as a full disk would."""
+    out = tmp_path / "out"
+    command = writing(name, sources, out)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (command.largest, command.largest))
+
+    process = Running(command.again if name == "train" else command.words, before=limit)
+    workers = children_of(process.pid)
+    error = process.errors()
+    assert process.returncode == (1 if name == "segment-folder" else 2), error
+    assert "Traceback" not in error and "File too large" in error, error
+    assert not any(map(is_running, workers))
+    assert not visible(out, command.finished) and not in_the_making(out)
+    assert_next_run_succeeds(command, out)
