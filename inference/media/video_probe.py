@@ -10,7 +10,7 @@ import av
 from av.container import InputContainer
 
 from ...files.errors import InputError
-from .containers.decoding import Damage, decoded_frames, is_url, open_media, packets, picture_stream
+from .containers.decoding import Damage, decoded_frames, is_url, moving_pictures, open_media, packets, picture_stream
 from .containers.frame_times import guessed_interval
 from .containers.stream_clock import clock_may_jump
 from .picture.display_matrix import NOTICEABLE_DEGREES, Orientation, frame_orientation
@@ -146,6 +146,11 @@ def scan_extent(path: Path | str, interval: float, sound_index: int | None = Non
 def shortcomings(stream: av.VideoStream, frame: av.VideoFrame) -> tuple[str, ...]:
     """What of a video cannot be shown rightly, a sentence for each."""
     found = []
+    pictures = moving_pictures(cast(InputContainer, stream.container))
+    if len(pictures) > 1:
+        sizes = [f"{one.width} x {one.height}" if one.codec_context is not None else "unknown" for one in pictures]
+        number = 1 + [one.index for one in pictures].index(stream.index)
+        found.append(f"it has {len(pictures)} moving pictures ({'; '.join(sizes)}): number {number} is taken")
     askew = frame_orientation(frame).askew
     if abs(askew) > NOTICEABLE_DEGREES:
         found.append(f"its picture is to be turned by {askew:.0f} more degrees, which is left out: it stays askew")
