@@ -212,7 +212,13 @@ def lag_and_match(expected: np.ndarray, found: np.ndarray, rate: int) -> tuple[f
 @pytest.fixture
 def media():
     """The helpers of this file, for tests."""
-    return SimpleNamespace(number_of=number_of, tone=tone, lag_and_match=lag_and_match, picture=numbered_picture)
+    return SimpleNamespace(
+        number_of=number_of,
+        tone=tone,
+        lag_and_match=lag_and_match,
+        picture=numbered_picture,
+        encode_sound=encode_sound,
+    )
 
 
 @pytest.fixture

@@ -208,7 +208,7 @@ def open_media(video: str | Path) -> InputContainer:
 
 
 def moving_pictures(container: InputContainer) -> list[av.VideoStream]:
-    """The streams of a file with a moving picture. The cover of a song and thumbnails are pictures that do not move."""
+    """The streams of a file with a moving picture. A song's cover and thumbnails do not move."""
     still = Disposition.attached_pic | Disposition.timed_thumbnails
     return [stream for stream in container.streams.video if not stream.disposition & still]
 
@@ -266,7 +266,9 @@ def packets(container: InputContainer, stream: Stream | None, damage: Damage) ->
     try:
         for packet in container.demux(*([stream] if only else [])):
             clock.correct(packet)
-            if stream is None or packet.stream_index == stream.index:
+            # Not `packet.stream_index`: that of the empty packet that ends each stream, on which the decoder gives out
+            # the frames that it still holds, is always 0.
+            if stream is None or packet.stream.index == stream.index:
                 yield packet
     except FFmpegError as error:
         damage.broken_off = reason(error)

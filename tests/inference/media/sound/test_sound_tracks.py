@@ -44,7 +44,7 @@ def test_several_sounding_tracks_are_named_once(make_tracks, tone, caplog):
     assert number == 1 and len(warnings) == 1 and warnings[0].endswith("Track 1 is heard")
 
 
-@pytest.mark.parametrize("flag", ["comment", "hearing_impaired", "visual_impaired", "descriptions"])
+@pytest.mark.parametrize("flag", ["comment", "hearing_impaired", "visual_impaired"])
 def test_a_commentary_is_heard_only_without_another_track(make_tracks, tone, caplog, flag):
     side, plain = Disposition[flag], Disposition(0)
     path = make_tracks("side.mkv", [tone, tone], flags=(side | Disposition.default, plain))
