@@ -10,6 +10,7 @@ from av.error import FFmpegError
 from ....files.errors import InputError
 from ....processing.channel_mix import mix_channels
 from ..containers.decoding import Damage, decoded_frames, open_media, sound_stream
+from ..containers.frame_times import OVERLAP_SECONDS
 from .channel_layouts import channel_weights
 from .float_samples import channel_samples, silence_unusable
 
@@ -19,9 +20,6 @@ logger = logging.getLogger(__name__)
 INAUDIBLE_PEAK = 2.0**-15
 # Time stamps are rounded (to a millisecond in mkv), so only a larger step is a gap and not rounding.
 GAP_SECONDS = 0.05
-# Clocks drift: sound stamped a little before the end of what came before is moved there. From here on backwards the
-# stamps started anew, as in joined recordings, and mean nothing.
-RESTART_SECONDS = 1.0
 # A few unusable samples are a fault of a plug-in; with this share of a stretch of sound, the stretch is lost.
 LOST_SHARE = 0.1
 
@@ -145,7 +143,8 @@ class AudioTrack:
         stamped = round((frame.time - self._origin) * self.sampling_rate)
         if self._end is None:
             return stamped
-        if stamped < follows - RESTART_SECONDS * self.sampling_rate:
+        # Stamps that started anew, as in joined recordings, mean nothing.
+        if stamped < follows - OVERLAP_SECONDS * self.sampling_rate:
             self.damage.repaired_time_stamps += 1
             return follows
         return stamped if abs(stamped - follows) > GAP_SECONDS * self.sampling_rate else follows
