@@ -39,6 +39,9 @@ COMMANDS = {
         "write a data set as Parquet shards, to load, stream or push",
     ),
     "train": Command("train.arguments", "train.loop.train", "train a model"),
+    "pretrain-audio": Command(
+        "train.command_arguments", "train.audio.pretraining", "train the audio encoder alone, on sounds by category"
+    ),
     "evaluate": Command(
         "train.command_arguments", "train.evaluation.evaluate", "score a model by the AVSBench protocol"
     ),

@@ -11,7 +11,7 @@ from transformers.utils import logging
 from ...configuration.configuration_auss import IGNORED_LABEL
 from ...files.errors import InputError
 from ...modeling_auss.audio_queries import spread_frames
-from .augmentation import ClipAugmentation
+from .augmentation import ClipAugmentation, ClipMixing
 from .clips import clip_row, decode_audio, decode_clip, repeat_last_example
 
 logger = logging.get_logger(__name__)
@@ -104,6 +104,7 @@ class AussDataCollator:
         keep_ids: adds "clip_id" and "category", lists of strings, to the batch.
         num_labels: 2 for black and white masks, 71 for those of avss.
         muted: silences every clip but keeps the labels: to measure what a model does without sound.
+        mixing: applied to the clips of a batch after `augmentation`; needs `train`.
 
     Raises:
         ValueError: an argument is out of range, or is of use in training only while `train` is False.
@@ -119,13 +120,14 @@ class AussDataCollator:
         keep_ids: bool = False,
         num_labels: int = 2,
         muted: bool = False,
+        mixing: ClipMixing | None = None,
     ):
         if frames_per_clip is not None and frames_per_clip < 1:
             raise InputError(f"frames_per_clip must be at least 1, or None for all frames, got {frames_per_clip}")
         if not 0 <= mute_probability <= 1:
             raise InputError(f"mute_probability must be in [0, 1], got {mute_probability}")
-        if not train and (augmentation is not None or mute_probability > 0):
-            raise InputError("augmentation and mute_probability change the labels: they need train=True")
+        if not train and (augmentation is not None or mixing is not None or mute_probability > 0):
+            raise InputError("augmentation, mixing and mute_probability change the labels: they need train=True")
         if num_labels < 2:
             raise InputError(f"num_labels must be at least 2, got {num_labels}")
         self.processor = processor
@@ -136,6 +138,7 @@ class AussDataCollator:
         self.keep_ids = keep_ids
         self.num_labels = num_labels
         self.muted = muted
+        self.mixing = mixing
 
     def _choose_frames(self, row: dict, generator: torch.Generator) -> list[int] | None:
         count = len(row["frames"])
@@ -147,7 +150,7 @@ class AussDataCollator:
         return sorted(preferred[: self.frames_per_clip])
 
     def _load_clip(self, row: dict) -> dict:
-        """The clip as `decode_clip` gives it, after choosing, muting and augmentation."""
+        """The clip as `decode_clip` gives it, after choosing, muting and augmentation, with its "generator"."""
         seed = row.get("augmentation_seed")
         if seed is None:
             seed = torch.randint(2**63 - 1, ()).item()
@@ -155,6 +158,7 @@ class AussDataCollator:
         indices = self._choose_frames(row, generator)
         has_features = row.get("input_features") is not None
         clip = decode_clip(row, indices, num_labels=self.num_labels, with_audio=not has_features)
+        clip["generator"] = generator
         clip["frame_count"] = len(row["frames"])
         clip["frame_indices"] = list(range(clip["frame_count"])) if indices is None else indices
         if has_features:
@@ -180,25 +184,19 @@ class AussDataCollator:
         else:
             clip["waveform"] = torch.zeros_like(clip["waveform"])
 
-    def _audio_inputs(self, clips: list[dict]) -> tuple[torch.Tensor, torch.Tensor]:
-        """input_features (B, T, 96, 64) and input_features_mask (B, T), in the clips' order."""
+    def _hear(self, clip: dict) -> None:
+        """Gives the clip input_features (T, 96, 64) and input_features_mask (T,), from its waveform if it has one."""
         extractor = self.processor.feature_extractor
-        for clip in clips:
-            if "waveform" in clip:
-                clip["input_features"], clip["input_features_mask"] = extract_audio(
-                    extractor, clip["waveform"], clip["sampling_rate"], clip["clip_id"], clip["frame_count"]
-                )
-        # Extracted here or brought by the row: all are made T long.
-        length = extractor.num_audio_examples
-        features, masks = [], []
-        for clip in clips:
-            missing = max(0, length - len(clip["input_features"]))
-            padding = (0, 0, 0, 0, 0, missing)
-            features.append(
-                torch.nn.functional.pad(clip["input_features"][:length], padding, value=extractor.padding_value)
+        if "waveform" in clip:
+            clip["input_features"], clip["input_features_mask"] = extract_audio(
+                extractor, clip["waveform"], clip["sampling_rate"], clip["clip_id"], clip["frame_count"]
             )
-            masks.append(torch.nn.functional.pad(clip["input_features_mask"][:length], (0, missing)))
-        return torch.stack(features), torch.stack(masks)
+        length = extractor.num_audio_examples
+        features, mask = clip["input_features"][:length], clip["input_features_mask"][:length]
+        missing = length - len(features)
+        padding = (0, 0, 0, 0, 0, missing)
+        clip["input_features"] = torch.nn.functional.pad(features, padding, value=extractor.padding_value)
+        clip["input_features_mask"] = torch.nn.functional.pad(mask, (0, missing))
 
     def _load_named_clip(self, row: dict) -> dict:
         """As `_load_clip`, but errors name the clip."""
@@ -257,11 +255,17 @@ class AussDataCollator:
             ValueError, OSError: what `decode_clip` raises, naming the clip.
         """
         clips = [self._load_named_clip(clip_row(row)) for row in rows]
+        for clip in clips:
+            self._hear(clip)
+        if self.mixing is not None:
+            clips = self.mixing(clips, [clip["generator"] for clip in clips])
         counts = torch.tensor([len(clip["frames"]) for clip in clips])
         longest = int(counts.max())
         pixel_values = self._pixel_values(clips)
         height, width = pixel_values.shape[-2:]
-        input_features, input_features_mask = self._audio_inputs(clips)
+        input_features, input_features_mask = (
+            torch.stack([clip[name] for clip in clips]) for name in ("input_features", "input_features_mask")
+        )
         frame_examples = [
             spread_frames(clip["frame_count"], mask[None])[0, clip["frame_indices"]]
             for clip, mask in zip(clips, input_features_mask, strict=True)
