@@ -53,8 +53,8 @@ COMMANDS = {
     ),
     "presets": Command("inference.arguments", "inference.presets", "list the shipped networks and what they cost"),
     "convert-vggish": Command(
-        "modeling_auss.published_weights.convert_vggish",
-        "modeling_auss.published_weights.convert_vggish",
+        "train.audio.convert_vggish",
+        "train.audio.convert_vggish",
         "turn the public VGGish weights into safetensors",
     ),
     "export": Command("inference.arguments", "inference.export", "write a model as an ONNX or torch.export graph"),

@@ -61,7 +61,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return values
 
 
-def warn_of_unknown_names(backbone: dict[str, Any]) -> None:
+def warn_of_unknown_backbone_fields(backbone: dict[str, Any]) -> None:
     """Warns of names in a saved backbone's configuration that no class reads: they would have no effect."""
     known_class = CONFIG_MAPPING[backbone["model_type"]] if backbone.get("model_type") in CONFIG_MAPPING else None
     if known_class is None or backbone["model_type"] == "timm_backbone":  # which passes on what it does not know
@@ -350,7 +350,7 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
             config_dict = {key: config_dict[key] for key in config_dict if key not in ("auto_map", "custom_pipelines")}
         backbone = config_dict.get("backbone_config")
         if isinstance(backbone, dict):
-            warn_of_unknown_names(backbone)
+            warn_of_unknown_backbone_fields(backbone)
         saved, asked = config_dict.get("audio_config"), kwargs.get("audio_config")
         if isinstance(asked, dict):
             AussAudioConfig.check_names(asked)

@@ -1,1 +1,1 @@
-"""Pretraining of the audio encoder on sounds of known categories, for those who lack AudioSet weights."""
+"""The audio encoder before training: pretraining on sounds of known categories, and the public VGGish weights."""

@@ -53,7 +53,7 @@ def augment(features: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return noisy
 
 
-def mix(
+def mix_sounds(
     features: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor, share: float, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """
@@ -134,7 +134,7 @@ def pretrain(
             total = 0.0
             for index in torch.randperm(len(sounds), generator=generator)[: batches * batch_size].split(batch_size):
                 batch = sounds.features[index], sounds.mask[index], sounds.targets[index]
-                features, mask, targets = mix(*batch, mixed_share, generator)
+                features, mask, targets = mix_sounds(*batch, mixed_share, generator)
                 logits = model(augment(features, generator).to(device), mask.to(device))
                 loss = nn.functional.cross_entropy(logits, targets.to(device))
                 if not loss.isfinite():
