@@ -109,7 +109,7 @@ def pretrain(
     device: torch.device,
 ) -> tuple[SoundClassifier, list[dict[str, float]]]:
     """
-    Trains a classifier on all sounds, `epochs` times; `mixed_share` of them are mixed with others (`mix`).
+    Trains a classifier on all sounds, `epochs` times; `mixed_share` of them are mixed with others (`mix_sounds`).
 
     Returns:
         The classifier, and for each epoch its `loss`, its `accuracy` on `validation` (on `sounds` if that is empty)
