@@ -10,7 +10,7 @@ from auss import cli
 from auss.configuration.configuration_auss import AussAudioConfig
 from auss.modeling_auss.published_weights.audio_weights import CONFIG_KEY, encoder_config
 from auss.train.audio.labelled_sounds import LabelledSounds
-from auss.train.audio.pretraining import SoundClassifier, accuracy, augment, pretrain
+from auss.train.audio.pretraining import SoundClassifier, accuracy, augment, mix_sounds, pretrain
 
 from ..conftest import save_sound
 
