@@ -53,7 +53,7 @@ def augment(features: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return noisy
 
 
-def mix(
+def mix_sounds(
     features: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor, share: float, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """
@@ -109,7 +109,7 @@ def pretrain(
     device: torch.device,
 ) -> tuple[SoundClassifier, list[dict[str, float]]]:
     """
-    Trains a classifier on all sounds, `epochs` times; `mixed_share` of them are mixed with others (`mix`).
+    Trains a classifier on all sounds, `epochs` times; `mixed_share` of them are mixed with others (`mix_sounds`).
 
     Returns:
         The classifier, and for each epoch its `loss`, its `accuracy` on `validation` (on `sounds` if that is empty)
@@ -134,7 +134,7 @@ def pretrain(
             total = 0.0
             for index in torch.randperm(len(sounds), generator=generator)[: batches * batch_size].split(batch_size):
                 batch = sounds.features[index], sounds.mask[index], sounds.targets[index]
-                features, mask, targets = mix(*batch, mixed_share, generator)
+                features, mask, targets = mix_sounds(*batch, mixed_share, generator)
                 logits = model(augment(features, generator).to(device), mask.to(device))
                 loss = nn.functional.cross_entropy(logits, targets.to(device))
                 if not loss.isfinite():

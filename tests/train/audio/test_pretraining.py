@@ -10,7 +10,7 @@ from auss import cli
 from auss.configuration.configuration_auss import AussAudioConfig
 from auss.modeling_auss.published_weights.audio_weights import CONFIG_KEY, encoder_config
 from auss.train.audio.labelled_sounds import LabelledSounds
-from auss.train.audio.pretraining import SoundClassifier, accuracy, augment, mix, pretrain
+from auss.train.audio.pretraining import SoundClassifier, accuracy, augment, mix_sounds, pretrain
 
 from ..conftest import save_sound
 
@@ -55,13 +55,13 @@ def test_accuracy_counts_any_of_a_sounds_categories():
 def test_mixtures_have_the_targets_of_both():
     sounds = bands(8)
     batch = sounds.features, sounds.mask, sounds.targets
-    features, mask, targets = mix(*batch, 1.0, torch.Generator().manual_seed(3))
+    features, mask, targets = mix_sounds(*batch, 1.0, torch.Generator().manual_seed(3))
     both = targets[:, 0] == 0.5
     assert both.any() and not both.all()  # some met a sound of their own category
     # Where both are heard, both bands are loud.
     assert (features[both][..., 10] > 0).all() and (features[both][..., 45] > 0).all()
     torch.testing.assert_close(targets.sum(1), torch.ones(8))
-    for one, other in zip(mix(*batch, 0.0, torch.Generator()), batch, strict=True):
+    for one, other in zip(mix_sounds(*batch, 0.0, torch.Generator()), batch, strict=True):
         assert torch.equal(one, other)
 
 
