@@ -1,6 +1,6 @@
 """What training and evaluation leave in a model's folder, and how the model card gets it.
 
-`auss/__init__.py` registers `read_recorded_results` with `hub/`, which writes the card and knows none of these files.
+`auss/__init__.py` registers `read_recorded_results` with `hub/`, which writes the card and knows none of the files.
 """
 
 from pathlib import Path
