@@ -50,7 +50,7 @@ class DataArguments:
     paste_sound_share: float = option(
         0.5, "share of the pasted objects, 0 to 1, that bring their sound along; the others are silent"
     )
-    cache_sounds: bool = option(True, "transform each sound once, before training; 0.12 MB of memory for 5 seconds")
+    cache_sounds: bool = option(True, "transform each sound once, before training, and keep the results in a file")
     streaming: bool = option(
         False, "read the training clips as a stream of Parquet shards, made by auss prepare; sounds are not cached"
     )

@@ -1,8 +1,11 @@
 import math
 import pickle
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -235,6 +238,34 @@ def test_precomputed_features_replace_the_sound(processor, train_rows, monkeypat
     batch = AussDataCollator(processor)([row])
     assert batch["input_features_mask"].tolist() == [[1, 1, 1, 0, 0]]
     torch.testing.assert_close(batch["input_features"][0, :3], features[0][0, :3])
+
+
+def test_precomputed_features_are_a_mapped_file_that_later_runs_find(processor, train_rows, tmp_path, monkeypatch):
+    extractor = processor.feature_extractor
+    in_memory = precompute_input_features(list(train_rows), extractor)
+    first = precompute_input_features(train_rows, extractor, tmp_path)
+    for found, expected in zip(first, in_memory, strict=True):
+        assert found.dtype == expected.dtype and torch.equal(found, expected)
+    (file,) = tmp_path.iterdir()
+    assert str(file) in Path("/proc/self/maps").read_text() or sys.platform != "linux"
+    with monkeypatch.context() as patch:
+        patch.setattr(collator_module, "decode_audio", lambda *_: pytest.fail("the sound was read again"))
+        again = precompute_input_features(train_rows, extractor, tmp_path)
+        assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    # Another sound in a file of the same name is another file of log-mels.
+    path = Path(train_rows[0]["audio"]["path"])
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, samples[: len(samples) // 2], rate)
+    changed = precompute_input_features(train_rows, extractor, tmp_path)
+    assert not torch.equal(changed[0][0], first[0][0]) and torch.equal(changed[0][1], first[0][1])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_bad_sound_leaves_no_file_of_log_mels(processor, train_rows, tmp_path):
+    Path(train_rows[1]["audio"]["path"]).write_bytes(b"no sound")
+    with pytest.raises(ValueError, match="is not a sound file"):
+        precompute_input_features(train_rows, processor.feature_extractor, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sounds_of_other_lengths_and_rates_come_as_t_examples(processor, whole_rows):
