@@ -4,6 +4,7 @@ import io
 import itertools
 import logging
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
@@ -223,18 +224,19 @@ class SoundCopy:
 
     def _add_sound(self, plan: SoundPlan) -> Iterator[tuple[float, list[av.Packet]]]:
         assert self._info.sound_track is not None
-        source = open_media(self._info.path)
-        stream = sound_stream(source, self._info.sound_track.index)
-        assert stream is not None and stream.time_base is not None  # `info` says that there is sound
-        start = float(stream.start_time * stream.time_base) if stream.start_time is not None else self._info.origin
-        lead = self._info.origin - start
-        self.offset = lead if lead > LONGEST_LEAD_SECONDS else 0.0
-        metadata = {key: stream.metadata[key] for key in KEPT_METADATA if key in stream.metadata}
-        if plan.copies:
-            copy = self._container.add_stream_from_template(stream)
-            copy.metadata.update(metadata)
-            return self._copied(source, stream, copy)
-        source.close()
+        with ExitStack() as opened:  # so that the file is closed where it is not copied from, or something raises
+            source = opened.enter_context(open_media(self._info.path))
+            stream = sound_stream(source, self._info.sound_track.index)
+            assert stream is not None and stream.time_base is not None  # `info` says that there is sound
+            start = float(stream.start_time * stream.time_base) if stream.start_time is not None else self._info.origin
+            lead = self._info.origin - start
+            self.offset = lead if lead > LONGEST_LEAD_SECONDS else 0.0
+            metadata = {key: stream.metadata[key] for key in KEPT_METADATA if key in stream.metadata}
+            if plan.copies:
+                copy = self._container.add_stream_from_template(stream)
+                copy.metadata.update(metadata)
+                opened.pop_all()
+                return self._copied(source, stream, copy)
         return self._encoded(plan, metadata)
 
     def _copied(self, source, stream: av.AudioStream, copy: av.AudioStream) -> Iterator[tuple[float, list[av.Packet]]]:

@@ -1,6 +1,7 @@
 """`auss figures`: the paper's Fig. 5-6, what a model segments frame by frame, and Fig. 7, its queries by t-SNE."""
 
 import argparse
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +154,10 @@ def draw_figures(
         FileExistsError: there are such pictures, and not `overwrite`.
         ValueError: a model of other labels than the data set, fewer than three clips, none of the sheet's
             annotated.
+        ImportError: scikit-learn is missing.
     """
+    if importlib.util.find_spec("sklearn") is None:
+        raise ImportError("figures need scikit-learn: pip install 'auss[figures]'")
     files = [Path(output) / file for file in (QUERIES_FILE, SHEET_FILE)]
     existing = [str(path) for path in files if path.exists()]
     if existing and not overwrite:

@@ -1,6 +1,7 @@
 """The sound of a video as samples on its own time line, read forwards in constant memory."""
 
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 
 import av
@@ -51,23 +52,24 @@ class AudioTrack:
         layout: str | None = None,
     ):
         self.damage = damage if damage is not None else Damage()
-        self._container = open_media(path)
-        stream = sound_stream(self._container, index)
-        if stream is None:
-            self._container.close()
-            raise InputError(f"video {path} has no sound track")
-        self._frames = decoded_frames(self._container, stream, self.damage)
-        self._origin = origin
-        self._resampler: tuple[tuple, av.AudioResampler] | None = None
-        # (first sample, (channels, samples), how many of them were unusable), in order
-        self._pieces: list[tuple[int, np.ndarray, int]] = []
-        self._end: int | None = None  # the sample after the last one read
-        self.sampling_rate: int = stream.sample_rate
-        self.layout = av.AudioLayout(layout) if layout is not None else stream.codec_context.layout
-        self._converts_layout = layout is not None
-        self.finished = False
-        # The header may be wrong (HE-AAC announces half its rate): the first decoded frame knows.
-        self._read_piece()
+        with ExitStack() as opened:  # so that the file is closed where something raises
+            self._container = opened.enter_context(open_media(path))
+            stream = sound_stream(self._container, index)
+            if stream is None:
+                raise InputError(f"video {path} has no sound track")
+            self._frames = decoded_frames(self._container, stream, self.damage)
+            self._origin = origin
+            self._resampler: tuple[tuple, av.AudioResampler] | None = None
+            # (first sample, (channels, samples), how many of them were unusable), in order
+            self._pieces: list[tuple[int, np.ndarray, int]] = []
+            self._end: int | None = None  # the sample after the last one read
+            self.sampling_rate: int = stream.sample_rate
+            self.layout = av.AudioLayout(layout) if layout is not None else stream.codec_context.layout
+            self._converts_layout = layout is not None
+            self.finished = False
+            # The header may be wrong (HE-AAC announces half its rate): the first decoded frame knows.
+            self._read_piece()
+            opened.pop_all()
 
     @property
     def num_channels(self) -> int:

@@ -241,31 +241,33 @@ def test_precomputed_features_replace_the_sound(processor, train_rows, monkeypat
 
 
 def test_precomputed_features_are_a_mapped_file_that_later_runs_find(processor, train_rows, tmp_path, monkeypatch):
+    folder = tmp_path / "log-mels"
     extractor = processor.feature_extractor
     in_memory = precompute_input_features(list(train_rows), extractor)
-    first = precompute_input_features(train_rows, extractor, tmp_path)
+    first = precompute_input_features(train_rows, extractor, folder)
     for found, expected in zip(first, in_memory, strict=True):
         assert found.dtype == expected.dtype and torch.equal(found, expected)
-    (file,) = tmp_path.iterdir()
+    (file,) = folder.iterdir()
     assert str(file) in Path("/proc/self/maps").read_text() or sys.platform != "linux"
     with monkeypatch.context() as patch:
         patch.setattr(collator_module, "decode_audio", lambda *_: pytest.fail("the sound was read again"))
-        again = precompute_input_features(train_rows, extractor, tmp_path)
+        again = precompute_input_features(train_rows, extractor, folder)
         assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
     # Another sound in a file of the same name is another file of log-mels.
     path = Path(train_rows[0]["audio"]["path"])
     samples, rate = soundfile.read(path)
     soundfile.write(path, samples[: len(samples) // 2], rate)
-    changed = precompute_input_features(train_rows, extractor, tmp_path)
+    changed = precompute_input_features(train_rows, extractor, folder)
     assert not torch.equal(changed[0][0], first[0][0]) and torch.equal(changed[0][1], first[0][1])
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_a_bad_sound_leaves_no_file_of_log_mels(processor, train_rows, tmp_path):
+    folder = tmp_path / "log-mels"
     Path(train_rows[1]["audio"]["path"]).write_bytes(b"no sound")
     with pytest.raises(ValueError, match="is not a sound file"):
-        precompute_input_features(train_rows, processor.feature_extractor, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        precompute_input_features(train_rows, processor.feature_extractor, folder)
+    assert list(folder.iterdir()) == []
 
 
 def test_sounds_of_other_lengths_and_rates_come_as_t_examples(processor, whole_rows):
