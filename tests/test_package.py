@@ -131,7 +131,9 @@ def test_setup_requires_what_is_imported_and_nothing_else():
         lines = [line for line in text.split("\n") if line and not line.startswith("#")]
         return {re.split(r"[<>=;\[ ]", line)[0].replace("_", "-") for line in lines}
 
-    imported = {DISTRIBUTIONS.get(name, name).replace("_", "-"): places for name, places in imported_packages().items()}
+    imported = {
+        DISTRIBUTIONS.get(name, name).replace("_", "-"): places for name, places in imported_packages().items()
+    }
     assert len(imported) > 20
     assert names(setup["options"]["install_requires"]) == set(imported) - set(OPTIONAL)
     for name, (extra, module) in OPTIONAL.items():

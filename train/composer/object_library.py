@@ -43,7 +43,7 @@ Value = TypeVar("Value")
 
 
 def kept(size: Callable[[Value], int]) -> Callable[[Callable[[Path], Value]], Callable[[Path], Value]]:
-    """Decorates what loads a file: up to `CACHE_BYTES` of what was used last are kept. `size` gives a value's bytes."""
+    """Decorates what loads a file: `CACHE_BYTES` of what was used last are kept. `size` gives a value's bytes."""
 
     def decorate(load: Callable[[Path], Value]) -> Callable[[Path], Value]:
         values: OrderedDict[Path, Value] = OrderedDict()

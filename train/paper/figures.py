@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ...files.errors import InputError
+from ...files.errors import InputError, MissingPackageError
 from ...files.new_contents import NewContents
 from ...hub.trained_model import load_trained
 from ..command_arguments import QUERY_CLIPS
@@ -157,7 +157,7 @@ def draw_figures(
         ImportError: scikit-learn is missing.
     """
     if importlib.util.find_spec("sklearn") is None:
-        raise ImportError("figures need scikit-learn: pip install 'auss[figures]'")
+        raise MissingPackageError("figures need scikit-learn: pip install 'auss[figures]'")
     files = [Path(output) / file for file in (QUERIES_FILE, SHEET_FILE)]
     existing = [str(path) for path in files if path.exists()]
     if existing and not overwrite:

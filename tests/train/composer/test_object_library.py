@@ -108,7 +108,9 @@ def test_resampling_is_that_of_soxr_to_the_last_bit(tmp_path, rate):
     np.testing.assert_array_equal(found[:shared], expected[:shared])
 
 
-@pytest.mark.parametrize("kind", [("a.wav", "PCM_16"), ("a.wav", "PCM_24"), ("a.wav", "FLOAT"), ("a.flac", "PCM_16"), ("a.ogg", None)])
+@pytest.mark.parametrize(
+    "kind", [("a.wav", "PCM_16"), ("a.wav", "PCM_24"), ("a.wav", "FLOAT"), ("a.flac", "PCM_16"), ("a.ogg", None)]
+)
 @pytest.mark.parametrize("channels", [1, 2, 6])
 def test_sound_files_are_read_as_librosa_reads_them(tmp_path, kind, channels):
     name, subtype = kind
