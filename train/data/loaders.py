@@ -164,7 +164,8 @@ def load_rows(data: DataArguments, processor: AussProcessor, split: str, seed: i
     rows = SeededRows(dataset, seed)
     if not data.cache_sounds:
         return rows
-    return SeededRows(dataset, seed, precompute_input_features(rows, processor.feature_extractor))
+    with PartialState().local_main_process_first():  # it writes a file, which the others read
+        return SeededRows(dataset, seed, precompute_input_features(rows, processor.feature_extractor))
 
 
 def create_validation_loader(
