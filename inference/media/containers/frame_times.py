@@ -97,9 +97,9 @@ class FrameClock:
                 self._damage.repaired_time_stamps += 1
             elif not self._drains:  # where frames have decoding stamps, those that the decoder held back have none
                 self._damage.missing_time_stamps += 1
-            overlaps = time is not None and self._last - time < OVERLAP_SECONDS
-            rises = overlaps and self._behind is not None and time > self._behind
-            time, self._behind = self._last + self._last_shown / (2 if rises else 1), time
+            rises = time is not None and self._behind is not None and self._behind < time
+            overlaps = rises and time is not None and self._last - time < OVERLAP_SECONDS
+            time, self._behind = self._last + self._last_shown / (2 if overlaps else 1), time
         else:
             self._behind = None
         self._last, self._last_shown = time, self.shown(frame) or self._interval
