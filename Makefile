@@ -11,7 +11,7 @@ TEST_PROCESSES ?= 2
 TEST_RUN = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadscope
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow conformance bench gpu quality style clean
+.PHONY: help demo test test-slow conformance bench gpu reliability quality style clean
 
 help:
 	@echo "make demo         compose a data set, train on it, evaluate, and segment a video (5 minutes)"
@@ -20,6 +20,7 @@ help:
 	@echo "make conformance  Transformers' own tests on auss; writes docs/conformance.md (5 minutes)"
 	@echo "make bench        what auss costs beside its backbone; writes docs/benchmarks.md"
 	@echo "make gpu          tests and benchmarks on a GPU; writes docs/benchmarks_gpu.md (8 minutes)"
+	@echo "make reliability  bad input, interruption, attacks; writes docs/reliability.md (45 minutes)"
 	@echo "make quality      ruff check and format check, pyright"
 	@echo "make style        let ruff mend what it can"
 	@echo "make clean        remove .venv and build leftovers"
@@ -42,6 +43,9 @@ bench: $(VENV)/.bench
 
 gpu: $(VENV)/.test
 	$(BIN)/python benchmarks/gpu.py $(GPU_ARGUMENTS)
+
+reliability: $(VENV)/.test
+	$(BIN)/python tests/fuzzing/report.py
 
 quality: $(VENV)/.quality
 	$(BIN)/ruff check .

@@ -48,8 +48,9 @@ def check_size(size: Any) -> None:
         sides = list(size) if len(size) == 2 else []
     if not sides or not all(isinstance(side, Integral) and not isinstance(side, bool) and side > 0 for side in sides):
         raise InputError(
-            "size must be a positive whole number of pixels, a pair of them (height, width), or a dictionary of "
-            f"height and width, of shortest_edge (and longest_edge), or of max_height and max_width, got {size!r}"
+            "size must be a size of positive whole numbers of pixels: the shortest side, a pair (height, width), or a "
+            "dictionary of height and width, of shortest_edge (and longest_edge), or of max_height and max_width; got "
+            f"{size!r}"
         )
 
 
@@ -57,9 +58,9 @@ def check_setting(name: str, value: Any, low: float, most: int = 1) -> None:
     """Raises ValueError unless `value` is a finite number above `low`, or a list of as many as `most`."""
     values = list(value) if isinstance(value, list | tuple) and len(value) == most > 1 else [value]
     if not all(isinstance(one, Real) and not isinstance(one, bool) and low < float(one) < math.inf for one in values):
-        count = f"number, or {most} of them," if most > 1 else "number"
-        above = f" above {low:g}" if low > -math.inf else ""
-        raise InputError(f"{name} must be a finite {count}{above}, got {value!r}")
+        above = f" above {low}" if low > -math.inf else ""
+        count = f", one number or {most} of them" if most > 1 else ""
+        raise InputError(f"{name} must be a finite {name}{above}{count}, got {value!r}")
 
 
 class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
@@ -145,10 +146,10 @@ class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
         if setting("do_resize"):
             check_size(setting("size"))
         if setting("do_rescale"):
-            check_setting("rescale_factor", setting("rescale_factor"), low=0)
+            check_setting("rescale_factor", setting("rescale_factor"), low=0.0)
         if setting("do_normalize"):
             check_setting("image_mean", setting("image_mean"), low=-math.inf, most=3)
-            check_setting("image_std", setting("image_std"), low=0, most=3)
+            check_setting("image_std", setting("image_std"), low=0.0, most=3)
 
     def _preprocess(
         self, videos: list[torch.Tensor], return_tensors: str | TensorType | None = None, **kwargs

@@ -67,8 +67,8 @@ def sampling_rates(sampling_rate: Any, num_clips: int) -> list[float]:
         is_number = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
         if not is_number or not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise InputError(
-                f"sampling_rate must be a positive number of Hz, got {rate!r:.50}; {LOWEST_RATE} to {HIGHEST_RATE} are "
-                "taken"
+                f"sampling_rate must be a positive number of Hz, got {rate!r:.50}; {LOWEST_RATE} to {HIGHEST_RATE} "
+                "are taken"
             )
     return [float(rate) for rate in rates]
 

@@ -183,8 +183,10 @@ INCIDENTAL = frozenset(
 
 def check_at_least(name: str, value: float, least: float) -> None:
     # Written so that NaN fails too.
-    if not least <= value < math.inf:
-        raise InputError(f"{name} must be a finite number of at least {least}, got {value}")
+    if not value >= least:
+        raise InputError(f"{name} must be at least {least}, got {value}")
+    if value == math.inf:
+        raise InputError(f"{name} must be finite, got {value}")
 
 
 def check_share(name: str, value: float) -> None:

@@ -262,3 +262,12 @@ def test_auto_config_knows_the_type(tmp_path):
 def test_trainer_gathers_the_logits_alone(make_config):
     fields = AussSegmentationOutput.__dataclass_fields__.keys()
     assert fields - set(make_config().keys_to_ignore_at_inference) == {"loss", "logits"}
+
+
+def test_a_name_that_no_backbone_has_is_told(make_config, caplog):
+    values = make_config().to_dict()
+    AussConfig.from_dict(values)
+    assert "has no field" not in caplog.text
+    values["backbone_config"]["hidden_actx"] = values["backbone_config"].pop("hidden_act")
+    AussConfig.from_dict(values)
+    assert "backbone_config, a ResNetConfig, has no field hidden_actx" in caplog.text

@@ -103,3 +103,16 @@ def test_a_saved_file_cannot_name_a_backbone_on_the_hub(tmp_path, monkeypatch):
 
     monkeypatch.setattr("transformers.backbone_utils.hf_api", asked)
     assert AussConfig.from_pretrained(tmp_path).backbone_config.model_type == "resnet"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_labels": 10**30}, "num_labels must be 2 to 255"),  # Transformers would make a name for each
+        ({"id2label": [3]}, "id2label must be a dictionary"),
+        ({"label2id": "x"}, "label2id must be a dictionary"),
+    ],
+)
+def test_labels_that_are_none_are_refused_before_they_are_counted(make_config, fields, message):
+    with pytest.raises(ValueError, match=message):
+        make_config(**fields)

@@ -111,7 +111,8 @@ def option_trials(
         return call(*words)
 
     def subjects(name: str) -> tuple[str, ...]:
-        return (name, name.replace("_", "-"), name.replace("_", " "), *({"name": ("AVSBench",)}.get(name, ())))
+        files = ("/dev/null", "/nowhere")  # a message may name the file that the option's value is
+        return (name, name.replace("_", "-"), name.replace("_", " "), *files, *({"name": ("AVSBench",)}.get(name, ())))
 
     return combinations(area, run, options, subjects, lambda made: lambda done: None, count, seed)
 

@@ -184,3 +184,11 @@ def test_a_model_without_its_processor_is_refused(model_folder):
     (model_folder / "processor_config.json").unlink()
     with pytest.raises(FileNotFoundError, match="has a model, but no processor: it has no processor_config.json"):
         load_trained(model_folder)
+
+
+def test_a_name_that_no_processor_has_is_told(model_folder, caplog):
+    load_trained(model_folder)
+    assert "has no field" not in caplog.text
+    edit(model_folder / "processor_config.json", "video_processor", image_meen=[0.5, 0.5, 0.5])
+    load_trained(model_folder)
+    assert "processor_config.json has no field image_meen" in caplog.text

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from transformers import SwinConfig, TimmBackboneConfig
 import auss
 from auss import cli
 from auss.inference import export
-from auss.inference.export import export_model, export_network, load_exported
+from auss.inference.export import export_model, export_network, load_exported, reserve_space
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from auss.processing.feature_extraction_auss import AussFeatureExtractor
 from auss.processing.processing_auss import AussProcessor
@@ -364,3 +365,20 @@ def test_presets_equal_the_model(preset):
         differences.append((got.logits - expected.logits).abs().amax((2, 3, 4)).flatten())
     # With 300 random queries some frames have a mask logit so near tau that float32 and float64 differ as well.
     assert torch.cat(differences).quantile(0.6) < 1e-4
+
+
+def test_space_is_looked_for_before_the_graph_is_written(tiny_model, tmp_path):
+    """Under a limit on the length of a file, which the kernel keeps as it keeps a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            reserve_space(tmp_path, tiny_model)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == []
+    reserve_space(tmp_path, tiny_model)
+    assert list(tmp_path.iterdir()) == []

@@ -40,3 +40,24 @@ def test_either_the_sound_or_its_queries(tiny_model, make_inputs):
         tiny_model(**inputs)
     with pytest.raises(ValueError, match=r"must be \(B, F, N, e\) = \(2, 3, 8, 16\), got \(2, 8, 16\)"):
         tiny_model(**inputs, frame_queries=torch.zeros(2, 8, 16))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pixel_values": None}, "pixel_values must be"),
+        ({"pixel_values": [1]}, "pixel_values must be a tensor, got list"),
+        ({"pixel_values": torch.zeros(2, 3, 3, 32, 32).long()}, "pixel_values must be of a floating-point type"),
+        ({"input_features_mask": torch.full((2, 5), 7)}, r"input_features_mask must hold 1 .* got \[7\]"),
+        ({"input_features_mask": torch.full((2, 5), torch.nan)}, "input_features_mask must hold 1"),
+        ({"frame_examples": torch.full((2, 3), 5)}, r"frame_examples must be 0 ... 4, .* got \[5\]"),
+        ({"frame_examples": torch.zeros(2, 3)}, "frame_examples must be integers, got torch.float32"),
+        ({"labels": 5}, "labels must be a tensor, or a list of one for each clip, got int"),
+        ({"labels": []}, "labels must be a tensor, .* got an empty list"),
+        ({"labels": torch.zeros(2, 3, 0, 0).long()}, "labels must be"),
+        ({"frame_mask": 1}, "frame_mask must be a tensor, got int"),
+    ],
+)
+def test_what_is_no_tensor_of_its_kind_is_named(tiny_model, make_inputs, changes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_model(**(make_inputs() | changes))

@@ -183,3 +183,22 @@ def test_saving_and_loading_keeps_everything(tmp_path):
         assert type(loaded) is AussVideoProcessor
         assert loaded.to_dict() == saved.to_dict()
         assert (loaded.size["height"], loaded.size["width"]) == (96, 128)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": 0}, "size must be a size of positive whole numbers"),
+        ({"size": {"height": 8}}, "size must be"),
+        ({"size": {"height": 2.5, "width": 8}}, "size must be"),
+        ({"image_std": [0.5, 0.0, 0.5]}, "image_std must be a finite image_std above 0.0"),
+        ({"image_mean": float("nan")}, "image_mean must be a finite image_mean"),
+        ({"image_mean": [0.5, 0.5]}, "image_mean must be .* 3 of them"),
+        ({"rescale_factor": float("inf")}, "rescale_factor must be a finite"),
+        ({"return_tensors": "tf"}, "return_tensors must be 'pt', 'np' or None, got 'tf'"),
+    ],
+)
+def test_settings_that_no_frame_can_be_made_with_are_named(settings, message):
+    frames = np.zeros((2, 8, 8, 3), np.uint8)
+    with pytest.raises(ValueError, match=message):
+        AussVideoProcessor()(frames, **{"return_tensors": "pt", **settings})

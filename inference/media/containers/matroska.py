@@ -4,6 +4,7 @@ FFmpeg skips what it cannot read of such a file, and looks at no checksum, thoug
 Matroska file (not of a WebM file). VP8 and VP9 decode nearly any bytes, so that nothing else tells of a flipped one.
 """
 
+import io
 import os
 import zlib
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ EBML, SEGMENT, CLUSTER, CRC_32, VOID = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0xBF,
 PARTS = {0x114D9B74, 0x1549A966, 0x1654AE6B, CLUSTER, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367}
 # The elements of a cluster: Timestamp, SimpleBlock, BlockGroup, PrevSize, Position, EncryptedBlock, SilentTracks.
 CLUSTER_PARTS = {0xE7, 0xA3, 0xA0, 0xAB, 0xA7, 0xAF, 0x5854, CRC_32, VOID}
+# Elements that hold others: Info and Tracks, TrackEntry, Video, Audio, ContentEncodings and what is in them, Cluster,
+# BlockGroup, Cues, CuePoint, CueTrackPositions, Tags, Tag, Targets, SimpleTag, SeekHead, Seek.
+HOLDERS = {0x1549A966, 0x1654AE6B, 0xAE, 0xE0, 0xE1, 0x6D80, 0x6240, 0x5034, CLUSTER, 0xA0, 0x1C53BB6B, 0xBB, 0xB7}
+HOLDERS |= {0x1254C367, 0x7373, 0x63C0, 0x67C8, 0x114D9B74, 0x4DBB}
 LARGEST_CHECKED = 2**28  # bytes of an element; clusters of more than some megabytes are not written
 MOST_NAMED = 2  # problems
 BEGINNING = EBML.to_bytes(4, "big")
@@ -59,6 +64,21 @@ def checksum_holds(content: bytes) -> bool:
     return zlib.crc32(content[6:]) == int.from_bytes(content[2:6], "little")
 
 
+def is_nested(number: int, content: bytes) -> bool:
+    """Whether the elements in what an element holds end with it, one after the other, and so on in each of them."""
+    if number not in HOLDERS:
+        return True
+    file = io.BytesIO(content)
+    while file.tell() < len(content):
+        inner = read_element(file)
+        if inner is None or inner.end is None or inner.end > len(content):
+            return False
+        if not is_nested(inner.number, content[inner.start : inner.end] if inner.number in HOLDERS else b""):
+            return False
+        file.seek(inner.end)
+    return True
+
+
 def end_of_open_cluster(file: BinaryIO, limit: int) -> int | None:
     """Where a cluster of unknown size ends: before the next element that cannot be in it. None if it is damaged."""
     while (place := file.tell()) < limit:
@@ -88,8 +108,11 @@ def check_parts(file: BinaryIO, limit: int) -> Iterator[str]:
             return
         if end - part.start <= LARGEST_CHECKED:
             file.seek(part.start)
-            if not checksum_holds(file.read(end - part.start)):
+            content = file.read(end - part.start)
+            if not checksum_holds(content):
                 yield f"the part at byte {place} does not have the checksum that it says"
+            elif not is_nested(part.number, content):
+                yield f"the part at byte {place} holds something that is not whole"
         file.seek(end)
 
 

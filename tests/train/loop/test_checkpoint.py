@@ -129,11 +129,16 @@ def test_saving_stopped_half_way_leaves_no_checkpoint(run, tmp_path, monkeypatch
             raise KeyboardInterrupt
         save_file(tensors, file, **kwargs)
 
+    unfinished = tmp_path / FOLDER / "unfinished-step-00000002"
     monkeypatch.setattr(checkpoint_module, "save_file", save_half)
     with pytest.raises(KeyboardInterrupt):
         run.save(tmp_path, Position(step=2))
+    assert not unfinished.exists()
+    # A process that is killed cannot clear up.
+    monkeypatch.setattr(checkpoint_module.shutil, "rmtree", lambda *_, **__: None)
+    with pytest.raises(KeyboardInterrupt):
+        run.save(tmp_path, Position(step=2))
     monkeypatch.undo()
-    unfinished = tmp_path / FOLDER / "unfinished-step-00000002"
     assert (unfinished / MODEL_FILE).is_file()
     with caplog.at_level(logging.WARNING):
         assert run.load_newest(tmp_path).step == 1

@@ -31,6 +31,15 @@ def test_every_flipped_byte_of_a_cluster_with_a_checksum_is_found(make_video):
         assert matroska_problems(video) != [], place
 
 
+def test_a_block_that_is_longer_than_its_cluster_is_found(make_video):
+    video = make_video("a.webm", seconds=0.5)
+    content = bytearray(video.read_bytes())
+    block = content.index(b"\xa3", content.index(bytes.fromhex("1f43b675")))
+    content[block + 1] = 0x10 | content[block + 1] & 0x0F  # its size has two bytes more
+    video.write_bytes(content)
+    assert len(matroska_problems(video)) == 1 and "not whole" in matroska_problems(video)[0]
+
+
 def test_a_file_that_is_cut_off_anywhere_is_found(video):
     content = video.read_bytes()
     for length in range(5, len(content), 211):
