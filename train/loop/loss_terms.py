@@ -6,7 +6,6 @@ import math
 import torch
 from accelerate.utils import gather_object
 from torch import nn
-from torch.distributed.tensor import DTensor
 
 from ...modeling_auss.outputs import AussSegmentationOutput
 
@@ -47,8 +46,9 @@ def check_finite_weights(model: nn.Module, step: int) -> None:
         FloatingPointError: in every process, if some are infinite or no numbers in any of them.
     """
     tensors = itertools.chain(model.named_parameters(), model.named_buffers())
-    # Of weights that processes share each has a part, which it looks at.
-    parts = ((name, value.to_local() if isinstance(value, DTensor) else value) for name, value in tensors)
+    # Where processes share the weights, each looks at its own part. Not by the class `DTensor`: builds of torch without
+    # `torch.distributed` have none.
+    parts = ((name, value.to_local() if hasattr(value, "to_local") else value) for name, value in tensors)
     damaged = sorted(set(gather_object([name for name, part in parts if not part.detach().isfinite().all()])))
     if damaged:
         raise FloatingPointError(
