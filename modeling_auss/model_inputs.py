@@ -6,7 +6,7 @@ import torch
 
 from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
 
-# The class logit of "no object" in a frame that is padding. The other classes have 0, and exp(100) exceeds any rounding.
+# The class logit of "no object" in a frame that is padding. Those of the other classes are 0.
 CERTAIN = 100.0
 
 

@@ -110,8 +110,8 @@ class AussModel(AussPreTrainedModel):
         size = map_size(pixel_values.shape[-2:], self.config.mask_stride)
         return self.image_embedding_extractor.mask_projection(ResizedMaps(outputs.mask_features.flatten(0, 1), size))
 
-    # Hidden states and attentions are recorded here and not in `forward`, since a backbone may record its own. They are
-    # not tied to `last_hidden_state`, which has a frame axis.
+    # Hidden states and attentions are recorded here and not in `forward`, since a backbone may record its own. The
+    # last of them is not tied to `last_hidden_state`, which has a frame axis.
     @capture_outputs(tie_last_hidden_states=False)
     def fuse(
         self, queries: torch.Tensor, embeddings: list[ResizedMaps], mask_features: MaskFeatures, **kwargs
@@ -251,9 +251,9 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         """
         real = RealFrames(frame_mask, (pixel_values if frame_queries is None else frame_queries).shape[:2])
         sound = (input_features, input_features_mask, frame_examples, frame_queries)
-        outputs = self.auss(pixel_values, *sound, frame_mask, return_dict=True, **kwargs)
+        outputs = self.auss(pixel_values, *sound, frame_mask, return_dict=True, **kwargs)  # A_0 ... A_L and f_4
         mask_features = self.auss.mask_features(outputs, pixel_values).of_frames(real.places)
-        class_logits, mask_embeddings = self.heads(real.pack(outputs.last_hidden_state))
+        class_logits, mask_embeddings = self.heads(real.pack(outputs.last_hidden_state))  # Eq. 11 and 12
         loss = loss_dict = masks = None
         if labels is not None:
             labels = real.pack_labels(labels, pixel_values, self.config.num_labels)

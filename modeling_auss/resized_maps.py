@@ -115,12 +115,12 @@ class MaskFeatures(ResizedMaps):
 
 
 class MaskProjection(nn.Conv2d):
-    """h of Eq. 12, a 1x1 convolution of e channels. It joins its weights to f_4 and leaves the product to `MaskFeatures`."""
+    """h of Eq. 12, a 1x1 convolution. It joins its weights to f_4 and leaves the product to `MaskFeatures`."""
 
     def __init__(self, channels: int):
         super().__init__(channels, channels, kernel_size=1)
 
-    # The weights are read here and nowhere else: hooks of offloading and of ZeRO bring them before a layer is called.
+    # The weights are read only here. Hooks of offloading and of ZeRO load them before a layer is called.
     def forward(self, f_4: ResizedMaps) -> MaskFeatures:
         return MaskFeatures(f_4.maps, f_4.size, self.weight.flatten(1), self.bias)
 

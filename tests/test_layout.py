@@ -46,3 +46,14 @@ def test_every_import_is_of_a_module_that_exists():
     imported = list(layout.imports())
     assert len(imported) > 300
     assert [pair for pair in imported if pair[1] not in known and f"{pair[1]}/__init__" not in known] == []
+
+
+def test_builds_of_torch_without_distributed_can_import_every_file():
+    """`import torch` gives them `torch.distributed.is_available`, and nothing below it."""
+    found = []
+    for name, path in layout.modules().items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:  # what runs at import, and not inside functions
+            imported = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            imported += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            found += [name for one in imported if one.startswith("torch.distributed")]
+    assert found == []

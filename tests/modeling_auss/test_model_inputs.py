@@ -1,5 +1,4 @@
-"""Inputs that do not belong together are refused by name; padded clips of a batch have the losses, gradients and outputs
-that they have alone."""
+"""Bad inputs are refused by name; padded clips of a batch have the losses, gradients and outputs of clips alone."""
 
 import pytest
 import torch

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from auss.processing import video_frames
 from auss.processing.video_frames import clip_to_tensor, list_of_videos
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 10, 12, 3), dtype=np.uint8)
@@ -138,3 +139,12 @@ def test_what_is_a_batch_and_what_is_a_clip():
 def test_what_holds_no_clips_is_refused(videos, message):
     with pytest.raises(ValueError, match=message):
         list_of_videos(videos)
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "expected"),
+    [((224, 224), 8, video_frames.CPU_PIXELS // 224**2), ((32, 32), 8, 8), ((2000, 2000), 8, 1), ((32, 32), 0, 1)],
+)
+def test_a_cpu_sees_few_large_frames_at_once(size, most, expected):
+    assert video_frames.frames_per_pass(torch.empty(1, 3, *size), most) == expected
+    assert video_frames.frames_per_pass(torch.empty(1, 3, *size, device="meta"), most) == max(1, most)

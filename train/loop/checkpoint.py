@@ -39,7 +39,7 @@ NAME = re.compile(r"step-(\d{8,})")
 
 
 def whole_states():
-    """torch's functions for state dictionaries with whole tensors. Builds without `torch.distributed` lack the module."""
+    """torch's functions for state dictionaries with whole tensors; builds without `torch.distributed` lack them."""
     from torch.distributed.checkpoint import state_dict
 
     return state_dict

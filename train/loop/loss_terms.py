@@ -46,8 +46,8 @@ def check_finite_weights(model: nn.Module, step: int) -> None:
         FloatingPointError: in every process, if some are infinite or no numbers in any of them.
     """
     tensors = itertools.chain(model.named_parameters(), model.named_buffers())
-    # Where processes share the weights, each looks at its own part. Not by the class `DTensor`: builds of torch without
-    # `torch.distributed` have none.
+    # Where processes share the weights, each looks at its own part. `DTensor` is not imported: builds of torch without
+    # `torch.distributed` lack it.
     parts = ((name, value.to_local() if hasattr(value, "to_local") else value) for name, value in tensors)
     damaged = sorted(set(gather_object([name for name, part in parts if not part.detach().isfinite().all()])))
     if damaged:
