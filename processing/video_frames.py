@@ -15,7 +15,7 @@ ACCEPTED = "frames: a list of PIL images, an array (F, H, W, 3) or (F, 3, H, W),
 # What a frame may have: grey, RGB, RGB with alpha.
 CHANNEL_COUNTS = (1, 3, 4)
 WHITE = 255
-# Of the frames that a CPU sees in one pass: two of 224 x 224. A larger group takes as long and needs more memory, since
+# Of the frames that a CPU sees in one pass: two of 224 x 224. A larger group takes as long, and needs more memory:
 # the C library asks the system for new pages for every map of 32 MB or more.
 CPU_PIXELS = 2 * 224 * 224
 MODES_WITH_ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
