@@ -54,15 +54,18 @@ def frame_logits(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Ten
     The network's `logits` (M, K, h, w) for the M frames of a batch that are not padding, from the arguments of its
     `forward`. Frames that are too many for one pass on a CPU come in several, and their sound is encoded once.
     """
-    inputs, kept = dict(inputs), kept_frames(inputs)
-    frames = inputs["pixel_values"][kept].unsqueeze(1)  # each a clip of one
-    step = frames_per_pass(frames, len(frames))
-    if step == len(frames):
+    kept = kept_frames(inputs)
+    places = kept.nonzero()  # the clip and the frame of each
+    step = frames_per_pass(inputs["pixel_values"], len(places))
+    if step == len(places):
         return model(**inputs).logits[kept]
-    del inputs["pixel_values"]
-    _, queries = model.auss.frame_queries(kept.shape[1], **inputs)
-    passes = zip(frames.split(step), queries[kept].unsqueeze(1).split(step), strict=True)
-    return torch.cat([model(pixel_values=few, frame_queries=own).logits for few, own in passes]).squeeze(1)
+    sound = {name: value for name, value in inputs.items() if name != "pixel_values"}
+    _, queries = model.auss.frame_queries(kept.shape[1], **sound)
+    logits = []
+    for clips, frames in (few.unbind(1) for few in places.split(step)):
+        one_frame_clips = inputs["pixel_values"][clips, frames].unsqueeze(1)
+        logits.append(model(pixel_values=one_frame_clips, frame_queries=queries[clips, frames].unsqueeze(1)).logits)
+    return torch.cat(logits).squeeze(1)
 
 
 @torch.no_grad()
