@@ -1,6 +1,7 @@
 """The network against its image backbone alone, which is the least that any network on it can take."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import torch
 from timing import Measured, in_turns, median_seconds, peak_gigabytes
@@ -9,6 +10,7 @@ from transformers import ResNetConfig, SwinConfig
 
 from auss import AussConfig, AussForAudioVisualSegmentation
 from auss.processing.post_processing_auss import post_process_audio_visual_segmentation
+from auss.train.evaluation.evaluate import frame_logits
 
 SIZE = 224
 FRAMES = 5
@@ -50,9 +52,10 @@ def inputs(frames: int = FRAMES, size: int = SIZE, batch: int = 1, examples: int
 
 
 def masks(model: AussForAudioVisualSegmentation, clip: dict[str, torch.Tensor]) -> list[dict]:
-    """All that a user waits for: VGGish, the network, and masks of the frames' own size."""
-    sizes = [tuple(clip["pixel_values"].shape[-2:])] * len(clip["pixel_values"])
-    return post_process_audio_visual_segmentation(model(**clip), sizes)
+    """All that a user waits for: VGGish, the network a few frames at a time, and masks of the frames' own size."""
+    num_clips, num_frames, _, *size = clip["pixel_values"].shape
+    outputs = SimpleNamespace(logits=frame_logits(model, clip).unflatten(0, (num_clips, num_frames)))
+    return post_process_audio_visual_segmentation(outputs, [tuple(size)] * num_clips)
 
 
 def flops(model: torch.nn.Module, **arguments) -> int:

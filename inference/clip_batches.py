@@ -13,7 +13,7 @@ from ..files.errors import InputError
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.post_processing_auss import DEFAULT_THRESHOLD
 from ..processing.processing_auss import AussProcessor
-from ..processing.video_frames import clip_to_tensor
+from ..processing.video_frames import clip_to_tensor, frames_per_pass
 from .array_clip import ArrayClip, ArrayFrame
 from .media.video_reader import TimedFrame, VideoReader
 from .parameters import DEFAULT_BATCH_SIZE, DEFAULT_FPS
@@ -89,18 +89,18 @@ def clip_batches(
         )
 
 
-def passes(batch: ClipBatch) -> Iterator[list[tuple[int, list[View]]]]:
+def passes(batch: ClipBatch, most: int) -> Iterator[list[tuple[int, list[View]]]]:
     """The frames that the network sees at once, as their positions in the batch with their audible views.
 
-    All frames of a pass have equally many views, which are together at most `frames_per_pass`, or those of one frame:
-    the views of a frame are never parted, so its picture is encoded once.
+    All frames of a pass have equally many views, which are together at most `most`, or those of one frame: the views
+    of a frame are never parted, so its picture is encoded once.
     """
     by_count: dict[int, list[tuple[int, list[View]]]] = {}
     for position, views in enumerate(batch.views):
         if audible := [view for view in views if view.window.audible]:
             by_count.setdefault(len(audible), []).append((position, audible))
     for count, frames in by_count.items():
-        step = max(1, batch.frames_per_pass // count)
+        step = max(1, most // count)
         for start in range(0, len(frames), step):
             yield frames[start : start + step]
 
@@ -122,17 +122,20 @@ def predict(model: AussForAudioVisualSegmentation, batch: ClipBatch, return_quer
     """
     logits: torch.Tensor | None = None
     queries: list[dict[str, torch.Tensor] | None] = [None] * len(batch.views)
-    for seen in passes(batch):
+    pixel_values = batch.pixel_values
+    if pixel_values is None:  # as nothing is audible
+        return {"logits": None, "queries": queries if return_queries else None}
+    pixel_values = pixel_values.to(model.device, model.dtype)
+    for seen in passes(batch, frames_per_pass(pixel_values, batch.frames_per_pass)):
         audio_queries = torch.stack(
             [
                 torch.stack([view.window.queries(model, batch.frames[position].time) for view in views])
                 for position, views in seen
             ]
         )
-        assert batch.pixel_values is not None  # since a window is audible
         # Each frame is a clip of one, so that a pass may take frames of different windows.
-        pixel_values = batch.pixel_values[[position for position, _ in seen]].to(model.device, model.dtype)
-        output = model(pixel_values=pixel_values[:, None], frame_queries=audio_queries)
+        frames = pixel_values[[position for position, _ in seen]].unsqueeze(1)
+        output = model(pixel_values=frames, frame_queries=audio_queries)
         found: torch.Tensor = output.logits.float()
         if logits is None:
             logits = found.new_zeros(len(batch.views), *found.shape[2:])
@@ -147,9 +150,9 @@ def predict(model: AussForAudioVisualSegmentation, batch: ClipBatch, return_quer
                     "fused_queries": output.fused_queries[row, heaviest].to(torch.float32, copy=True),
                     "class_scores": output.class_queries_logits[row, heaviest].float().softmax(-1),
                 }
-    if logits is not None:
-        silent = [sum(view.weight for view in views if not view.window.audible) for views in batch.views]
-        logits[:, 0] += logits.new_tensor(silent)[:, None, None]
+    assert logits is not None  # since a window is audible
+    silent = [sum(view.weight for view in views if not view.window.audible) for views in batch.views]
+    logits[:, 0] += logits.new_tensor(silent)[:, None, None]
     return {"logits": logits, "queries": queries if return_queries else None}
 
 

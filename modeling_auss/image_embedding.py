@@ -10,7 +10,7 @@ from transformers.utils import logging
 from ..configuration.configuration_auss import AussConfig
 from ..files.errors import InputError
 from .image_backbone import backbone_name, build_backbone, measure_layout
-from .resized_maps import MaskFeatures, ResizedMaps, linear_parts, resize
+from .resized_maps import MaskFeatures, MaskProjection, ResizedMaps, resize
 
 logger = logging.get_logger(__name__)
 
@@ -74,7 +74,7 @@ class ImageEmbeddingExtractor(nn.Module):
             for channels in (lateral_channels if config.lateral_connections else ())
         )
         self.upsampling_steps = nn.ModuleList(UpsamplingStep(config.hidden_size) for _ in self.strides)
-        self.mask_projection = nn.Conv2d(config.hidden_size, config.hidden_size, kernel_size=1)
+        self.mask_projection = MaskProjection(config.hidden_size)
 
     def find_lateral_strides(self) -> tuple[int, ...]:
         """
@@ -101,7 +101,7 @@ class ImageEmbeddingExtractor(nn.Module):
 
     def backbone_maps(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """
-        (B*F, 3, H, W) to the backbone's maps (B*F, C, ceil(H / stride), ceil(W / stride)), f_ori being the last.
+        (M, 3, H, W) to the backbone's maps (M, C, ceil(H / stride), ceil(W / stride)), f_ori being the last.
 
         Raises:
             ValueError: frames of another size than the only one that the backbone takes.
@@ -111,17 +111,15 @@ class ImageEmbeddingExtractor(nn.Module):
         maps = self.backbone(frames, output_hidden_states=False, output_attentions=False).feature_maps
         return self.layout.trimmed(maps, pixel_values.shape[-2:])
 
-    def forward(
-        self, maps: tuple[torch.Tensor, ...], frame_size: Sequence[int]
-    ) -> tuple[list[ResizedMaps], MaskFeatures]:
+    def forward(self, pixel_values: torch.Tensor) -> tuple[list[ResizedMaps], MaskFeatures]:
         """
         Args:
-            maps: those of `backbone_maps`.
-            frame_size: (H, W).
+            pixel_values: (M, 3, H, W) frames.
 
         Returns:
-            f_1 ... f_3, each (B*F, e, ceil(H / stride), ceil(W / stride)), and f_4 with h of Eq. 12.
+            f_1 ... f_3, each (M, e, ceil(H / stride), ceil(W / stride)), and f_4 with h of Eq. 12.
         """
+        maps = self.backbone_maps(pixel_values)
         laterals = {
             stride: project(lateral)
             for stride, project, lateral in zip(self.lateral_strides, self.lateral_projections, maps, strict=False)
@@ -130,14 +128,10 @@ class ImageEmbeddingExtractor(nn.Module):
         top = self.top_projection(maps[-1]).contiguous(memory_format=torch.channels_last)
         levels = [ResizedMaps(top, tuple(top.shape[-2:]))]
         for stride, step in zip(self.strides, self.upsampling_steps, strict=True):
-            levels.append(step(levels[-1].full(), map_size(frame_size, stride), laterals.get(stride)))
+            size = map_size(pixel_values.shape[-2:], stride)
+            levels.append(step(levels[-1].full(), size, laterals.get(stride)))
         _, *embeddings, f_4 = levels
-        return embeddings, self.mask_features(f_4)
-
-    def mask_features(self, f_4: ResizedMaps) -> MaskFeatures:
-        """f_4 with h of Eq. 12."""
-        weight, bias = linear_parts(self.mask_projection, f_4.maps.shape[1], like=f_4.maps)
-        return MaskFeatures(f_4.maps, f_4.size, weight, bias)
+        return embeddings, self.mask_projection(f_4)
 
 
 __all__ = ["ImageEmbeddingExtractor", "UpsamplingStep", "map_size"]

@@ -1,7 +1,6 @@
 """AUSS, the audio unmixing and semantic segmentation network (Ling et al. 2023), as Transformers models."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -14,13 +13,11 @@ from ..configuration.configuration_auss import AussConfig
 from ..files.errors import InputError
 from .audio_encoder import VGGish
 from .audio_queries import AudioQueryGenerator, FrameConditioner, spread_frames
-from .frame_padding import real_frames
-from .frame_parts import BACKBONE_PIXELS, FUSION_ELEMENTS, frame_parts, splits_frames
 from .fusion_decoder import FusionDecoder
 from .image_embedding import ImageEmbeddingExtractor, map_size
-from .input_checks import check_inputs, check_labels, check_types, stack_labels
 from .losses.loss import AussLoss
 from .losses.query_losses import confidence_threshold
+from .model_inputs import RealFrames, check_inputs, check_types
 from .outputs import AussModelOutput, AussSegmentationOutput
 from .pretrained_model import AussPreTrainedModel
 from .resized_maps import MaskFeatures, ResizedMaps
@@ -34,16 +31,6 @@ def in_weights_dtype(values: torch.Tensor, module: nn.Module) -> torch.Tensor:
     # Not that of 8-bit weights, which compute in another. A replica of `nn.DataParallel` lists no parameters.
     dtypes = (weight.dtype for weight in module.parameters() if weight.is_floating_point() and weight.itemsize > 1)
     return values.to(next(dtypes, values.dtype)) if values.is_floating_point() else values
-
-
-def views_of_frames(frame_queries: torch.Tensor, num_frames: int) -> torch.Tensor:
-    """(B, F, N, e) queries of F frames to (B*F, 1, N, e); (B, V, N, e) of V views of one frame stay as they are."""
-    return frame_queries if num_frames == 1 else frame_queries.flatten(0, 1).unsqueeze(1)
-
-
-def records_states(config: AussConfig, arguments: Mapping[str, object]) -> bool:
-    """Whether hidden states or attentions are asked for, of the configuration or of the call."""
-    return any(arguments.get(name, getattr(config, name)) for name in ("output_hidden_states", "output_attentions"))
 
 
 class AussModel(AussPreTrainedModel):
@@ -118,67 +105,21 @@ class AussModel(AussPreTrainedModel):
             frame_queries = self.frame_conditioner(frame_queries, audio_features, frame_examples)
         return audio_queries, frame_queries
 
-    def given_or_heard_queries(
-        self,
-        pixel_values: torch.Tensor,
-        input_features: torch.Tensor | None,
-        input_features_mask: torch.Tensor | None,
-        frame_examples: torch.Tensor | None,
-        frame_queries: torch.Tensor | None,
-        frame_mask: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """
-        What `frame_queries` returns for the arguments of `forward`, which are checked first; with queries (B, F, N, e)
-        given in place of the sound, None and those.
-        """
-        check_inputs(self.config, pixel_values, input_features, input_features_mask, frame_examples, frame_queries)
-        if input_features is None:
-            assert frame_queries is not None  # or `check_inputs` would have raised
-            return None, frame_queries
-        return self.frame_queries(
-            pixel_values.shape[1], input_features, input_features_mask, frame_examples, frame_mask
-        )
-
     def mask_features(self, outputs: AussModelOutput, pixel_values: torch.Tensor) -> MaskFeatures:
         """What the masks of this model's outputs for (B, F, 3, H, W) frames are read from, of B*F frames."""
         assert outputs.mask_features is not None  # as every output has
         size = map_size(pixel_values.shape[-2:], self.config.mask_stride)
-        f_4 = ResizedMaps(outputs.mask_features.flatten(0, 1), size)
-        return self.image_embedding_extractor.mask_features(f_4)
+        return self.image_embedding_extractor.mask_projection(ResizedMaps(outputs.mask_features.flatten(0, 1), size))
 
-    # Hidden states and attentions are recorded here and not in `forward`, since a backbone may record its own. Untied:
-    # `last_hidden_state` has a frame axis, which the recorded states lack.
+    # Hidden states and attentions are recorded here and not in `forward`, since a backbone may record its own. The
+    # last of them is not tied to `last_hidden_state`, which has a frame axis.
     @capture_outputs(tie_last_hidden_states=False)
     def fuse(
-        self, queries: torch.Tensor, maps: tuple[torch.Tensor, ...], frame_size: tuple[int, int], **kwargs
+        self, queries: torch.Tensor, embeddings: list[ResizedMaps], mask_features: MaskFeatures, **kwargs
     ) -> AussModelOutput:
-        """(M, V, N, e) queries and the backbone's maps of M frames to an output of M * V frames, not B times F."""
-        embeddings, mask_features = self.image_embedding_extractor(maps, frame_size)
-        if queries.shape[1] > 1:
-            views = torch.arange(len(queries), device=queries.device).repeat_interleave(queries.shape[1])
-            embeddings = [embedding.of_frames(views) for embedding in embeddings]
-            mask_features = mask_features.of_frames(views)
-        layer_queries = self.fusion_decoder(queries.flatten(0, 1), embeddings, mask_features)
-        return AussModelOutput(
-            last_hidden_state=layer_queries[-1], mask_features=mask_features.maps, layer_queries=layer_queries
-        )
-
-    def fuse_in_parts(self, queries: torch.Tensor, frames: torch.Tensor, **kwargs) -> AussModelOutput:
-        """What `fuse` returns for (M, V, N, e) queries and (M, 3, H, W) frames, seen and fused a few at a time."""
-        height, width = frames.shape[-2:]
-        stride = min(*self.config.feature_strides, 2 * self.config.mask_stride)
-        largest = math.prod(map_size((height, width), stride)) * max(self.config.num_queries, self.config.hidden_size)
-        largest *= queries.shape[1]
-        parts = []
-        for seen in frame_parts(len(frames), height * width, BACKBONE_PIXELS):
-            maps = self.image_embedding_extractor.backbone_maps(frames[seen])
-            for fused in frame_parts(len(maps[-1]), largest, FUSION_ELEMENTS):
-                part_maps = tuple(level[fused] for level in maps)
-                parts.append(self.fuse(queries[seen][fused], part_maps, (height, width), return_dict=True, **kwargs))
-        return AussModelOutput(
-            mask_features=torch.cat([part.mask_features for part in parts]),
-            layer_queries=tuple(map(torch.cat, zip(*(part.layer_queries for part in parts), strict=True))),
-        )
+        """(M, N, e) queries, f_1 ... f_3 and f_4 of M frames to `mask_features` and `layer_queries` of M frames."""
+        layer_queries = self.fusion_decoder(queries, embeddings, mask_features)
+        return AussModelOutput(mask_features=mask_features.maps, layer_queries=layer_queries)
 
     @can_return_tuple
     def forward(
@@ -214,30 +155,30 @@ class AussModel(AussPreTrainedModel):
             ValueError: shapes that do not belong together, not one of `input_features` and `frame_queries`, a clip
                 without a frame.
         """
-        real = real_frames(frame_mask, pixel_values)
-        audio_queries, frame_queries = self.given_or_heard_queries(
-            pixel_values, input_features, input_features_mask, frame_examples, frame_queries, frame_mask
+        check_inputs(
+            self.config, pixel_values, input_features, input_features_mask, frame_examples, frame_queries, frame_mask
         )
-        if real is not None:
-            return real.fuse(self.forward, pixel_values, (audio_queries, frame_queries), **kwargs)
-        shape = frame_queries.shape[:2]
-        frames = in_weights_dtype(pixel_values, self.image_embedding_extractor).flatten(0, 1)
-        queries = views_of_frames(frame_queries, pixel_values.shape[1])
-        if splits_frames(self, frames) and not records_states(self.config, kwargs):
-            outputs = self.fuse_in_parts(queries, frames, **kwargs)
-        else:
-            maps = self.image_embedding_extractor.backbone_maps(frames)
-            height, width = frames.shape[-2:]
-            outputs = self.fuse(queries, maps, (height, width), return_dict=True, **kwargs)
-        assert outputs.layer_queries is not None and outputs.mask_features is not None
-        layer_queries = tuple(queries.unflatten(0, shape) for queries in outputs.layer_queries)
+        audio_queries, num_frames = None, pixel_values.shape[1]
+        if input_features is not None:  # VGGish and A2U: A of Eq. 1-7
+            audio_queries, frame_queries = self.frame_queries(
+                num_frames, input_features, input_features_mask, frame_examples, frame_mask
+            )
+        real = RealFrames(frame_mask, frame_queries.shape[:2])
+        frames = in_weights_dtype(real.pack(pixel_values), self.image_embedding_extractor)
+        embeddings, mask_features = self.image_embedding_extractor(frames)  # f_1 ... f_3, and f_4
+        if (num_views := frame_queries.shape[1]) > num_frames:
+            embeddings = [embedding.repeated(num_views) for embedding in embeddings]
+            mask_features = mask_features.repeated(num_views)
+        # The L MATD blocks, Eq. 8-10 and 13-14: A_0 ... A_L.
+        fused = self.fuse(real.pack(frame_queries), embeddings, mask_features, return_dict=True, **kwargs)
+        layer_queries = tuple(real.unpack(queries) for queries in fused.layer_queries)
         return AussModelOutput(
             last_hidden_state=layer_queries[-1],
             audio_queries=audio_queries,
-            mask_features=outputs.mask_features.unflatten(0, shape),
+            mask_features=real.unpack(fused.mask_features),
             layer_queries=layer_queries,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
+            hidden_states=real.unpack_states(fused.hidden_states),
+            attentions=real.unpack_states(fused.attentions),
         )
 
 
@@ -267,79 +208,9 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         self.confidence_threshold = confidence_threshold(progress, self.config.confidence_schedule)
 
     def heads(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, F, N, e) queries to class logits (B*F, N, K + 1) of Eq. 11 and mask embeddings (B*F, N, e) of Eq. 12."""
-        queries = queries.flatten(0, 1)
+        """(B, F, N, e) or (M, N, e) queries to class logits (M, N, K + 1), Eq. 11, and g_3(A) (M, N, e) of Eq. 12."""
+        queries = queries.flatten(0, -3)
         return self.class_head(self.class_norm(queries)), self.auss.fusion_decoder.mask_head(queries)
-
-    def segment(
-        self,
-        pixel_values: torch.Tensor,
-        sound: tuple[torch.Tensor | None, ...],
-        labels: torch.Tensor | None = None,
-        output_masks_queries_logits: bool = False,
-        **kwargs,
-    ) -> AussSegmentationOutput:
-        """What `forward` returns for (B, F, 3, H, W) frames and `AussModel`'s further arguments, in their order."""
-        outputs = self.auss(pixel_values, *sound, return_dict=True, **kwargs)
-        shape = outputs.last_hidden_state.shape[:2]
-        mask_features = self.auss.mask_features(outputs, pixel_values)
-        class_logits, mask_embeddings = self.heads(outputs.last_hidden_state)
-
-        loss = loss_dict = None
-        if labels is not None:
-            check_labels(labels, pixel_values, self.config.num_labels)
-            if labels.shape[:2] != shape:
-                raise InputError(f"labels must come without views of a frame, got frame_queries of {shape[1]} views")
-            earlier = outputs.layer_queries[:-1] if self.config.deep_supervision else ()
-            layers = [*(self.heads(queries) for queries in earlier), (class_logits, mask_embeddings)]
-            loss, loss_dict = self.loss(
-                layers,
-                outputs.last_hidden_state.flatten(0, 1),
-                mask_features,
-                labels.flatten(0, 1).long(),
-                self.confidence_threshold,
-            )
-        with torch.set_grad_enabled(labels is None and torch.is_grad_enabled()):
-            logits = semantic_scores(class_logits, mask_embeddings, mask_features)
-        masks = None
-        if output_masks_queries_logits:
-            masks = mask_features.masks(mask_embeddings).unflatten(0, shape)
-        return AussSegmentationOutput(
-            loss=loss,
-            loss_dict=loss_dict,
-            logits=logits.unflatten(0, shape),
-            class_queries_logits=class_logits.unflatten(0, shape),
-            masks_queries_logits=masks,
-            audio_queries=outputs.audio_queries,
-            fused_queries=outputs.last_hidden_state,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
-
-    def segment_in_parts(
-        self, pixel_values: torch.Tensor, sound: tuple[torch.Tensor | None, ...], **kwargs
-    ) -> AussSegmentationOutput:
-        """
-        What `segment` returns for (B, F, 3, H, W) frames without labels, a few frames at a time, each a clip of one:
-        f_4 is kept of those only. `AussModel` is called for each part, with queries in place of the sound.
-        """
-        audio_queries, frame_queries = self.auss.given_or_heard_queries(pixel_values, *sound)
-        frames = pixel_values.flatten(0, 1).unsqueeze(1)
-        queries = views_of_frames(frame_queries, pixel_values.shape[1])
-        parts = [
-            self.segment(frames[seen], (None, None, None, queries[seen]), **kwargs)
-            for seen in frame_parts(len(frames), math.prod(frames.shape[-2:]), BACKBONE_PIXELS)
-        ]
-
-        def joined(name: str) -> torch.Tensor:
-            return torch.cat([part[name] for part in parts]).flatten(0, 1).unflatten(0, frame_queries.shape[:2])
-
-        return AussSegmentationOutput(
-            logits=joined("logits"),
-            class_queries_logits=joined("class_queries_logits"),
-            audio_queries=audio_queries,
-            fused_queries=joined("fused_queries"),
-        )
 
     @can_return_tuple
     def forward(
@@ -379,23 +250,34 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         Raises:
             ValueError: shapes that do not belong together, labels that are not class ids, a clip without a frame.
         """
+        check_types(pixel_values=pixel_values, frame_queries=frame_queries, frame_mask=frame_mask)
+        real = RealFrames(frame_mask, (pixel_values if frame_queries is None else frame_queries).shape[:2])
         sound = (input_features, input_features_mask, frame_examples, frame_queries)
-        check_types(pixel_values=pixel_values, frame_mask=frame_mask)
-        if labels is not None and not isinstance(labels, torch.Tensor):
-            labels = stack_labels(labels, pixel_values)
-        if (real := real_frames(frame_mask, pixel_values)) is not None:
-            queries = self.auss.given_or_heard_queries(pixel_values, *sound, frame_mask)
-            masks = {"output_masks_queries_logits": output_masks_queries_logits}
-            return real.segment(self.forward, pixel_values, queries, labels, **kwargs, **masks)
-        needs_whole_window = labels is not None or output_masks_queries_logits or records_states(self.config, kwargs)
-        if (
-            not needs_whole_window
-            and splits_frames(self, pixel_values)  # before the sizes, as it is False where those are symbols
-            and pixel_values.shape[:2].numel() > 1
-            and pixel_values.numel() > 3 * BACKBONE_PIXELS
-        ):
-            return self.segment_in_parts(pixel_values, sound, **kwargs)
-        return self.segment(pixel_values, sound, labels, output_masks_queries_logits, **kwargs)
+        outputs = self.auss(pixel_values, *sound, frame_mask, return_dict=True, **kwargs)  # A_0 ... A_L and f_4
+        mask_features = self.auss.mask_features(outputs, pixel_values).of_frames(real.places)
+        class_logits, mask_embeddings = self.heads(real.pack(outputs.last_hidden_state))  # Eq. 11 and 12
+        loss = loss_dict = masks = None
+        if labels is not None:
+            labels = real.pack_labels(labels, pixel_values, self.config.num_labels)
+            earlier = outputs.layer_queries[:-1] if self.config.deep_supervision else ()
+            layers = [*(self.heads(real.pack(queries)) for queries in earlier), (class_logits, mask_embeddings)]
+            queries = real.pack(outputs.last_hidden_state)
+            loss, loss_dict = self.loss(layers, queries, mask_features, labels, self.confidence_threshold)  # Eq. 19
+        with torch.set_grad_enabled(labels is None and torch.is_grad_enabled()):
+            logits = semantic_scores(class_logits, mask_embeddings, mask_features)  # Eq. 20-21
+        if output_masks_queries_logits:
+            masks = real.unpack(mask_features.masks(mask_embeddings))  # Eq. 12
+        return AussSegmentationOutput(
+            loss=loss,
+            loss_dict=loss_dict,
+            logits=real.unpack(logits),
+            class_queries_logits=real.unpack_classes(class_logits),
+            masks_queries_logits=masks,
+            audio_queries=outputs.audio_queries,
+            fused_queries=outputs.last_hidden_state,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
 
 
 __all__ = ["AussForAudioVisualSegmentation", "AussModel"]

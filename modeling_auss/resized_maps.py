@@ -45,9 +45,13 @@ class ResizedMaps:
     maps: torch.Tensor
     size: tuple[int, int]
 
-    def of_frames(self, chosen: torch.Tensor) -> Self:
-        """Those of the frames that an index or a mask (M,) chooses."""
-        return replace(self, maps=self.maps[chosen])
+    def of_frames(self, chosen: torch.Tensor | None) -> Self:
+        """Those of the frames that an index or a mask (M,) chooses; of all frames, if None."""
+        return self if chosen is None else replace(self, maps=self.maps[chosen])
+
+    def repeated(self, times: int) -> Self:
+        """Each frame's maps so many times, one after the other."""
+        return self.of_frames(torch.arange(len(self.maps), device=self.maps.device).repeat_interleave(times))
 
     def to(self, *args, **kwargs) -> Self:
         """As `torch.Tensor.to`; Accelerate moves the inputs of layers on other devices so."""
@@ -110,16 +114,15 @@ class MaskFeatures(ResizedMaps):
         return replace(self, maps=self.resized(size), size=size)
 
 
-def linear_parts(projection: nn.Module, channels: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """
-    W, (out, channels), and b, (out,), of a 1x1 convolution: what it makes of the unit vectors and of nothing. Its own
-    parameters would leave out what an adapter adds, and may lie elsewhere, offloaded or shared out among processes.
-    """
-    # Units so long that in half precision b, which is taken off again, costs W no digits.
-    length = 64.0
-    units = length * torch.eye(channels, dtype=like.dtype, device=like.device)[None, :, :, None]  # a pixel for each
-    bias = projection(torch.zeros_like(units[:, :, :1]))
-    return ((projection(units) - bias) / length)[0, :, :, 0], bias[0, :, 0, 0]
+class MaskProjection(nn.Conv2d):
+    """h of Eq. 12, a 1x1 convolution. It joins its weights to f_4 and leaves the product to `MaskFeatures`."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, channels, kernel_size=1)
+
+    # The weights are read only here. Hooks of offloading and of ZeRO load them before a layer is called.
+    def forward(self, f_4: ResizedMaps) -> MaskFeatures:
+        return MaskFeatures(f_4.maps, f_4.size, self.weight.flatten(1), self.bias)
 
 
-__all__ = ["MaskFeatures", "ResizedMaps", "doubled_and_halved", "interpolation_matrix", "linear_parts", "resize"]
+__all__ = ["MaskFeatures", "MaskProjection", "ResizedMaps", "doubled_and_halved", "interpolation_matrix", "resize"]

@@ -60,3 +60,14 @@ def test_no_two_functions_or_classes_share_a_name():
                 places.setdefault(node.name, []).append(module)
     assert len(places) > 500
     assert {name: found for name, found in places.items() if len(found) > 1 and name not in SHARED_NAMES} == {}
+
+
+def test_builds_of_torch_without_distributed_can_import_every_file():
+    """`import torch` gives them `torch.distributed.is_available`, and nothing below it."""
+    found = []
+    for name, path in layout.modules().items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:  # what runs at import, and not inside functions
+            imported = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            imported += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            found += [name for one in imported if one.startswith("torch.distributed")]
+    assert found == []

@@ -8,6 +8,7 @@ from auss.inference.array_clip import ArrayClip
 from auss.inference.clip_batches import clip_batches, frame_masks, predict
 from auss.inference.media.video_reader import VideoReader
 from auss.inference.sound_changes import SoundChanges
+from auss.processing import video_frames
 
 RATE = 16_000
 
@@ -233,3 +234,30 @@ def test_a_frame_that_is_seen_with_several_windows_is_encoded_once(tiny_model, t
     # No pass is larger than was asked for, but where one frame has more windows than that.
     most = max(len(views) for batch in batches for views in batch.views)
     assert max(fused) <= max(batch_size, most)
+
+
+@pytest.mark.parametrize("stride", [5.0, 2.5])
+def test_small_groups_of_frames_give_the_same_and_the_sound_is_encoded_once(
+    tiny_model, tiny_processor, monkeypatch, stride
+):
+    batches = batches_of(*make_clip(), tiny_processor, stride=stride, batch_size=10)
+    whole = [predict(tiny_model, batch, return_queries=True) for batch in batches]
+    height, width = batches[0].pixel_values.shape[-2:]
+    monkeypatch.setattr(video_frames, "CPU_PIXELS", 2 * height * width)
+    passes, heard = [], []
+    hooks = [
+        tiny_model.auss.image_embedding_extractor.register_forward_pre_hook(
+            lambda _, args: passes.append(len(args[0]))
+        ),
+        tiny_model.auss.audio_encoder.register_forward_hook(lambda *_: heard.append(1)),
+    ]
+    batches = batches_of(*make_clip(), tiny_processor, stride=stride, batch_size=10)
+    groups = [predict(tiny_model, batch, return_queries=True) for batch in batches]
+    for hook in hooks:
+        hook.remove()
+    assert max(passes) == 2 and sum(passes) == 10
+    assert len(heard) == len({id(view.window) for batch in batches for views in batch.views for view in views})
+    for found, expected in zip(groups, whole, strict=True):
+        torch.testing.assert_close(found["logits"], expected["logits"], rtol=1e-4, atol=1e-5)
+        for one, other in zip(found["queries"], expected["queries"], strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)

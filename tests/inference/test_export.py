@@ -59,7 +59,8 @@ def lively(config) -> AussForAudioVisualSegmentation:
         model.auss.fusion_decoder.mask_head.weight.mul_(config.hidden_size**0.5)
         # Deep random networks give features that are much the same everywhere.
         projection = model.auss.image_embedding_extractor.mask_projection
-        features = projection(model.auss(**sample).mask_features.flatten(0, 1))
+        f_4 = model.auss(**sample).mask_features.flatten(0, 1)
+        features = nn.functional.conv2d(f_4, projection.weight, projection.bias)
         projection.bias.sub_(features.mean((0, 2, 3)))
         for parameter in (projection.weight, projection.bias):
             parameter.div_(features.std((2, 3)).mean())

@@ -44,7 +44,7 @@ def make_extractor(make_config, **overrides) -> ImageEmbeddingExtractor:
 
 def embed(extractor: ImageEmbeddingExtractor, frames: torch.Tensor):
     """f_1 ... f_3, each at its own size, and the mask features."""
-    embeddings, mask_features = extractor(extractor.backbone_maps(frames), frames.shape[-2:])
+    embeddings, mask_features = extractor(frames)
     return [embedding.full() for embedding in embeddings], mask_features
 
 
@@ -152,7 +152,8 @@ def test_mask_features_of_the_paper_are_enlarged_last(make_config, size):
     f_4 = extractor.upsampling_steps[-1](embeddings[-1], map_size(size, 1), None).full()
     assert f_4.shape[-2:] == size
     mask_embeddings = torch.randn(2, 4, 16)
-    expected = torch.einsum("bne,behw->bnhw", mask_embeddings, extractor.mask_projection(f_4))
+    features = torch.nn.functional.conv2d(f_4, *extractor.mask_projection.parameters())
+    expected = torch.einsum("bne,behw->bnhw", mask_embeddings, features)
     torch.testing.assert_close(mask_features.masks(mask_embeddings), expected, rtol=1e-4, atol=1e-4)
 
 

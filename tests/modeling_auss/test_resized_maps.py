@@ -4,7 +4,7 @@ import pytest
 import torch
 from accelerate.utils import send_to_device
 
-from auss.modeling_auss.resized_maps import MaskFeatures, ResizedMaps, interpolation_matrix, linear_parts, resize
+from auss.modeling_auss.resized_maps import MaskProjection, ResizedMaps, interpolation_matrix, resize
 
 from .conftest import plain_mask_features
 
@@ -47,28 +47,26 @@ CASES = [
 @pytest.mark.parametrize(("small", "size"), CASES)
 def test_masks_are_those_of_enlarged_features(small, size):
     torch.manual_seed(0)
-    maps, embeddings, projection = torch.randn(2, 8, *small), torch.randn(2, 5, 8), torch.nn.Conv2d(8, 8, 1)
-    features = MaskFeatures(maps, size, *linear_parts(projection, 8, like=maps))
-    expected = torch.einsum("bne,behw->bnhw", embeddings, projection(resize(maps, size)))
+    maps, embeddings, projection = torch.randn(2, 8, *small), torch.randn(2, 5, 8), MaskProjection(8)
+    features = projection(ResizedMaps(maps, size))
+    projected = torch.nn.functional.conv2d(resize(maps, size), projection.weight, projection.bias)
+    expected = torch.einsum("bne,behw->bnhw", embeddings, projected)
     torch.testing.assert_close(features.masks(embeddings), expected, rtol=0, atol=1e-5)
     at_target = features.at((4, 6)).masks(embeddings)
     torch.testing.assert_close(at_target, resize(expected, (4, 6)), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float32, 1e-6), (torch.bfloat16, 2**-8)])
-def test_linear_parts_are_the_convolutions_own_and_pass_gradients(dtype, rounding):
-    """Also beside a large bias."""
+def test_masks_pass_the_gradients_of_a_convolution():
     torch.manual_seed(0)
-    projection = torch.nn.Conv2d(6, 4, 1).to(dtype)
-    torch.nn.init.constant_(projection.bias, 3.0)
-    weight, bias = linear_parts(projection, 6, like=projection.weight)
-    assert weight.dtype == bias.dtype == dtype
-    torch.testing.assert_close(weight, projection.weight[:, :, 0, 0], rtol=2 * rounding, atol=rounding / 10)
-    torch.testing.assert_close(bias, projection.bias)
-    factors, offsets = torch.randn(4, 6, dtype=dtype), torch.randn(4, dtype=dtype)
-    ((weight * factors).sum() + (bias * offsets).sum()).backward()
-    torch.testing.assert_close(projection.weight.grad[:, :, 0, 0], factors, rtol=2 * rounding, atol=1e-6)
-    torch.testing.assert_close(projection.bias.grad, offsets, rtol=2 * rounding, atol=2 * rounding)
+    maps, embeddings, projection = torch.randn(2, 6, 3, 4), torch.randn(2, 5, 6), MaskProjection(6)
+    factors = torch.randn(2, 5, 6, 8)
+    (projection(ResizedMaps(maps, (6, 8))).masks(embeddings) * factors).sum().backward()
+    found = [parameter.grad.clone() for parameter in projection.parameters()]
+    projection.zero_grad()
+    features = torch.nn.functional.conv2d(resize(maps, (6, 8)), projection.weight, projection.bias)
+    (torch.einsum("bne,behw->bnhw", embeddings, features) * factors).sum().backward()
+    for gradient, parameter in zip(found, projection.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from transformers.video_utils import make_batched_videos
 
+from auss.processing import video_frames
 from auss.processing.video_frames import clip_to_tensor, list_of_videos
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 10, 12, 3), dtype=np.uint8)
@@ -167,3 +168,12 @@ def test_batches_are_those_of_transformers_where_it_keeps_the_values():
     mixed = [np.full((6, 7, 3), 255, np.uint8), np.full((6, 7, 3), 65_535, np.uint16)]
     assert clip_to_tensor(list_of_videos(mixed)[0]).unique().tolist() == [255]
     assert np.stack(mixed).dtype == np.uint16
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "expected"),
+    [((224, 224), 8, video_frames.CPU_PIXELS // 224**2), ((32, 32), 8, 8), ((2000, 2000), 8, 1), ((32, 32), 0, 1)],
+)
+def test_a_cpu_sees_few_large_frames_at_once(size, most, expected):
+    assert video_frames.frames_per_pass(torch.empty(1, 3, *size), most) == expected
+    assert video_frames.frames_per_pass(torch.empty(1, 3, *size, device="meta"), most) == max(1, most)

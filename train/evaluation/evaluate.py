@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -24,6 +25,7 @@ from ...hub.model_card import renew_card
 from ...hub.trained_model import load_trained
 from ...processing.drawing import contact_sheet
 from ...processing.processing_auss import AussProcessor
+from ...processing.video_frames import frames_per_pass
 from ..command_arguments import SOUNDS
 from ..data.avsbench import load_avsbench
 from ..data.clips import decode_clip
@@ -40,33 +42,54 @@ SHEET_CLIPS = 5
 LONGEST_TITLE = 150  # characters above a clip in a sheet
 
 
-def kept_frames(batch: dict) -> list[torch.Tensor]:
-    """Which frames of each clip of a collated batch are real, (F,) bool each, on the CPU."""
-    shape = batch["pixel_values"].shape[:2]
-    return list(batch["frame_mask"].bool().cpu() if "frame_mask" in batch else torch.ones(shape, dtype=torch.bool))
+def kept_frames(batch: dict) -> torch.Tensor:
+    """Which frames of a collated batch are real, (B, F) bool, on the batch's device."""
+    pixel_values = batch["pixel_values"]
+    shape = pixel_values.shape[:2]
+    return batch.get("frame_mask", torch.ones(shape, device=pixel_values.device)).bool()
 
 
 def clip_labels(batch: dict) -> list[torch.Tensor]:
     """The labels (F, h, w) of each clip of a collated batch, without padding, on the CPU."""
-    return [labels.cpu()[kept] for labels, kept in zip(batch["labels"], kept_frames(batch), strict=True)]
+    return [labels.cpu()[kept] for labels, kept in zip(batch["labels"], kept_frames(batch).cpu(), strict=True)]
 
 
+def frame_logits(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """
+    The network's `logits` (M, K, h, w) for the M frames of a batch that are not padding, from the arguments of its
+    `forward`. Frames that are too many for one pass on a CPU come in several, and their sound is encoded once.
+    """
+    kept = kept_frames(inputs)
+    places = kept.nonzero()  # the clip and the frame of each
+    step = frames_per_pass(inputs["pixel_values"], len(places))
+    if step == len(places):
+        return model(**inputs).logits[kept]
+    sound = {name: value for name, value in inputs.items() if name != "pixel_values"}
+    _, queries = model.auss.frame_queries(kept.shape[1], **sound)
+    logits = []
+    for clips, frames in (few.unbind(1) for few in places.split(step)):
+        one_frame_clips = inputs["pixel_values"][clips, frames].unsqueeze(1)
+        logits.append(model(pixel_values=one_frame_clips, frame_queries=queries[clips, frames].unsqueeze(1)).logits)
+    return torch.cat(logits).squeeze(1)
+
+
+@torch.no_grad()
 def segment_clips(model: nn.Module, processor: AussProcessor, batch: dict) -> list[dict[str, torch.Tensor]]:
     """
     For each clip of a collated batch, without padding, `segmentation` and `scores`, (F, h, w) at the size of its
     labels; and, of more than two labels, `official_segmentation`, (F, 224, 224).
     """
     inputs = {name: value for name, value in batch.items() if name not in ("labels", "clip_id", "category")}
-    sizes = [tuple(labels.shape[-2:]) for labels in batch["labels"]]
-    with torch.no_grad():
-        outputs = model(**inputs)
-        clips = processor.post_process_audio_visual_segmentation(outputs, sizes)
-        if outputs.logits.shape[2] > 2:
-            official = processor.post_process_audio_visual_segmentation(outputs, [OFFICIAL_SIZE] * len(clips))
-            for clip, one in zip(clips, official, strict=True):
-                clip["official_segmentation"] = one["segmentation"]
-    kept = [frames.to(clip["scores"].device) for frames, clip in zip(kept_frames(batch), clips, strict=True)]
-    return [{name: value[frames] for name, value in clip.items()} for frames, clip in zip(kept, clips, strict=True)]
+    counts = kept_frames(batch).sum(1).tolist()
+    clips = []
+    for logits, labels in zip(frame_logits(model, inputs).split(counts), batch["labels"], strict=True):
+        outputs = SimpleNamespace(logits=logits.unsqueeze(0))
+        (clip,) = processor.post_process_audio_visual_segmentation(outputs, [tuple(labels.shape[-2:])])
+        if logits.shape[1] > 2:
+            (official,) = processor.post_process_audio_visual_segmentation(outputs, [OFFICIAL_SIZE])
+            clip["official_segmentation"] = official["segmentation"]
+        clips.append(clip)
+    return clips
 
 
 def binary_labels(labels: torch.Tensor) -> torch.Tensor:

@@ -25,8 +25,6 @@ from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.distributed.checkpoint import state_dict as distributed_state
-from torch.distributed.checkpoint.state_dict import StateDictOptions
 from transformers import CONFIG_NAME
 
 from ...files.errors import InputError
@@ -43,6 +41,13 @@ OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
 TEMPORARY_PREFIX = "unfinished-"
 NAME = re.compile(r"step-(\d{8,})")
+
+
+def whole_states():
+    """torch's functions for state dictionaries with whole tensors; builds without `torch.distributed` lack them."""
+    from torch.distributed.checkpoint import state_dict
+
+    return state_dict
 
 
 @dataclass
@@ -114,8 +119,8 @@ def gather_weights(accelerator: Accelerator, model: nn.Module, everywhere: bool 
     """
     if deepspeed_engine.is_deepspeed(accelerator):
         return deepspeed_engine.whole_weights(model)
-    options = StateDictOptions(full_state_dict=True, cpu_offload=not everywhere)
-    return cast(dict[str, torch.Tensor], distributed_state.get_model_state_dict(model, options=options))
+    options = whole_states().StateDictOptions(full_state_dict=True, cpu_offload=not everywhere)
+    return cast(dict[str, torch.Tensor], whole_states().get_model_state_dict(model, options=options))
 
 
 def gather_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[dict]]:
@@ -123,8 +128,8 @@ def gather_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> tupl
     The optimiser's state as tensors "PARAMETER:exp_avg" and the like, and its groups with the names of their
     parameters. Every process calls this; only the first one gets them.
     """
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    whole: Any = distributed_state.get_optimizer_state_dict(model, optimizer, options=options)
+    options = whole_states().StateDictOptions(full_state_dict=True, cpu_offload=True)
+    whole: Any = whole_states().get_optimizer_state_dict(model, optimizer, options=options)
     tensors = {
         f"{parameter}:{kind}": value
         for parameter, state in whole.get("state", {}).items()
@@ -141,9 +146,9 @@ def restore_optimizer(
     for key, value in tensors.items():
         parameter, _, kind = key.rpartition(":")
         state.setdefault(parameter, {})[kind] = value
-    options = StateDictOptions(full_state_dict=True, strict=False)
+    options = whole_states().StateDictOptions(full_state_dict=True, strict=False)
     whole: Any = {"state": state, "param_groups": groups}
-    distributed_state.set_optimizer_state_dict(model, optimizer, whole, options=options)
+    whole_states().set_optimizer_state_dict(model, optimizer, whole, options=options)
     # torch fills in a state for parameters that never had a gradient, which would count as a step.
     for group, saved in zip(optimizer.param_groups, groups, strict=True):
         for parameter, name in zip(group["params"], saved["params"], strict=True):
@@ -266,10 +271,10 @@ def load_newest_checkpoint(
             deepspeed_engine.load_engine(model, newest)
         else:
             weights, tensors = load_file(newest / MODEL_FILE), load_file(newest / OPTIMIZER_FILE)
-            check_weights(newest, MODEL_FILE, weights, cast(Any, distributed_state.get_model_state_dict(model)))
+            check_weights(newest, MODEL_FILE, weights, cast(Any, whole_states().get_model_state_dict(model)))
             check_optimizer(newest, OPTIMIZER_FILE, tensors, state, weights)
-            options = StateDictOptions(full_state_dict=True)
-            distributed_state.set_model_state_dict(model, cast(Any, weights), options=options)
+            options = whole_states().StateDictOptions(full_state_dict=True)
+            whole_states().set_model_state_dict(model, cast(Any, weights), options=options)
             restore_optimizer(model, optimizer.optimizer, tensors, state["optimizer_groups"])
         scheduler.load_state_dict(state["scheduler"])
         if accelerator.scaler is not None and state["scaler"]:

@@ -9,7 +9,6 @@ import math
 import torch
 from accelerate.utils import gather_object
 from torch import nn
-from torch.distributed.tensor import DTensor
 
 from ...files.errors import DivergedError
 from ...modeling_auss.losses.query_selection import sounding_probabilities
@@ -55,8 +54,9 @@ def check_finite_weights(model: nn.Module, step: int) -> None:
         FloatingPointError: in every process, if some are infinite or no numbers in any of them.
     """
     tensors = itertools.chain(model.named_parameters(), model.named_buffers())
-    # Of weights that processes share each has a part, which it looks at.
-    parts = ((name, value.to_local() if isinstance(value, DTensor) else value) for name, value in tensors)
+    # Where processes share the weights, each looks at its own part. `DTensor` is not imported: builds of torch without
+    # `torch.distributed` lack it.
+    parts = ((name, value.to_local() if hasattr(value, "to_local") else value) for name, value in tensors)
     damaged = sorted(set(gather_object([name for name, part in parts if not part.detach().isfinite().all()])))
     if damaged:
         raise DivergedError(
