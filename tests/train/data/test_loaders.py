@@ -119,3 +119,12 @@ def test_workers_are_chosen_by_the_machine_unless_told(monkeypatch, accelerator,
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
     assert worker_count(None) == expected
     assert worker_count(1) == 1
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "workers", "name"), [(0, 0, "batch_size"), (-1, 0, "batch_size"), (1, -1, "workers")]
+)
+def test_counts_that_are_none_are_named(s4_root, processor, batch_size, workers, name):
+    rows = SeededRows(load_avsbench(s4_root, "s4", "test"))
+    with pytest.raises(ValueError, match=f"{name} must be at least"):
+        create_eval_loader(rows, processor, 2, batch_size, workers)
