@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 import sysconfig
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -75,11 +76,25 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+def _read_results(folder: Path):
+    """The results that `auss train` and `auss evaluate` recorded in a model's folder. Imports `train/` when needed."""
+    from .train.recorded_results import read_recorded_results
+
+    return read_recorded_results(folder)
+
+
 def _register() -> None:
-    """Tells Transformers which auss class answers an `AussConfig`, and the pipeline's task. It may be called again."""
+    """
+    Tells Transformers which auss classes belong to an `AussConfig`, and the pipeline's task. Tells `save_pretrained`
+    which functions write a model repository, and the model card which function reads a model's results. It
+    may be called again.
+    """
     from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoProcessor, AutoVideoProcessor
 
     from .configuration.configuration_auss import AussConfig
+    from .files.repository_saving import register_repository_writer
+    from .hub.card_facts import register_results_reader
+    from .hub.repository import push_repository, save_repository
     from .inference.pipeline import register_pipeline
     from .modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
     from .processing.feature_extraction_auss import AussFeatureExtractor
@@ -93,6 +108,8 @@ def _register() -> None:
     AutoVideoProcessor.register(AussConfig, AussVideoProcessor, exist_ok=True)
     AutoProcessor.register(AussConfig, AussProcessor, exist_ok=True)
     register_pipeline()
+    register_repository_writer(save_repository, push_repository)
+    register_results_reader(_read_results)
 
 
 def _is_command_line() -> bool:

@@ -39,6 +39,9 @@ COMMANDS = {
         "write a data set as Parquet shards, to load, stream or push",
     ),
     "train": Command("train.arguments", "train.loop.train", "train a model"),
+    "pretrain-audio": Command(
+        "train.command_arguments", "train.audio.pretraining", "train the audio encoder alone, on sounds by category"
+    ),
     "evaluate": Command(
         "train.command_arguments", "train.evaluation.evaluate", "score a model by the AVSBench protocol"
     ),
@@ -50,8 +53,8 @@ COMMANDS = {
     ),
     "presets": Command("inference.arguments", "inference.presets", "list the shipped networks and what they cost"),
     "convert-vggish": Command(
-        "modeling_auss.published_weights.convert_vggish",
-        "modeling_auss.published_weights.convert_vggish",
+        "train.audio.convert_vggish",
+        "train.audio.convert_vggish",
         "turn the public VGGish weights into safetensors",
     ),
     "export": Command("inference.arguments", "inference.export", "write a model as an ONNX or torch.export graph"),

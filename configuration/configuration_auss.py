@@ -26,6 +26,13 @@ NOT_NEGATIVE = (
     *("no_object_weight", "query_distance_threshold", "initializer_range"),
 )
 
+# Fields that name one of several ways.
+CHOICES = {
+    "confidence_schedule": ("increasing", "fixed"),
+    "unmatched_queries": ("no_object", "silent", "free"),
+    "segments_by": ("label", "component"),
+}
+
 if TYPE_CHECKING:
     Read = TypeVar("Read")
 
@@ -54,7 +61,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return values
 
 
-def warn_of_unknown_names(backbone: dict[str, Any]) -> None:
+def warn_of_unknown_backbone_fields(backbone: dict[str, Any]) -> None:
     """Warns of names in a saved backbone's configuration that no class reads: they would have no effect."""
     known_class = CONFIG_MAPPING[backbone["model_type"]] if backbone.get("model_type") in CONFIG_MAPPING else None
     if known_class is None or backbone["model_type"] == "timm_backbone":  # which passes on what it does not know
@@ -157,6 +164,12 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         mask_cross_entropy_weight: binary cross-entropy over the masks' pixels, as in Mask2Former. Off in the paper.
         no_object_weight: weight of unmatched queries in the class loss, as in Mask2Former.
         focal_gamma: gamma of both focal losses.
+        queries_per_segment: how many queries Hungarian matching gives to each segment; the paper does not say. With
+            one, hardly two queries are ever confident, and AQDL and AQML stay 0.
+        unmatched_queries: what a query without a segment is taught: `"no_object"`, as in [5, 6]; `"silent"`, as the
+            paper's K = 2 can be read; or `"free"`, nothing.
+        segments_by: `"label"`, a segment for each label that a frame shows, or `"component"`, one for each connected
+            component of a label other than silent.
         deep_supervision: apply the supervised losses to every fusion layer, and to A2U's own queries, as [5] does.
         query_distance_threshold: d_0 of Eq. 16, a squared distance; the paper gives no value.
         confidence_schedule: `"increasing"` (Eq. 22) or `"fixed"` (delta = 0.6).
@@ -228,6 +241,9 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
     mask_cross_entropy_weight: float | int = 0.0
     no_object_weight: float | int = 0.1
     focal_gamma: float | int = 2.0
+    queries_per_segment: int = 1
+    unmatched_queries: str = "no_object"
+    segments_by: str = "label"
     deep_supervision: bool = True
     query_distance_threshold: float | int = 1.0
     confidence_schedule: str = "increasing"
@@ -291,14 +307,19 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         if not self.audio_input and self.frame_conditioned_queries:
             raise InputError("frame_conditioned_queries must be False without audio_input: there is no sound to add")
 
-    def validate_confidence_schedule(self):
-        """The schedule is one of Eq. 22's two."""
-        if self.confidence_schedule not in ("increasing", "fixed"):
-            raise InputError(f'confidence_schedule must be "increasing" or "fixed", got {self.confidence_schedule!r}')
+    def validate_choices(self):
+        """Fields that name one of several ways name one of them."""
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                listed = " or ".join(f'"{value}"' for value in allowed)
+                raise InputError(f"{name} must be {listed}, got {getattr(self, name)!r}")
 
     def validate_ranges(self):
         """Thresholds, exponents, weights and numbers lie in their ranges, and none of them is NaN or infinite."""
-        for name in ("num_queries", "num_audio_examples", "num_fusion_layers", "intermediate_size"):
+        for name in (
+            *("num_queries", "num_audio_examples", "num_fusion_layers", "intermediate_size"),
+            "queries_per_segment",
+        ):
             check_count(name, getattr(self, name))
         check_count("num_audio_layers", self.num_audio_layers, low=0)
         check_number("dropout", self.dropout, 0, 1, open_end=True)
@@ -329,7 +350,7 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
             config_dict = {key: config_dict[key] for key in config_dict if key not in ("auto_map", "custom_pipelines")}
         backbone = config_dict.get("backbone_config")
         if isinstance(backbone, dict):
-            warn_of_unknown_names(backbone)
+            warn_of_unknown_backbone_fields(backbone)
         saved, asked = config_dict.get("audio_config"), kwargs.get("audio_config")
         if isinstance(asked, dict):
             AussAudioConfig.check_names(asked)

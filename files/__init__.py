@@ -1,1 +1,1 @@
-"""Files and folders that appear whole, runs that do not disturb each other, and what a stopped run leaves."""
+"""Files and folders that appear whole, runs that do not disturb each other, what a stopped run leaves, and saving."""

@@ -1,5 +1,6 @@
 """The weight files of a model folder: each lies in the folder, can be read, and is whole, before any is loaded."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -92,4 +93,14 @@ def check_weight_files(folder: Path) -> list[Path]:
     return []
 
 
-__all__ = ["check_weight_file", "check_weight_files", "shard_files"]
+def weights_digest(folder: str | Path) -> str:
+    """A digest of the weights saved in `folder`, by which an evaluation says what it evaluated."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+__all__ = ["check_weight_file", "check_weight_files", "shard_files", "weights_digest"]

@@ -1,9 +1,12 @@
 """The code files of a model repository: all that the models, the processors and the pipeline import, in one folder.
 
-Transformers loads code from a repository file by file and wants every file beside the first. So the sources are taken
-as they are, but for imports across folders: `from ..folder.file import X` becomes `from .file import X`. Code that was
-itself loaded from a repository is flat already, and is copied by the same rule. The names are ordinary ones, like
-`pipeline.py` and `loss.py`: a last line tells files that auss wrote, which it may replace, from the user's own.
+Transformers loads code from a repository file by file: it reads which files a file imports, and wants them beside it.
+So the sources are copied into one folder, and `from ..folder.file import X` becomes `from .file import X`. One of the
+copies gets further imports at its end (`repository_lines`). Code that was itself loaded from a repository is copied as
+it is.
+
+The files have ordinary names, like `pipeline.py` and `loss.py`. A last line marks those that auss wrote, which it may
+replace, so that it never replaces the user's own.
 """
 
 import ast
@@ -12,19 +15,20 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    # Never run. `code_files` starts from these imports, and so does Transformers' loader, which looks for lines like
-    # them: whatever part of auss came out of a repository, the rest lies beside it, and can be saved again.
-    from ..configuration.configuration_auss import AussConfig  # noqa: F401
-    from ..inference.pipeline import AudioVisualSegmentationPipeline  # noqa: F401
-    from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel  # noqa: F401
-    from ..processing.feature_extraction_auss import AussFeatureExtractor  # noqa: F401
-    from ..processing.processing_auss import AussProcessor  # noqa: F401
-    from ..processing.video_processing_auss import AussVideoProcessor  # noqa: F401
-    from .repository import RepositoryMixin  # noqa: F401
-
+# Where the files of a repository start, and a name that each defines: what Transformers loads, and what writes the
+# repository. All that these files import comes along.
+ROOTS = {
+    "configuration/configuration_auss.py": "AussConfig",
+    "modeling_auss/modeling_auss.py": "AussModel",
+    "processing/feature_extraction_auss.py": "AussFeatureExtractor",
+    "processing/video_processing_auss.py": "AussVideoProcessor",
+    "processing/processing_auss.py": "AussProcessor",
+    "inference/pipeline.py": "AudioVisualSegmentationPipeline",
+    "hub/repository.py": "save_repository",
+}
+# Every class that is saved imports this file. Its copy in a repository has lines of its own at the end.
+SAVING_FILE = "repository_saving.py"
 IMPORT_ACROSS_FOLDERS = re.compile(r"^(\s*from )\.+(?:\w+\.)*(\w+ import\b)", flags=re.MULTILINE)
 
 SIGNATURE = "# auss wrote this file, and replaces it until it is edited: {digest}\n"
@@ -52,6 +56,11 @@ def relative_imports(file: Path) -> list[Path]:
     return found
 
 
+def is_in_repository() -> bool:
+    """Whether this very code lies flat in a model repository, or in the place to which Transformers copied it."""
+    return all((Path(__file__).resolve().parent / Path(root).name).is_file() for root in ROOTS)
+
+
 @lru_cache(maxsize=1)
 def code_files() -> dict[str, Path]:
     """The files of a repository: name there -> where it is here, in alphabetical order.
@@ -60,7 +69,8 @@ def code_files() -> dict[str, Path]:
         ValueError: two of the files have the same name, or one imports what a flat folder cannot have.
     """
     files: dict[str, Path] = {}
-    waiting = [Path(__file__).resolve()]
+    here = Path(__file__).resolve().parent
+    waiting = [here / Path(root).name if is_in_repository() else here.parent / root for root in ROOTS]
     while waiting:
         file = waiting.pop()
         known = files.setdefault(file.name, file)
@@ -90,8 +100,41 @@ def is_untouched_code(file: Path) -> bool:
     return SIGNED_FILE.fullmatch(source) is not None and sign_code(source) == source
 
 
-def check_code(folder: str | Path) -> None:
+def repository_lines() -> str:
     """
+    The lines at the end of the copy of `repository_saving.py`. They register the writer of repositories, as
+    `auss/__init__.py` does in the package. And they import every file that `ROOTS` names: Transformers reads these
+    imports and fetches the files, whichever class is loaded first, so that it can be saved again with all of the code.
+    """
+    imports = [f"    from .{Path(root).stem} import {name}" for root, name in ROOTS.items()]
+    lines = [
+        *("", ""),
+        "# auss wrote these lines into this copy, so that what is loaded from here can be saved again.",
+        "from .repository import push_repository, save_repository",
+        "",
+        "register_repository_writer(save_repository, push_repository)",
+        *("", ""),
+        "def files_to_fetch():",
+        '    """Not called: Transformers reads these imports and fetches the files that they name."""',
+        *imports,
+    ]
+    return "\n".join([*lines, ""])
+
+
+def repository_text(file: Path) -> str:
+    """What a repository has of a code file, signed."""
+    source = file.read_text(encoding="utf-8")
+    if is_in_repository():
+        return sign_code(source)
+    return sign_code(flatten(source) + (repository_lines() if file.name == SAVING_FILE else ""))
+
+
+def check_code(folder: str | Path, remedy: str = "") -> None:
+    """
+    Args:
+        folder: where the code files are to be written.
+        remedy: what else the caller can do, for the message.
+
     Raises:
         FileExistsError: `folder` has files with names of code files that auss did not write, or that were edited.
     """
@@ -101,6 +144,7 @@ def check_code(folder: str | Path) -> None:
         raise FileExistsError(
             f"{folder} has files that auss did not write, or that were edited, where it would write its code: "
             f"{', '.join(others)}. Nothing was written: choose another folder, or move them"
+            + (f", or {remedy}" if remedy else "")
         )
 
 
@@ -112,8 +156,7 @@ def write_code(folder: str | Path) -> None:
     """
     check_code(folder)
     for name, file in code_files().items():
-        source = sign_code(flatten(file.read_text(encoding="utf-8")))
-        (Path(folder) / name).write_text(source, encoding="utf-8")
+        (Path(folder) / name).write_text(repository_text(file), encoding="utf-8")
 
 
 __all__ = ["check_code", "code_files", "flatten", "relative_imports", "write_code"]

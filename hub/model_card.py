@@ -1,10 +1,8 @@
 """The model card: what the model is and knows, how it did, and lines that run where auss is not installed."""
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from ..files.outside_text import markdown_text, python_string
 from ..files.whole_files import write_whole
+from .card_facts import CardFacts, read_facts
 
 TASK = "audio-visual-segmentation"
 CARD_FILE = "README.md"
@@ -30,10 +29,6 @@ REQUIREMENTS = (
 )
 TIMM_REQUIREMENT = "timm>=1.0.23"
 
-SUBSETS = {"s4": "AVSBench S4", "ms3": "AVSBench MS3", "avss": "AVSBench AVSS"}
-# `auss compose` leaves this file in the data sets that it makes.
-COMPOSED_MARK = "annotations.json"
-
 # The last line of a card that auss wrote. Its digest tells a card that nobody has edited from one that is the user's.
 SIGNATURE = "<!-- auss wrote this card, and renews it until it is edited: {digest} -->\n"
 SIGNED_CARD = re.compile(r"(.*)<!-- auss wrote this card, and renews it until it is edited: (\w+) -->\n", re.DOTALL)
@@ -48,132 +43,6 @@ def is_untouched(card: str) -> bool:
     """Whether auss wrote this card and nobody has changed it since."""
     match = SIGNED_CARD.fullmatch(card)
     return match is not None and sign(match.group(1)) == card
-
-
-@dataclass(frozen=True)
-class Score:
-    """One figure pair of the card's table: M_J and M_F on a split, with a sound."""
-
-    data: str
-    split: str
-    sound: str
-    jaccard: float
-    f_score: float
-
-
-def score_of(data: str, split: Any, sound: Any, jaccard: Any, f_score: Any) -> Score | None:
-    """A `Score`, None if these are no two words and two numbers."""
-    words = isinstance(split, str) and isinstance(sound, str)
-    numbers = all(type(value) in (int, float) for value in (jaccard, f_score))
-    return Score(data, split, sound, jaccard, f_score) if words and numbers else None
-
-
-@dataclass(frozen=True)
-class CardFacts:
-    """What a card says beyond what all cards say; whatever is unknown is left out of it."""
-
-    name: str  # the repository's, as `from_pretrained` takes it
-    config: dict[str, Any] | None = None  # config.json, None for processors alone
-    tags: list[str] = field(default_factory=list)
-    data: str | None = None
-    training: dict[str, Any] = field(default_factory=dict)  # arguments.json
-    size: tuple[int, int] | None = None  # the processor's (height, width), in pixels
-    scores: list[Score] = field(default_factory=list)
-
-
-def read_json(path: Path) -> Any:
-    """The contents of a JSON file, None if there is no such file or it is not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def names_data(content: Any) -> bool:
-    """Whether this, from a file, is a dict that says what data it is of, as `auss train` and `auss evaluate` do."""
-    return isinstance(content, dict) and isinstance(content.get("data"), str) and content.get("name") in list(SUBSETS)
-
-
-def data_name(subset: str, root: str) -> str:
-    """What the card calls the data: never its path, which is the user's own affair."""
-    layout = SUBSETS[subset]
-    if (Path(root) / COMPOSED_MARK).is_file():
-        return f"clips composed by `auss compose`, in the layout of {layout}"
-    return f"data in the layout of {layout}"
-
-
-def read_training(folder: Path) -> dict[str, Any]:
-    """The arguments that `auss train` left in `folder`; nothing if it did not write there."""
-    arguments = read_json(folder / "arguments.json")
-    return arguments if names_data(arguments) and {"steps", "batch_size"} <= arguments.keys() else {}
-
-
-def weights_digest(folder: str | Path) -> str:
-    """A digest of the weights saved in `folder`, by which an evaluation says what it evaluated."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(folder).glob("*.safetensors")):
-        with open(path, "rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def read_scores(folder: Path) -> list[Score]:
-    """The figures that `auss evaluate` left in `folder`, or else the last validation of `auss train`.
-
-    An evaluation of other weights than now lie in `folder` is passed over.
-    """
-    found = map(read_json, sorted((folder / "evaluation").glob("*.json")))
-    results = [one for one in found if names_data(one) and {"split", "sound", "M_J", "M_F"} <= one.keys()]
-    # Weights may be gigabytes: they are read once, if at all.
-    known = (None, weights_digest(folder)) if results else ()
-    scores = [
-        score_of(data_name(one["name"], one["data"]), one["split"], one["sound"], one["M_J"], one["M_F"])
-        for one in results
-        if one.get("weights") in known
-    ]
-    training, history = read_training(folder), read_json(folder / "history.json")
-    if not any(scores) and training and isinstance(history, list):
-        data = data_name(training["name"], training["data"])
-        entries = [entry for entry in history if isinstance(entry, dict)]
-        validations = [entry for entry in entries if {"validation_M_J", "validation_M_F"} <= entry.keys()]
-        scores = [
-            score_of(data, "val", "own", entry["validation_M_J"], entry["validation_M_F"])
-            for entry in validations[-1:]
-        ]
-    return [score for score in scores if score is not None]
-
-
-def read_size(folder: Path) -> tuple[int, int] | None:
-    """The (height, width) of frames that the processor saved in `folder` makes; None if there is none of that form."""
-    size = read_json(folder / "processor_config.json")
-    for name in ("video_processor", "size"):
-        size = size.get(name) if isinstance(size, dict) else None
-    if isinstance(size, dict) and type(size.get("height")) is int and type(size.get("width")) is int:
-        return size["height"], size["width"]
-    return None
-
-
-def is_path(name: str) -> bool:
-    """Whether `auss train --preset` took this for a file of the user's."""
-    return name.endswith(".json") or "/" in name or "\\" in name
-
-
-def read_facts(folder: Path, name: str, tags: list[str], results: Path | None = None) -> CardFacts:
-    """The facts of the model saved in `folder`.
-
-    Args:
-        folder: what `save_pretrained` wrote.
-        name: what the card's example loads.
-        tags: beside the usual ones.
-        results: where to look for what `auss train` and `auss evaluate` left, if `folder` has nothing of it.
-    """
-    places = [folder, *([results] if results else [])]
-    training = next(filter(None, map(read_training, places)), {})
-    scores = next(filter(None, map(read_scores, places)), [])
-    data = data_name(training["name"], training["data"]) if training else None
-    size = next(filter(None, map(read_size, places)), None)
-    return CardFacts(name, read_json(folder / "config.json"), tags, data, training, size, scores)
 
 
 def metadata(facts: CardFacts) -> str:
@@ -268,7 +137,6 @@ def use_section(facts: CardFacts) -> str:
 def model_section(facts: CardFacts) -> str:
     """What the network knows and was trained on."""
     config, training, size = facts.config or {}, facts.training, facts.size
-    preset = str(training.get("preset") or "")
     labels = [label for _, label in sorted(config.get("id2label", {}).items(), key=lambda item: int(item[0]))]
     backbone = config.get("backbone_config") or {}
     rows = {
@@ -276,10 +144,10 @@ def model_section(facts: CardFacts) -> str:
         "backbone": backbone.get("backbone") or backbone.get("model_type"),
         "queries": config.get("num_queries"),
         "sound at once": f"{config['num_audio_examples']} s" if "num_audio_examples" in config else None,
-        "trained on": facts.data,
+        "trained on": training.data if training else None,
         "frames": f"{size[0]} x {size[1]} pixels (height x width)" if size else None,
-        "steps": f"{training['steps']} of {training['batch_size']} clips" if training else None,
-        "preset": None if is_path(preset) else preset,
+        "steps": f"{training.steps} of {training.batch_size} clips" if training else None,
+        "preset": training.preset if training else None,
     }
     table = [
         f"| {name} | {value if name == 'trained on' else markdown_text(value)} |"  # which is of auss's own words
@@ -321,10 +189,10 @@ def write_card(
     """Writes the card of the model saved in `folder`, unless one is there that somebody has edited.
 
     Args:
-        folder: what `save_pretrained` wrote; and `auss train` and `auss evaluate`, whose figures are told.
+        folder: what `save_pretrained` wrote. Results that were recorded there are told.
         name: what the card's example loads, by default the folder's name.
         tags: to stand in the card beside the usual ones.
-        results: another folder to look in for those figures, which must be of the same weights.
+        results: another folder whose results are told, if `folder` has none; they must be of the same weights.
     """
     folder = Path(folder)
     card = folder / CARD_FILE
@@ -343,11 +211,8 @@ __all__ = [
     "CARD_FILE",
     "REQUIREMENTS",
     "TASK",
-    "CardFacts",
-    "Score",
     "card_text",
     "is_untouched",
     "renew_card",
-    "weights_digest",
     "write_card",
 ]

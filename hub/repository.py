@@ -1,13 +1,16 @@
-"""Saving and pushing whole repositories: what the models, the processors and the pipeline inherit.
+"""Saves and pushes whole repositories: weights, configurations, code and a model card.
 
-Transformers' own way, `register_for_auto_class`, copies a class's file as it is, which fails for files that import
-across folders, and adds neither the pipeline nor a card.
+The models, the processors and the pipeline call these functions through `files/repository_saving.py`. Transformers'
+own way, `register_for_auto_class`, copies a class's file as it is, which fails for files that import across folders,
+and adds neither the pipeline nor a card.
 """
 
 import filecmp
 import json
 import os
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +18,6 @@ from typing import Any
 import torch
 from huggingface_hub import CommitInfo, HfApi
 from huggingface_hub.errors import RemoteEntryNotFoundError
-from transformers.utils.hub import PushToHubMixin
 
 from ..files.file_rights import file_stamps, follow_umask
 from ..files.whole_files import write_whole
@@ -36,6 +38,8 @@ CUSTOM_PIPELINES = {
 }
 MODEL_FILE = "config.json"
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
+# Transformers has this name as `trainer_utils.PREFIX_CHECKPOINT_DIR`, in a module that takes a second to import.
+TRAINER_CHECKPOINT = re.compile(r"checkpoint-\d+")
 # Arguments of `save_pretrained` that only say how to push.
 PUSH_ARGUMENTS = (
     "repo_id",
@@ -133,103 +137,87 @@ def has_configuration(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (MODEL_FILE, *PROCESSOR_FILES))
 
 
-def write_repository(folder: Path, saved: object) -> None:
-    """Completes what Transformers saved of a model or of processors in `folder`; of an adapter, nothing."""
-    if not has_configuration(folder):
-        return
+def is_trainer_checkpoint(folder: Path) -> bool:
+    """Whether the folder is named as `Trainer` names its checkpoints."""
+    return TRAINER_CHECKPOINT.fullmatch(os.path.basename(os.path.abspath(folder))) is not None
+
+
+def write_code_and_card(folder: Path, saved: object) -> None:
+    """Adds to what Transformers saved in `folder` what loads it without auss, and says what it is."""
     write_code(folder)
-    write_auto_map(folder, saved)
     # Processors know nothing of a model that lies beside them: where there is a card, they leave it.
     if model_class(saved) or not (folder / CARD_FILE).exists():
         write_card(folder, results=origin(saved, folder))
 
 
-class RepositoryMixin(PushToHubMixin):
-    """Makes `save_pretrained` and `push_to_hub` write what loads without auss: code, `auto_map` and a model card."""
+def save_repository(
+    saved: Any,
+    save_itself: Callable[..., Any],
+    folder: Path,
+    push_to_hub: bool = False,
+    with_code: bool | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Does `RepositoryMixin.save_pretrained`, whose arguments these are.
 
-    @classmethod
-    def register_for_auto_class(cls, *args, **kwargs) -> None:
-        """Does nothing: the code is saved in any case, and Transformers' own way of it would fail."""
+    Args:
+        saved: a model, a processor or a part of one, or a pipeline.
+        save_itself: saves it as Transformers does; called with `folder` and what `kwargs` has for Transformers.
 
-    def save_pretrained(self, save_directory: str | os.PathLike, *, push_to_hub: bool = False, **kwargs):
-        """Saves to a folder as Transformers does, and beside it the code files and a model card.
-
-        Args:
-            save_directory: the folder, made if missing. A README.md that somebody wrote or edited stays as it is.
-            push_to_hub: also do `push_to_hub`, to the repository `repo_id` or else one of the folder's name.
-            kwargs: further arguments of Transformers' `save_pretrained` and of `push_to_hub`.
-
-        Raises:
-            FileExistsError: the folder has Python files that auss did not write, or that somebody edited, with names
-                of the code files; nothing is written then.
-        """
-        push_arguments = {name: kwargs.pop(name) for name in PUSH_ARGUMENTS if name in kwargs}
-        folder = Path(save_directory)
-        writes = kwargs.get("is_main_process", True) and is_first_process()
-        is_adapter = getattr(self, "_hf_peft_config_loaded", False)
-        if writes and (not is_adapter or has_configuration(folder)):
-            check_code(folder)
-        before = file_stamps(folder) if writes else {}
-        saved = self._save_itself(folder, **kwargs)
-        if writes:
-            follow_umask(path for path, stamp in file_stamps(folder).items() if before.get(path) != stamp)
-            write_repository(folder, self)
-            if push_to_hub:
-                self.push_to_hub(push_arguments.pop("repo_id", folder.resolve().name), **push_arguments)
-        return saved
-
-    def _save_itself(self, folder: Path, **kwargs):
-        """What Transformers does; a pipeline's own does too little."""
-        return super().save_pretrained(folder, **kwargs)
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        commit_message: str | None = None,
-        commit_description: str | None = None,
-        private: bool | None = None,
-        token: bool | str | None = None,
-        revision: str | None = None,
-        create_pr: bool = False,
-        max_shard_size: int | str | None = "50GB",
-        tags: list[str] | None = None,
-    ) -> CommitInfo:
-        """Uploads what `save_pretrained` writes to a repository on the Hub, made if missing, in one commit.
-
-        The arguments are Transformers'. The model card is renewed unless somebody has edited it there. A card that
-        somebody wrote in the folder that the model was loaded from comes along, if the Hub has none.
-
-        Raises:
-            huggingface_hub.errors.HfHubHTTPError: the Hub refuses, for example without a token that may write.
-        """
-        api = HfApi(library_name="auss")
-        repo_id = api.create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
-        if revision is not None and not create_pr and not revision.startswith("refs/pr"):
-            api.create_branch(repo_id, branch=revision, token=token, exist_ok=True)
-        with TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            self.save_pretrained(folder, max_shard_size=max_shard_size)
-            choose_card(folder, self, repo_id, remote_card(api, repo_id, token, revision), tags)
-            return api.upload_folder(
-                repo_id=repo_id,
-                folder_path=folder,
-                commit_message=commit_message or f"Upload {type(self).__name__}",
-                commit_description=commit_description,
-                token=token,
-                revision=revision,
-                create_pr=create_pr,
-            )
+    Returns:
+        What `save_itself` returns.
+    """
+    push_arguments = {name: kwargs.pop(name) for name in PUSH_ARGUMENTS if name in kwargs}
+    writes = kwargs.get("is_main_process", True) and is_first_process()
+    if with_code is None:
+        with_code = not is_trainer_checkpoint(folder)
+    # An adapter is saved without a configuration, and without code: its base model has both.
+    is_adapter = getattr(saved, "_hf_peft_config_loaded", False)
+    if writes and with_code and (not is_adapter or has_configuration(folder)):
+        check_code(folder, "pass with_code=False to save without code")
+    before = file_stamps(folder) if writes else {}
+    result = save_itself(folder, **kwargs)
+    if writes:
+        follow_umask(path for path, stamp in file_stamps(folder).items() if before.get(path) != stamp)
+        write_auto_map(folder, saved)
+        if with_code and has_configuration(folder):
+            write_code_and_card(folder, saved)
+        if push_to_hub:
+            saved.push_to_hub(push_arguments.pop("repo_id", folder.resolve().name), **push_arguments)
+    return result
 
 
-class PartRepositoryMixin(RepositoryMixin):
-    """The same for the parts of a processor, which keep every key of their file."""
+def push_repository(
+    saved: Any,
+    repo_id: str,
+    *,
+    commit_message: str | None,
+    commit_description: str | None,
+    private: bool | None,
+    token: bool | str | None,
+    revision: str | None,
+    create_pr: bool,
+    max_shard_size: int | str | None,
+    tags: list[str] | None,
+) -> CommitInfo:
+    """Does `RepositoryMixin.push_to_hub`, whose arguments these are, for the object `saved`."""
+    api = HfApi(library_name="auss")
+    repo_id = api.create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
+    if revision is not None and not create_pr and not revision.startswith("refs/pr"):
+        api.create_branch(repo_id, branch=revision, token=token, exist_ok=True)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        saved.save_pretrained(folder, with_code=True, max_shard_size=max_shard_size)
+        choose_card(folder, saved, repo_id, remote_card(api, repo_id, token, revision), tags)
+        return api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            commit_message=commit_message or f"Upload {type(saved).__name__}",
+            commit_description=commit_description,
+            token=token,
+            revision=revision,
+            create_pr=create_pr,
+        )
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], *args, **kwargs):
-        """As Transformers does, but for `auto_map`: it belongs to the file, and is written anew with each."""
-        values = {name: value for name, value in values.items() if name != "auto_map"}
-        return super().from_dict(values, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
-
-__all__ = ["CUSTOM_PIPELINES", "PROCESSOR_CLASSES", "PartRepositoryMixin", "RepositoryMixin", "write_repository"]
+__all__ = ["CUSTOM_PIPELINES", "PROCESSOR_CLASSES", "PROCESSOR_FILES", "push_repository", "save_repository"]

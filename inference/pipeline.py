@@ -13,8 +13,8 @@ from transformers.pipelines.pt_utils import PipelineIterator
 from transformers.utils import logging
 
 from ..files.errors import InputError
+from ..files.repository_saving import RepositoryMixin
 from ..hub.model_card import TASK
-from ..hub.repository import RepositoryMixin
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.post_processing_auss import DEFAULT_THRESHOLD
 from ..processing.processing_auss import AussProcessor
@@ -164,8 +164,9 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         return super().__call__(inputs, **kwargs)
 
     def _save_itself(self, folder: Path, **kwargs: Any) -> None:
-        self.processor.save_pretrained(folder)
-        self.model.save_pretrained(folder, **kwargs)
+        # The code is added once, for all of the pipeline.
+        self.processor.save_pretrained(folder, with_code=False)
+        self.model.save_pretrained(folder, with_code=False, **kwargs)
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         unknown = kwargs.keys() - set(PARAMETERS)

@@ -8,7 +8,6 @@ import re
 import stat
 import sys
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 
 import av
@@ -22,7 +21,7 @@ from ..files.file_names import printable
 from ..files.new_contents import NewContents, entries
 from ..hub.trained_model import load_trained
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
-from ..processing.drawing import outline, outline_thickness, overlay, overlay_labels
+from ..processing.drawing import lay_over, mark_layer
 from ..processing.post_processing_auss import DEFAULT_THRESHOLD
 from ..processing.processing_auss import AussProcessor
 from .arguments import mask_options
@@ -30,7 +29,7 @@ from .clip_batches import FrameMask, clip_batches, frame_masks, predict
 from .media.containers.container_formats import container_format
 from .media.containers.decoding import DamagedVideoError
 from .media.picture.frame_planes import own_colours
-from .media.picture.plane_drawing import PlanePaint
+from .media.picture.mask_layer import MaskLayer
 from .media.sound_copy import plan_sound
 from .media.video_reader import TimedFrame, VideoReader
 from .media.video_writer import VideoWriter, check_video_output
@@ -144,26 +143,18 @@ class HeldMask:
     """Draws the last mask on frame after frame; what only the mask says is found once."""
 
     def __init__(self, mask: FrameMask, num_labels: int):
-        self._has_classes = num_labels > 2
-        self._labels = mask.segmentation if self._has_classes else mask.segmentation > 0
-        self._paint: PlanePaint | None = None
-
-    @cached_property
-    def _border(self) -> np.ndarray:
-        return outline(self._labels, outline_thickness(self._labels.shape))
+        self._marks = mark_layer(mask.segmentation if num_labels > 2 else mask.segmentation > 0)
+        self._layer: MaskLayer | None = None
 
     def draw(self, picture: np.ndarray | av.VideoFrame) -> np.ndarray | av.VideoFrame:
-        """An RGB picture (H, W, 3) uint8 with the mask drawn on it; or the frame of `planar_copy` itself, drawn on."""
+        """The mask drawn on an RGB picture (H, W, 3) uint8, or on a frame of `planar_copy`."""
         if isinstance(picture, np.ndarray):
-            if self._has_classes:
-                return overlay_labels(picture, self._labels)
-            return overlay(picture, self._labels, border=self._border)
-        if self._paint is None:
+            return lay_over(picture, self._marks)
+        if self._layer is None:
             colours = own_colours(picture)
             assert colours is not None  # as all that `planar_copy` gives
-            self._paint = PlanePaint(self._labels, colours)
-        self._paint.draw(picture)
-        return picture
+            self._layer = MaskLayer(self._marks, colours)
+        return self._layer.draw(picture)
 
 
 def write_mask(mask: FrameMask, folder: Path, num_labels: int) -> Path:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import traceback
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,9 +22,9 @@ from tqdm import tqdm
 from ..files.claims import BusyError, locked, remove, tidy
 from ..files.errors import InputError
 from ..files.file_names import fitting_name, printable
+from ..files.model_files import weights_digest
 from ..files.new_contents import NewContents
 from ..files.whole_files import write_whole
-from ..hub.model_card import weights_digest
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
 from .arguments import ERROR_SUFFIX, MARKED_FILE, MASKS_FOLDER, mask_options
@@ -35,8 +36,10 @@ from .sound_windows import window_seconds
 logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
+    ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .m2t .m2ts .m2v .m4v .mkv .mod .mov .mp4 .mpe .mpeg .mpg .mts .mxf .nut "
+    ".ogm .ogv .qt .rm .rmvb .tod .trp .ts .vob .webm .wmv .wtv".split()
 )
+MOST_ENDINGS = 8  # of files that are passed over, that are named
 RECORD_FILE = "record.json"
 # A process that has finished its share waits for the others, which may have hours to go.
 LONGEST_WAIT = timedelta(days=30)
@@ -83,7 +86,8 @@ def file_size(path: Path) -> int:
 def list_videos(source: Path, output: Path) -> list[str]:
     """The names of the videos in a folder and the folders in it, relative to it, the largest file first, so that the
     shares of the processes come out even. Hidden files, and what lies in `output`, are no part of it. What has a
-    video's ending and turns out to be none, such as a dangling link, is listed, so that somebody hears of it.
+    video's ending and turns out to be none, such as a dangling link, is listed, so that somebody hears of it. Files of
+    other endings are counted in a warning.
 
     Raises:
         NotADirectoryError: there is no such folder.
@@ -101,7 +105,7 @@ def list_videos(source: Path, output: Path) -> list[str]:
     def report(error: OSError) -> None:
         logger.warning("%s cannot be read and is passed over: %s", printable(error.filename), error.strerror)
 
-    found = []
+    found, others = [], Counter[str]()
     for folder, folders, files in os.walk(source, onerror=report):
         folders[:] = [
             name
@@ -110,13 +114,19 @@ def list_videos(source: Path, output: Path) -> list[str]:
         ]
         for name in files:
             path = Path(folder, name)
-            if path.suffix.lower() not in VIDEO_SUFFIXES or name.startswith("."):
+            if name.startswith(".") or Path(os.path.realpath(path)).is_relative_to(inside):
                 continue
-            if not Path(os.path.realpath(path)).is_relative_to(inside):
+            if path.suffix.lower() in VIDEO_SUFFIXES:
                 found.append(path)
+            else:
+                others[path.suffix.lower()] += 1
     if not found:
         endings = ", ".join(sorted(VIDEO_SUFFIXES))
         raise InputError(f"folder {printable(source)} has no video: no file in it ends in {endings}")
+    if others:
+        kinds = [f"{printable(ending) or 'no ending'} ({count})" for ending, count in others.most_common(MOST_ENDINGS)]
+        more = [", ..."] * (len(others) > MOST_ENDINGS)
+        logger.warning("files without a video's ending are passed over: %s", ", ".join(kinds) + "".join(more))
     found.sort(key=lambda path: (-file_size(path), path))
     return [path.relative_to(source).as_posix() for path in found]
 

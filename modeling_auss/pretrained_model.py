@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from ..configuration.configuration_auss import AussConfig
 from ..files.model_files import check_weight_files
-from ..hub.repository import RepositoryMixin
+from ..files.repository_saving import RepositoryMixin
 from .attention import Attention
 from .audio_queries import SpaceProjector
 from .fusion_decoder import FusionBlock, FusionDecoder

@@ -17,6 +17,7 @@ from ..configuration.configuration_auss import IGNORED_LABEL
 # A warm red that is rare in photographs of instruments, animals and vehicles, and reads well at half opacity.
 SOUNDING_COLOUR = (255, 40, 70)
 SCORE_THRESHOLD = 0.5
+COLOUR_MARGIN = 3  # pixels. Video stores colours at half the size, so pixels beside a mask give theirs to its edge
 # Keys of a history entry that are neither losses nor metrics, so never drawn.
 UNDRAWN_KEYS = frozenset(
     {"step", "epoch", "time", "seconds", "lr", "learning_rate", "delta", "training_progress", "fraction", "grad_norm"}
@@ -58,23 +59,65 @@ def outline(mask: np.ndarray, thickness: int) -> np.ndarray:
     return border
 
 
+def mark_layer(
+    labels: np.ndarray, alpha: float = 0.5, contour: int | None = None, colour: tuple[int, int, int] | None = None
+) -> np.ndarray:
+    """What is drawn over a picture: a tint for every label and an opaque outline around it.
+
+    Args:
+        labels: (H, W) bool or class ids. Pixels of 0 and of 255 (not annotated) stay as they are.
+        alpha: opacity of the tint in [0, 1].
+        contour: thickness of the outline in pixels; `None` takes that of `outline_thickness`; 0 draws none.
+        colour: red, green and blue, 0 to 255, of all labels; `None` gives each label its `class_colour`.
+
+    Returns:
+        (H, W, 4) uint8: red, green, blue and opacity. The colours go on for `COLOUR_MARGIN` around the labels, without
+        opacity there.
+    """
+    layer = Image.new("RGBA", labels.shape[::-1])
+    marked = labels if labels.dtype == bool else (labels != 0) & (labels != IGNORED_LABEL)
+    found = ndimage.find_objects(marked.view(np.uint8))
+    if not found:
+        return np.array(layer)
+    # Only the surroundings of what is marked are looked at: of a large picture that is a small part.
+    thickness = outline_thickness(labels.shape) if contour is None else contour
+    margin = max(COLOUR_MARGIN, thickness)
+    rows, columns = (slice(max(0, side.start - margin), side.stop + margin) for side in found[0])
+    marked = marked[rows, columns]
+    inside = labels[rows, columns].astype(np.uint8) * marked
+    nearest = np.where(marked, inside, ndimage.maximum_filter(inside, 2 * COLOUR_MARGIN + 1))
+    opacity = marked * np.uint8(round(255 * alpha))
+    for label in np.flatnonzero(np.bincount(inside.ravel())).tolist():
+        if label:
+            shown = class_colour(label) if colour is None else colour
+            layer.paste((*shown, 0), (columns.start, rows.start), Image.fromarray(nearest == label))
+            if thickness > 0:
+                opacity[outline(inside == label, thickness)] = 255
+    result = np.array(layer)
+    result[rows, columns, 3] = opacity
+    return result
+
+
+def lay_over(picture: np.ndarray, layer: np.ndarray) -> np.ndarray:
+    """A new picture (H, W, 3) uint8: `picture` under a layer (H, W, 4) of `mark_layer`."""
+    result = Image.fromarray(picture)
+    result.paste(Image.fromarray(layer[..., :3]), mask=Image.fromarray(layer[..., 3]))
+    return np.array(result)
+
+
 def overlay(
     frame: np.ndarray,
     scores: np.ndarray,
     colour: tuple[int, int, int] = SOUNDING_COLOUR,
     alpha: float = 0.5,
     contour: int | None = None,
-    border: np.ndarray | None = None,
 ) -> np.ndarray:
     """Tints what sounds and draws its outline.
 
     Args:
         frame: (H, W, 3) uint8; not changed.
         scores: (H, W), either scores in [0, 1], where above 0.5 is drawn, or a boolean mask.
-        colour: red, green and blue, 0 to 255.
-        alpha: opacity of the tint in [0, 1]. The outline is opaque.
-        contour: thickness of the outline in pixels; `None` takes that of `outline_thickness`; 0 draws none.
-        border: (H, W) bool, the pixels of the outline where they are known already, as for a mask drawn repeatedly.
+        colour, alpha, contour: as `mark_layer` takes them.
 
     Returns:
         A new (H, W, 3) uint8 picture.
@@ -91,20 +134,7 @@ def overlay(
     if not 0.0 <= alpha <= 1.0:
         raise ValueError(f"alpha must lie in [0, 1], got {alpha}")
     mask = scores if scores.dtype == bool else scores > SCORE_THRESHOLD
-    if not mask.any():
-        return frame.copy()
-    # Every value of a channel has one tinted value, so a table says what it is: Pillow looks up and pastes several
-    # times as fast as NumPy computes and indexes.
-    tint = np.asarray(colour, dtype=np.float32)[:, None] * np.float32(alpha)
-    table = np.rint(np.arange(256, dtype=np.float32) * np.float32(1.0 - alpha) + tint).astype(np.uint8)
-    picture = Image.fromarray(frame)
-    picture.paste(picture.point(table.ravel().tolist()), mask=Image.fromarray(mask))
-    thickness = outline_thickness(mask.shape) if contour is None else contour
-    if border is None and thickness > 0:
-        border = outline(mask, thickness)
-    if border is not None:
-        picture.paste(tuple(colour), mask=Image.fromarray(border))
-    return np.array(picture)
+    return lay_over(frame, mark_layer(mask, alpha, contour, colour))
 
 
 def overlay_labels(
@@ -112,13 +142,9 @@ def overlay_labels(
 ) -> np.ndarray:
     """Draws a label map (H, W) of class ids on a frame (H, W, 3) uint8: 0 stays as it is, each other id has its
     colour, and pixels labelled 255 (not annotated) are greyed out."""
-    picture = frame
-    for label in np.unique(labels):
-        if label not in (0, IGNORED_LABEL):
-            picture = overlay(picture, labels == label, class_colour(int(label)), alpha, contour)
+    picture = lay_over(frame, mark_layer(labels, alpha, contour))
     ignored = labels == IGNORED_LABEL
     if ignored.any():
-        picture = picture.copy()
         grey = picture[ignored].mean(axis=-1, keepdims=True)
         picture[ignored] = np.rint(0.35 * grey + 0.65 * 200).astype(np.uint8)
     return picture
@@ -285,8 +311,9 @@ __all__ = [
     "class_colour",
     "contact_sheet",
     "history_series",
+    "lay_over",
+    "mark_layer",
     "outline",
-    "outline_thickness",
     "overlay",
     "overlay_labels",
     "resize_map",

@@ -10,7 +10,7 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.utils.generic import PaddingStrategy, TensorType
 
 from ..files.errors import InputError
-from ..hub.repository import PartRepositoryMixin
+from ..files.repository_saving import PartRepositoryMixin
 from .audio_inputs import decoded_audio
 from .log_mel import LOG_OFFSET, NUM_EXAMPLE_FRAMES, NUM_MEL_BINS, SAMPLING_RATE, log_mel_examples
 from .waveforms import resample, to_mono, waveforms_and_rates

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from transformers.audio_utils import mel_filter_bank
 
 SAMPLING_RATE = 16_000  # Hz
 WINDOW_LENGTH = 400  # samples: 25 ms
@@ -26,27 +27,23 @@ NUM_EXAMPLE_FRAMES = 96
 EXAMPLE_HOP = NUM_EXAMPLE_FRAMES * HOP_LENGTH  # samples: 0.96 s
 EXAMPLE_LENGTH = (NUM_EXAMPLE_FRAMES - 1) * HOP_LENGTH + WINDOW_LENGTH  # samples: 0.975 s
 
-# The mel scale of HTK: mel = 1127 ln(1 + f / 700).
-MEL_BREAK_HZ = 700.0
-MEL_HIGH_Q = 1127.0
-
-
-def hertz_to_mel(hertz: np.ndarray | float) -> np.ndarray:
-    """The HTK mel of a frequency in Hz."""
-    return MEL_HIGH_Q * np.log1p(np.asarray(hertz) / MEL_BREAK_HZ)
-
 
 @lru_cache(maxsize=1)
 def mel_matrix() -> np.ndarray:
-    """The weight of each FFT bin in each mel band, (257, 64) float64: triangles that are linear in mel, not in Hz."""
-    bins = hertz_to_mel(np.linspace(0.0, SAMPLING_RATE / 2, FFT_LENGTH // 2 + 1))[:, None]  # (257, 1)
-    edges = np.linspace(hertz_to_mel(LOWEST_MEL_HZ), hertz_to_mel(HIGHEST_MEL_HZ), NUM_MEL_BINS + 2)
-    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
-    rising = (bins - lower) / (centre - lower)
-    falling = (upper - bins) / (upper - centre)
-    weights = np.maximum(0.0, np.minimum(rising, falling))
-    weights[0] = 0.0  # HTK leaves the DC bin out
-    return weights
+    """The weight of each FFT bin in each mel band, (257, 64) float64.
+
+    The bands are triangles on the mel scale of HTK, as in the reference. Kaldi's scale is the same one.
+    """
+    return mel_filter_bank(
+        FFT_LENGTH // 2 + 1,
+        NUM_MEL_BINS,
+        LOWEST_MEL_HZ,
+        HIGHEST_MEL_HZ,
+        SAMPLING_RATE,
+        norm=None,
+        mel_scale="kaldi",
+        triangularize_in_mel_space=True,
+    )
 
 
 def cut_into_examples(waveform: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from transformers import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
 from ..files.errors import InputError
-from ..hub.repository import RepositoryMixin
+from ..files.repository_saving import RepositoryMixin
 from .audio_inputs import decoded_audio
 from .post_processing_auss import DEFAULT_THRESHOLD, post_process_audio_visual_segmentation
 from .video_frames import list_of_videos

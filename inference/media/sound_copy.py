@@ -4,6 +4,7 @@ import io
 import itertools
 import logging
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
@@ -15,7 +16,9 @@ from av.error import FFmpegError
 
 from ...files.errors import InputError
 from .containers.container_formats import ContainerFormat
-from .containers.decoding import Damage, open_media, packets, sound_stream
+from .containers.decoding import Damage, decoded_frames, is_url, open_media, packets, sound_stream
+from .containers.frame_times import OVERLAP_SECONDS
+from .containers.stream_clock import clock_may_jump
 from .sound.audio_track import AudioTrack
 from .sound.channel_layouts import UNKNOWN
 from .video_reader import VideoInfo
@@ -74,6 +77,30 @@ def copy_is_whole(info: VideoInfo, form: ContainerFormat) -> bool:
     return same and found_samples >= LEAST_TRIAL_SHARE * source_samples > 0
 
 
+def sound_is_uniform(info: VideoInfo) -> bool:
+    """Whether the sound keeps its rate and its channels until its end, as a container takes for granted of copied
+    packets.
+
+    In broadcasts and joined recordings it may change with the programme. Their sound is decoded once to find that out,
+    and of a URL, of which everything would be fetched for it, nothing is taken for granted. Other formats say once
+    for all what their sound is.
+    """
+    assert info.sound_track is not None
+    kinds = set()
+    with open_media(info.path) as source:
+        if not clock_may_jump(source):
+            return True
+        if is_url(info.path):
+            return False
+        stream = sound_stream(source, info.sound_track.index)
+        assert stream is not None
+        for frame in decoded_frames(source, stream, Damage()):
+            kinds.add((frame.sample_rate, frame.layout.name))
+            if len(kinds) > 1:
+                return False
+    return True
+
+
 def encoding_rate(form: ContainerFormat, rate: int) -> int:
     """The rate in Hz at which the container's encoder takes sound of `rate` Hz: that rate, or the next higher one."""
     known = av.Codec(form.audio_codec, "w").audio_rates or (rate,)
@@ -111,7 +138,7 @@ def plan_sound(info: VideoInfo, form: ContainerFormat) -> SoundPlan | None:
         return None
     if track.codec in form.copied_sound:
         try:
-            if copy_is_whole(info, form):
+            if copy_is_whole(info, form) and sound_is_uniform(info):
                 return SoundPlan()
         except (FFmpegError, ValueError) as error:
             logger.debug("%s: the sound cannot be copied: %s", info.path, error)
@@ -197,18 +224,19 @@ class SoundCopy:
 
     def _add_sound(self, plan: SoundPlan) -> Iterator[tuple[float, list[av.Packet]]]:
         assert self._info.sound_track is not None
-        source = open_media(self._info.path)
-        stream = sound_stream(source, self._info.sound_track.index)
-        assert stream is not None and stream.time_base is not None  # `info` says that there is sound
-        start = float(stream.start_time * stream.time_base) if stream.start_time is not None else self._info.origin
-        lead = self._info.origin - start
-        self.offset = lead if lead > LONGEST_LEAD_SECONDS else 0.0
-        metadata = {key: stream.metadata[key] for key in KEPT_METADATA if key in stream.metadata}
-        if plan.copies:
-            copy = self._container.add_stream_from_template(stream)
-            copy.metadata.update(metadata)
-            return self._copied(source, stream, copy)
-        source.close()
+        with ExitStack() as opened:  # so that the file is closed where it is not copied from, or something raises
+            source = opened.enter_context(open_media(self._info.path))
+            stream = sound_stream(source, self._info.sound_track.index)
+            assert stream is not None and stream.time_base is not None  # `info` says that there is sound
+            start = float(stream.start_time * stream.time_base) if stream.start_time is not None else self._info.origin
+            lead = self._info.origin - start
+            self.offset = lead if lead > LONGEST_LEAD_SECONDS else 0.0
+            metadata = {key: stream.metadata[key] for key in KEPT_METADATA if key in stream.metadata}
+            if plan.copies:
+                copy = self._container.add_stream_from_template(stream)
+                copy.metadata.update(metadata)
+                opened.pop_all()
+                return self._copied(source, stream, copy)
         return self._encoded(plan, metadata)
 
     def _copied(self, source, stream: av.AudioStream, copy: av.AudioStream) -> Iterator[tuple[float, list[av.Packet]]]:
@@ -223,7 +251,11 @@ class SoundCopy:
                     continue  # the demuxer's flush packet, or one that the file's end cuts through
                 stamp = packet.dts if packet.dts is not None else packet.pts
                 stamp = stamp + shift if stamp is not None else None
-                if stamp is None or (follows is not None and stamp < follows - (packet.duration or 0)):
+                if stamp is not None and follows is not None and stamp < follows - (packet.duration or 0):
+                    if (follows - stamp) * time_base < OVERLAP_SECONDS:
+                        continue  # joined recordings overlap here; later packets are in time
+                    stamp = None
+                if stamp is None:
                     # As in reading: without a stamp of its own, or where stamps start anew, it follows on the last.
                     stamp = follows if follows is not None else 0
                 packet.pts = packet.dts = stamp

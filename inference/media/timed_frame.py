@@ -34,7 +34,7 @@ def upright_picture(frame: av.VideoFrame, info: VideoInfo, tone_map: ToneMap | N
     colorspace = Colorspace.ITU709 if colours is not None and colours.matrix == BT709 else None
     transparent = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
     # Streams that adapt to a network change their size on the way: every frame gets that of the first.
-    with media_errors(f"video {info.path}: a frame cannot be converted to RGB"):
+    with media_errors(f"a frame of {frame.width} x {frame.height}, {frame.format.name}, cannot be converted to RGB"):
         picture = frame.to_ndarray(
             format="rgba" if transparent else "rgb24", width=width, height=height, src_colorspace=colorspace
         )

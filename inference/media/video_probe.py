@@ -10,13 +10,17 @@ import av
 from av.container import InputContainer
 
 from ...files.errors import InputError
-from .containers.decoding import Damage, decoded_frames, is_url, open_media, packets, picture_stream
+from .containers.decoding import Damage, decoded_frames, is_url, moving_pictures, open_media, packets, picture_stream
 from .containers.frame_times import guessed_interval
 from .containers.stream_clock import clock_may_jump
 from .picture.display_matrix import NOTICEABLE_DEGREES, Orientation, frame_orientation
-from .picture.frame_planes import UNSPECIFIED, FrameColours, own_colours
+from .picture.frame_planes import CONVERTED_MATRICES, UNSPECIFIED, FrameColours, own_colours, with_known_matrix
 from .picture.tone_mapping import Range, extended_range
 from .sound.sound_tracks import SoundTrack, choose_track
+
+MOST_FRAMES_PER_SECOND = 1000  # a header that says more gives its clock and not its rate, as with raw DV
+# Transfer functions of H.273 that no screen has.
+UNUSUAL_TRANSFERS = {8: "coded linearly", 9: "coded logarithmically", 10: "coded logarithmically"}
 
 
 @dataclass(frozen=True)
@@ -146,15 +150,40 @@ def scan_extent(path: Path | str, interval: float, sound_index: int | None = Non
 def shortcomings(stream: av.VideoStream, frame: av.VideoFrame) -> tuple[str, ...]:
     """What of a video cannot be shown rightly, a sentence for each."""
     found = []
+    pictures = moving_pictures(cast(InputContainer, stream.container))
+    if len(pictures) > 1:
+        sizes = [f"{one.width} x {one.height}" if one.codec_context is not None else "unknown" for one in pictures]
+        number = 1 + [one.index for one in pictures].index(stream.index)
+        found.append(f"it has {len(pictures)} moving pictures ({'; '.join(sizes)}): number {number} is taken")
     askew = frame_orientation(frame).askew
     if abs(askew) > NOTICEABLE_DEGREES:
         found.append(f"its picture is to be turned by {askew:.0f} more degrees, which is left out: it stays askew")
     tags = {name.lower(): value for name, value in stream.metadata.items()}
     if tags.get("alpha_mode") == "1" and not any(part.is_alpha for part in frame.format.components):
         found.append("its transparency cannot be read: its pictures are taken as opaque")
+    matrix = int(frame.colorspace)
+    if matrix not in CONVERTED_MATRICES:
+        found.append(
+            f"its colours are coded by matrix {matrix} of H.273, which is not converted: its colours are wrong"
+        )
+    if int(frame.color_trc) in UNUSUAL_TRANSFERS:
+        found.append(
+            f"its brightness is {UNUSUAL_TRANSFERS[int(frame.color_trc)]} and not converted: the picture is too dark"
+        )
     if "DOVI_METADATA" in frame.side_data and frame.color_trc in (0, UNSPECIFIED):
         found.append("it is in Dolby Vision without a picture for other screens: its colours are wrong")
     return tuple(found)
+
+
+def frame_rate(stream: av.VideoStream, frame: av.VideoFrame) -> Fraction:
+    """The frames a second of a stream, in the mean, as its header says, or as its first frame does where the header
+    says what cannot be."""
+    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    if rate <= MOST_FRAMES_PER_SECOND:
+        return rate
+    own = 1 / Fraction(frame.duration * frame.time_base) if frame.duration and frame.time_base else rate
+    rates = [one for one in (own, stream.guessed_rate) if one and one <= MOST_FRAMES_PER_SECOND]
+    return rates[0] if rates else Fraction(25)
 
 
 def probe(path: str | Path, audio_track: int | None = None) -> VideoInfo:
@@ -173,7 +202,7 @@ def probe(path: str | Path, audio_track: int | None = None) -> VideoInfo:
             phrases = "; ".join(["", *damage.describe()])
             raise InputError(f"video {path} holds no frame that can be decoded: {cause} damaged or cut off{phrases}")
         orientation = frame_orientation(frame)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        rate = frame_rate(stream, frame)
         aspect = stream.sample_aspect_ratio or Fraction(1)
         width, height = frame.width, frame.height
         if orientation.sideways:
@@ -181,6 +210,8 @@ def probe(path: str | Path, audio_track: int | None = None) -> VideoInfo:
         decoding_order = container.format.name == "avi"
         stamp = frame.dts if decoding_order or frame.pts is None else frame.pts
         origin = float(stamp * frame.time_base) if stamp is not None and frame.time_base else 0.0
+        warnings = shortcomings(stream, frame)
+        frame = with_known_matrix(frame)
         end = declared_end(stream)
         sound = choose_track(path, audio_track)
         return VideoInfo(
@@ -198,7 +229,7 @@ def probe(path: str | Path, audio_track: int | None = None) -> VideoInfo:
             sound_track=sound,
             range=extended_range(frame),
             decoding_order=decoding_order,
-            warnings=shortcomings(stream, frame),
+            warnings=warnings,
         )
 
 

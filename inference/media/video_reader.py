@@ -11,6 +11,7 @@ from .containers.decoding import Damage, DamagedVideoError, decoded_frames, is_u
 from .containers.frame_times import FrameClock, MaskTimes
 from .containers.matroska import matroska_problems
 from .picture.frame_filters import ToneMap, deinterlaced
+from .picture.frame_planes import with_known_matrix
 from .sound.audio_track import AudioTrack, warn_of_sound
 from .timed_frame import TimedFrame, upright_picture
 from .video_probe import Extent, VideoInfo, last_frame_end, probe, scan_extent
@@ -175,7 +176,8 @@ class VideoReader:
         with open_media(self.info.path) as container:
             stream = picture_stream(container)
             stream.thread_type = "AUTO"
-            for index, frame in enumerate(deinterlaced(decoded_frames(container, stream, self.damage))):
+            decoded = map(with_known_matrix, decoded_frames(container, stream, self.damage))
+            for index, frame in enumerate(deinterlaced(decoded)):
                 time = clock.place(frame) - self.info.origin
                 if previous is not None:
                     self._note_hole(previous.time, time, previous.end)

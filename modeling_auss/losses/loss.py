@@ -9,6 +9,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from ...configuration.configuration_auss import IGNORED_LABEL, AussConfig
 from ..resized_maps import MaskFeatures, resize
+from .components import component_segments
 from .frame_targets import FrameTargets, frame_targets
 from .matcher import HungarianMatcher, dice_cost
 from .query_losses import audio_query_distance_loss, audio_query_mask_loss
@@ -28,12 +29,13 @@ def class_focal_loss(
     Args:
         class_logits: (M, N, K + 1).
         targets: (M, N) int64 in 0 ... K.
-        weights: (K + 1,), one for each class.
+        weights: (K + 1,), one for each class, or (M, N), one for each query.
         gamma: the focusing exponent; 0 gives the cross-entropy.
         total_weight: what the weighted sum is divided by, if not the sum of the weights.
     """
     log_probs = class_logits.float().log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-    weights = weights[targets]
+    if weights.ndim == 1:
+        weights = weights[targets]
     if total_weight is None:
         total_weight = weights.sum()
     return (-weights * (1 - log_probs.exp()) ** gamma * log_probs).sum() / total_weight.clamp(min=1e-6)
@@ -92,7 +94,7 @@ class AussLoss(nn.Module):
         super().__init__()
         self.config = config
         self.num_labels = config.num_labels
-        self.matcher = HungarianMatcher(config.class_weight, config.dice_weight)
+        self.matcher = HungarianMatcher(config.class_weight, config.dice_weight, config.queries_per_segment)
         self.weights = {
             "aqdl": config.aqdl_weight,
             "aqml": config.aqml_weight,
@@ -108,50 +110,82 @@ class AussLoss(nn.Module):
         per_pixel = [name for name in ("mask_focal", "mask_cross_entropy") if self.weights[name]]
         return ["class", "dice", *per_pixel]
 
-    def divisors(self, labels: torch.Tensor, num_queries: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    @property
+    def unmatched_weight(self) -> float:
+        """The weight of a query without a segment in the class loss."""
+        return 0.0 if self.config.unmatched_queries == "free" else float(self.config.no_object_weight)
+
+    def numbered_segments(self, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, int]:
+        """The segments of frames with labels (M, H, W), as `frame_targets` takes them, and how many a frame has."""
+        if self.config.segments_by == "label":
+            return labels, None, self.num_labels
+        numbers, segment_labels = component_segments(labels, self.num_labels)
+        return numbers, segment_labels, segment_labels.shape[1]
+
+    def divisors(
+        self, numbers: torch.Tensor, num_queries: int, num_segments: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         What the sums over queries, over segments and over frames are divided by, for the mean over the queries (by
         their classes' weights) and segments of the annotated frames, and over all frames; in training those of all
         processes, whose clips may differ in length.
 
         Args:
-            labels: (M, H, W) int64.
+            numbers: (M, H, W) int64, the labels or, with `segments_by="component"`, the numbers of the segments.
             num_queries: N.
+            num_segments: how many numbers there are; None for one a label.
         """
-        flat = labels.flatten(1)
-        present = torch.stack([(flat == label).any(-1) for label in range(self.num_labels)], dim=-1)
-        matched = present.sum(-1).clamp(max=num_queries)  # a segment for each label, as long as there are queries
+        flat = numbers.flatten(1)
+        present = torch.stack([(flat == number).any(-1) for number in range(num_segments or self.num_labels)], dim=-1)
+        # As long as there are queries.
+        matched = (present.sum(-1) * self.config.queries_per_segment).clamp(max=num_queries)
         annotated = (flat != IGNORED_LABEL).any(-1)
         segments = matched.sum().float()
-        weight = segments + self.config.no_object_weight * (annotated.sum() * num_queries - segments)
-        counts = torch.stack([weight, segments, torch.full_like(segments, len(labels))])
+        weight = segments + self.unmatched_weight * (annotated.sum() * num_queries - segments)
+        counts = torch.stack([weight, segments, torch.full_like(segments, len(numbers))])
         if self.training:  # in evaluation some processes may have more batches than others
             counts = mean_over_processes(counts)
         return counts[0], counts[1], counts[2]
 
     def class_loss(
-        self, class_logits: torch.Tensor, matches: torch.Tensor, total_weight: torch.Tensor | None = None
+        self,
+        class_logits: torch.Tensor,
+        matches: torch.Tensor,
+        total_weight: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Focal loss of (M, N, K + 1) against the labels of the matched queries (M, K), "no object" for the others."""
+        """
+        Focal loss of (M, N, K + 1) against the labels of the matched queries; `unmatched_queries` says what the others
+        are taught.
+
+        Args:
+            class_logits: (M, N, K + 1).
+            matches: (M, P), the query of each place, -1 for places without one.
+            total_weight: as `class_focal_loss` takes it.
+            labels: (M, P), the label of each place; None where the places are the K labels.
+        """
         num_frames, num_queries, _ = class_logits.shape
-        # One row more than there are queries takes the labels that have no query.
-        targets = torch.full((num_frames, num_queries + 1), self.num_labels, device=class_logits.device)
-        labels = torch.arange(self.num_labels, device=class_logits.device).expand_as(matches)
-        targets = targets.scatter(1, matches.where(matches >= 0, num_queries), labels)[:, :num_queries]
-        weights = class_logits.new_ones(self.num_labels + 1, dtype=torch.float32)
-        weights[-1].fill_(self.config.no_object_weight)
+        if labels is None:
+            labels = torch.arange(self.num_labels, device=class_logits.device).expand_as(matches)
+        # One row more than there are queries takes the places that have no query.
+        rest = 0 if self.config.unmatched_queries == "silent" else self.num_labels
+        targets = torch.full((num_frames, num_queries + 1), rest, device=class_logits.device)
+        weights = torch.full_like(targets, self.unmatched_weight, dtype=torch.float32)
+        rows = matches.where(matches >= 0, num_queries)
+        targets = targets.scatter(1, rows, labels)[:, :num_queries]
+        weights = weights.scatter(1, rows, 1.0)[:, :num_queries]
         return class_focal_loss(class_logits, targets, weights, self.config.focal_gamma, total_weight)
 
     def mask_losses(
         self, mask_logits: torch.Tensor, targets: FrameTargets, chosen: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
         """
-        The dice loss [28] and the per-pixel losses of each segment, (S,).
+        The dice loss [28] and the per-pixel losses of each pair of a mask and a segment, (S,).
 
         Args:
             mask_logits: (M, n, H, W).
             targets: those of the M frames.
-            chosen: the frame, the mask in it and the label of each segment, each (S,) on the CPU.
+            chosen: the frame, the mask in it and the segment in it of each pair, each (S,) on the CPU.
         """
         mask_logits = mask_logits.flatten(2).float()
         # Of 71 labels a batch shows a few.
@@ -179,12 +213,14 @@ class AussLoss(nn.Module):
         mask_features: MaskFeatures,
         targets: FrameTargets,
     ) -> torch.Tensor:
-        """What matching costs with one layer's class logits (M, N, K + 1) and mask embeddings (M, N, e), (M, N, K)."""
+        """What matching costs with one layer's class logits (M, N, K + 1) and mask embeddings (M, N, e), (M, N, S)."""
         # Autocast would compute the costs in half precision.
         with torch.no_grad(), torch.autocast(mask_embeddings.device.type, enabled=False):
             # All N masks, so before the last enlargement.
             mask_logits = mask_features.to(torch.float32).masks_before_resize(mask_embeddings.float()).flatten(2)
-            return self.matcher.costs(class_logits, mask_logits, targets.shares, targets.annotated, targets.present)
+            return self.matcher.costs(
+                class_logits, mask_logits, targets.shares, targets.annotated, targets.present, targets.labels
+            )
 
     def supervised_losses(
         self,
@@ -210,21 +246,23 @@ class AussLoss(nn.Module):
         num_frames = len(costs)
         # The matches and all indices that follow from them stay on the CPU until they are complete. Only the copy of
         # the costs waits for the device.
-        matches = self.matcher.assign(costs.flatten(0, 1)).unflatten(0, (num_frames, len(layers)))  # (M, L, K)
-        chosen_frames, chosen_layers, labels = (matches >= 0).nonzero(as_tuple=True)
+        matches = self.matcher.assign(costs.flatten(0, 1)).unflatten(0, (num_frames, len(layers)))  # (M, L, P)
+        chosen_frames, chosen_layers, places = (matches >= 0).nonzero(as_tuple=True)
         slots, most = packed_slots(chosen_frames, num_frames)
-        queries = matches[chosen_frames, chosen_layers, labels]
+        queries = matches[chosen_frames, chosen_layers, places]
+        segments = places // self.config.queries_per_segment
         indices = (chosen_frames, chosen_layers, queries, slots, matches.flatten())
-        frames, layer, queries, columns, of_labels = on_device(indices, costs.device)
-        of_labels = of_labels.view_as(matches)
-        of_layers = zip(class_logits, of_labels.unbind(1), strict=True)
-        losses = {"class": torch.stack([self.class_loss(*of_layer, total_weight) for of_layer in of_layers])}
+        frames, layer, queries, columns, of_places = on_device(indices, costs.device)
+        labels = targets.labels.repeat_interleave(self.config.queries_per_segment, dim=1)
+        of_layers = zip(class_logits, of_places.view_as(matches).unbind(1), strict=True)
+        of_queries = [self.class_loss(*of_layer, total_weight, labels) for of_layer in of_layers]
+        losses = {"class": torch.stack(of_queries)}
         # The masks of all layers at once, so that f_4 gets its gradient in one piece.
         embeddings = mask_embeddings[layer, frames, queries]
         rows = embeddings.new_zeros(num_frames, most, embeddings.shape[-1]).index_put((frames, columns), embeddings)
         mask_logits = resize(mask_features.masks(rows), targets.valid.shape[-2:])
         with torch.autocast(mask_logits.device.type, enabled=False):
-            of_segments = self.mask_losses(mask_logits, targets, (chosen_frames, slots, labels))
+            of_segments = self.mask_losses(mask_logits, targets, (chosen_frames, slots, segments))
         for name, values in of_segments.items():
             # Without a segment anywhere the sums are 0.
             losses[name] = values.new_zeros(len(layers)).index_add(0, layer, values) / num_segments.clamp(min=1e-6)
@@ -269,7 +307,8 @@ class AussLoss(nn.Module):
             The loss of Eq. 19 and the last layer's terms by name, with `auxiliary` for the earlier layers' sum.
         """
         # A collective call in training: every process must reach it, also one without any annotated frame.
-        divisors = self.divisors(labels, layers[-1][0].shape[1])
+        numbers, segment_labels, num_segments = self.numbered_segments(labels)
+        divisors = self.divisors(numbers, layers[-1][0].shape[1], num_segments)
         terms = self.query_losses(layers[-1][0], queries, layers[-1][1], mask_features, threshold)
         # They are means over this process's frames, of which it may have more than others.
         terms = {name: value * (len(labels) / divisors[2]) for name, value in terms.items()}
@@ -278,10 +317,11 @@ class AussLoss(nn.Module):
         if len(annotated):
             class_logits, embeddings = (torch.stack(heads) for heads in zip(*layers, strict=True))
             if len(annotated) < len(labels):
-                labels, mask_features = labels[annotated], mask_features.of_frames(annotated)
+                numbers, mask_features = numbers[annotated], mask_features.of_frames(annotated)
+                segment_labels = None if segment_labels is None else segment_labels[annotated]
                 class_logits, embeddings = class_logits[:, annotated], embeddings[:, annotated]
             height, width = mask_features.maps.shape[-2:]
-            targets = frame_targets(labels, (height, width), self.num_labels)
+            targets = frame_targets(numbers, (height, width), num_segments, segment_labels)
             losses = self.supervised_losses(class_logits, embeddings, mask_features, targets, divisors)
             terms |= {name: values[-1] for name, values in losses.items()}
             auxiliary = auxiliary + self.weighted_sum({name: values[:-1].sum() for name, values in losses.items()})

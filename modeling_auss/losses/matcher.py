@@ -1,4 +1,4 @@
-"""Which query answers for which label of a frame: Hungarian matching on class and dice costs (design, Sec. 4)."""
+"""Which queries answer for which segment of a frame: Hungarian matching on class and dice costs (design, Sec. 4)."""
 
 import numpy as np
 import torch
@@ -27,12 +27,13 @@ def dice_cost(mask_probs: torch.Tensor, targets: torch.Tensor, valid: torch.Tens
 
 
 class HungarianMatcher(nn.Module):
-    """A minimum-cost assignment of one query to each label that a frame shows."""
+    """A minimum-cost assignment of `queries_per_segment` queries to each segment that a frame shows."""
 
-    def __init__(self, class_weight: float, dice_weight: float):
+    def __init__(self, class_weight: float, dice_weight: float, queries_per_segment: int = 1):
         super().__init__()
         self.class_weight = class_weight
         self.dice_weight = dice_weight
+        self.queries_per_segment = queries_per_segment
 
     @torch.no_grad()
     def costs(
@@ -42,19 +43,23 @@ class HungarianMatcher(nn.Module):
         targets: torch.Tensor,
         valid: torch.Tensor,
         present: torch.Tensor,
+        segment_labels: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """
         Args:
             class_logits: (M, N, K + 1).
             mask_logits: (M, N, P).
-            targets: (M, K, P), each label's share of each pixel.
+            targets: (M, S, P), each segment's share of each pixel.
             valid: (M, 1, P), the annotated share of each pixel.
-            present: (M, K) bool, the labels that the frame shows.
+            present: (M, S) bool, the segments that the frame shows.
+            segment_labels: (M, S) int64, the label of each segment; None where the segments are the K labels.
 
         Returns:
-            (M, N, K) float32, what it costs to give a query to a label; infinite for a label that is not present.
+            (M, N, S) float32, what it costs to give a query to a segment; infinite for one that is not present.
         """
         class_cost = -class_logits.float().softmax(-1)[..., :-1]  # (M, N, K)
+        if segment_labels is not None:
+            class_cost = class_cost.gather(-1, segment_labels.unsqueeze(1).expand(-1, class_cost.shape[1], -1))
         mask_cost = dice_cost(mask_logits.float().sigmoid(), targets, valid)
         cost = self.class_weight * class_cost + self.dice_weight * mask_cost
         # NaN would make scipy refuse the frame.
@@ -64,18 +69,20 @@ class HungarianMatcher(nn.Module):
     def assign(self, costs: torch.Tensor) -> torch.Tensor:
         """
         Args:
-            costs: (M, N, K), as `costs` gives them. They are copied off their device once, so stack all layers' costs.
+            costs: (M, N, S), as `costs` gives them. They are copied off their device once, so stack all layers' costs.
 
         Returns:
-            (M, K) int64 on the CPU: the query of each label that is present, each query at most once; -1 elsewhere.
-            With more labels than queries the dearest labels stay without one.
+            (M, S * q) int64 on the CPU with q = `queries_per_segment`: the q queries of the first segment, then those
+            of the second, and so on; each query at most once, and -1 for segments that are not present. With too few
+            queries the dearest places stay without one.
         """
-        frames = costs.cpu().numpy()
-        matches = np.full((len(frames), frames.shape[2]), -1, dtype=np.int64)
+        frames, copies = costs.cpu().numpy(), self.queries_per_segment
+        matches = np.full((len(frames), frames.shape[2] * copies), -1, dtype=np.int64)
         for frame, cost in enumerate(frames):
-            labels = np.isfinite(cost[0]).nonzero()[0]
-            queries, columns = linear_sum_assignment(cost[:, labels])
-            matches[frame, labels[columns]] = queries
+            places = np.isfinite(cost[0]).repeat(copies).nonzero()[0]
+            # A segment that takes q queries is q equal columns.
+            queries, columns = linear_sum_assignment(cost[:, places // copies])
+            matches[frame, places[columns]] = queries
         return torch.from_numpy(matches)
 
     def forward(
@@ -85,9 +92,11 @@ class HungarianMatcher(nn.Module):
         targets: torch.Tensor,
         valid: torch.Tensor,
         present: torch.Tensor,
+        segment_labels: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """What `assign` returns for the arguments of `costs`, on their device."""
-        return self.assign(self.costs(class_logits, mask_logits, targets, valid, present)).to(class_logits.device)
+        costs = self.costs(class_logits, mask_logits, targets, valid, present, segment_labels)
+        return self.assign(costs).to(class_logits.device)
 
 
 __all__ = ["HungarianMatcher", "dice_cost"]

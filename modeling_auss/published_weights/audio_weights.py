@@ -1,10 +1,15 @@
-"""Pretrained weights for VGGish: the public `torchvggish` file, and its conversion to safetensors."""
+"""
+Pretrained weights for the audio encoder: VGGish's public `torchvggish` file and its conversion to safetensors, and
+what `auss pretrain-audio` writes.
+"""
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
@@ -18,6 +23,8 @@ from .weight_files import short_reason
 
 logger = logging.get_logger(__name__)
 
+# Under it the metadata of a safetensors file has the audio configuration that the weights are for.
+CONFIG_KEY = "auss_audio_config"
 # The fields of the audio configuration that decide the shapes of VGGish's weights.
 ENCODER_SIZES = ("stage_channels", "stage_depths", "hidden_features", "embedding_size", "num_mel_bins", "num_frames")
 
@@ -93,6 +100,52 @@ def check_encoder_sizes(config: AussConfig) -> None:
         )
 
 
+def encoder_config(source: str | Path) -> AussAudioConfig | None:
+    """
+    The audio configuration that a file of weights is for; None if the file does not say, as VGGish's does not.
+
+    Raises:
+        ValueError: what the file says is no audio configuration.
+    """
+    path = Path(source)
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            saved = (file.metadata() or {}).get(CONFIG_KEY)
+    except (SafetensorError, OSError):
+        return None  # `read_audio_weights` says what is wrong with the file
+    if saved is None:
+        return None
+    try:
+        values = json.loads(saved)
+        AussAudioConfig.check_names(values)
+        return AussAudioConfig.from_dict(values)
+    except Exception as error:  # JSON's, or that of a strict dataclass
+        raise InputError(
+            f"audio weights at {str(source)!r} are for no audio_config that auss knows: {short_reason(error)}"
+        ) from error
+
+
+def use_encoder_of(config: AussConfig, source: str | Path) -> None:
+    """
+    Prepares the configuration of a new network for audio weights: its encoder becomes the one that the file's weights
+    are for. The log says so, if it was another.
+
+    Raises:
+        ValueError: the network hears nothing; or the weights are VGGish's, and its encoder has other sizes.
+    """
+    pretrained = encoder_config(source)
+    if pretrained is None:
+        use_standard_encoder(config)
+        return
+    if not config.audio_input:
+        raise InputError("audio weights need a model that hears, got one with audio_input=False")
+    if pretrained.to_diff_dict() != config.audio_config.to_diff_dict():
+        logger.warning("The audio encoder is the one that %s was pretrained with, not the preset's.", source)
+    config.audio_config = pretrained
+
+
 def use_standard_encoder(config: AussConfig) -> None:
     """
     Prepares the configuration of a new network for audio weights: its encoder becomes the standard VGGish, without
@@ -121,33 +174,51 @@ def check_fits(weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor], s
         raise InputError(f"the audio weights at {str(source)!r} are another network's: it has no {min(extra)}")
 
 
-def load_audio_weights(model: AussPreTrainedModel, source: str | Path) -> None:
+def freeze_encoder(model: AussPreTrainedModel, frozen: bool) -> None:
+    """Freezes the audio encoder of a model, or lets it train; a saved model stays so."""
+    encoder = next((module for module in model.modules() if isinstance(module, VGGish)), None)
+    if encoder is None:
+        raise InputError("freeze_audio needs a model that hears, got one with audio_input=False")
+    if frozen:
+        encoder.freeze()
+    else:
+        encoder.frozen = False
+    encoder.requires_grad_(not frozen)
+    model.config.audio_config.frozen = frozen
+
+
+def load_audio_weights(model: AussPreTrainedModel, source: str | Path, frozen: bool | None = None) -> None:
     """
-    Loads VGGish weights into `model`'s audio encoder, which is frozen from then on, as in [49].
+    Loads pretrained weights into `model`'s audio encoder.
 
     Args:
-        model: `AussModel` or `AussForAudioVisualSegmentation` with the standard VGGish (`AussAudioConfig()`'s sizes,
-            no batch norm).
+        model: `AussModel` or `AussForAudioVisualSegmentation`, with the encoder that the weights are for: the standard
+            VGGish (`AussAudioConfig()`'s sizes, no batch norm), or the one of `auss pretrain-audio`.
         source: as `read_audio_weights`.
+        frozen: whether the encoder is frozen from then on. None freezes VGGish's weights, as in [49], which know far
+            more sounds than any data set here, and trains those of `auss pretrain-audio`.
 
     Raises:
         FileNotFoundError, PermissionError: as `read_audio_weights`.
-        ValueError: as `read_audio_weights`; the weights are another network's; the model's encoder is not the standard
-            VGGish, or the model hears nothing (`audio_input=False`).
+        ValueError: as `read_audio_weights`; the weights are another network's; the model's encoder is not the one that
+            they are for, or the model hears nothing (`audio_input=False`).
     """
-    check_encoder_sizes(model.config)
-    if model.config.audio_config.batch_norm:
-        raise InputError(
-            "audio weights do not fit this model: its audio_config has batch_norm=True, and VGGish has none. Build a "
-            'new model without it, AussConfig.from_preset(NAME, audio_config={"batch_norm": False}), or by '
-            "`auss train --preset NAME --audio-weights FILE`"
-        )
+    pretrained = encoder_config(source)
+    if pretrained is None:
+        check_encoder_sizes(model.config)
+        if model.config.audio_config.batch_norm:
+            raise InputError(
+                "audio weights do not fit this model: its audio_config has batch_norm=True, and VGGish has none. "
+                'Build a new model without it, AussConfig.from_preset(NAME, audio_config={"batch_norm": False}), or '
+                "by `auss train --preset NAME --audio-weights FILE`"
+            )
+    elif not model.config.audio_input:
+        raise InputError("audio weights need a model that hears, got one with audio_input=False")
     encoder = next(module for module in model.modules() if isinstance(module, VGGish))
     weights = read_audio_weights(source)
     check_fits(weights, encoder.state_dict(), source)
     encoder.load_state_dict(weights)
-    encoder.freeze()
-    model.config.audio_config.frozen = True
+    freeze_encoder(model, pretrained is None if frozen is None else frozen)
 
 
 def convert_vggish(source: str | Path, output: str | Path) -> int:
@@ -170,4 +241,12 @@ def convert_vggish(source: str | Path, output: str | Path) -> int:
     return sum(weight.numel() for weight in weights.values())
 
 
-__all__ = ["convert_vggish", "load_audio_weights", "read_audio_weights", "use_standard_encoder"]
+__all__ = [
+    "convert_vggish",
+    "encoder_config",
+    "freeze_encoder",
+    "load_audio_weights",
+    "read_audio_weights",
+    "use_encoder_of",
+    "use_standard_encoder",
+]

@@ -1,5 +1,6 @@
 """Weight files of a model folder: damage, and an index that leaves the folder, are named before anything loads."""
 
+import hashlib
 import json
 import os
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from auss.files.model_files import check_weight_file, check_weight_files, shard_files
+from auss.files.model_files import check_weight_file, check_weight_files, shard_files, weights_digest
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 
 
@@ -114,3 +115,14 @@ def test_a_model_in_parts_loads(tiny_model, tmp_path):
     next(tmp_path.glob("*.safetensors")).unlink()
     with pytest.raises(FileNotFoundError, match="no weights file"):
         AussForAudioVisualSegmentation.from_pretrained(tmp_path)
+
+
+def test_a_digest_tells_weights_from_others_and_sees_nothing_else(tmp_path):
+    (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"a")
+    (tmp_path / "model-00002-of-00002.safetensors").write_bytes(b"b" * 2**20 * 3)
+    digest = weights_digest(tmp_path)
+    assert digest == hashlib.sha256(b"a" + b"b" * 2**20 * 3).hexdigest()
+    (tmp_path / "config.json").write_text("{}")
+    assert weights_digest(str(tmp_path)) == digest
+    (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"c")
+    assert weights_digest(tmp_path) != digest

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers.dynamic_module_utils import get_relative_import_files
 
 import auss
 from auss.hub import flat_code
@@ -57,6 +58,24 @@ def test_flat_code_is_flattened_to_itself_and_finds_itself_whole(tmp_path, monke
         assert sign_code(flatten(source)) == source
 
 
+def test_transformers_fetches_every_file_whichever_saved_class_it_loads(tmp_path):
+    write_code(tmp_path)
+    for name in ("modeling_auss", "processing_auss", "feature_extraction_auss", "video_processing_auss", "pipeline"):
+        fetched = {Path(path).name for path in get_relative_import_files(tmp_path / f"{name}.py")}
+        assert fetched | {f"{name}.py"} == code_files().keys()
+
+
+def test_the_added_imports_name_what_their_files_define(tmp_path):
+    write_code(tmp_path)
+    added = (tmp_path / flat_code.SAVING_FILE).read_text(encoding="utf-8")
+    assert added.startswith(code_files()[flat_code.SAVING_FILE].read_text(encoding="utf-8"))
+    imports = re.findall(r"^ *from \.(\w+) import (.+)$", added, flags=re.MULTILINE)
+    assert len(imports) > len(flat_code.ROOTS)
+    for file, names in imports:
+        source = code_files()[f"{file}.py"].read_text(encoding="utf-8")
+        assert all(re.search(rf"^(class|def) {name}\(", source, flags=re.MULTILINE) for name in names.split(", "))
+
+
 def test_only_imports_across_folders_are_rewritten():
     source = '"""from ..a.b, as text"""\nfrom ..a.b import C\nfrom .d import E\nimport numpy\n\n\ndef f():\n'
     source += "    from ..g.h import (\n        I,\n    )\n"
@@ -91,6 +110,7 @@ def test_files_of_one_name_are_refused(tmp_path, monkeypatch):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / ("x.py" if source == "" else "flat_code.py")).write_text(source)
     monkeypatch.setattr(flat_code, "__file__", str(tmp_path / "hub" / "flat_code.py"))
+    monkeypatch.setattr(flat_code, "ROOTS", {"hub/flat_code.py": "code_files"})
     with pytest.raises(ValueError, match=r"one folder, but .*x\.py and .*x\.py have the same name"):
         code_files.__wrapped__()
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from huggingface_hub import ModelCard
 
-from auss.hub.model_card import CARD_FILE, is_untouched, renew_card, requirements, weights_digest, write_card
+from auss.hub.model_card import CARD_FILE, is_untouched, renew_card, requirements, write_card
 
 ARGUMENTS = {"data": "/home/me/secret", "name": "s4", "steps": 400, "batch_size": 16, "image_size": 112}
 HISTORY = [{"step": 1, "losses": {}}, {"step": 400, "validation_M_J": 0.5, "validation_M_F": 0.625}]
@@ -64,16 +64,6 @@ def test_a_trained_models_card_tells_the_validation_until_it_is_evaluated(traine
     assert 'model="someone/else"' in card.text and card.data.model_name == "else"
 
 
-def test_the_data_are_named_and_their_place_is_not(trained, tmp_path):
-    evaluate(trained)
-    write_card(trained)
-    assert "data in the layout of AVSBench S4" in read(trained) and "secret" not in read(trained)
-    (tmp_path / "annotations.json").write_text("{}")
-    (trained / "arguments.json").write_text(json.dumps({**ARGUMENTS, "data": str(tmp_path), "name": "ms3"}))
-    write_card(trained)
-    assert "| trained on | clips composed by `auss compose`, in the layout of AVSBench MS3 |" in read(trained)
-
-
 def test_a_card_is_renewed_where_there_is_one(trained):
     renew_card(trained)
     assert not (trained / CARD_FILE).exists()
@@ -83,65 +73,11 @@ def test_a_card_is_renewed_where_there_is_one(trained):
     assert "| test | own | 0.727 | 0.850 |" in read(trained)
 
 
-def test_an_evaluation_of_other_weights_is_not_told(trained):
-    (trained / "model.safetensors").write_bytes(b"before")
-    evaluate(trained, weights=weights_digest(trained))
-    write_card(trained)
-    assert "| test | own | 0.727 | 0.850 |" in read(trained)
-    (trained / "model.safetensors").write_bytes(b"after")
-    write_card(trained)
-    assert "| val | own | 0.500 | 0.625 |" in read(trained) and "| test |" not in read(trained)
-
-
 def test_figures_may_lie_elsewhere(trained, tmp_path):
     (trained / "arguments.json").rename(tmp_path / "arguments.json")
     (trained / "history.json").rename(tmp_path / "history.json")
     write_card(trained, results=tmp_path)
     assert "| data in the layout of AVSBench S4 | val | own | 0.500 | 0.625 |" in read(trained)
-
-
-@pytest.mark.parametrize("content", ["", "[1]", '{"name": "s4"}'])
-def test_other_files_of_these_names_are_passed_over(folder, content):
-    (folder / "arguments.json").write_text(content)
-    (folder / "history.json").write_text("{")
-    (folder / "evaluation").mkdir()
-    (folder / "evaluation" / "mine.json").write_text(content)
-    write_card(folder)
-    assert "Results" not in read(folder) and "trained on" not in read(folder)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        [0.5, 0.4],
-        {"validation_M_J": 0.5},
-        "validation_M_J",
-        [{"validation_M_J": 0.5}],
-        [{"validation_M_J": [0.5], "validation_M_F": None}],
-    ],
-)
-def test_a_history_of_another_form_is_passed_over(trained, content):
-    (trained / "history.json").write_text(json.dumps(content))
-    write_card(trained)
-    assert "Results" not in read(trained) and "| steps | 400 of 16 clips |" in read(trained)
-
-
-@pytest.mark.parametrize(
-    "values", [{"data": 1}, {"name": ["s4"]}, {"name": "mine"}, {"split": None}, {"M_J": "0.7"}, {"M_F": [0.5, 0.4]}]
-)
-def test_evaluations_of_another_form_are_passed_over(trained, values):
-    evaluate(trained, **values)
-    evaluate(trained, "muted", 0.01)
-    (trained / "evaluation" / "list.json").write_text("[0.5, 0.4]")
-    write_card(trained)
-    assert read(trained).count("| test | ") == 1 and "| test | muted | 0.010 | 0.850 |" in read(trained)
-
-
-@pytest.mark.parametrize("preset", ["/home/me/secret/mine.json", "secret.json", "../secret", "C:\\me\\secret", None])
-def test_a_preset_of_the_users_is_not_told(trained, preset):
-    (trained / "arguments.json").write_text(json.dumps({**ARGUMENTS, "preset": preset}))
-    write_card(trained)
-    assert "secret" not in read(trained) and "| preset |" not in read(trained)
 
 
 def test_the_size_is_the_processors(trained, tmp_path):

@@ -12,6 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from packaging.version import Version
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoProcessor, AutoVideoProcessor
 from transformers.integrations.peft import MIN_PEFT_VERSION
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 import auss
 from auss.hub import repository
@@ -273,3 +274,63 @@ def test_python_files_of_the_users_stop_the_saving_before_anything_is_written(se
     for _ in range(2):
         segmenter.save_pretrained(tmp_path)
     assert (tmp_path / "my_pipeline.py").read_text() == "print('mine')\n"
+
+
+@pytest.fixture
+def make_trainer(tiny_model, processor, make_inputs, tmp_path):
+    def make(**options):
+        clips = make_inputs(batch=2, frames=1)
+        clips["labels"] = torch.randint(2, (2, 1, 32, 32), generator=torch.Generator().manual_seed(0))
+        rows = [{name: value[index] for name, value in clips.items()} for index in range(2)]
+        arguments = transformers.TrainingArguments(
+            str(tmp_path / "run"), max_steps=2, save_steps=1, use_cpu=True, report_to=[], disable_tqdm=True, **options
+        )
+        return transformers.Trainer(tiny_model, arguments, train_dataset=rows, processing_class=processor)
+
+    return make
+
+
+def test_trainer_puts_code_beside_its_result_and_not_into_checkpoints(make_trainer, segmenter, tmp_path):
+    (tmp_path / "run" / "checkpoint-2").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoint-2" / "loss.py").write_text("print('mine')\n")
+    trainer = make_trainer()
+    trainer.train()
+    trainer.save_model(str(tmp_path / "result"))
+    assert code_files().keys() | {CARD_FILE} <= {path.name for path in (tmp_path / "result").iterdir()}
+    assert repository.TRAINER_CHECKPOINT.fullmatch(f"{PREFIX_CHECKPOINT_DIR}-12")
+    for step in (1, 2):
+        checkpoint = tmp_path / "run" / f"checkpoint-{step}"
+        saved = {path.name for path in checkpoint.iterdir()}
+        assert {"config.json", "model.safetensors", "processor_config.json"} <= saved
+        assert saved & {CARD_FILE, *code_files()} == ({"loss.py"} if step == 2 else set())
+        # Trainer pushes these files too, beside code that the processor adds there.
+        for name in ("config.json", "processor_config.json"):
+            assert read_json(checkpoint / name)["auto_map"] == read_json(tmp_path / "result" / name)["auto_map"]
+        assert type(transformers.pipeline(TASK, model=str(checkpoint), device=-1)) is type(segmenter)
+
+
+def test_what_trainer_pushes_on_the_way_has_its_code_once(make_trainer, at_hub):
+    trainer = make_trainer(
+        push_to_hub=True, hub_model_id="someone/run", hub_token=at_hub.token, hub_strategy="checkpoint"
+    )
+    trainer.train()
+    trainer.push_to_hub()
+    pushed = at_hub.files("someone/run")
+    assert {name for name in pushed if name.endswith(".py")} == code_files().keys()
+    assert "model.safetensors" in pushed and "last-checkpoint/model.safetensors" in pushed
+
+
+@pytest.mark.parametrize(("folder", "with_code"), [("model", None), ("checkpoint", None), ("checkpoint-1", True)])
+def test_code_is_written_unless_it_is_not_wanted(segmenter, tmp_path, folder, with_code):
+    for saved in (segmenter, segmenter.model, segmenter.processor, segmenter.processor.video_processor):
+        place, bare = (tmp_path / type(saved).__name__ / name for name in (folder, "bare"))
+        saved.save_pretrained(place, with_code=with_code)
+        written = {path.name for path in place.iterdir()}
+        assert {CARD_FILE, *code_files()} <= written
+        bare.mkdir()
+        (bare / "loss.py").write_text("print('mine')\n")
+        saved.save_pretrained(bare, with_code=False)
+        assert {path.name for path in bare.iterdir()} == written - {CARD_FILE, *code_files()} | {"loss.py"}
+        assert (bare / "loss.py").read_text() == "print('mine')\n"
+        for path in bare.glob("*.[!p]*"):
+            assert path.read_bytes() == (place / path.name).read_bytes(), path.name

@@ -1,6 +1,5 @@
 """The Transformers pipeline gives the masks of `auss segment`, from a file, a URL and arrays, and streams them."""
 
-import ast
 import types
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 import auss
+from auss.hub.flat_code import code_files
 from auss.inference.media.containers.decoding import DamagedVideoError
 from auss.inference.pipeline import TASK, AudioVisualSegmentationPipeline, register_pipeline
 from auss.inference.segment import segment_video
@@ -331,12 +331,8 @@ def test_workers_are_not_used(segmenter, clip, caplog):
 
 def test_nothing_of_the_command_line_is_imported():
     """A model repository on the Hub holds the pipeline with all that it imports."""
-    folder, pending, found = Path(auss.inference.pipeline.__file__).parent, ["pipeline"], set()
-    while pending:
-        found.add(name := pending.pop())
-        for node in ast.walk(ast.parse((folder / f"{name}.py").read_text())):
-            if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module not in found:
-                pending.append(node.module)
+    folder = Path(auss.inference.pipeline.__file__).resolve().parent
+    found = {path.stem for path in code_files().values() if path.is_relative_to(folder)}
     assert found == {
         "pipeline",
         "array_clip",

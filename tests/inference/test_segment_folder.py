@@ -151,13 +151,23 @@ def test_videos_are_found_by_ending_the_largest_first_without_results(videos, tm
     (videos / "out" / "x.mp4" / "marked.mp4").write_text("result")
     assert list_videos(videos, videos / "out") == ["deep/long.webm", "short.mp4"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty has no video: no file in it ends in .3gp, .avi"):
+    with pytest.raises(ValueError, match="empty has no video: no file in it ends in .3g2, .3gp, .asf, .avi"):
         list_videos(tmp_path / "empty", tmp_path / "out")
     with pytest.raises(NotADirectoryError, match="folder must be a folder of videos, got .*nowhere"):
         list_videos(tmp_path / "nowhere", tmp_path / "out")
     for output in (videos, tmp_path):
         with pytest.raises(ValueError, match="output must be another folder than the videos' and not hold it"):
             list_videos(videos, output)
+
+
+def test_endings_of_cameras_and_broadcasts_are_known_and_others_are_counted(tmp_path, caplog):
+    names = ["00001.M2TS", "MVI.mxf", "VTS_01_1.VOB", "tape.dv", "call.3g2"]
+    for name in [*names, "a.srt", "b.srt", "README", ".hidden.txt"]:
+        (tmp_path / name).write_text("x")
+    assert list_videos(tmp_path, tmp_path / "out") == sorted(names)
+    assert [record.getMessage() for record in caplog.records] == [
+        "files without a video's ending are passed over: .srt (2), no ending (1)"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from auss.processing.log_mel import (
     EXAMPLE_HOP,
     EXAMPLE_LENGTH,
     cut_into_examples,
-    hertz_to_mel,
     log_mel_examples,
     mel_matrix,
 )
@@ -84,13 +83,8 @@ def test_equals_the_definition_in_loops(example, frame):
 
 def test_mel_matrix_is_the_reference_one():
     expected = spectrogram_to_mel_matrix(64, 257, 16_000, 125.0, 7500.0)
-    np.testing.assert_allclose(mel_matrix(), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(mel_matrix(), expected, rtol=0, atol=1e-14)
     assert not mel_matrix()[0].any()
-
-
-def test_mel_scale_is_htk():
-    assert hertz_to_mel(0.0) == 0
-    assert hertz_to_mel(1000.0) == pytest.approx(1000, abs=0.1)
 
 
 def test_clips_of_unequal_length_are_computed_together():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.video_utils import make_batched_videos
 
 from auss.processing.video_frames import clip_to_tensor, list_of_videos
 
@@ -138,3 +139,31 @@ def test_what_is_a_batch_and_what_is_a_clip():
 def test_what_holds_no_clips_is_refused(videos, message):
     with pytest.raises(ValueError, match=message):
         list_of_videos(videos)
+
+
+def test_batches_are_those_of_transformers_where_it_keeps_the_values():
+    """`make_batched_videos` turns PIL frames into bare arrays, so it is an oracle for RGB frames and arrays only."""
+    frames = [Image.fromarray(array) for array in np.random.default_rng(0).integers(0, 256, (3, 6, 7, 3), np.uint8)]
+    array = np.stack([np.asarray(frame) for frame in frames])
+    for videos in (
+        frames,
+        array,
+        frames[0],
+        array[0],
+        [frames, frames[::-1]],
+        [array, array],
+        array[None],
+        list(array),
+    ):
+        found, expected = list_of_videos(videos), make_batched_videos(videos)
+        assert len(found) == len(expected)
+        for clip, other in zip(found, expected, strict=True):
+            other = torch.from_numpy(np.asarray(other)).permute(0, 3, 1, 2)
+            assert torch.equal(clip_to_tensor(clip), other)
+    # A palette's indices would be taken for grey levels.
+    palette = [frame.quantize(8) for frame in frames]
+    assert make_batched_videos(palette)[0].shape == (3, 6, 7) and clip_to_tensor(palette).shape == (3, 3, 6, 7)
+    # A frame of 8 bits beside one of 16 bits would be taken for nearly black.
+    mixed = [np.full((6, 7, 3), 255, np.uint8), np.full((6, 7, 3), 65_535, np.uint16)]
+    assert clip_to_tensor(list_of_videos(mixed)[0]).unique().tolist() == [255]
+    assert np.stack(mixed).dtype == np.uint16

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from transformers.audio_utils import make_list_of_audio
 
 from auss.processing.waveforms import list_of_waveforms, resample, sampling_rates, to_mono, waveforms_and_rates
 
@@ -175,3 +176,22 @@ def test_sound_may_bring_its_rate_along():
 def test_a_rate_that_sound_brings_along_is_checked(audio, rate, message):
     with pytest.raises(ValueError, match=message):
         waveforms_and_rates(audio, rate)
+
+
+def test_batches_are_those_of_transformers_where_it_takes_them():
+    """`make_list_of_audio` refuses lists of whole numbers and the dicts of `datasets`, which are taken here."""
+    wave = np.linspace(-1, 1, 8)
+    for audio in (
+        wave,
+        torch.from_numpy(wave),
+        wave.tolist(),
+        [wave, wave[:3]],
+        [wave.tolist(), wave.tolist()],
+        wave[None],
+    ):
+        found, expected = list_of_waveforms(audio), make_list_of_audio(audio)
+        assert len(found) == len(expected) and all(one is other for one, other in zip(found, expected, strict=True))
+    for refused in ([1, -2, 3], {"array": wave, "sampling_rate": 16_000}):
+        assert list_of_waveforms(refused) == [refused]
+        with pytest.raises(ValueError, match="Invalid input type"):
+            make_list_of_audio(refused)

@@ -172,6 +172,8 @@ def test_data_and_output_must_come_from_somewhere(tmp_path):
         (RunArguments, {"seed": 2**32}, "seed must be at most 4294967295, got 4294967296"),
         (RunArguments, {"preset": "auss-demo", "init_from": "s4"}, "preset and init_from exclude each other"),
         (RunArguments, {"resume": True, "overwrite": True}, "resume and overwrite exclude each other"),
+        (RunArguments, {"freeze_audio": True}, "freeze_audio needs audio_weights or init_from"),
+        (DataArguments, {"paste_probability": 1.1}, "paste_probability must lie between 0 and 1"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(group, values, message):

@@ -9,11 +9,11 @@ import numpy as np
 import soundfile
 from PIL import Image
 
+from ..recorded_results import COMPOSED_FILE
 from .composed_clips import SUBSETS, ComposedClip
 from .synthesised_sounds import SAMPLING_RATE
 
 FOLDERS = {"s4": "Single-source", "ms3": "Multi-sources"}
-NOTES_FILE = "annotations.json"
 SOURCE = "auss compose"
 COLUMNS = {"s4": ("name", "start", "category", "split"), "ms3": ("name", "start", "split")}
 
@@ -57,7 +57,7 @@ def write_tables(root: Path, notes: list[dict], categories: dict[str, str], abou
                     known["category"] = categories[clip["name"]]
                     writer.writerow([known[column] for column in COLUMNS[subset]])
     text = json.dumps({"source": SOURCE, **about, "videos": notes}, ensure_ascii=False)
-    (root / NOTES_FILE).write_text(text + "\n", encoding="utf-8")
+    (root / COMPOSED_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-__all__ = ["FOLDERS", "NOTES_FILE", "SOURCE", "write_clip", "write_tables"]
+__all__ = ["COMPOSED_FILE", "FOLDERS", "SOURCE", "write_clip", "write_tables"]

@@ -20,7 +20,7 @@ from ...files.errors import InputError
 from ...files.new_contents import NewContents, entries
 from ...files.stopping import end_with_parent, leave_signals_to_parent
 from ..data.avsbench import SPLITS
-from .avsbench_writer import FOLDERS, NOTES_FILE, SOURCE, write_clip, write_tables
+from .avsbench_writer import COMPOSED_FILE, FOLDERS, SOURCE, write_clip, write_tables
 from .composed_clips import SUBSETS, compose_clip
 from .object_library import ObjectLibrary
 
@@ -47,7 +47,7 @@ def check_library(library: ObjectLibrary) -> None:
 
 def is_composed(out: Path) -> bool:
     """Whether a folder says of itself that this command made it."""
-    notes = out / NOTES_FILE
+    notes = out / COMPOSED_FILE
     try:
         about = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else None
     except ValueError:  # someone else's file of that name
@@ -65,7 +65,7 @@ def check_composition_folder(out: Path, overwrite: bool) -> None:
         raise InputError(f"out must be a new or an empty folder, and {out} is not empty; nothing was written "
                          "(--overwrite replaces a set that was composed before)")  # fmt: skip
     if not is_composed(out):
-        raise InputError(f"overwrite replaces only what `auss compose` made, and {out} has no {NOTES_FILE} that "
+        raise InputError(f"overwrite replaces only what `auss compose` made, and {out} has no {COMPOSED_FILE} that "
                          "says so; nothing was written")  # fmt: skip
 
 
@@ -181,7 +181,7 @@ def compose_data_set(
         about = {"seed": seed, "size": size, "categories": list(library.categories)}
         write_tables(folder.new, notes, categories, about)
         check_composition_folder(out, overwrite)  # again: somebody else may have written into it meanwhile
-        folder.install(old=[*FOLDERS.values(), NOTES_FILE], last=[NOTES_FILE])
+        folder.install(old=[*FOLDERS.values(), COMPOSED_FILE], last=[COMPOSED_FILE])
     return len(tasks)
 
 

@@ -1,11 +1,13 @@
 """Where composed scenes get pictures, sounds and backgrounds from: drawn and synthesised, or the user's files."""
 
-from functools import lru_cache
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import librosa
 import numpy as np
-import soxr
 from PIL import Image
 from tqdm import tqdm
 
@@ -26,12 +28,37 @@ BACKGROUND_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 SOUND_SUFFIXES = (".wav", ".ogg", ".flac")
 SHORTEST_SOUND = 0.2  # seconds
 SILENT_PEAK = 1e-3
-LARGEST_PICTURE = 512  # pixels: more than any composed object needs, so that a cache of them stays small
+LARGEST_PICTURE = 512  # pixels: more than any composed object needs
+CACHE_BYTES = 32 * 2**20  # of cut-outs, and as many of recordings, that a worker keeps
+PAUSE_DECIBELS = 20  # sound that is so much quieter than the loudest is a pause
+LOUD_SECONDS = 0.26  # over which the loudness is taken, so that some tenths of a second around a sound are kept
 # Folders and files that programs leave beside the user's: those of macOS, of Synology's and of Windows' recycle bin.
 # Names that begin with a dot are passed over as well.
 PROGRAM_NAMES = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "__pycache__")
 CHECKED_BACKGROUNDS = 2000  # opened before anything is composed; more would take minutes
 NAMED_FILES = 10  # how many bad files an error lists
+
+
+Value = TypeVar("Value")
+
+
+def kept(size: Callable[[Value], int]) -> Callable[[Callable[[Path], Value]], Callable[[Path], Value]]:
+    """Decorates what loads a file: `CACHE_BYTES` of what was used last are kept. `size` gives a value's bytes."""
+
+    def decorate(load: Callable[[Path], Value]) -> Callable[[Path], Value]:
+        values: OrderedDict[Path, Value] = OrderedDict()
+
+        @wraps(load)
+        def kept_or_loaded(path: Path) -> Value:
+            value = values.pop(path) if path in values else load(path)
+            values[path] = value
+            while sum(map(size, values.values())) > CACHE_BYTES:
+                values.popitem(last=False)
+            return value
+
+        return kept_or_loaded
+
+    return decorate
 
 
 class Category(NamedTuple):
@@ -54,7 +81,7 @@ def read_picture(path: Path, what: str) -> Image.Image:
         raise InputError(f"{what}: {path} cannot be read as a picture: {error}") from error
 
 
-@lru_cache(maxsize=512)
+@kept(lambda picture: 4 * picture.width * picture.height)
 def load_cut_out(path: Path) -> Image.Image:
     """An upright RGBA picture cropped to what is not transparent, at most `LARGEST_PICTURE` pixels long.
 
@@ -90,7 +117,7 @@ def read_mono(path: Path) -> tuple[np.ndarray, int]:
     return wave - wave.mean(), rate
 
 
-@lru_cache(maxsize=512)
+@kept(lambda wave: wave.nbytes)
 def load_recording(path: Path) -> np.ndarray:
     """A recording as (samples,) float32 at 16 kHz, mono, its long pauses cut short, its loud frames equally loud.
 
@@ -100,15 +127,12 @@ def load_recording(path: Path) -> np.ndarray:
     wave, rate = read_mono(path)
     if np.abs(wave).max() < SILENT_PEAK:
         raise InputError(f"objects: {path} is silent; a sounding category needs something to hear")
-    if rate != SAMPLING_RATE:
-        wave = soxr.resample(wave, rate, SAMPLING_RATE)
+    wave = librosa.resample(wave, orig_sr=rate, target_sr=SAMPLING_RATE, res_type="soxr_hq")
     if len(wave) == 0 or np.abs(wave).max() < SILENT_PEAK:
         raise InputError(f"objects: {path} is silent at {SAMPLING_RATE} Hz (its own rate is {rate} Hz)")
-    step = SAMPLING_RATE // 50
-    frames = np.pad(wave, (0, -len(wave) % step)).reshape(-1, step)
-    level = np.sqrt((frames**2).mean(axis=1))
-    near = np.convolve(level > 0.1 * level.max(), np.ones(13), "full")[6:-6] > 0.5  # keeps 0.12 s around loud frames
-    return normalise_loudness(frames[near].ravel())
+    length, hop = round(LOUD_SECONDS * SAMPLING_RATE), SAMPLING_RATE // 50
+    loud = librosa.effects.split(wave, top_db=PAUSE_DECIBELS, frame_length=length, hop_length=hop)
+    return normalise_loudness(np.concatenate([wave[start:stop] for start, stop in loud]))
 
 
 def looped(wave: np.ndarray, rng: np.random.Generator, samples: int) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Clip augmentation (paper, section 4.1): flip, crop, scale jitter and colour jitter, the same for a clip's frames."""
+"""
+Clip augmentation: flip, crop, scale and colour jitter (paper, section 4.1), the same for a clip's frames; and the
+mixing of a batch's clips, which the paper does not have.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ import torch
 from torchvision.transforms.v2 import functional
 
 from ...configuration.configuration_auss import IGNORED_LABEL
+from ...processing.log_mel import LOG_OFFSET
 
 # What becomes zero under the ImageNet normalisation of most backbones.
 IMAGENET_MEAN_COLOUR = (124, 116, 104)
 # Hue goes in turns of the colour circle and needs a weaker jitter than factors do: a quarter of their strength.
 HUE_SHARE = 0.25
+# The share of a clip's pixels that a pasted object may have: smaller ones are specks, larger ones hide the rest.
+PASTED_AREAS = (0.005, 0.35)
 
 
 def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
@@ -143,4 +149,93 @@ class ClipAugmentation:
         return labels[:, picks[0][:, None], picks[1][None, :]]
 
 
-__all__ = ["ClipAugmentation", "IMAGENET_MEAN_COLOUR"]
+def mix_log_mels(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """
+    The log-mel of two sounds at once, from the log-mel of each, of any shape. The powers of unrelated sounds add up.
+    """
+    magnitudes = [(features.exp() - LOG_OFFSET).clamp(min=0) for features in (one, other)]
+    return (torch.hypot(*magnitudes) + LOG_OFFSET).log()
+
+
+class ClipMixing:
+    """
+    Audio-visual copy-paste: what sounds in a clip of a batch is pasted into another, silent or with its sound.
+
+    A clip whose object can be told from the rest of the picture by its looks alone teaches nothing about the sound.
+    A pasted silent object looks as if it sounded, and only the sound tells that it does not.
+
+    Args:
+        paste: probability that a clip gets another clip's object.
+        heard: how often such an object brings its sound along, and belongs to the masks.
+
+    Raises:
+        ValueError: an argument is no probability.
+    """
+
+    def __init__(self, paste: float = 0.5, heard: float = 0.5):
+        for name, value in (("paste", paste), ("heard", heard)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must be a probability in [0, 1], got {value}")
+        self.paste, self.heard = paste, heard
+
+    def __call__(self, clips: list[dict], generators: list[torch.Generator]) -> list[dict]:
+        """
+        Mixes the clips of a batch; each takes from the others as they came.
+
+        Args:
+            clips: frames (F, 3, H, W) uint8, labels (F, h, w) int64 with 255 where nothing is annotated,
+                input_features (T, 96, 64), input_features_mask (T,), frame_indices, the F numbers of the frames, and
+                category. They are not changed.
+            generators: the only source of randomness of each clip.
+        """
+        mixed = []
+        for index, (clip, generator) in enumerate(zip(clips, generators, strict=True)):
+            pastes, heard = (_uniform(generator) for _ in range(2))
+            other = int(_uniform(generator) * (len(clips) - 1))
+            if len(clips) == 1:
+                mixed.append(clip)
+                continue
+            partner = clips[other + (other >= index)]
+            differ = bool(clip["category"] and partner["category"]) and clip["category"] != partner["category"]
+            if pastes < self.paste:
+                # An object of an unknown or of the same category would sound whenever the clip's own one does.
+                clip = self._with_object(clip, partner, heard < self.heard or not differ)
+            mixed.append(clip)
+        return mixed
+
+    @staticmethod
+    def _with_object(clip: dict, partner: dict, heard: bool) -> dict:
+        """The clip with what sounds in the partner; the clip itself where that cannot be."""
+        labels, pasted_labels = clip["labels"], partner["labels"]
+        shapes = {clip["frames"].shape, partner["frames"].shape}
+        if len(shapes) > 1 or labels.shape != pasted_labels.shape or labels.shape[1:] != clip["frames"].shape[2:]:
+            return clip
+        # What sounds in the partner's third second must be seen and heard in the clip's third second.
+        if clip["frame_indices"] != partner["frame_indices"]:
+            return clip
+        annotated = (pasted_labels != IGNORED_LABEL).flatten(1).any(1).nonzero().flatten()
+        if not len(annotated):
+            return clip
+        # A frame without annotation gets the object of the nearest frame that has one.
+        distances = (torch.arange(len(labels))[:, None] - annotated).abs()
+        source = annotated[distances.argmin(1)]
+        pixels, pasted_labels = partner["frames"][source], pasted_labels[source]
+        shape = (pasted_labels > 0) & (pasted_labels != IGNORED_LABEL)
+        own = (labels > 0) & (labels != IGNORED_LABEL)
+        share = shape.float().mean().item()
+        if not PASTED_AREAS[0] <= share <= PASTED_AREAS[1] or 2 * (own & shape).sum() > own.sum():
+            return clip
+        # Where nothing else is annotated, a pasted object would be all that a frame teaches.
+        known = (labels != IGNORED_LABEL).flatten(1).any(1)[:, None, None]
+        pasted = pasted_labels if heard else torch.zeros_like(pasted_labels)
+        mixed = {
+            "frames": torch.where(shape.unsqueeze(1), pixels, clip["frames"]),
+            "labels": torch.where(shape & known, pasted, labels),
+        }
+        if heard:
+            mixed["input_features"] = mix_log_mels(clip["input_features"], partner["input_features"])
+            mixed["input_features_mask"] = torch.maximum(clip["input_features_mask"], partner["input_features_mask"])
+        return {**clip, **mixed}
+
+
+__all__ = ["ClipAugmentation", "ClipMixing", "IMAGENET_MEAN_COLOUR", "mix_log_mels"]

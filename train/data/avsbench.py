@@ -1,29 +1,22 @@
-"""AVSBench (Zhou et al. 2022, 2023) as a `datasets.Dataset`: the layout its authors ship, checked and cached."""
+"""AVSBench (Zhou et al. 2022, 2023) as a `datasets.Dataset`: the layout its authors ship, checked."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import tempfile
 from pathlib import Path
 
 import datasets
-import datasets.config
 import pyarrow as pa
 from datasets import Audio, Dataset, Features, Image, List, Value
+from datasets.table import InMemoryTable
 from tqdm import tqdm
 
 from ...files.errors import InputError
-from ...files.file_rights import follow_umask
-from .avsbench_layouts import LAYOUTS, find_layout, find_split, find_table, missing_file_hint
+from .avsbench_layouts import LAYOUTS, find_layout, find_table, missing_file_hint, split_rows
 from .avss_palette import LABEL_FILE, read_class_names
 from .meta_tables import SPLITS, read_meta_table
 from .parquet_shards import is_sharded, load_shards
 from .stored_pictures import with_stored_pictures
-
-# Part of the cache's key: raise it whenever a row comes to look otherwise.
-ROWS_VERSION = 2
 
 FEATURES = Features(
     {
@@ -69,23 +62,14 @@ def subsets_of(root: str | os.PathLike) -> dict[str, list[str]]:
     return found
 
 
-def _write_table(rows: list[dict], path: Path) -> None:
-    """Writes the rows as an Arrow stream, whole or not at all.
+def _table(rows: list[dict], split: str) -> Dataset:
+    """The rows as a data set in memory.
 
-    Not `Dataset.from_generator`: encoding an Audio column there needs torchcodec even for a bare path.
+    Not `Dataset.from_list`, which would look into every value, and needs torchcodec for a sound's bare path.
     """
     extra = {name: Value("string") for name in rows[0] if name not in FEATURES}
     table = pa.Table.from_pylist(rows, schema=Features({**FEATURES, **extra}).arrow_schema)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
-            writer.write_table(table, max_chunksize=1000)
-        follow_umask([temporary])
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    return Dataset(InMemoryTable(table), split=datasets.NamedSplit(split))
 
 
 def _check_files(dataset: Dataset, name: str) -> None:
@@ -113,8 +97,7 @@ def load_avsbench(
 ) -> Dataset:
     """One split of AVSBench, or of a data set in its layout such as the composer's, or of `auss prepare`'s shards.
 
-    Nothing is decoded here: a row's pictures are opened when the row is read, its sound by `decode_clip`. The table
-    of paths is cached as an Arrow file under the hash of root, name, split and the meta file's content. The `.pkl`
+    Nothing is decoded here: a row's pictures are opened when the row is read, its sound by `decode_clip`. The `.pkl`
     files that the authors also ship are never opened. docs/data.md has the layouts.
 
     Args:
@@ -123,7 +106,7 @@ def load_avsbench(
         name: "s4" (one sounding object, of a named category), "ms3" (several) or "avss" (71 classes). Where the root
             holds avss only, s4 and ms3 are its clips of the labels v1s and v1m.
         split: "train", "val" or "test".
-        cache_dir: where the table, or the shards' Arrow copy, is kept; `datasets`' own cache folder unless told.
+        cache_dir: where the shards' Arrow copy is kept; `datasets`' own cache folder unless told.
         check_files: look for every file of every clip. False saves the time on a slow network disk.
 
     Returns:
@@ -145,16 +128,10 @@ def load_avsbench(
     if is_sharded(root, name):
         return load_shards(root, name, split, cache_dir)
     root = absolute_root(root)
-    found, content = find_split(root, name, split)
+    rows = split_rows(root, name, split)
     if name == "avss":
         read_class_names(root)  # raises where label2idx.json is missing or wrong
-
-    key = json.dumps([ROWS_VERSION, name, split, hashlib.sha256(content).hexdigest(), *found.key])
-    cache_dir = Path(cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "auss_avsbench")
-    cache_file = cache_dir / f"{name}-{split}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.arrow"
-    if not cache_file.is_file():
-        _write_table(list(found.rows()), cache_file)
-    dataset = with_stored_pictures(Dataset.from_file(str(cache_file), split=datasets.NamedSplit(split)))
+    dataset = with_stored_pictures(_table(rows, split))
     if check_files:
         _check_files(dataset, name)
     return dataset

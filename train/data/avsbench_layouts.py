@@ -6,7 +6,7 @@ The authors ship AVSBench-object as `Single-source` and `Multi-sources`, AVSBenc
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -191,52 +191,27 @@ def _place(layout: Layout, table: Path, split: str, first: MetaRow) -> Place:
     return place
 
 
-@dataclass(frozen=True)
-class FoundSplit:
-    """A split that has been found, of which no row is made yet: `rows` makes them, `key` tells it from any other."""
-
-    layout: Layout
-    place: Place
-    split: str
-    lines: list[MetaRow]
-
-    @property
-    def key(self) -> list[str]:
-        """What decides the rows besides the csv's content."""
-        place = self.place
-        return [str(place.table), str(place.data), place.frame_suffix, place.label_folder, str(self.layout.label)]
-
-    def rows(self) -> Iterator[dict]:
-        """A row for each line.
-
-        Raises:
-            ValueError: a cell that makes no path under the root, or an unknown label; by line.
-        """
-        for meta in self.lines:
-            try:
-                yield self.layout.make_row(self.place, self.split, meta)
-            except InputError as error:
-                raise InputError(f"{self.place.table} line {meta.line}: {error}") from error
-
-
-def find_split(root: Path, name: str, split: str) -> tuple[FoundSplit, bytes]:
-    """A split of a subset under `root`, and the content of its csv.
+def split_rows(root: Path, name: str, split: str) -> list[dict]:
+    """A row for each line of a split of a subset under `root`.
 
     Raises:
         FileNotFoundError: there is no csv of this subset.
-        ValueError: the csv is malformed, has no video of this split, or leads out of the data set's folder.
+        ValueError: the csv is malformed, has no video of this split, or leads out of the data set's folder; a cell
+            that makes no path under the root, or an unknown label, by line.
     """
     layout, table = find_layout(root, name)
-    content = table.read_bytes()
-    lines = read_meta_table(table, content, layout.columns, layout.min_columns)
+    lines = read_meta_table(table, table.read_bytes(), layout.columns, layout.min_columns)
     if layout.label is not None:
         lines = [meta for meta in lines if meta.named["label"] == layout.label]
     lines = rows_of_split(table, lines, split)
+    rows, meta = [], lines[0]
     try:
-        place = _place(layout, table, split, lines[0])
+        place = _place(layout, table, split, meta)
+        for meta in lines:
+            rows.append(layout.make_row(place, split, meta))
     except InputError as error:
-        raise InputError(f"{table} line {lines[0].line}: {error}") from error
-    return FoundSplit(layout, place, split, lines), content
+        raise InputError(f"{table} line {meta.line}: {error}") from error
+    return rows
 
 
 def missing_file_hint(path: str, kind: str) -> str:
@@ -264,10 +239,9 @@ __all__ = [
     "CLASS_MASKS",
     "LAYOUTS",
     "OUT_OF_AVSS",
-    "FoundSplit",
     "Layout",
     "find_layout",
-    "find_split",
     "find_table",
     "missing_file_hint",
+    "split_rows",
 ]

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
 import numpy as np
+import pyarrow.compute as pc
 import torch
+from datasets import Dataset
+from datasets.fingerprint import Hasher
 from PIL import Image
 from tqdm import tqdm
 from transformers.utils import logging
 
 from ...configuration.configuration_auss import IGNORED_LABEL
 from ...files.errors import InputError
+from ...files.whole_files import WholeFile
 from ...modeling_auss.audio_queries import spread_frames
-from .augmentation import ClipAugmentation
+from ...processing.log_mel import NUM_EXAMPLE_FRAMES
+from .augmentation import ClipAugmentation, ClipMixing
 from .clips import clip_row, decode_audio, decode_clip, repeat_last_example
 
 logger = logging.get_logger(__name__)
+
+# Part of the name of log-mel files: raise it whenever a sound comes to be read or transformed otherwise.
+LOG_MEL_VERSION = 1
 
 
 def resize_labels(labels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -60,28 +73,60 @@ def extract_audio(
     return repeat_last_example(extracted["input_features"][0], extracted["input_features_mask"][0], num_frames)
 
 
-def precompute_input_features(rows, feature_extractor) -> tuple[torch.Tensor, torch.Tensor]:
+def sound_stamps(dataset: Dataset) -> list[tuple[int, int]]:
+    """Size and time of the last change of each sound file that a data set names and does not hold itself."""
+    stamps = []
+    for chunk in dataset.data.column("audio").chunks:
+        held = chunk.field("bytes").is_valid()
+        for path in chunk.field("path").filter(pc.invert(held)).to_pylist():
+            status = os.stat(path)
+            stamps.append((status.st_size, status.st_mtime_ns))
+    return stamps
+
+
+def precompute_input_features(
+    rows, feature_extractor, cache_dir: str | os.PathLike | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Reads and transforms the sound of every row once, for `SeededRows(..., input_features=...)`.
 
-    It saves about half of what the collator does in training, for 0.12 MB of memory a clip of 5 s.
+    It saves about half of what the collator does in training. The result is a file of 0.12 MB for a clip of 5 s, which
+    is mapped into memory, so that all processes of a machine share it, and found again by a later run.
 
     Args:
-        rows: `SeededRows`, or anything with a length whose rows have "audio" and "clip_id".
+        rows: `SeededRows` of a `datasets.Dataset`. Of other rows with "audio" and "clip_id" no file is kept.
         feature_extractor: an `AussFeatureExtractor`.
+        cache_dir: where the file is kept; `auss_log_mel` in the cache folder of `datasets` unless told.
 
     Returns:
         Log-mel (rows, T, 96, 64) float32 and its mask (rows, T) int64.
     """
-    features, masks = [], []
+    length, bands = feature_extractor.num_audio_examples, feature_extractor.feature_size
+    record = np.dtype([("features", np.float32, (length, NUM_EXAMPLE_FRAMES, bands)), ("mask", np.int64, (length,))])
+    dataset = getattr(rows, "dataset", None)
+    if isinstance(dataset, Dataset):
+        facts = (dataset._fingerprint, sound_stamps(dataset), feature_extractor.to_json_string(), LOG_MEL_VERSION)
+        folder = Path(cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "auss_log_mel")
+        path = folder / f"{Hasher.hash(facts)}.bin"
+        if not path.is_file():
+            with WholeFile(path, overwrite=True, exclusive=False) as whole, open(whole.partial_path, "wb") as file:
+                for features in each_input_features(rows, feature_extractor):
+                    file.write(np.array(features, record).tobytes())
+        # In this mode torch may take it for writable; what is written stays in this process.
+        records = np.memmap(path, record, mode="c")
+    else:
+        records = np.array(list(each_input_features(rows, feature_extractor)), record)
+    return torch.from_numpy(records["features"]), torch.from_numpy(records["mask"])
+
+
+def each_input_features(rows, feature_extractor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Log-mel (T, 96, 64) and its mask (T,) of each row."""
     for index in tqdm(range(len(rows)), desc="log-mel", unit="clip", delay=2, leave=False):
         row = rows[index]
         clip_id = str(row.get("clip_id", ""))
         waveform, sampling_rate = decode_audio(row["audio"], clip_id)
         num_frames = len(row["frames"]) if "frames" in row else 0
-        clip_features, mask = extract_audio(feature_extractor, waveform, sampling_rate, clip_id, num_frames)
-        features.append(clip_features)
-        masks.append(mask)
-    return torch.stack(features), torch.stack(masks)
+        features, mask = extract_audio(feature_extractor, waveform, sampling_rate, clip_id, num_frames)
+        yield features.numpy(), mask.numpy()
 
 
 class AussDataCollator:
@@ -104,6 +149,7 @@ class AussDataCollator:
         keep_ids: adds "clip_id" and "category", lists of strings, to the batch.
         num_labels: 2 for black and white masks, 71 for those of avss.
         muted: silences every clip but keeps the labels: to measure what a model does without sound.
+        mixing: applied to the clips of a batch after `augmentation`; needs `train`.
 
     Raises:
         ValueError: an argument is out of range, or is of use in training only while `train` is False.
@@ -119,13 +165,14 @@ class AussDataCollator:
         keep_ids: bool = False,
         num_labels: int = 2,
         muted: bool = False,
+        mixing: ClipMixing | None = None,
     ):
         if frames_per_clip is not None and frames_per_clip < 1:
             raise InputError(f"frames_per_clip must be at least 1, or None for all frames, got {frames_per_clip}")
         if not 0 <= mute_probability <= 1:
             raise InputError(f"mute_probability must be in [0, 1], got {mute_probability}")
-        if not train and (augmentation is not None or mute_probability > 0):
-            raise InputError("augmentation and mute_probability change the labels: they need train=True")
+        if not train and (augmentation is not None or mixing is not None or mute_probability > 0):
+            raise InputError("augmentation, mixing and mute_probability change the labels: they need train=True")
         if num_labels < 2:
             raise InputError(f"num_labels must be at least 2, got {num_labels}")
         self.processor = processor
@@ -136,6 +183,7 @@ class AussDataCollator:
         self.keep_ids = keep_ids
         self.num_labels = num_labels
         self.muted = muted
+        self.mixing = mixing
 
     def _choose_frames(self, row: dict, generator: torch.Generator) -> list[int] | None:
         count = len(row["frames"])
@@ -147,7 +195,7 @@ class AussDataCollator:
         return sorted(preferred[: self.frames_per_clip])
 
     def _load_clip(self, row: dict) -> dict:
-        """The clip as `decode_clip` gives it, after choosing, muting and augmentation."""
+        """The clip as `decode_clip` gives it, after choosing, muting and augmentation, with its "generator"."""
         seed = row.get("augmentation_seed")
         if seed is None:
             seed = torch.randint(2**63 - 1, ()).item()
@@ -155,6 +203,7 @@ class AussDataCollator:
         indices = self._choose_frames(row, generator)
         has_features = row.get("input_features") is not None
         clip = decode_clip(row, indices, num_labels=self.num_labels, with_audio=not has_features)
+        clip["generator"] = generator
         clip["frame_count"] = len(row["frames"])
         clip["frame_indices"] = list(range(clip["frame_count"])) if indices is None else indices
         if has_features:
@@ -180,35 +229,29 @@ class AussDataCollator:
         else:
             clip["waveform"] = torch.zeros_like(clip["waveform"])
 
-    def _audio_inputs(self, clips: list[dict]) -> tuple[torch.Tensor, torch.Tensor]:
-        """input_features (B, T, 96, 64) and input_features_mask (B, T), in the clips' order."""
+    def _hear(self, clip: dict) -> None:
+        """Gives the clip input_features (T, 96, 64) and input_features_mask (T,), from its waveform if it has one."""
         extractor = self.processor.feature_extractor
-        for clip in clips:
-            if "waveform" in clip:
-                clip["input_features"], clip["input_features_mask"] = extract_audio(
-                    extractor, clip["waveform"], clip["sampling_rate"], clip["clip_id"], clip["frame_count"]
-                )
-        # Extracted here or brought by the row: all are made T long.
-        length = extractor.num_audio_examples
-        features, masks = [], []
-        for clip in clips:
-            missing = max(0, length - len(clip["input_features"]))
-            padding = (0, 0, 0, 0, 0, missing)
-            features.append(
-                torch.nn.functional.pad(clip["input_features"][:length], padding, value=extractor.padding_value)
+        if "waveform" in clip:
+            clip["input_features"], clip["input_features_mask"] = extract_audio(
+                extractor, clip["waveform"], clip["sampling_rate"], clip["clip_id"], clip["frame_count"]
             )
-            masks.append(torch.nn.functional.pad(clip["input_features_mask"][:length], (0, missing)))
-        return torch.stack(features), torch.stack(masks)
+        length = extractor.num_audio_examples
+        features, mask = clip["input_features"][:length], clip["input_features_mask"][:length]
+        missing = length - len(features)
+        padding = (0, 0, 0, 0, 0, missing)
+        clip["input_features"] = torch.nn.functional.pad(features, padding, value=extractor.padding_value)
+        clip["input_features_mask"] = torch.nn.functional.pad(mask, (0, missing))
 
     def _load_named_clip(self, row: dict) -> dict:
         """As `_load_clip`, but errors name the clip."""
         try:
             return self._load_clip(row)
-        except (OSError, InputError) as error:
+        except (OSError, ValueError) as error:
             clip_id = repr(str(row.get("clip_id", "")))
             if clip_id in str(error):
                 raise
-            kinds = (FileNotFoundError, PermissionError, OSError, InputError)
+            kinds = (FileNotFoundError, PermissionError, OSError, InputError, ValueError)
             kind = next(kind for kind in kinds if isinstance(error, kind))
             raise kind(f"clip {clip_id}: {error}") from error
 
@@ -257,11 +300,17 @@ class AussDataCollator:
             ValueError, OSError: what `decode_clip` raises, naming the clip.
         """
         clips = [self._load_named_clip(clip_row(row)) for row in rows]
+        for clip in clips:
+            self._hear(clip)
+        if self.mixing is not None:
+            clips = self.mixing(clips, [clip["generator"] for clip in clips])
         counts = torch.tensor([len(clip["frames"]) for clip in clips])
         longest = int(counts.max())
         pixel_values = self._pixel_values(clips)
         height, width = pixel_values.shape[-2:]
-        input_features, input_features_mask = self._audio_inputs(clips)
+        input_features, input_features_mask = (
+            torch.stack([clip[name] for clip in clips]) for name in ("input_features", "input_features_mask")
+        )
         frame_examples = [
             spread_frames(clip["frame_count"], mask[None])[0, clip["frame_indices"]]
             for clip, mask in zip(clips, input_features_mask, strict=True)

@@ -5,16 +5,17 @@ import logging
 import torch
 from accelerate import PartialState
 from accelerate.data_loader import prepare_data_loader
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from ...files.errors import InputError
 from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ...processing.processing_auss import AussProcessor
-from ..arguments import DataArguments, check_at_least
+from ..arguments import DataArguments, RunArguments, check_at_least
 from ..termination import ignore_sigterm
-from .augmentation import ClipAugmentation
+from .augmentation import ClipAugmentation, ClipMixing
+from .avsbench import load_avsbench
 from .avss_palette import read_class_names
-from .collator import AussDataCollator
+from .collator import AussDataCollator, precompute_input_features
 from .parquet_shards import stream_shards
 from .rows import SeededRows, SkippingCollator, StreamedRows
 
@@ -57,6 +58,9 @@ def create_train_collator(processor: AussProcessor, data: DataArguments, num_lab
             (video_processor.size["height"], video_processor.size["width"]),
             fill=tuple(round(255 * value) for value in video_processor.image_mean),
         )
+    mixing = None
+    if data.paste_probability:
+        mixing = ClipMixing(data.paste_probability, data.paste_sound_share)
     return AussDataCollator(
         processor,
         augmentation=augmentation,
@@ -65,6 +69,7 @@ def create_train_collator(processor: AussProcessor, data: DataArguments, num_lab
         train=True,
         keep_ids=True,
         num_labels=num_labels,
+        mixing=mixing,
     )
 
 
@@ -158,12 +163,38 @@ def create_eval_loader(
     )
 
 
+def load_rows(data: DataArguments, processor: AussProcessor, split: str, seed: int = 0) -> SeededRows:
+    """The rows of a split, with their log-mel if `cache_sounds`."""
+    dataset = load_avsbench(data.data, data.name, split)
+    rows = SeededRows(dataset, seed)
+    if not data.cache_sounds:
+        return rows
+    with PartialState().local_main_process_first():  # it writes a file, which the others read
+        return SeededRows(dataset, seed, precompute_input_features(rows, processor.feature_extractor))
+
+
+def create_validation_loader(
+    data: DataArguments, run: RunArguments, processor: AussProcessor, num_labels: int
+) -> DataLoader | None:
+    """The validation clips, or `eval_clips` of them, evenly spread; None if there is to be no validation."""
+    if not run.eval_every:
+        return None
+    rows = load_rows(data, processor, "val")
+    if run.eval_clips is not None and run.eval_clips < len(rows):
+        rows = Subset(rows, [index * len(rows) // run.eval_clips for index in range(run.eval_clips)])
+    # In each process as many clips as in training, where batch_size counts those of all processes.
+    batch_size = max(1, data.batch_size // PartialState().num_processes)
+    return create_eval_loader(rows, processor, num_labels, batch_size, data.workers)
+
+
 __all__ = [
     "check_labels_fit",
     "create_eval_loader",
     "create_stream_loader",
     "create_train_collator",
     "create_train_loader",
+    "create_validation_loader",
+    "load_rows",
     "open_stream",
     "worker_count",
 ]

@@ -23,8 +23,9 @@ from tqdm import tqdm
 from ...files.errors import InputError
 from ...files.new_contents import NewContents, entries
 from ...files.outside_text import markdown_text, python_string, shell_word
-from ...hub.model_card import TASK, data_name
+from ...hub.model_card import TASK
 from ..command_arguments import DEFAULT_SHARDS
+from ..recorded_results import data_name
 from .avsbench import LABEL_FILE, load_avsbench, splits_of, subsets_of
 from .avsbench_layouts import OUT_OF_AVSS, find_layout
 from .avss_palette import read_class_names

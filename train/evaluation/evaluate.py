@@ -18,8 +18,9 @@ from tqdm import tqdm
 from ...configuration.configuration_auss import IGNORED_LABEL
 from ...files.errors import InputError
 from ...files.file_names import printable
+from ...files.model_files import weights_digest
 from ...files.new_contents import NewContents
-from ...hub.model_card import renew_card, weights_digest
+from ...hub.model_card import renew_card
 from ...hub.trained_model import load_trained
 from ...processing.drawing import contact_sheet
 from ...processing.processing_auss import AussProcessor
@@ -29,6 +30,7 @@ from ..data.clips import decode_clip
 from ..data.collator import resize_labels
 from ..data.loaders import check_labels_fit, create_eval_loader
 from ..data.rows import SeededRows
+from ..recorded_results import EVALUATION_FOLDER
 from .metric_modules import MeanFScore, MeanJaccard, SemanticScores
 from .metrics import OFFICIAL_SIZE, class_means, clip_means, official_class_means, official_padding
 from .score_tables import format_markdown, format_text, result_files
@@ -311,7 +313,7 @@ def evaluate_folder(
     """
     if sound not in SOUNDS:
         raise InputError(f"sound must be one of {', '.join(SOUNDS)}, got {sound!r}")
-    folder = Path(output) if output else Path(model_folder) / "evaluation"
+    folder = Path(output) if output else Path(model_folder) / EVALUATION_FOLDER
     files = result_files(folder, f"{name}-{split}-{sound}", overwrite)
     model, processor = load_trained(model_folder)
     dataset = load_avsbench(data, name, split)

@@ -1,4 +1,7 @@
-"""The terms of the loss as numbers: for the history, and to stop a run whose loss, or whose weights, are none."""
+"""
+The terms of the loss as numbers, and where the queries lie on which AQDL and AQML act: for the history, and to stop a
+run whose loss, or whose weights, are no numbers.
+"""
 
 import itertools
 import math
@@ -9,7 +12,11 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from ...files.errors import DivergedError
+from ...modeling_auss.losses.query_selection import sounding_probabilities
 from ...modeling_auss.outputs import AussSegmentationOutput
+
+CONFIDENCE_BINS = 20
+DISTANCE_QUANTILES = (0.05, 0.25, 0.5)
 
 
 def finite_terms(outputs: AussSegmentationOutput, step: int, clip_ids: list[str]) -> dict[str, float]:
@@ -58,4 +65,25 @@ def check_finite_weights(model: nn.Module, step: int) -> None:
         )
 
 
-__all__ = ["check_finite_weights", "finite_terms", "means_over_processes"]
+@torch.no_grad()
+def query_statistics(outputs: AussSegmentationOutput, delta: float) -> dict[str, list[float]]:
+    """
+    Where the confidences of the queries lie, and how far apart those over `delta` of Eq. 22 are, for the history.
+
+    Returns:
+        `confidences`, how many queries of a frame, in the mean, have a sounding probability in each of
+        `CONFIDENCE_BINS` equal parts of [0, 1]; and `squared_distances`, the least of the squared distances between
+        two confident queries of a frame and their `DISTANCE_QUANTILES`, none where no frame has two.
+    """
+    assert outputs.class_queries_logits is not None and outputs.fused_queries is not None
+    probabilities = sounding_probabilities(outputs.class_queries_logits.detach()).flatten(0, -2).cpu()  # (M, N)
+    counts = torch.histc(probabilities, CONFIDENCE_BINS, 0, 1) / len(probabilities)
+    queries = outputs.fused_queries.detach().float().flatten(0, -3).cpu()  # (M, N, e)
+    confident = probabilities > delta
+    pairs = (confident.unsqueeze(2) & confident.unsqueeze(1)).triu(diagonal=1)
+    distances = torch.cdist(queries, queries).square()[pairs]
+    quantiles = distances.quantile(torch.tensor((0.0, *DISTANCE_QUANTILES))).tolist() if len(distances) else []
+    return {"confidences": counts.tolist(), "squared_distances": quantiles}
+
+
+__all__ = ["check_finite_weights", "finite_terms", "means_over_processes", "query_statistics"]

@@ -16,11 +16,11 @@ from ...hub.model_card import CARD_FILE, write_card
 from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ...processing.processing_auss import AussProcessor
 from ..arguments import DataArguments, OptimArguments, RunArguments, differences, save_arguments
+from ..recorded_results import ARGUMENTS_FILE
 from .checkpoint import delete_checkpoints
 
 logger = get_logger(__name__)
 
-ARGUMENTS_FILE = "arguments.json"
 # What Transformers names weights, in one file or several with an index: those of an earlier run in more files go.
 WEIGHTS_NAME = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors|model\.safetensors\.index\.json")
 
@@ -96,7 +96,7 @@ def save_model(
         OSError, SafetensorError: the disk is full. The earlier model is whole then, and so are the checkpoints.
     """
     output = folder.folder
-    processor.save_pretrained(folder.new)
+    processor.save_pretrained(folder.new, with_code=False)  # the model's saving adds it
     network.save_pretrained(folder.new, state_dict=weights)
     # The card tells of the arguments, the history and evaluations, which lie in the output folder.
     (folder.new / CARD_FILE).unlink(missing_ok=True)

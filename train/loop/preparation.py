@@ -18,7 +18,7 @@ from ...configuration.configuration_auss import AussConfig
 from ...files.errors import InputError
 from ...hub.trained_model import load_trained
 from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
-from ...modeling_auss.published_weights.audio_weights import load_audio_weights, use_standard_encoder
+from ...modeling_auss.published_weights.audio_weights import freeze_encoder, load_audio_weights, use_encoder_of
 from ...modeling_auss.published_weights.backbone_weights import load_backbone_weights
 from ...processing.feature_extraction_auss import AussFeatureExtractor
 from ...processing.processing_auss import AussProcessor
@@ -92,7 +92,7 @@ def create_model(
     else:
         config = new_config(run.preset or DEFAULT_PRESET, data)
         if run.audio_weights is not None:
-            use_standard_encoder(config)
+            use_encoder_of(config, run.audio_weights)
         model = AussForAudioVisualSegmentation(config)
         processor = create_processor(model.config, data.image_size or DEFAULT_IMAGE_SIZE)
         if data.image_size is None:
@@ -101,7 +101,9 @@ def create_model(
     if run.backbone_weights is not None:
         load_backbone_weights(model, run.backbone_weights)
     if run.audio_weights is not None:
-        load_audio_weights(model, run.audio_weights)
+        load_audio_weights(model, run.audio_weights, run.freeze_audio)
+    elif run.freeze_audio is not None:
+        freeze_encoder(model, run.freeze_audio)
     if backbone_rate == 0:
         for name, parameter in model.named_parameters():
             if BACKBONE_INFIX in name:

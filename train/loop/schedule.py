@@ -1,37 +1,23 @@
 """The optimiser of the paper's Sec. 4.2: AdamW, the backbone at a tenth of the rate, polynomial decay with warm-up."""
 
 import torch
+from timm.optim import param_groups_weight_decay
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
+from transformers import get_polynomial_decay_schedule_with_warmup
 
 BACKBONE_INFIX = ".backbone."
-NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 
 
-def poly_with_warmup(step: int, steps: int, warmup_steps: int, power: float) -> float:
-    """
-    The share of the peak learning rate used in step number `step`, counted from 0.
-
-    It rises linearly, to 1 in step `warmup_steps`, then falls as (1 - progress) ** power, where progress is the share
-    of the remaining steps already done; from step `steps` on it is 0.
-    """
-    if step < warmup_steps:
-        # Never 0: the first step is to learn something too.
-        return (step + 1) / (warmup_steps + 1)
-    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
-    return (1.0 - min(1.0, progress)) ** power
-
-
-def undecayed_names(model: nn.Module) -> set[str]:
-    """The names of parameters that weight decay would only harm: those of norms, biases and embeddings."""
-    names = set()
-    for module_name, module in model.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            small = isinstance(module, (*NORMS, nn.Embedding)) or parameter.ndim <= 1
-            # Learned queries and positions are bare parameters; their names say what they are.
-            if small or name.endswith("bias") or "embedding" in name:
-                names.add(f"{module_name}.{name}" if module_name else name)
-    return names
+def embedding_names(model: nn.Module) -> set[str]:
+    """The names of embeddings: weights of `nn.Embedding`, and learned queries and positions, which are bare
+    parameters; their own names say what they are."""
+    return {
+        f"{place}.{name}".lstrip(".")
+        for place, module in model.named_modules()
+        for name, _ in module.named_parameters(recurse=False)
+        if isinstance(module, nn.Embedding) or "embedding" in name
+    }
 
 
 def parameter_groups(
@@ -39,6 +25,8 @@ def parameter_groups(
 ) -> list[dict[str, object]]:
     """
     The trainable parameters in up to four groups: backbone or not, decayed or not. Empty groups are left out.
+
+    Weight decay spares norms, biases and embeddings.
 
     Args:
         model: parameters with ".backbone." in their name are the image backbone's.
@@ -49,22 +37,24 @@ def parameter_groups(
     Raises:
         ValueError: nothing in the model is trainable.
     """
-    undecayed = undecayed_names(model)
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            groups.setdefault((BACKBONE_INFIX in name, name not in undecayed), []).append(parameter)
+    # With a decay of 1, timm tells the two kinds apart even where `weight_decay` is 0.
+    kinds = param_groups_weight_decay(model, 1.0, no_weight_decay_list=embedding_names(model))
+    backbone = {parameter for name, parameter in model.named_parameters() if BACKBONE_INFIX in name}
+    groups = []
+    for is_backbone in (False, True):
+        for kind in kinds:
+            parameters = [parameter for parameter in kind["params"] if (parameter in backbone) == is_backbone]
+            decayed = kind["weight_decay"] > 0
+            group = {
+                "params": parameters,
+                "lr": learning_rate * (backbone_rate if is_backbone else 1.0),
+                "weight_decay": weight_decay if decayed else 0.0,
+                "name": ("backbone" if is_backbone else "network") + ("" if decayed else ", undecayed"),
+            }
+            groups += [group] if parameters else []
     if not groups:
         raise ValueError("model must have trainable parameters, got none that require gradients")
-    return [
-        {
-            "params": parameters,
-            "lr": learning_rate * (backbone_rate if is_backbone else 1.0),
-            "weight_decay": weight_decay if decayed else 0.0,
-            "name": ("backbone" if is_backbone else "network") + ("" if decayed else ", undecayed"),
-        }
-        for (is_backbone, decayed), parameters in sorted(groups.items())
-    ]
+    return groups
 
 
 def create_optimizer(
@@ -77,9 +67,17 @@ def create_optimizer(
 
 
 def create_scheduler(optimizer: torch.optim.Optimizer, steps: int, warmup: float, power: float) -> LambdaLR:
-    """`poly_with_warmup` over `steps` optimiser steps, of which the share `warmup` rises."""
-    warmup_steps = round(warmup * steps)
-    return LambdaLR(optimizer, lambda step: poly_with_warmup(step, steps, warmup_steps, power))
+    """
+    The rate rises linearly over the share `warmup` of `steps` optimiser steps, then falls as (1 - progress) ** power,
+    where progress is the share of the remaining steps already done. From step `steps` on, counted from 0, it is 0.
+    """
+    rise = round(warmup * steps) + 1
+    # Transformers' schedule begins with a step at a rate of 0, in which nothing is learned; that step is left out. The
+    # schedule belongs to an optimiser of its own, whose rate of 1 makes its rates shares of a peak.
+    unit = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    schedule = get_polynomial_decay_schedule_with_warmup(unit, rise, max(steps, rise) + 1, lr_end=0.0, power=power)
+    share = schedule.lr_lambdas[0]
+    return LambdaLR(optimizer, lambda step: share(step + 1))
 
 
-__all__ = ["create_optimizer", "create_scheduler", "parameter_groups", "poly_with_warmup", "undecayed_names"]
+__all__ = ["create_optimizer", "create_scheduler", "parameter_groups"]

@@ -18,7 +18,7 @@ from accelerate.utils import (
     set_seed,
 )
 from torch import nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ...files.errors import InputError
@@ -34,16 +34,15 @@ from ..arguments import (
     as_dict,
     from_namespace,
 )
-from ..data.avsbench import load_avsbench
-from ..data.collator import precompute_input_features
-from ..data.loaders import create_eval_loader, create_stream_loader, create_train_loader, open_stream
+from ..data.loaders import create_stream_loader, create_train_loader, create_validation_loader, load_rows, open_stream
 from ..data.rows import SeededRows, StreamedRows, augmentation_seed
 from ..evaluation.evaluate import evaluate
+from ..recorded_results import HISTORY_FILE
 from ..termination import TERMINATED, Termination, ignore_sigterm
 from .checkpoint import Position, gather_weights, load_newest_checkpoint, save_checkpoint
 from .deepspeed_engine import configure as configure_deepspeed
 from .deepspeed_engine import is_deepspeed
-from .loss_terms import check_finite_weights, finite_terms, means_over_processes
+from .loss_terms import check_finite_weights, finite_terms, means_over_processes, query_statistics
 from .output_folder import check_run_folder, claim_output, prepare_output, save_model
 from .preparation import create_accelerator, create_model
 from .schedule import create_optimizer, create_scheduler
@@ -51,7 +50,6 @@ from .tracking import Tracking, check_trackers
 
 logger = get_logger(__name__)
 
-HISTORY_FILE = "history.json"
 CURVES_FILE = "curves.png"
 LOGS_FOLDER = "logs"
 
@@ -76,6 +74,8 @@ class Training:
     termination: Termination = field(default_factory=Termination)
     # What the progress bar shows of the last validation.
     scores: dict[str, str] = field(default_factory=dict)
+    # Those of the last batch before an entry of the history.
+    queries: dict[str, list[float]] = field(default_factory=dict)
     tracking: Tracking = field(init=False)
 
     @property
@@ -123,7 +123,10 @@ def train_step(training: Training, batch: dict) -> None:
         position.term_sums[name] = position.term_sums.get(name, 0.0) + value
     position.term_count += 1
     if "frame_mask" in batch:  # AQDL and AQML see no padding
-        outputs.class_queries_logits = outputs.class_queries_logits[batch["frame_mask"].bool()]
+        for name in ("class_queries_logits", "fused_queries"):
+            outputs[name] = outputs[name][batch["frame_mask"].bool()]
+    if (position.step + 1) % training.run.log_every == 0:
+        training.queries = query_statistics(outputs, training.network.confidence_threshold)
     training.tracking.add_batch(outputs, len(clip_ids), training.network.confidence_threshold)
 
 
@@ -197,6 +200,7 @@ def log_terms(training: Training, bar: tqdm) -> None:
             "epoch": position.epoch,
             "learning_rate": max(training.scheduler.get_last_lr()),
             "losses": losses,
+            "queries": training.queries,
         }
     )
     position.term_sums, position.term_count = {}, 0
@@ -241,29 +245,6 @@ def save_history(training: Training) -> None:
     write_whole(output / HISTORY_FILE, json.dumps(training.position.history, indent=1) + "\n")
     with WholeFile(output / CURVES_FILE, overwrite=True, exclusive=False) as file:
         training_curves(training.position.history, file.partial_path)
-
-
-def load_rows(data: DataArguments, processor: AussProcessor, split: str, seed: int = 0) -> SeededRows:
-    """The rows of a split, with their log-mel if `cache_sounds`."""
-    dataset = load_avsbench(data.data, data.name, split)
-    rows = SeededRows(dataset, seed)
-    if not data.cache_sounds:
-        return rows
-    return SeededRows(dataset, seed, precompute_input_features(rows, processor.feature_extractor))
-
-
-def create_validation_loader(
-    data: DataArguments, run: RunArguments, processor: AussProcessor, num_labels: int
-) -> DataLoader | None:
-    """The validation clips, or `eval_clips` of them, evenly spread; None if there is to be no validation."""
-    if not run.eval_every:
-        return None
-    rows = load_rows(data, processor, "val")
-    if run.eval_clips is not None and run.eval_clips < len(rows):
-        rows = Subset(rows, [index * len(rows) // run.eval_clips for index in range(run.eval_clips)])
-    # In each process as many clips as in training, where batch_size counts those of all processes.
-    batch_size = max(1, data.batch_size // PartialState().num_processes)
-    return create_eval_loader(rows, processor, num_labels, batch_size, data.workers)
 
 
 def start(data: DataArguments, optim: OptimArguments, run: RunArguments, held: ExitStack) -> Training:

@@ -1,6 +1,7 @@
 """`auss figures`: the paper's Fig. 5-6, what a model segments frame by frame, and Fig. 7, its queries by t-SNE."""
 
 import argparse
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ...files.errors import InputError
+from ...files.errors import InputError, MissingPackageError
 from ...files.new_contents import NewContents
 from ...hub.trained_model import load_trained
 from ..command_arguments import QUERY_CLIPS
@@ -153,7 +154,10 @@ def draw_figures(
         FileExistsError: there are such pictures, and not `overwrite`.
         ValueError: a model of other labels than the data set, fewer than three clips, none of the sheet's
             annotated.
+        ImportError: scikit-learn is missing.
     """
+    if importlib.util.find_spec("sklearn") is None:
+        raise MissingPackageError("figures need scikit-learn: pip install 'auss[figures]'")
     files = [Path(output) / file for file in (QUERIES_FILE, SHEET_FILE)]
     existing = [str(path) for path in files if path.exists()]
     if existing and not overwrite:

@@ -35,6 +35,14 @@ MEDIA_FORMATS = (
     "avs2,avs3,cavsvideo,dirac,dnxhd,h261,h263,h264,hevc,m4v,mjpeg,mjpeg_2000,mpegvideo,vc1,vc1test,vvc,"
     "aac,ac3,aiff,amr,ape,au,caf,dts,eac3,flac,loas,mlp,mp3,mpc,mpc8,oma,qcp,tak,truehd,tta,voc,w64,wav,wv"
 )
+# Flags of sound that accompanies or replaces the film's own for some listeners.
+SIDE_TRACK = (
+    Disposition.comment
+    | Disposition.hearing_impaired
+    | Disposition.visual_impaired
+    | Disposition.descriptions
+    | Disposition.dependent
+)
 MOST_SPANS = 8  # places of damage that are named one by one
 PLAYLIST_MARKS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"[playlist]")
 
@@ -199,19 +207,41 @@ def open_media(video: str | Path) -> InputContainer:
         raise
 
 
+def moving_pictures(container: InputContainer) -> list[av.VideoStream]:
+    """The streams of a file with a moving picture. A song's cover and thumbnails do not move."""
+    still = Disposition.attached_pic | Disposition.timed_thumbnails
+    return [stream for stream in container.streams.video if not stream.disposition & still]
+
+
 def picture_stream(container: InputContainer) -> av.VideoStream:
-    """The first moving picture of a file. The cover of a song is a picture too, but not one that moves.
+    """The moving picture of a file that a player would choose: FFmpeg's choice, by its flags and its content.
 
     Raises:
         ValueError: for an audio-only file, or one whose picture no installed decoder reads.
     """
-    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    streams = moving_pictures(container)
     if not streams:
         kind = "only sound" if container.streams.audio else "no picture"
         raise InputError(f"video {media_name(container)} holds {kind}: a file with a moving picture is needed")
-    if streams[0].codec_context is None:
+    decodable = [stream for stream in streams if stream.codec_context is not None]
+    if not decodable:
         raise InputError(f"video {media_name(container)}: no decoder is installed for its picture")
-    return streams[0]
+    best = container.streams.best("video")
+    return next((stream for stream in decodable if best is not None and stream.index == best.index), decodable[0])
+
+
+def usual_sound(container: InputContainer) -> av.AudioStream | None:
+    """The sound track that a player would choose, or `None` without a sound track.
+
+    It is FFmpeg's choice, of the same programme as the picture where a broadcast holds several. A commentary or a
+    track for people who hear or see little is taken only if there is no other one.
+    """
+    pictures = moving_pictures(container)
+    best = container.streams.best("audio", related=picture_stream(container) if pictures else None)
+    main = [stream for stream in container.streams.audio if not stream.disposition & SIDE_TRACK]
+    if best is None or not main or not best.disposition & SIDE_TRACK:
+        return cast(av.AudioStream | None, best)
+    return next((stream for stream in main if stream.disposition & Disposition.default), main[0])
 
 
 def sound_stream(container: InputContainer, index: int | None = None) -> av.AudioStream | None:
@@ -221,8 +251,7 @@ def sound_stream(container: InputContainer, index: int | None = None) -> av.Audi
     Raises:
         ValueError: where no installed decoder reads it. Taking it for silence would be silently wrong.
     """
-    chosen = container.streams.best("audio") if index is None else container.streams[index]
-    stream = cast(av.AudioStream | None, chosen)
+    stream = usual_sound(container) if index is None else cast(av.AudioStream, container.streams[index])
     if stream is not None and stream.codec_context is None:
         raise InputError(f"video {media_name(container)}: no decoder is installed for its sound")
     return stream
@@ -237,7 +266,9 @@ def packets(container: InputContainer, stream: Stream | None, damage: Damage) ->
     try:
         for packet in container.demux(*([stream] if only else [])):
             clock.correct(packet)
-            if stream is None or packet.stream_index == stream.index:
+            # Not `packet.stream_index`: that of the empty packet that ends each stream, on which the decoder gives out
+            # the frames that it still holds, is always 0.
+            if stream is None or packet.stream.index == stream.index:
                 yield packet
     except FFmpegError as error:
         damage.broken_off = reason(error)
@@ -300,8 +331,10 @@ __all__ = [
     "is_url",
     "media_errors",
     "media_name",
+    "moving_pictures",
     "open_media",
     "packets",
     "picture_stream",
     "sound_stream",
+    "usual_sound",
 ]

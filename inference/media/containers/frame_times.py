@@ -10,6 +10,9 @@ from .decoding import Damage
 # A frame is due when its time reaches the next multiple of the period, less these seconds for the rounding of time
 # stamps (mkv keeps milliseconds: at 30 frames a second, 1/30 s is 0.033 s).
 DUE_TOLERANCE = 0.001
+# Stamps that step back by less belong to the same time line; by more, they start anew and mean nothing. Sound is read
+# with the same limit.
+OVERLAP_SECONDS = 1.0
 # What a frame without a duration of its own is shown for at most: an average rate says little about slide shows.
 LONGEST_GUESS_SECONDS = 1.0
 # A frame that is shown for longer counts as held. No sound changes what is seen within a shorter time.
@@ -56,7 +59,8 @@ class FrameClock:
     """Gives each frame of a stream, in order, a time that lies after that of the frame before.
 
     A frame without a stamp, or whose stamp does not lie after that of the frame before, is put where the frame before
-    ends.
+    ends. Where stamps step back by less than `OVERLAP_SECONDS` and rise again, as where recordings are joined with an
+    overlap, the frames that follow are shown for half as long until the clock has caught up with their stamps.
 
     Args:
         interval: seconds that a frame is shown for where it does not say so itself.
@@ -72,6 +76,7 @@ class FrameClock:
         self._damage = damage
         self._last: float | None = None
         self._last_shown = 0.0
+        self._behind: float | None = None  # the stamp of the frame before, in seconds, if it was too early
 
     def shown(self, frame: av.VideoFrame) -> float:
         """Seconds for which a frame says that it is shown; 0 where it does not say it."""
@@ -92,7 +97,11 @@ class FrameClock:
                 self._damage.repaired_time_stamps += 1
             elif not self._drains:  # where frames have decoding stamps, those that the decoder held back have none
                 self._damage.missing_time_stamps += 1
-            time = self._last + self._last_shown
+            rises = time is not None and self._behind is not None and self._behind < time
+            overlaps = rises and time is not None and self._last - time < OVERLAP_SECONDS
+            time, self._behind = self._last + self._last_shown / (2 if overlaps else 1), time
+        else:
+            self._behind = None
         self._last, self._last_shown = time, self.shown(frame) or self._interval
         return time
 
@@ -133,4 +142,4 @@ class MaskTimes:
             self._next += 1
 
 
-__all__ = ["DUE_TOLERANCE", "FrameClock", "MaskTimes", "StampChoice", "guessed_interval"]
+__all__ = ["DUE_TOLERANCE", "OVERLAP_SECONDS", "FrameClock", "MaskTimes", "StampChoice", "guessed_interval"]

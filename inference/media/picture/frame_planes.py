@@ -17,8 +17,12 @@ RESERVED, UNSPECIFIED = 0, 2  # as primaries and transfer function; the latter a
 HIGH_DEFINITION_HEIGHT = 720  # from here on players take unspecified colours for BT.709, below for BT.601
 BT709 = 1  # as matrix, primaries and transfer function alike
 BT601_625, BT601_525 = 5, 6  # matrix and primaries of two systems; the latter also numbers their transfer function
-# What red and blue give to brightness, by the number of the matrix; green gives the rest.
-BRIGHTNESS_WEIGHTS = {BT709: (0.2126, 0.0722), BT601_625: (0.299, 0.114), BT601_525: (0.299, 0.114)}
+BT2020 = 9  # as matrix
+# The matrices that FFmpeg converts: RGB and those that follow from three weights of brightness. It refuses others,
+# such as YCgCo, ICtCp and that of Dolby Vision.
+CONVERTED_MATRICES = frozenset({0, BT709, UNSPECIFIED, 4, BT601_625, BT601_525, 7, BT2020})
+CONSTANT_BRIGHTNESS = 10  # the matrix of BT.2020 with constant luminance
+MATRICES = (BT709, BT601_625, BT601_525)
 # Y at full size, then U and V at half of it. The second is FFmpeg's name for the first with a full range.
 PLANAR_FORMATS = ("yuv420p", "yuvj420p")
 
@@ -27,7 +31,7 @@ PLANAR_FORMATS = ("yuv420p", "yuvj420p")
 class FrameColours:
     """How brightness and colour planes stand for red, green and blue."""
 
-    matrix: int = BT709  # one of `BRIGHTNESS_WEIGHTS`
+    matrix: int = BT709  # one of `MATRICES`
     primaries: int = BT709
     transfer: int = BT709
     full_range: bool = False  # whether Y goes from 0 to 255, or from 16 to 235
@@ -41,7 +45,7 @@ def own_colours(frame: av.VideoFrame) -> FrameColours | None:
     matrix = int(frame.colorspace)
     if matrix == UNSPECIFIED:
         matrix = BT709 if min(frame.height, frame.width) >= HIGH_DEFINITION_HEIGHT else BT601_525
-    if frame.format.is_rgb or matrix not in BRIGHTNESS_WEIGHTS:
+    if frame.format.is_rgb or matrix not in MATRICES:
         return None
     primaries, transfer = int(frame.color_primaries), int(frame.color_trc)
     if primaries in (RESERVED, UNSPECIFIED):
@@ -50,6 +54,14 @@ def own_colours(frame: av.VideoFrame) -> FrameColours | None:
         transfer = BT709 if matrix == BT709 else BT601_525
     full_range = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
     return FrameColours(matrix, primaries, transfer, full_range)
+
+
+def with_known_matrix(frame: av.VideoFrame) -> av.VideoFrame:
+    """The same frame. A matrix that FFmpeg does not convert becomes the next best one, so that there is a picture."""
+    matrix = int(frame.colorspace)
+    if matrix not in CONVERTED_MATRICES:
+        frame.colorspace = BT2020 if matrix == CONSTANT_BRIGHTNESS else UNSPECIFIED
+    return frame
 
 
 def planes(frame: av.VideoFrame) -> list[np.ndarray]:
@@ -91,11 +103,12 @@ def upright_copy(
 
 __all__ = [
     "BT709",
-    "BRIGHTNESS_WEIGHTS",
+    "CONVERTED_MATRICES",
     "PLANAR_FORMATS",
     "UNSPECIFIED",
     "FrameColours",
     "own_colours",
     "planes",
     "upright_copy",
+    "with_known_matrix",
 ]

@@ -16,7 +16,7 @@ PQ, HLG = 16, 18  # transfer functions, as H.273 numbers them
 BT709, BT2020 = 1, 9  # primaries
 # White pages have 203 nits in such videos (BT.2408), or the 100 nits of ordinary ones where they were made of these.
 LEAST_WHITE_NITS, MOST_WHITE_NITS = 100.0, 203.0
-WHITE_SHARE = 99.9  # percentile of a picture's pixels that are not brighter than its white
+WHITE_SHARE = 99.9  # percentage of a picture's pixels that are not brighter than its white
 KNEE = 0.95  # up to this share of white, as PQ codes it, light stays as it is
 USUAL_PEAK_NITS = 1000.0  # of the screens that most such videos are made for; HLG is defined by it
 BRIGHTEST_NITS = 10_000.0  # that PQ can say
@@ -28,6 +28,8 @@ TABLE_SIZE = 33  # steps of each colour in the table
 BT2020_TO_BT709 = np.array(
     [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]]
 )
+# What red, green and blue light give to luminance.
+BT709_BRIGHTNESS = np.array([0.2126, 0.7152, 0.0722])
 BT2020_BRIGHTNESS = np.array([0.2627, 0.6780, 0.0593])
 
 
@@ -139,7 +141,9 @@ def is_extended(frame: av.VideoFrame) -> bool:
 def extended_range(frame: av.VideoFrame) -> Range | None:
     """What the numbers of a video stand for, by its first frame; None for ordinary video.
 
-    What counts as white is measured in that frame, within the limits of what is usual, since no header says it.
+    What counts as white is measured in that frame, within the limits of what is usual, since no header says it. It is
+    measured as luminance, as BT.2408 defines it: the error of a compressed frame is larger in red and blue, and the
+    largest of the three would be taken for more light than there is.
     """
     if not is_extended(frame):
         return None
@@ -147,7 +151,8 @@ def extended_range(frame: av.VideoFrame) -> Range | None:
     if transfer not in (PQ, HLG):
         return Range(transfer, wide)
     signal = frame.to_ndarray(format="rgb48le").astype(np.float32) / 65535
-    brightest = np.percentile(light(signal, transfer, MOST_WHITE_NITS).max(axis=-1), WHITE_SHARE)
+    luminance = light(signal, transfer, MOST_WHITE_NITS) @ (BT2020_BRIGHTNESS if wide else BT709_BRIGHTNESS)
+    brightest = np.percentile(luminance, WHITE_SHARE)
     white = float(np.clip(brightest, LEAST_WHITE_NITS, MOST_WHITE_NITS))
     return Range(transfer, wide, USUAL_PEAK_NITS if transfer == HLG else peak_nits(frame), white)
 

@@ -1,6 +1,7 @@
 """The sound of a video as samples on its own time line, read forwards in constant memory."""
 
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 
 import av
@@ -10,6 +11,7 @@ from av.error import FFmpegError
 from ....files.errors import InputError
 from ....processing.channel_mix import mix_channels
 from ..containers.decoding import Damage, decoded_frames, open_media, sound_stream
+from ..containers.frame_times import OVERLAP_SECONDS
 from .channel_layouts import channel_weights
 from .float_samples import channel_samples, silence_unusable
 
@@ -19,9 +21,6 @@ logger = logging.getLogger(__name__)
 INAUDIBLE_PEAK = 2.0**-15
 # Time stamps are rounded (to a millisecond in mkv), so only a larger step is a gap and not rounding.
 GAP_SECONDS = 0.05
-# Clocks drift: sound stamped a little before the end of what came before is moved there. From here on backwards the
-# stamps started anew, as in joined recordings, and mean nothing.
-RESTART_SECONDS = 1.0
 # A few unusable samples are a fault of a plug-in; with this share of a stretch of sound, the stretch is lost.
 LOST_SHARE = 0.1
 
@@ -53,23 +52,24 @@ class AudioTrack:
         layout: str | None = None,
     ):
         self.damage = damage if damage is not None else Damage()
-        self._container = open_media(path)
-        stream = sound_stream(self._container, index)
-        if stream is None:
-            self._container.close()
-            raise InputError(f"video {path} has no sound track")
-        self._frames = decoded_frames(self._container, stream, self.damage)
-        self._origin = origin
-        self._resampler: tuple[tuple, av.AudioResampler] | None = None
-        # (first sample, (channels, samples), how many of them were unusable), in order
-        self._pieces: list[tuple[int, np.ndarray, int]] = []
-        self._end: int | None = None  # the sample after the last one read
-        self.sampling_rate: int = stream.sample_rate
-        self.layout = av.AudioLayout(layout) if layout is not None else stream.codec_context.layout
-        self._converts_layout = layout is not None
-        self.finished = False
-        # The header may be wrong (HE-AAC announces half its rate): the first decoded frame knows.
-        self._read_piece()
+        with ExitStack() as opened:  # so that the file is closed where something raises
+            self._container = opened.enter_context(open_media(path))
+            stream = sound_stream(self._container, index)
+            if stream is None:
+                raise InputError(f"video {path} has no sound track")
+            self._frames = decoded_frames(self._container, stream, self.damage)
+            self._origin = origin
+            self._resampler: tuple[tuple, av.AudioResampler] | None = None
+            # (first sample, (channels, samples), how many of them were unusable), in order
+            self._pieces: list[tuple[int, np.ndarray, int]] = []
+            self._end: int | None = None  # the sample after the last one read
+            self.sampling_rate: int = stream.sample_rate
+            self.layout = av.AudioLayout(layout) if layout is not None else stream.codec_context.layout
+            self._converts_layout = layout is not None
+            self.finished = False
+            # The header may be wrong (HE-AAC announces half its rate): the first decoded frame knows.
+            self._read_piece()
+            opened.pop_all()
 
     @property
     def num_channels(self) -> int:
@@ -145,7 +145,8 @@ class AudioTrack:
         stamped = round((frame.time - self._origin) * self.sampling_rate)
         if self._end is None:
             return stamped
-        if stamped < follows - RESTART_SECONDS * self.sampling_rate:
+        # Stamps that started anew, as in joined recordings, mean nothing.
+        if stamped < follows - OVERLAP_SECONDS * self.sampling_rate:
             self.damage.repaired_time_stamps += 1
             return follows
         return stamped if abs(stamped - follows) > GAP_SECONDS * self.sampling_rate else follows

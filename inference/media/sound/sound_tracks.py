@@ -9,9 +9,10 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.stream import Disposition
 
 from ....files.errors import InputError
-from ..containers.decoding import is_url, open_media, reason
+from ..containers.decoding import SIDE_TRACK, is_url, open_media, reason, usual_sound
 from .float_samples import channel_samples, silence_unusable
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ def list_tracks(container: InputContainer) -> list[SoundTrack]:
         else:
             codec, rate = context.codec.canonical_name, context.sample_rate
             facts = [codec, f"{rate} Hz", context.layout.name]
+        # The names of the flags, such as "comment".
+        words += [flag.name for flag in Disposition if flag in stream.disposition & SIDE_TRACK and flag.name]
         description = f"{number} ({', '.join([*facts, *words])})"
         tracks.append(SoundTrack(number, stream.index, codec, rate, description))
     return tracks
@@ -167,7 +170,7 @@ def choose_track(video: str | Path, number: int | None = None) -> SoundTrack | N
             )
         if not tracks:
             return None
-        best = container.streams.best("audio")
+        best = usual_sound(container)
         usual = next((track for track in tracks if best is not None and track.index == best.index), tracks[0])
         wanted = usual if number is None else tracks[number - 1]
         several = number is None and len(tracks) > 1

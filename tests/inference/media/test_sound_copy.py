@@ -8,7 +8,7 @@ from auss.inference.media import sound_copy
 from auss.inference.media.containers.container_formats import CONTAINER_FORMATS, container_format
 from auss.inference.media.containers.decoding import Damage
 from auss.inference.media.sound.audio_track import AudioTrack
-from auss.inference.media.sound_copy import SoundCopy, plan_sound, written_layouts
+from auss.inference.media.sound_copy import SoundCopy, plan_sound, sound_is_uniform, written_layouts
 from auss.inference.media.video_reader import VideoReader
 from auss.inference.media.video_writer import VideoWriter
 
@@ -135,3 +135,21 @@ def test_the_chosen_track_is_kept_with_its_language(make_tracks, media, tmp_path
     with av.open(str(tmp_path / f"out{suffix}")) as container:
         assert [stream.metadata["language"] for stream in container.streams.audio] == ["fra"]
     assert np.abs(AudioTrack(tmp_path / f"out{suffix}").window(0, 2)).max() > 0.1
+
+
+@pytest.mark.parametrize("rates", [(48_000, 48_000), (48_000, 32_000)])
+def test_sound_that_changes_on_the_way_is_not_copied(make_video, media, tmp_path, rates):
+    """Joined recordings. An mp4 says once for all what its sound is, and would play the second one wrongly."""
+    parts = [
+        make_video(f"{number}.ts", seconds=2.0, rate=rate, codecs=("libx264", "aac"), options={"muxdelay": "0"})
+        for number, rate in enumerate(rates)
+    ]
+    joined, target = tmp_path / "joined.ts", tmp_path / "out.mp4"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert copy_sound(joined, target) == (rates[0] == rates[1])
+    heard, source = sound_of(target).mono(0.0, 4.0), sound_of(joined).mono(0.0, 4.0)
+    for start in (0.2, 2.2):
+        part = slice(round(start * 48_000), round((start + 1.5) * 48_000))
+        lag, match = media.lag_and_match(source[part], heard[part], 48_000)
+        assert abs(lag) < 0.01 and match > 0.9
+    assert not sound_is_uniform(VideoReader(joined).info) or rates[0] == rates[1]

@@ -24,7 +24,8 @@ def described(frame, orientation=None, **fields):
     orientation = orientation or Orientation()
     size = (frame.width, frame.height) if orientation.sideways else (frame.height, frame.width)
     colours = own_colours(frame) or FrameColours()
-    return SimpleNamespace(height=size[0], width=size[1], orientation=orientation, colours=colours, **fields)
+    facts = {"path": "clip.mp4", "orientation": orientation, "colours": colours}
+    return SimpleNamespace(height=size[0], width=size[1], **facts, **fields)
 
 
 @pytest.mark.parametrize(

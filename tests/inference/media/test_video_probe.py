@@ -1,13 +1,14 @@
 """What the header and the first frame tell, and where packets end, by what each format stores of it."""
 
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
 from auss.inference.media.picture.display_matrix import Orientation
-from auss.inference.media.video_probe import probe, scan_extent
+from auss.inference.media.video_probe import frame_rate, probe, scan_extent
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -34,6 +35,35 @@ def test_transparency_that_no_decoder_reads_is_told(tmp_path):
         container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
         container.mux(stream.encode(None))
     assert "transparency cannot be read" in probe(path).warnings[0]
+
+
+def test_brightness_that_no_screen_has_is_told(tmp_path):
+    path = tmp_path / "linear.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.color_trc = 8
+        container.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
+        container.mux(stream.encode(None))
+    assert "its brightness is coded linearly" in probe(path).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("average", "guessed", "duration", "expected"),
+    [
+        (Fraction(24), Fraction(24), 0, 24),
+        (None, Fraction(30), 0, 30),
+        (None, None, 0, 25),
+        (Fraction(60_000), Fraction(25), 2400, 25),  # raw DV
+        (Fraction(90_000), Fraction(90_000), 3000, 20),
+        (Fraction(90_000), Fraction(50), 0, 50),
+        (Fraction(90_000), Fraction(90_000), 0, 25),
+    ],
+)
+def test_a_rate_that_cannot_be_is_not_believed(average, guessed, duration, expected):
+    stream = SimpleNamespace(average_rate=average, guessed_rate=guessed)
+    frame = SimpleNamespace(duration=duration, time_base=Fraction(1, 60_000))
+    assert frame_rate(stream, frame) == expected
 
 
 def reordered(path, seconds, codec="libx264", hole=0.0, fps=10):

@@ -335,3 +335,79 @@ def test_a_perfect_prediction_has_next_to_no_supervised_loss(make_config):
     assert max(terms[name].item() for name in ("class", "dice", "mask_focal")) < 1e-4
     _, worse = loss(**(case | {"labels": 1 - case["labels"]}), threshold=0.5)
     assert sum(worse[name].item() for name in ("class", "dice", "mask_focal")) > 0.5
+
+
+@pytest.mark.parametrize("unmatched", ["no_object", "silent", "free"])
+def test_what_the_queries_without_a_segment_are_taught(make_config, unmatched):
+    loss = loss_module.AussLoss(make_config(unmatched_queries=unmatched))
+    logits = torch.randn(1, N, 3, generator=torch.Generator().manual_seed(0))
+    log_probs = logits[0].log_softmax(-1)
+
+    def focal(query: int, label: int) -> float:
+        return (-((1 - log_probs[query, label].exp()) ** 2) * log_probs[query, label]).item()
+
+    # Places of the labels silent, silent, sounding, sounding; one sounding place has no query.
+    matches, labels = torch.tensor([[3, 0, 4, -1]]), torch.tensor([[0, 0, 1, 1]])
+    matched = focal(3, 0) + focal(0, 0) + focal(4, 1)
+    rest = {"no_object": focal(1, 2) + focal(2, 2), "silent": focal(1, 0) + focal(2, 0), "free": 0.0}[unmatched]
+    weight = 0.0 if unmatched == "free" else 0.1
+    expected = (matched + weight * rest) / (3 + weight * 2)
+    assert loss.class_loss(logits, matches, labels=labels).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_where_every_label_is_one_component_both_readings_of_segments_agree(make_config, copies):
+    values = []
+    for segments_by in ("label", "component"):
+        case = make_case()
+        case["labels"][:] = 0
+        case["labels"][0, 2:6, 3:7] = case["labels"][1, :, :4] = 1
+        case["labels"][1, :3] = 255
+        tensors = leaves(case)
+        config = make_config(segments_by=segments_by, queries_per_segment=copies, mask_cross_entropy_weight=1.0)
+        value, terms = AussLoss(config)(**case, threshold=0.4)
+        values.append((value, terms, torch.autograd.grad(value, tensors)))
+    (value, terms, gradients), (other, other_terms, other_gradients) = values
+    torch.testing.assert_close(value, other)
+    torch.testing.assert_close(terms, other_terms)
+    torch.testing.assert_close(gradients, other_gradients)
+
+
+def test_two_things_of_a_label_are_learnt_by_a_query_each(make_config):
+    """One query of each thing's own mask is right by component, and wrong by label, which wants their union."""
+    labels = torch.zeros(1, 8, 10, dtype=torch.int64)
+    labels[0, :4, :4] = labels[0, 5:, 6:] = 1
+    things = torch.stack([labels[0] == 0, labels[0].bool() & (torch.arange(8) < 4)[:, None]])
+    things = torch.cat([things, (labels[0].bool() & ~things[1])[None]]).float()
+    features = torch.zeros(1, E, 8, 10)
+    features[0, :3] = 2 * things - 1
+    embeddings, classes = torch.zeros(1, N, E), torch.full((1, N, 3), -9.0)
+    for query, label in enumerate((0, 1, 1)):
+        embeddings[0, query, query], classes[0, query, label] = 20.0, 9.0
+    classes[0, 3:, 2] = 9.0
+    case = {"layers": [(classes, embeddings)], "queries": torch.zeros(1, N, E), "mask_features": features}
+    terms = {
+        segments_by: AussLoss(make_config(segments_by=segments_by))(**case, labels=labels, threshold=0.6)[1]
+        for segments_by in ("label", "component")
+    }
+    assert terms["component"]["dice"] < 0.01 and terms["component"]["class"] < 0.01
+    assert terms["label"]["dice"] > 0.1
+
+
+def test_several_queries_of_a_segment_share_its_losses(make_config):
+    """The mean over the pairs of queries and segments, each computed alone."""
+    loss, case = AussLoss(make_config(queries_per_segment=2, mask_cross_entropy_weight=1.0)), make_case(layers=1)
+    pairs = [[2, 4, 0, 1], [1, 0, 3, 2], [4, 3, 2, 0]]  # of silent, silent, sounding, sounding in each frame
+    loss.matcher.assign = lambda costs: torch.tensor(pairs)
+    _, terms = loss(**case, threshold=0.9999)
+    dice, entropy = [], []
+    for frame, queries in enumerate(pairs):
+        masks = torch.einsum("ne,ehw->nhw", case["layers"][0][1][frame], case["mask_features"][frame])
+        masks = resize(masks[None], case["labels"].shape[1:])[0]
+        for place, query in enumerate(queries):
+            target = (case["labels"][frame] == place // 2).float()
+            probs = masks[query].sigmoid()
+            dice.append(1 - (2 * (probs * target).sum() + 1) / (probs.sum() + target.sum() + 1))
+            entropy.append(torch.nn.functional.binary_cross_entropy_with_logits(masks[query], target))
+    torch.testing.assert_close(terms["dice"], torch.stack(dice).mean())
+    torch.testing.assert_close(terms["mask_cross_entropy"], torch.stack(entropy).mean())

@@ -144,3 +144,35 @@ def test_no_gradient_is_kept():
     case = make_case()
     case["mask_logits"].requires_grad_()
     assert not HungarianMatcher(5.0, 5.0)(**case).requires_grad
+
+
+@pytest.mark.parametrize(("num_queries", "copies"), [(4, 2), (5, 2), (3, 2), (2, 3)])
+def test_several_queries_of_a_segment_are_the_best_distinct_ones(num_queries, copies):
+    case = make_case(num_queries=num_queries, num_labels=2, seed=7)
+    case["present"][0] = torch.tensor([True, False])
+    case["present"][1:] = True
+    matches = HungarianMatcher(2.0, 5.0, copies)(**case)
+    assert matches.shape == (4, 2 * copies)
+    for frame in range(4):
+        arguments = (case[name][frame] for name in ("class_logits", "mask_logits", "targets", "valid"))
+        # A segment that takes several queries is several equal labels.
+        cost = literal_cost(*arguments, 2.0, 5.0).repeat_interleave(copies, dim=1)
+        places = case["present"][frame].repeat_interleave(copies).nonzero().flatten().tolist()
+        matched = [place for place in range(2 * copies) if matches[frame, place] >= 0]
+        queries = matches[frame, matched].tolist()
+        assert set(matched) <= set(places) and len(matched) == min(num_queries, len(places))
+        assert len(set(queries)) == len(queries)
+        total = sum(cost[query, place].item() for query, place in zip(queries, matched, strict=True))
+        assert total == pytest.approx(best_cost(cost, places), abs=1e-4)
+
+
+def test_segments_of_one_label_cost_what_the_label_does():
+    case = make_case(num_labels=3)
+    of_segments = torch.tensor([[0, 1, 1]]).expand(4, -1)
+    matcher = HungarianMatcher(2.0, 5.0)
+    costs = matcher.costs(**case, segment_labels=of_segments)
+    probs = case["class_logits"].softmax(-1)
+    plain = matcher.costs(**case)
+    shown = case["present"][:, 2]
+    expected = plain[shown, :, 2] + 2.0 * (probs[shown, :, 2] - probs[shown, :, 1])
+    torch.testing.assert_close(costs[shown, :, 2], expected)

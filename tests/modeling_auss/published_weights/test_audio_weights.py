@@ -1,17 +1,22 @@
 """VGGish weights: read, converted, loaded and frozen; torchvggish's network with random weights is the oracle."""
 
+import json
+
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torchvggish import torchvggish
 
 from auss.configuration.configuration_auss import AussAudioConfig, AussConfig
 from auss.modeling_auss.audio_encoder import VGGish
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
 from auss.modeling_auss.published_weights.audio_weights import (
+    CONFIG_KEY,
     convert_vggish,
+    freeze_encoder,
     load_audio_weights,
     read_audio_weights,
+    use_encoder_of,
     use_standard_encoder,
 )
 
@@ -182,3 +187,47 @@ def test_files_are_called_what_they_are(public_file, tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(PermissionError, match="vggish.pth may not be read by this user"):
         read_audio_weights(path)
+
+
+def save_pretrained_audio(config: AussAudioConfig, path, metadata=None) -> dict[str, torch.Tensor]:
+    weights = {name: torch.rand_like(value.float()) for name, value in VGGish(config).state_dict().items()}
+    weights = {name: value.long() if "num_batches" in name else value for name, value in weights.items()}
+    metadata = {CONFIG_KEY: json.dumps(config.to_diff_dict())} if metadata is None else metadata
+    save_file(weights, path, metadata=metadata)
+    return weights
+
+
+def test_weights_that_name_their_encoder_make_it_the_networks(make_config, tmp_path):
+    audio_config = AussAudioConfig(**{**make_config().audio_config.to_diff_dict(), "batch_norm": True})
+    weights = save_pretrained_audio(audio_config, tmp_path / "a.safetensors")
+    config = make_config()
+    use_encoder_of(config, tmp_path / "a.safetensors")
+    assert config.audio_config.to_diff_dict() == audio_config.to_diff_dict()
+    model = AussModel(config)
+    load_audio_weights(model, tmp_path / "a.safetensors")
+    for name, value in model.audio_encoder.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    assert not model.config.audio_config.frozen and all(w.requires_grad for w in model.audio_encoder.parameters())
+    load_audio_weights(model, tmp_path / "a.safetensors", frozen=True)
+    assert model.config.audio_config.frozen and not any(w.requires_grad for w in model.audio_encoder.parameters())
+    assert not model.train().audio_encoder.training
+    freeze_encoder(model, False)
+    assert model.train().audio_encoder.training and not model.config.audio_config.frozen
+    assert all(w.requires_grad for w in model.audio_encoder.parameters())
+
+
+def test_weights_of_another_encoder_or_of_none_that_is_known_are_refused(make_config, tmp_path):
+    wider = AussAudioConfig(**{**make_config().audio_config.to_diff_dict(), "hidden_features": 12})
+    save_pretrained_audio(wider, tmp_path / "wider.safetensors")
+    with pytest.raises(ValueError, match="are another network's"):
+        load_audio_weights(AussModel(make_config()), tmp_path / "wider.safetensors")
+    for number, saved in enumerate(("{", '{"hidden_features": -1}', '{"unknown": 1}')):
+        path = tmp_path / f"{number}.safetensors"
+        save_pretrained_audio(wider, path, {CONFIG_KEY: saved})
+        with pytest.raises(ValueError, match="no audio_config that auss knows"):
+            use_encoder_of(make_config(), path)
+    deaf = make_config(audio_input=False, query_embedding=True, frame_conditioned_queries=False)
+    with pytest.raises(ValueError, match="a model that hears"):
+        use_encoder_of(deaf, tmp_path / "wider.safetensors")
+    with pytest.raises(ValueError, match="a model that hears"):
+        freeze_encoder(AussModel(deaf), True)

@@ -1,15 +1,21 @@
+import librosa
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from PIL import Image, ImageDraw
 
+from auss.processing.audio_inputs import read_sound
+from auss.train.composer import object_library
 from auss.train.composer.object_library import (
     LARGEST_PICTURE,
     ObjectLibrary,
+    kept,
     load_cut_out,
     load_recording,
     looped,
     read_background,
+    read_mono,
 )
 from auss.train.composer.synthesised_sounds import LOUDNESS, SAMPLING_RATE
 
@@ -25,6 +31,10 @@ def save_tone(path, frequency=440, seconds=1.0, rate=44_100, channels=2):
     path.parent.mkdir(parents=True, exist_ok=True)
     wave = 0.3 * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)
     soundfile.write(path, np.stack([wave] * channels, axis=1), rate)
+
+
+def save_noise(path, rate):
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, rate), rate)
 
 
 @pytest.fixture
@@ -72,6 +82,62 @@ def test_a_recording_becomes_16_khz_mono_of_one_loudness_without_its_pauses(tmp_
     tone = 0.5 * np.sin(2 * np.pi * 500 * np.arange(rate) / rate)
     soundfile.write(tmp_path / "pause.wav", np.concatenate([tone, np.zeros(3 * rate), tone]), rate)
     assert 2.1 < len(load_recording(tmp_path / "pause.wav")) / SAMPLING_RATE < 2.4
+
+
+def test_a_recording_is_trimmed_as_by_20_millisecond_frames(tmp_path):
+    """By hand: frames of 20 ms within 20 dB of the loudest one, and 0.12 s around them."""
+    rng, rate = np.random.default_rng(0), 48_000
+    bursts = [np.concatenate([rng.normal(0, level, rate // 2), np.zeros(rate)]) for level in (0.2, 0.1, 0.05, 0.004)]
+    soundfile.write(tmp_path / "bursts.wav", np.concatenate(bursts), rate, "FLOAT")
+    frames = soxr.resample(np.concatenate(bursts), rate, SAMPLING_RATE).reshape(-1, 320)
+    level = np.sqrt((frames**2).mean(axis=1))
+    near = np.convolve(level > 0.1 * level.max(), np.ones(13), "full")[6:-6] > 0.5
+    found = load_recording(tmp_path / "bursts.wav")
+    assert abs(len(found) - 320 * near.sum()) <= 0.06 * len(found)
+    assert np.sqrt((found**2).mean()) == pytest.approx(np.sqrt((0.1**2) * 1.5 * SAMPLING_RATE / len(found)), rel=0.1)
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 44_100, 48_000])
+def test_resampling_is_that_of_soxr_to_the_last_bit(tmp_path, rate):
+    save_noise(tmp_path / "noise.wav", rate)
+    wave, _ = read_mono(tmp_path / "noise.wav")
+    expected = soxr.resample(wave, rate, SAMPLING_RATE)
+    found = librosa.resample(wave, orig_sr=rate, target_sr=SAMPLING_RATE, res_type="soxr_hq")
+    assert abs(len(found) - len(expected)) <= 1
+    shared = min(len(found), len(expected))
+    np.testing.assert_array_equal(found[:shared], expected[:shared])
+
+
+@pytest.mark.parametrize(
+    "kind", [("a.wav", "PCM_16"), ("a.wav", "PCM_24"), ("a.wav", "FLOAT"), ("a.flac", "PCM_16"), ("a.ogg", None)]
+)
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_sound_files_are_read_as_librosa_reads_them(tmp_path, kind, channels):
+    name, subtype = kind
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (20_000, channels))
+    soundfile.write(tmp_path / name, noise, 44_100, subtype)
+    samples, rate = read_sound(str(tmp_path / name), "sound file")
+    expected, expected_rate = librosa.load(tmp_path / name, sr=None, mono=False)
+    assert rate == expected_rate and samples.dtype == expected.dtype
+    np.testing.assert_array_equal(samples.T, expected)
+
+
+def test_no_more_than_some_megabytes_are_kept(tmp_path, monkeypatch):
+    """The last used ones stay; what is larger than all is not kept at all."""
+    monkeypatch.setattr(object_library, "CACHE_BYTES", 10)
+    loaded = []
+
+    @kept(len)
+    def load(name):
+        loaded.append(name)
+        return name
+
+    for name in ("aaaa", "bbbb", "aaaa", "cccc", "aaaa", "bbbb"):
+        assert load(name) == name
+    assert loaded == ["aaaa", "bbbb", "cccc", "bbbb"]
+    for _ in range(2):
+        assert load("longer than that") == "longer than that"
+    assert loaded[4:] == 2 * ["longer than that"]
 
 
 def test_a_short_recording_is_looped_and_a_long_one_cut():

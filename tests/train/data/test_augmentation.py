@@ -1,3 +1,5 @@
+import copy
+import math
 import pickle
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional
 
-from auss.train.data.augmentation import ClipAugmentation
+from auss.train.data.augmentation import ClipAugmentation, ClipMixing, mix_log_mels
 
 PLAIN = dict(flip=0.0, colour=0.0, scale=(1.0, 1.0))
 
@@ -185,3 +187,111 @@ def test_inputs_are_checked():
         augmentation(frames.float(), labels, generator())
     with pytest.raises(ValueError, match=r"labels must be \(F, h, w\) with F = 3, got \(2, 40, 48\)"):
         augmentation(frames, labels[:2], generator())
+
+
+SILENCE = -4.6052
+
+
+def make_clip(category="dog", frames=2, index=0, sound=0.0, annotated=(0, 1)):
+    """A clip of one grey level, whose object is a square of 10 x 10 of 30 x 20 pixels, at a place of its own."""
+    labels = torch.full((frames, 20, 30), 255)
+    for frame in annotated:
+        labels[frame] = 0
+        labels[frame, 5:15, 10 * index : 10 * index + 10] = 1
+    return {
+        "frames": torch.full((frames, 3, 20, 30), 50 * (index + 1), dtype=torch.uint8),
+        "labels": labels,
+        "input_features": torch.full((5, 96, 64), sound),
+        "input_features_mask": torch.ones(5, dtype=torch.int64),
+        "frame_indices": list(range(frames)),
+        "category": category,
+    }
+
+
+def mix_two(one, other, **options):
+    clips = [one, other]
+    before = [{name: copy.deepcopy(value) for name, value in clip.items()} for clip in clips]
+    mixed = ClipMixing(**options)(clips, [torch.Generator().manual_seed(seed) for seed in (1, 2)])
+    for clip, earlier in zip(clips, before, strict=True):
+        for name, value in clip.items():
+            assert torch.equal(value, earlier[name]) if torch.is_tensor(value) else value == earlier[name]
+    return mixed
+
+
+def test_a_silent_object_is_seen_and_neither_heard_nor_in_the_mask():
+    mixed, _ = mix_two(make_clip("dog", index=0), make_clip("cat", index=2), paste=1.0, heard=0.0)
+    assert (mixed["frames"][:, :, 5:15, 20:30] == 150).all()
+    assert (mixed["frames"][:, :, :5] == 50).all() and (mixed["frames"][:, :, :, :20] == 50).all()
+    assert torch.equal(mixed["labels"], make_clip(index=0)["labels"])
+    assert torch.equal(mixed["input_features"], make_clip()["input_features"])
+
+
+def test_a_heard_object_is_in_the_mask_and_its_sound_in_the_mixture():
+    mixed, _ = mix_two(
+        make_clip("dog", index=0, sound=1.0), make_clip("cat", index=2, sound=2.0), paste=1.0, heard=1.0
+    )
+    expected = make_clip(index=0)["labels"] + make_clip(index=2)["labels"]
+    assert torch.equal(mixed["labels"], expected)
+    loudness = math.hypot(math.exp(1) - 0.01, math.exp(2) - 0.01)
+    torch.testing.assert_close(mixed["input_features"], torch.full((5, 96, 64), math.log(loudness + 0.01)))
+
+
+@pytest.mark.parametrize("categories", [("dog", "dog"), ("", ""), ("dog", "")])
+def test_an_object_that_may_be_of_the_clips_own_category_is_never_silent(categories):
+    mixed, _ = mix_two(make_clip(categories[0], index=0), make_clip(categories[1], index=2), paste=1.0, heard=0.0)
+    assert (mixed["labels"][:, 5:15, 20:30] == 1).all()
+
+
+def test_a_still_of_the_annotated_frame_is_pasted_into_all_frames_and_labels_only_annotated_ones():
+    own, other = make_clip("dog", index=0, annotated=[0]), make_clip("cat", index=2, annotated=[0])
+    other["frames"][0] = 200
+    mixed, _ = mix_two(own, other, paste=1.0, heard=1.0)
+    assert (mixed["frames"][:, :, 5:15, 20:30] == 200).all()
+    assert (mixed["labels"][0, 5:15, 20:30] == 1).all() and (mixed["labels"][1] == 255).all()
+
+
+def test_each_frame_gets_what_sounds_in_that_frame():
+    own, other = make_clip("dog", index=0), make_clip("cat", index=2)
+    other["labels"][1] = 0  # it is silent by then
+    mixed, _ = mix_two(own, other, paste=1.0, heard=1.0)
+    assert (mixed["frames"][0, :, 5:15, 20:30] == 150).all() and (mixed["frames"][1] == 50).all()
+
+
+@pytest.mark.parametrize("reason", ["covered", "speck", "nothing sounds", "other seconds", "other size", "not drawn"])
+def test_clips_stay_as_they_are_where_an_object_cannot_be_pasted(reason):
+    own, other = make_clip("dog", index=0), make_clip("cat", index=0 if reason == "covered" else 2)
+    if reason == "speck":
+        other["labels"] = (other["labels"] == 1).long() * 0
+        other["labels"][:, 0, 0] = 1
+    elif reason == "nothing sounds":
+        other["labels"][:] = 0
+    elif reason == "other seconds":
+        other["frame_indices"] = [0, 3]
+    elif reason == "other size":
+        other = {**other, "frames": other["frames"][..., :-1], "labels": other["labels"][..., :-1]}
+    mixed, _ = mix_two(own, other, paste=0.0 if reason == "not drawn" else 1.0)
+    for name, value in own.items():
+        assert torch.equal(mixed[name], value) if torch.is_tensor(value) else mixed[name] == value
+
+
+def test_a_clip_alone_is_left_alone_and_the_same_generators_mix_the_same():
+    assert torch.equal(ClipMixing(1.0)([make_clip()], [torch.Generator()])[0]["frames"], make_clip()["frames"])
+    clips = [make_clip(category, index=index % 3) for index, category in enumerate("abcdef")]
+    once, again = (
+        ClipMixing(0.5)(clips, [torch.Generator().manual_seed(seed) for seed in range(6)]) for _ in range(2)
+    )
+    for one, other in zip(once, again, strict=True):
+        assert torch.equal(one["frames"], other["frames"]) and torch.equal(one["labels"], other["labels"])
+    changed = [not torch.equal(one["frames"], clip["frames"]) for one, clip in zip(once, clips, strict=True)]
+    assert any(changed) and not all(changed)
+
+
+def test_silence_adds_nothing_to_a_sound():
+    sound = torch.rand(2, 96, 64) * 3 - 4
+    torch.testing.assert_close(mix_log_mels(sound, torch.full_like(sound, SILENCE)), sound, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"paste": 1.5}, {"heard": -0.1}, {"paste": float("nan")}])
+def test_mixing_takes_probabilities(options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))} must be a probability"):
+        ClipMixing(**options)

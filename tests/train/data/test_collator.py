@@ -1,8 +1,11 @@
 import math
 import pickle
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -11,7 +14,7 @@ from auss.processing.feature_extraction_auss import AussFeatureExtractor
 from auss.processing.processing_auss import AussProcessor
 from auss.processing.video_processing_auss import AussVideoProcessor
 from auss.train.data import collator as collator_module
-from auss.train.data.augmentation import ClipAugmentation
+from auss.train.data.augmentation import ClipAugmentation, ClipMixing, mix_log_mels
 from auss.train.data.avsbench import load_avsbench
 from auss.train.data.clips import decode_clip
 from auss.train.data.collator import AussDataCollator, precompute_input_features, resize_labels
@@ -237,6 +240,36 @@ def test_precomputed_features_replace_the_sound(processor, train_rows, monkeypat
     torch.testing.assert_close(batch["input_features"][0, :3], features[0][0, :3])
 
 
+def test_precomputed_features_are_a_mapped_file_that_later_runs_find(processor, train_rows, tmp_path, monkeypatch):
+    folder = tmp_path / "log-mels"
+    extractor = processor.feature_extractor
+    in_memory = precompute_input_features(list(train_rows), extractor)
+    first = precompute_input_features(train_rows, extractor, folder)
+    for found, expected in zip(first, in_memory, strict=True):
+        assert found.dtype == expected.dtype and torch.equal(found, expected)
+    (file,) = folder.iterdir()
+    assert str(file) in Path("/proc/self/maps").read_text() or sys.platform != "linux"
+    with monkeypatch.context() as patch:
+        patch.setattr(collator_module, "decode_audio", lambda *_: pytest.fail("the sound was read again"))
+        again = precompute_input_features(train_rows, extractor, folder)
+        assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    # Another sound in a file of the same name is another file of log-mels.
+    path = Path(train_rows[0]["audio"]["path"])
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, samples[: len(samples) // 2], rate)
+    changed = precompute_input_features(train_rows, extractor, folder)
+    assert not torch.equal(changed[0][0], first[0][0]) and torch.equal(changed[0][1], first[0][1])
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_bad_sound_leaves_no_file_of_log_mels(processor, train_rows, tmp_path):
+    folder = tmp_path / "log-mels"
+    Path(train_rows[1]["audio"]["path"]).write_bytes(b"no sound")
+    with pytest.raises(ValueError, match="is not a sound file"):
+        precompute_input_features(train_rows, processor.feature_extractor, folder)
+    assert list(folder.iterdir()) == []
+
+
 def test_sounds_of_other_lengths_and_rates_come_as_t_examples(processor, whole_rows):
     time = np.arange(48_000 * 2) / 48_000
     tone = np.sin(2 * np.pi * 440 * time).astype(np.float32)
@@ -316,6 +349,7 @@ def test_avss_classes(processor, avss_root):
         (dict(mute_probability=1.5, train=True), r"mute_probability must be in \[0, 1\], got 1.5"),
         (dict(mute_probability=0.5), "need train=True"),
         (dict(augmentation=ClipAugmentation((8, 8))), "need train=True"),
+        (dict(mixing=ClipMixing()), "need train=True"),
         (dict(num_labels=1), "num_labels must be at least 2, got 1"),
     ],
 )
@@ -364,3 +398,29 @@ def test_trainer_trains_on_it(processor, s4_root, tiny_model, tmp_path):
         data_collator=AussDataCollator(processor, frames_per_clip=1, train=True),
     )
     assert math.isfinite(trainer.train().training_loss)
+
+
+def test_mixed_clips_are_seen_and_heard_together(s4_root, monkeypatch):
+    rows = SeededRows(load_avsbench(s4_root, "s4", "train"), seed=1)
+    # Of the frames' own size: masks are then pasted as they are.
+    processor = AussProcessor(AussFeatureExtractor(), AussVideoProcessor(size={"height": 16, "width": 24}))
+    options = {"train": True, "frames_per_clip": 1}
+    plain = AussDataCollator(processor, **options)(list(rows))
+    # Both objects have the same place, where one would cover the other.
+    original = collator_module.decode_clip
+
+    def moved(row, *arguments, **keywords):
+        clip = original(row, *arguments, **keywords)
+        return {**clip, "labels": clip["labels"].roll(12 * (clip["clip_id"] == "train_1"), -1)}
+
+    monkeypatch.setattr(collator_module, "decode_clip", moved)
+    mixed = AussDataCollator(processor, mixing=ClipMixing(1.0, 1.0), **options)(list(rows))
+    assert mixed.keys() == plain.keys()
+    masks = torch.stack([plain["labels"][0, 0], plain["labels"][1, 0].roll(12, -1)])
+    assert torch.equal(mixed["labels"][:, 0], masks.sum(0).expand(2, -1, -1))
+    for index in range(2):
+        pasted = masks[1 - index].bool()
+        frame, other = plain["pixel_values"][index, 0], plain["pixel_values"][1 - index, 0]
+        torch.testing.assert_close(mixed["pixel_values"][index, 0], torch.where(pasted, other, frame))
+    both = mix_log_mels(*plain["input_features"])
+    torch.testing.assert_close(mixed["input_features"], both.expand(2, -1, -1, -1))

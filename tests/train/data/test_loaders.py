@@ -4,12 +4,15 @@ import pytest
 import torch
 from accelerate import Accelerator, PartialState
 
-from auss.train.arguments import DataArguments
+from auss.train.arguments import DataArguments, RunArguments
+from auss.train.data import loaders
 from auss.train.data.avsbench import load_avsbench
 from auss.train.data.loaders import (
     create_eval_loader,
     create_stream_loader,
+    create_train_collator,
     create_train_loader,
+    create_validation_loader,
     open_stream,
     worker_count,
 )
@@ -128,3 +131,18 @@ def test_counts_that_are_none_are_named(s4_root, processor, batch_size, workers,
     rows = SeededRows(load_avsbench(s4_root, "s4", "test"))
     with pytest.raises(ValueError, match=f"{name} must be at least"):
         create_eval_loader(rows, processor, 2, batch_size, workers)
+
+
+def test_validation_looks_at_evenly_spread_clips(processor, s4_root, monkeypatch):
+    monkeypatch.setattr(loaders, "load_avsbench", lambda *_: [{"clip_id": str(index)} for index in range(10)])
+    data = DataArguments(str(s4_root), cache_sounds=False)
+    loader = create_validation_loader(data, RunArguments("o", eval_clips=4), processor, 2)
+    assert [row["clip_id"] for row in loader.dataset] == ["0", "2", "5", "7"]
+    assert create_validation_loader(data, RunArguments("o", eval_every=0), processor, 2) is None
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.4])
+def test_clips_are_mixed_if_the_data_arguments_say_so(processor, s4_root, probability):
+    data = DataArguments(str(s4_root), paste_probability=probability, paste_sound_share=0.25)
+    mixing = create_train_collator(processor, data, 2).mixing
+    assert (mixing.paste, mixing.heard) == (0.4, 0.25) if probability else mixing is None

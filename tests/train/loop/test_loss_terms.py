@@ -1,9 +1,17 @@
+import itertools
+
+import numpy as np
 import pytest
 import torch
 
 from auss.modeling_auss.outputs import AussSegmentationOutput
 from auss.train.loop import loss_terms
-from auss.train.loop.loss_terms import check_finite_weights, finite_terms, means_over_processes
+from auss.train.loop.loss_terms import (
+    check_finite_weights,
+    finite_terms,
+    means_over_processes,
+    query_statistics,
+)
 
 
 def make_outputs(loss, **terms):
@@ -39,3 +47,24 @@ def test_weights_that_are_no_numbers_stop_the_run_by_name():
         model.bias[0] = torch.nan
     with pytest.raises(FloatingPointError, match="left 2 of the weights .*, first bias"):
         check_finite_weights(model, 7)
+
+
+def test_the_statistics_of_queries_are_those_of_every_pair():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 5, 4, generator=generator) * 3
+    queries = torch.randn(2, 3, 5, 6, generator=generator)
+    outputs = AussSegmentationOutput(class_queries_logits=logits, fused_queries=queries)
+    statistics = query_statistics(outputs, 0.4)
+    bins, distances = [0.0] * 20, []
+    for clip, frame in itertools.product(range(2), range(3)):
+        sounding = logits[clip, frame].softmax(-1)[:, 1:3].sum(-1).tolist()
+        for one in range(5):
+            bins[int(sounding[one] * 20)] += 1 / 6
+            for other in range(one):
+                if sounding[one] > 0.4 and sounding[other] > 0.4:
+                    difference = queries[clip, frame, one] - queries[clip, frame, other]
+                    distances.append(difference.square().sum().item())
+    assert statistics["confidences"] == pytest.approx(bins)
+    expected = np.quantile(distances, (0, 0.05, 0.25, 0.5))
+    assert len(distances) > 3 and statistics["squared_distances"] == pytest.approx(expected, rel=1e-4)
+    assert query_statistics(outputs, 1.0)["squared_distances"] == []

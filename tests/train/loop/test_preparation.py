@@ -6,9 +6,11 @@ import pytest
 import torch
 from transformers import ResNetConfig, TimmBackboneConfig
 
+from auss.configuration.configuration_auss import AussAudioConfig
 from auss.files.errors import InputError
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from auss.train.arguments import DataArguments, OptimArguments, RunArguments
+from auss.train.audio.pretraining import SoundClassifier, save_encoder
 from auss.train.loop import preparation
 from auss.train.loop.preparation import (
     create_accelerator,
@@ -63,7 +65,9 @@ def test_audio_weights_give_a_new_model_the_standard_encoder(tiny_preset, tmp_pa
     preset = tmp_path / "preset.json"
     preset.write_text(json.dumps(values | {"audio_config": {"batch_norm": True}}))
     loaded = []
-    monkeypatch.setattr(preparation, "load_audio_weights", lambda model, source: loaded.append((model, source)))
+    monkeypatch.setattr(
+        preparation, "load_audio_weights", lambda model, source, frozen: loaded.append((model, source))
+    )
     with torch.device("meta"):  # 72 million weights need not be drawn
         model, _ = create_model(DataArguments("d"), RunArguments("o", preset=str(preset), audio_weights="v.pth"), 0.1)
         plain, _ = create_model(DataArguments("d"), RunArguments("o", preset=str(preset)), 0.1)
@@ -125,3 +129,27 @@ def test_settings_that_do_not_go_with_this_machine_are_refused_in_one_message(tm
     monkeypatch.setattr(preparation, "Accelerator", lambda **settings: SimpleNamespace(num_processes=3))
     with pytest.raises(InputError, match=r"batch_size must be a multiple of the number of processes \(3\), .* got 8"):
         create_accelerator(*arguments)
+
+
+def test_pretrained_audio_weights_bring_their_encoder(tiny_preset, tiny_config, tmp_path, caplog):
+    config = AussAudioConfig(**{**tiny_config.audio_config.to_diff_dict(), "batch_norm": True, "embedding_size": 12})
+    classifier = SoundClassifier(config, 3)
+    path = tmp_path / "audio.safetensors"
+    save_encoder(classifier, config, path, overwrite=False)
+    for frozen in (None, True):
+        run = RunArguments("o", preset=tiny_preset, audio_weights=str(path), freeze_audio=frozen)
+        model, _ = create_model(DataArguments("d"), run, 0.1)
+        assert model.config.audio_config.embedding_size == 12 and "was pretrained with" in caplog.text
+        assert model.config.audio_config.frozen == bool(frozen)
+        weights = classifier.encoder.state_dict()
+        encoder = model.auss.audio_encoder
+        assert all(torch.equal(value, weights[name]) for name, value in encoder.state_dict().items())
+        assert all(weight.requires_grad != bool(frozen) for weight in encoder.parameters())
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_trained_models_encoder_can_be_frozen(trained_folder, frozen):
+    run = RunArguments("o", init_from=str(trained_folder), freeze_audio=frozen)
+    model, _ = create_model(DataArguments("d"), run, 0.1)
+    assert model.config.audio_config.frozen == model.auss.audio_encoder.frozen == frozen
+    assert all(weight.requires_grad != frozen for weight in model.auss.audio_encoder.parameters())

@@ -329,17 +329,6 @@ def test_validation_and_evaluation_agree_under_mixed_precision(run_tiny, s4_root
     assert (last["validation_M_J"], last["validation_M_F"]) == (results["no"]["M_J"], results["no"]["M_F"])
 
 
-def test_validation_looks_at_evenly_spread_clips(tiny_config, s4_root, monkeypatch):
-    from auss.train.loop.preparation import create_processor
-
-    processor = create_processor(tiny_config, 32)
-    monkeypatch.setattr(train_module, "load_avsbench", lambda *_: [{"clip_id": str(index)} for index in range(10)])
-    data = DataArguments(str(s4_root), cache_sounds=False)
-    loader = train_module.create_validation_loader(data, RunArguments("o", eval_clips=4), processor, 2)
-    assert [row["clip_id"] for row in loader.dataset] == ["0", "2", "5", "7"]
-    assert train_module.create_validation_loader(data, RunArguments("o", eval_every=0), processor, 2) is None
-
-
 def test_the_command_says_where_the_model_is(s4_root, tiny_preset, tmp_path, capsys):
     from auss.train.__main__ import main
 

@@ -152,3 +152,9 @@ def test_weights_that_are_cut_off_are_an_error_on_one_line(trained_folder, root,
     options = ["--model", str(trained_folder), "--data", str(root), "--output", str(tmp_path / "figures")]
     assert cli.main(["figures", *options]) == cli.USAGE_ERROR
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_missing_scikit_learn_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(figures_module.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"figures need scikit-learn: pip install 'auss\[figures\]'"):
+        draw_figures("model", "data", tmp_path)

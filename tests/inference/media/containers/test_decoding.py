@@ -1,10 +1,12 @@
 """Opening what is a video and refusing what is not, and counting what cannot be decoded."""
 
+import itertools
 import os
 import socket
 
 import av
 import pytest
+from av.stream import Disposition
 
 from auss.inference.media.containers import decoding
 from auss.inference.media.containers.decoding import (
@@ -17,6 +19,7 @@ from auss.inference.media.containers.decoding import (
     picture_stream,
     sound_stream,
 )
+from auss.inference.media.video_probe import probe
 
 
 def test_missing_file(tmp_path):
@@ -154,3 +157,72 @@ def test_error_of_a_damaged_video_carries_what_was_found():
     assert DamagedVideoError("damaged").frames == []
     error = DamagedVideoError("damaged", [1, 2])
     assert error.frames == [1, 2] and str(error) == "damaged" and isinstance(error, ValueError)
+
+
+def write_pictures(path, sizes, flags):
+    """Several pictures, (height, width) each, side by side."""
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("mpeg4", rate=10) for _ in sizes]
+        for stream, (height, width), flag in zip(streams, sizes, flags, strict=True):
+            stream.height, stream.width, stream.pix_fmt, stream.disposition = height, width, "yuv420p", flag
+        for _ in range(3):
+            for stream, (height, width) in zip(streams, sizes, strict=True):
+                container.mux(stream.encode(av.VideoFrame(width, height, "yuv420p")))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    return path
+
+
+def test_of_several_pictures_the_one_that_a_player_chooses(tmp_path):
+    plain, default = Disposition(0), Disposition.default
+    sizes = [(16, 32), (48, 64)]
+    for flags, height in (((plain, default), 48), ((default, plain), 16)):
+        path = write_pictures(tmp_path / "two.mkv", sizes, flags)
+        with open_media(path) as container:
+            assert picture_stream(container).height == height
+        number = 1 + (height == 48)
+        assert probe(path).warnings == (f"it has 2 moving pictures (32 x 16; 64 x 48): number {number} is taken",)
+
+
+def checksum(data):
+    """The CRC-32 of MPEG-2, as bytes."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value & 0x80000000 else 0)) & 0xFFFFFFFF
+    return value.to_bytes(4, "big")
+
+
+def as_one_broadcast(paths, programmes):
+    """The packets of transport streams in turn; each has a programme (number, PID of its table), and all are listed
+    in one table."""
+    rows = b"".join(bytes([0, number, 0xE0 | pid >> 8, pid & 255]) for number, pid in programmes)
+    table = bytes([0, 0xB0, 5 + len(rows) + 4, 0, 1, 0xC1, 0, 0]) + rows
+    table = b"\x47\x40\x00\x10\x00" + table + checksum(table)
+    streams = [path.read_bytes() for path in paths]
+    packets = [[stream[place : place + 188] for place in range(0, len(stream), 188)] for stream in streams]
+    ordered = [packet for group in itertools.zip_longest(*packets, fillvalue=b"") for packet in group]
+    others = [packet for packet in ordered if packet and (packet[1] & 0x1F) << 8 | packet[2] != 0]
+    return table.ljust(188, b"\xff") + b"".join(others)
+
+
+def test_sound_belongs_to_the_programme_of_the_picture(make_video, tmp_path):
+    # The second programme has a smaller picture, and sound of more data: alone it would be chosen.
+    settings = [
+        (1, 0x100, 0x200, {"size": (96, 128), "rate": 16_000}),
+        (2, 0x110, 0x210, {"size": (32, 32), "rate": 48_000, "channels": 2}),
+    ]
+    paths = []
+    for number, start, table, options in settings:
+        pids = {"mpegts_start_pid": start, "mpegts_pmt_start_pid": table, "mpegts_service_id": number}
+        name = f"{number}.ts"
+        muxer = {key: str(value) for key, value in pids.items()}
+        paths.append(make_video(name, codecs=("libx264", "mp2"), options=muxer, **options))
+    path = tmp_path / "both.ts"
+    path.write_bytes(as_one_broadcast(paths, [(number, table) for number, _, table, _ in settings]))
+    with open_media(path) as container:
+        assert len(container.streams) == 4
+        picture, sound = picture_stream(container), sound_stream(container)
+        pair = (picture.height, sound.sample_rate)
+        assert pair == (96, 16_000) and container.streams.best("audio").sample_rate == 48_000

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from auss.inference.media.containers.decoding import Damage
@@ -35,6 +36,17 @@ def test_presentation_stamps_that_prove_wrong_are_left():
     choice = StampChoice(decoding_order=False)
     stamps = [(0, 0), (3, 1), (2, 2), (1, 3), (4, 4), (7, 5), (6, 6), (5, 7)]
     assert [choice.stamp(frame) for frame in frames(stamps)] == [0, 3, 2, 3, 4, 5, 6, 7]
+
+
+def test_an_overlap_is_caught_up_with():
+    """Joined recordings of which the second one starts 0.15 s before the first one's end: two frames' worth."""
+    stamps = [(k, k) for k in range(10, 16)] + [(k - 1.5, k - 1.5) for k in range(16, 30)]
+    times, (missing, repaired), _ = placed(stamps)
+    assert (missing, repaired) == (0, 3) and (np.diff(times) > 0).all()
+    assert times[:6] == list(range(10, 16)) and times[9:] == [stamp for stamp, _ in stamps[9:]]
+    # Stamps that start anew, or that stand still, mean nothing.
+    assert placed([(20, 20), (21, 21), (1, 1), (2, 2), (3, 3)])[0] == [20, 21, 22, 23, 24]
+    assert placed([(5, 5)] * 4)[0] == [5, 6, 7, 8]
 
 
 def test_missing_and_backward_stamps():

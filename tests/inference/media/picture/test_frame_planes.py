@@ -6,7 +6,15 @@ import pytest
 from av.video.reformatter import ColorRange
 
 from auss.inference.media.picture.display_matrix import Orientation
-from auss.inference.media.picture.frame_planes import BT709, FrameColours, own_colours, planes, upright_copy
+from auss.inference.media.picture.frame_planes import (
+    BT709,
+    CONVERTED_MATRICES,
+    FrameColours,
+    own_colours,
+    planes,
+    upright_copy,
+    with_known_matrix,
+)
 
 BT601_625, BT601, BT2020, PQ, HLG, DISPLAY_P3 = 5, 6, 9, 16, 18, 12
 
@@ -38,6 +46,14 @@ def stored(height=8, width=12, name="yuv420p", colours=(2, 2, 2), color_range=0)
 )
 def test_own_colours(frame, expected):
     assert own_colours(frame) == expected
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "yuv444p10le"])
+def test_every_matrix_gives_a_picture(name):
+    for matrix in range(18):
+        frame = with_known_matrix(stored(48, 64, name, (matrix, 2, 2)))
+        assert (int(frame.colorspace) == matrix) == (matrix in CONVERTED_MATRICES)
+        assert frame.to_ndarray(format="rgb24").shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuvj420p"])

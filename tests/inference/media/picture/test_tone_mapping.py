@@ -109,6 +109,15 @@ def test_white_is_measured_within_limits(nits, white):
     assert extended_range(grey_frame(BT2020, PQ, nits)).white == pytest.approx(white, rel=0.02)
 
 
+def test_white_is_measured_as_luminance():
+    """A pure red of 200 nits has the luminance of 53 nits, and is no white; nor is a pixel's error in red or blue."""
+    signal = np.full((20, 20, 3), float(pq_signal(np.array(110.0))))
+    signal[:2] = pq_signal(np.array([200.0, 0.0, 0.0]))
+    frame = av.VideoFrame.from_ndarray((65535 * signal).astype(np.uint16), format="rgb48le")
+    frame.color_primaries, frame.color_trc = BT2020, PQ
+    assert extended_range(frame).white == pytest.approx(110, rel=0.02)
+
+
 MASTERING = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(40000000,50)"
 
 

@@ -4,7 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from auss.inference.media.containers.decoding import Damage
+from auss.inference.media.containers.decoding import Damage, open_media
+from auss.inference.media.sound import audio_track
 from auss.inference.media.sound.audio_track import AudioTrack, warn_of_sound
 
 
@@ -150,3 +151,16 @@ def test_a_track_by_its_index(make_tracks, media):
     path = make_tracks("two.mkv", [0 * tone, tone])
     assert not AudioTrack(path, index=1).window(0, 2).any()
     np.testing.assert_array_equal(AudioTrack(path, index=2).window(0, 2), tone)
+
+
+def test_the_file_is_closed_where_its_sound_cannot_be_read(make_video, monkeypatch):
+    def refuse(container, index):
+        raise ValueError("no decoder is installed")
+
+    opened = []
+    monkeypatch.setattr(audio_track, "open_media", lambda path: opened.append(open_media(path)) or opened[0])
+    monkeypatch.setattr(audio_track, "sound_stream", refuse)
+    with pytest.raises(ValueError, match="no decoder is installed"):
+        AudioTrack(make_video("clip.mkv"))
+    with pytest.raises(AssertionError, match="not open"):
+        opened[0].seek(0)

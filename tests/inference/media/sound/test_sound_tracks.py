@@ -5,6 +5,7 @@ import logging
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from auss.inference.media.sound import sound_tracks
 from auss.inference.media.sound.sound_tracks import choose_track, list_tracks
@@ -41,6 +42,18 @@ def test_a_silent_track_gives_way_to_one_that_sounds(make_tracks, tone, caplog):
 def test_several_sounding_tracks_are_named_once(make_tracks, tone, caplog):
     number, warnings = chosen_number(make_tracks("two.mkv", [tone, 0.5 * tone]), caplog)
     assert number == 1 and len(warnings) == 1 and warnings[0].endswith("Track 1 is heard")
+
+
+@pytest.mark.parametrize("flag", ["comment", "hearing_impaired", "visual_impaired"])
+def test_a_commentary_is_heard_only_without_another_track(make_tracks, tone, caplog, flag):
+    side, plain = Disposition[flag], Disposition(0)
+    path = make_tracks("side.mkv", [tone, tone], flags=(side | Disposition.default, plain))
+    number, warnings = chosen_number(path, caplog)
+    assert number == 2 and f", {flag}); 2 (" in warnings[0]
+    path = make_tracks("default.mkv", [tone, tone, tone], flags=(side, plain, Disposition.default))
+    assert chosen_number(path, caplog)[0] == 3
+    assert chosen_number(make_tracks("sides.mkv", [tone, tone], flags=(side, side)), caplog)[0] == 1
+    assert chosen_number(make_tracks("silent.mkv", [tone, 0 * tone], flags=(side, plain)), caplog)[0] == 1
 
 
 @pytest.mark.parametrize("floor", [1e-4, 0.3], ids=["converter noise", "offset"])

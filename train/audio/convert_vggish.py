@@ -20,7 +20,7 @@ def add_convert_vggish_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     # Here, so that the command line reads the arguments without torch.
-    from .audio_weights import convert_vggish
+    from ...modeling_auss.published_weights.audio_weights import convert_vggish
 
     output = arguments.output or arguments.weights.with_suffix(".safetensors")
     if output.suffix != ".safetensors":

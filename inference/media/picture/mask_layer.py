@@ -1,0 +1,63 @@
+"""A mask drawn on the frames of a video by FFmpeg's filter `overlay`, on their own planes, without a step over RGB."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.filter import Graph
+from av.filter.context import FilterContext
+from av.video.reformatter import ColorRange, Colorspace
+
+from .frame_planes import BT709, FrameColours
+
+ONE_SECOND = Fraction(1)  # frames are only counted
+
+
+class MaskLayer:
+    """What `mark_layer` says is drawn, made ready to be laid over frame after frame.
+
+    Args:
+        marks: (H, W, 4) uint8 red, green, blue and opacity, of the frames' size, which is even.
+        colours: of the frames.
+    """
+
+    def __init__(self, marks: np.ndarray, colours: FrameColours):
+        self._layer = av.VideoFrame.from_ndarray(marks, format="rgba").reformat(
+            format="yuva420p",
+            dst_colorspace=Colorspace.ITU709 if colours.matrix == BT709 else Colorspace.ITU601,
+            dst_color_range=ColorRange.JPEG if colours.full_range else ColorRange.MPEG,
+        )
+        # The graph, its input for frames, and its output. PyAV's contexts do not keep their graph alive.
+        self._filter: tuple[Graph, FilterContext, FilterContext] | None = None
+        self._count = 0
+
+    def draw(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """A frame of the marks' size, in yuv420p and with the colours given, under the marks: a new frame. The time
+        stamp of `frame` is changed."""
+        frame.pts, frame.time_base = self._count, ONE_SECOND
+        self._count += 1
+        if self._filter is None:
+            self._filter = self._build(frame)
+        _, pictures, sink = self._filter
+        pictures.push(frame)
+        result = sink.pull()
+        assert isinstance(result, av.VideoFrame)
+        return result
+
+    def _build(self, frame: av.VideoFrame) -> tuple[Graph, FilterContext, FilterContext]:
+        """The filter for frames such as `frame`. Its second input shows the marks for ever."""
+        graph = Graph()
+        size = {"width": frame.width, "height": frame.height, "time_base": ONE_SECOND}
+        pictures, marks = (graph.add_buffer(format=one.format, **size) for one in (frame, self._layer))
+        overlay, sink = graph.add("overlay", format="yuv420", eof_action="repeat"), graph.add("buffersink")
+        pictures.link_to(overlay, 0, 0)
+        marks.link_to(overlay, 0, 1)
+        overlay.link_to(sink)
+        graph.configure()
+        self._layer.pts, self._layer.time_base = 0, ONE_SECOND
+        marks.push(self._layer)
+        marks.push(None)
+        return graph, pictures, sink
+
+
+__all__ = ["MaskLayer"]

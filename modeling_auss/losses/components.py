@@ -1,0 +1,63 @@
+"""Segments by connected component: things of one label that lie apart are separate segments (design, Sec. 4)."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from ...configuration.configuration_auss import IGNORED_LABEL
+
+# A component of less than this share of the frame is no thing of its own: it joins the largest one of its label.
+SMALLEST_SHARE = 1e-3
+DIAGONAL_TOO = np.ones((3, 3), dtype=bool)
+
+
+def label_components(labels: np.ndarray, label: int, smallest: float) -> list[np.ndarray]:
+    """The components of one label of a frame (H, W), largest first, each (H, W) bool; none if the label is absent."""
+    found: Any = ndimage.label(labels == label, DIAGONAL_TOO)  # annotated for all of its options at once
+    numbers, count = found
+    if count == 0:
+        return []
+    sizes = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
+    order = 1 + np.argsort(-sizes, kind="stable")
+    large = [number for number in order if sizes[number - 1] >= smallest] or [order[0]]
+    components = [numbers == number for number in large]
+    components[0] = components[0] | ((numbers > 0) & ~np.isin(numbers, large))
+    return components
+
+
+@torch.no_grad()
+def component_segments(labels: torch.Tensor, num_labels: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Numbers the segments of every frame: what is silent, label 0, is one; any other label has one for each component.
+    Pixels that touch at a corner belong together.
+
+    Args:
+        labels: (M, H, W) int64, 255 where nothing is annotated.
+        num_labels: K.
+
+    Returns:
+        (M, H, W) int64, the number of each pixel's segment, 0 for silence and 255 where nothing is annotated; and
+        (M, S) int64, the label of each segment, 0 where a frame has fewer than S. S is at least K.
+    """
+    frames = labels.cpu().numpy()
+    smallest = SMALLEST_SHARE * frames.shape[1] * frames.shape[2]
+    numbers = np.where(frames == IGNORED_LABEL, IGNORED_LABEL, 0)
+    labels_of = []
+    for frame, number in zip(frames, numbers, strict=True):
+        of_frame = [0]
+        for label in range(1, num_labels):
+            for component in label_components(frame, label, smallest):
+                if len(of_frame) < IGNORED_LABEL:
+                    number[component] = len(of_frame)
+                    of_frame.append(label)
+        labels_of.append(of_frame)
+    most = max([num_labels, *map(len, labels_of)])
+    table = np.zeros((len(frames), most), dtype=np.int64)
+    for row, of_frame in zip(table, labels_of, strict=True):
+        row[: len(of_frame)] = of_frame
+    return torch.from_numpy(numbers).to(labels), torch.from_numpy(table).to(labels.device)
+
+
+__all__ = ["component_segments"]

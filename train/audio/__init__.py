@@ -1,0 +1,1 @@
+"""The audio encoder before training: pretraining on sounds of known categories, and the public VGGish weights."""
