@@ -364,6 +364,7 @@ __all__ = [
     "add_train_arguments",
     "add_training_arguments",
     "as_dict",
+    "check_at_least",
     "differences",
     "from_namespace",
     "read_config",

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from ...files.errors import InputError
 from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ...processing.processing_auss import AussProcessor
-from ..arguments import DataArguments, RunArguments
+from ..arguments import DataArguments, RunArguments, check_at_least
 from ..termination import ignore_sigterm
 from .augmentation import ClipAugmentation, ClipMixing
 from .avsbench import load_avsbench
@@ -44,6 +44,7 @@ def worker_count(workers: int | None) -> int:
     cores: on 2 cores a step of `auss-demo` at 112 pixels takes 0.33 s with none and 0.51 s with one.
     """
     if workers is not None:
+        check_at_least("workers", workers, 0)
         return workers
     return 4 if torch.accelerator.is_available() else 0
 
@@ -148,7 +149,11 @@ def create_eval_loader(
     """
     Batches in order, whole clips, the shorter ones padded, labels at their own size, with the clips' names; `muted`
     silences every clip.
+
+    Raises:
+        ValueError: a batch_size below 1, or workers below 0.
     """
+    check_at_least("batch_size", batch_size, 1)
     return DataLoader(
         rows,
         batch_size=batch_size,

@@ -124,6 +124,15 @@ def test_workers_are_chosen_by_the_machine_unless_told(monkeypatch, accelerator,
     assert worker_count(1) == 1
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "workers", "name"), [(0, 0, "batch_size"), (-1, 0, "batch_size"), (1, -1, "workers")]
+)
+def test_counts_that_are_none_are_named(s4_root, processor, batch_size, workers, name):
+    rows = SeededRows(load_avsbench(s4_root, "s4", "test"))
+    with pytest.raises(ValueError, match=f"{name} must be at least"):
+        create_eval_loader(rows, processor, 2, batch_size, workers)
+
+
 def test_validation_looks_at_evenly_spread_clips(processor, s4_root, monkeypatch):
     monkeypatch.setattr(loaders, "load_avsbench", lambda *_: [{"clip_id": str(index)} for index in range(10)])
     data = DataArguments(str(s4_root), cache_sounds=False)
