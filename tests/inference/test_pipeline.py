@@ -345,6 +345,7 @@ def test_nothing_of_the_command_line_is_imported():
         "frame_filters",
         "frame_planes",
         "frame_times",
+        "matroska",
         "parameters",
         "sound_changes",
         "sound_tracks",
