@@ -182,7 +182,7 @@ def one_line(error: Exception) -> str:
         *_, text = ERROR_NAME.split(text)
     text = printable(" ".join(text.split())) or type(error).__name__
     if isinstance(error, OSError) and error.errno in FULL_DISK:
-        text += ": what was being written is removed, and what was there before is as it was"
+        text += ": the unfinished output is removed, and earlier files are unchanged"
     return text
 
 

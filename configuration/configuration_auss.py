@@ -126,8 +126,8 @@ class AussAudioConfig(KnownFieldsMixin, PreTrainedConfig):
         smallest = 2 ** len(self.stage_channels)
         if min(self.num_mel_bins, self.num_frames) < smallest:
             raise InputError(
-                f"num_mel_bins and num_frames must be at least {smallest} for {len(self.stage_channels)} stages, each "
-                f"of which halves them, got {self.num_mel_bins} and {self.num_frames}"
+                f"num_mel_bins and num_frames must be at least {smallest} for {len(self.stage_channels)} stages, "
+                f"because each stage halves them, got {self.num_mel_bins} and {self.num_frames}"
             )
 
 
@@ -169,7 +169,7 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         no_object_weight: weight of unmatched queries in the class loss, as in Mask2Former.
         focal_gamma: gamma of both focal losses.
         queries_per_segment: how many queries Hungarian matching gives to each segment. The paper does not say. With
-            one query, two queries are hardly ever confident in the same frame, so AQDL and AQML stay 0.
+            one query for each segment, there are hardly ever two confident queries, so AQDL and AQML stay 0.
         unmatched_queries: the training target of a query without a segment: `"no_object"`, as in [5, 6]; `"silent"`,
             as the paper's K = 2 can be read; or `"free"` for no target.
         segments_by: `"label"` makes one segment for each label in a frame; `"component"` makes one segment for each
@@ -215,7 +215,7 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         backbone_config: ReadAs[PreTrainedConfig] = ReadAs()
         audio_config: ReadAs[AussAudioConfig] = ReadAs()
         id2label: ReadAs[dict[int, str]] = ReadAs()
-        num_labels: int = 2  # a property, which the constructor takes too
+        num_labels: int = 2  # a property that the constructor also takes as an argument
     else:
         backbone_config: dict | PreTrainedConfig | None = None
         audio_config: dict | AussAudioConfig | None = None
@@ -289,8 +289,8 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
             )
         if self.hidden_size % 4:
             raise InputError(
-                "hidden_size must be a multiple of 4, for a position is a sine and a cosine of its row and of its "
-                f"column, got {self.hidden_size}"
+                "hidden_size must be a multiple of 4, because a position is encoded by sines and cosines of its row "
+                f"and of its column, got {self.hidden_size}"
             )
 
     def validate_audio_queries(self):
@@ -339,7 +339,7 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
     def validate_labels(self):
         """Checks that there is a label beside silence, and that the labels are numbered from 0."""
         if not 2 <= self.num_labels <= IGNORED_LABEL:
-            raise InputError(f"num_labels must be 2 to 255, of which 0 is silent, got {self.num_labels}")
+            raise InputError(f"num_labels must be 2 to 255, including label 0 for silent, got {self.num_labels}")
         if sorted(self.id2label) != list(range(self.num_labels)):
             raise InputError(
                 f"id2label must have the keys 0 ... {self.num_labels - 1}, a name for each label, got "
@@ -366,7 +366,7 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
 
     @classmethod
     def preset_names(cls) -> list[str]:
-        """The names that `from_preset` takes."""
+        """Returns the names that `from_preset` takes."""
         return sorted(path.stem for path in PRESETS_FOLDER.glob("*.json"))
 
     @classmethod

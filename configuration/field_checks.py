@@ -52,7 +52,7 @@ def check_label_names(id2label: Any, label2id: Any, num_labels: Any) -> None:
         if value is not None and not isinstance(value, dict):
             raise InputError(f"{name} must be a dictionary of names of labels, got {value!r}")
     if num_labels is not None and not (type(num_labels) is int and 2 <= num_labels <= MOST_LABELS):
-        raise InputError(f"num_labels must be 2 to {MOST_LABELS}, of which 0 is silent, got {num_labels!r}")
+        raise InputError(f"num_labels must be 2 to {MOST_LABELS}, including label 0 for silent, got {num_labels!r}")
 
 
 class KnownFieldsMixin:

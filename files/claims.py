@@ -177,7 +177,7 @@ class Claim:
             if is_at(handle, path):
                 return path, handle
             os.close(handle)
-        raise OSError(errno.EBUSY, f"{printable(folder)}: no file could be made that stays")
+        raise OSError(errno.EBUSY, f"{printable(folder)}: every new file in this folder was removed at once")
 
     def _rival(self, folder: Path) -> Path | None:
         """Returns an older claim on the same target whose run is alive, or None. If two runs start together, each sees

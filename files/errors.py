@@ -1,6 +1,7 @@
 """Errors that the user can mend. The command line shows their message alone, and a traceback of every other error.
 
-Each class is also a subclass of one of Python's own errors, so that `except ValueError` still catches an `InputError`.
+Each class but `AussError` is also a subclass of one of Python's own errors. For example, `except ValueError` catches
+an `InputError`.
 """
 
 

@@ -25,7 +25,7 @@ def shard_files(index: Path) -> list[Path]:
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise InputError(f"{index} must be a JSON object with a weight_map, file by tensor: {error!r}") from error
+        raise InputError(f"{index} must be a JSON object with a weight_map of tensors to files: {error!r}") from error
     for name in names:
         if not isinstance(name, str) or name in ("", ".", "..") or any(mark in name for mark in "/\\:\0"):
             raise InputError(f"{index} names the weights file {name!r}, which is no file of its folder")

@@ -1,4 +1,4 @@
-"""Writes files that get their names only when they are complete."""
+"""Files that get their names only when they are complete."""
 
 import os
 import stat

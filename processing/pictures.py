@@ -57,7 +57,7 @@ def check_chunks(file: BinaryIO) -> None:
         if len(stored) < 4:
             raise InputError("it is truncated")
         if zlib.crc32(content, zlib.crc32(kind)) != int.from_bytes(stored, "big"):
-            raise InputError(f"its part {kind.decode('latin-1')!r} does not have the checksum that it says")
+            raise InputError(f"the checksum of its part {kind.decode('latin-1')!r} is wrong")
         if kind == b"IEND":
             return
 

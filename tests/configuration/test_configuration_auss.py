@@ -178,7 +178,7 @@ def test_from_preset_names_what_there_is(name):
         ({"mask_threshold": 1.0}, "mask_threshold must lie between 0 and 1, got 1.0"),
         ({"focal_gamma": 0.5}, "focal_gamma must be 0, or 1 or more, got 0.5"),
         ({"num_queries": 0}, "num_queries must be at least 1, got 0"),
-        ({"num_labels": 1}, "num_labels must be 2 to 255, of which 0 is silent, got 1"),
+        ({"num_labels": 1}, "num_labels must be 2 to 255, including label 0 for silent, got 1"),
         ({"num_labels": 256}, "num_labels must be 2 to 255"),
         ({"hidden_size": 6, "num_attention_heads": 1}, "hidden_size must be a multiple of 4.*got 6"),
         ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
