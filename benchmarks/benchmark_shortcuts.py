@@ -42,7 +42,7 @@ def all_masks(case: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def visible(mask_logits: torch.Tensor) -> torch.Tensor:
-    """Returns the number of positions that are inside the masks."""
+    """Returns the number of positions that the queries may attend to."""
     from auss.modeling_auss.fusion_decoder import attention_mask
 
     return (attention_mask(mask_logits, 0.5) == 0).sum()
