@@ -136,11 +136,11 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         Args:
             inputs: one input, or several. One input is the path or the http(s) URL of a video, or a dict. Several
                 inputs are a list, a generator, a data set of `datasets` or a `torch.utils.data.Dataset`. A dict has
-                `frames` (a list of PIL images or an array (F, H, W, 3) uint8), `audio` (samples,) or (channels,
-                samples), and `sampling_rate` in Hz. `audio` may also be a dict of `array` and `sampling_rate`, or an
-                `AudioDecoder` of `datasets`; it then has its own rate. The dict may have `timestamps`, the times of
-                the frames in seconds. By default they are spread evenly over the sound. A row of `load_avsbench`, in
-                any format, is such a dict.
+                `frames` (a list of PIL images or an array (F, H, W, 3) uint8), `audio` as (samples,) or
+                (channels, samples), and `sampling_rate` in Hz. `audio` may also be a dict of `array` and
+                `sampling_rate`, or an `AudioDecoder` of `datasets`; it then has its own rate. The dict may have
+                `timestamps`, the times of the frames in seconds. By default they are spread evenly over the sound. A
+                row of `load_avsbench`, in any format, is such a dict.
             kwargs: the parameters of the class, for this call.
 
         Returns:
