@@ -1,4 +1,4 @@
-"""Frames and sound in memory are read as a file is."""
+"""Frames and sound in memory are read like a file."""
 
 import numpy as np
 import pytest

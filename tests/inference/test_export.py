@@ -1,4 +1,4 @@
-"""Exported networks against the model, from the command to the masks that ONNX Runtime gives."""
+"""Exported networks are compared with the model, from the command to the masks of ONNX Runtime."""
 
 import importlib.util
 import os
@@ -46,7 +46,7 @@ def random_inputs(clips, frames, examples, padding, size=SIZE) -> dict[str, torc
 
 
 def lively(config) -> AussForAudioVisualSegmentation:
-    """A model whose masks and classes differ from query to query and place to place, which fresh weights' do not."""
+    """A model whose masks and classes differ between queries and places. With fresh weights they hardly differ."""
     torch.manual_seed(0)
     sample = random_inputs(2, 2, 5, 0)
     model = AussForAudioVisualSegmentation(config).eval()
@@ -99,12 +99,12 @@ def folders(model, processor, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def graphs(folders):
-    """What the folders hold, read once, as reading takes seconds."""
+    """The exports in the folders. They are loaded once, since loading takes seconds."""
     return {folder.name: load_exported(folder, trust_remote_code=True) for folder in folders.iterdir()}
 
 
 def test_the_model_is_a_fair_trial(model):
-    """Else equality would say little."""
+    """Equal outputs prove little unless the outputs of the model vary."""
     with torch.no_grad():
         outputs = model(**random_inputs(1, 3, 5, 0))
         other = model(**random_inputs(1, 3, 5, 2))
@@ -151,7 +151,7 @@ def test_a_torch_graph_runs_with_torch_alone(model, folders):
 
 
 def test_the_documents_examples_run(model, folders, tmp_path, monkeypatch):
-    """As printed, in order, in one namespace; the last one's masks are the model's own."""
+    """The examples run as printed, in order, in one namespace. The masks of the last one equal those of the model."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "exported").symlink_to(folders / "onnx")
     blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
@@ -252,7 +252,7 @@ def test_a_graph_that_is_not_the_model_is_refused(make_config, model, processor,
 
 
 class LastHalfIsWrong:
-    """A graph that gives noise for the frames after the first four."""
+    """Stands in for a graph that returns noise for all frames after the first four."""
 
     def __init__(self, graph):
         self.graph = graph
@@ -352,7 +352,7 @@ def test_other_networks_equal_the_model(make_config, processor, tmp_path, file_f
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", auss.AussConfig.preset_names())
 def test_presets_equal_the_model(preset):
-    """With random weights at a small size; widths and depths are the shipped ones."""
+    """The weights are random and the frames small, but widths and depths are those of the presets."""
     model = lively(auss.AussConfig.from_preset(preset))
     exported = export_network(model, "onnx", SIZE)
     differences = []
@@ -369,7 +369,7 @@ def test_presets_equal_the_model(preset):
 
 
 def test_space_is_looked_for_before_the_graph_is_written(tiny_model, tmp_path):
-    """Under a limit on the length of a file, which the kernel keeps as it keeps a full disk."""
+    """The kernel limits the length of a file here, which acts like a full disk."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Names that look like URLs, options, patterns or commands, and files that are not what their names say."""
+"""Names that look like URLs, options, patterns or commands, and files whose content does not fit their name."""
 
 import os
 
@@ -33,7 +33,7 @@ NAMES = [
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """The current folder is one of the test's own: names stand without a folder before them."""
+    """Makes an empty folder the current folder, so that tests use bare names."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -48,7 +48,7 @@ def known_network(monkeypatch, red_sounds, tiny_processor):
 
 
 def write(make_video, name, **settings):
-    """Writes the video by another name first, since the helper that writes it takes names as FFmpeg does."""
+    """Writes the video under another name first, since the helper passes names to FFmpeg unchanged."""
     made = make_video("made.mp4", seconds=0.3, **settings)
     os.rename(made, name)
     return name
@@ -121,7 +121,7 @@ def test_no_file_ends_the_run(here, make_video, known_network, capsys, monkeypat
 
 
 def test_two_runs_on_one_output_folder(here, make_video, known_network, capsys, monkeypatch):
-    """The second one starts while the first is at its first video: it takes the other one and leaves that alone."""
+    """The second run starts while the first one works on its first video. The second run does only the other video."""
     os.mkdir("in")
     make_video("in/large.mp4", seconds=0.5)
     make_video("in/small.mp4", seconds=0.3)
@@ -176,7 +176,7 @@ def test_numbered_pictures_are_not_read_by_their_pattern(here):
 
 
 def test_a_local_name_reaches_no_server(here, make_video, serve, known_network):
-    """FFmpeg takes `http:/host/x` for a URL."""
+    """FFmpeg itself would take `http:/host/x` for a URL."""
     url = serve(here / "served").replace("//", "/") + "/x.mp4"
     os.makedirs(os.path.dirname(url))
     os.rename(make_video("made.mp4", seconds=0.3), url)  # nothing of the name is on the server

@@ -1,4 +1,4 @@
-"""`auss presets`: its figures against a plain count over the layers of a network that really runs."""
+"""The figures of `auss presets` equal a plain count over the layers of a network that really runs."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 
 
 def counted_flops(model, num_frames: int, size: int) -> int:
-    """Twice the multiplications of every convolution, linear layer, attention and mask, read off a forward pass."""
+    """Twice the multiplications of all convolutions, linear layers, attention and masks, counted in a forward pass."""
     total = 0
 
     def convolution(module, inputs, output):

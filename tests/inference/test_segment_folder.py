@@ -1,4 +1,4 @@
-"""A folder of videos: what is shared, passed over, recorded and left behind."""
+"""A folder of videos: how videos are shared, left out and recorded, and which files remain."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from auss.inference.segment_folder import FolderJob, list_videos, segment_one
 
 @pytest.fixture
 def videos(make_video, tmp_path):
-    """Two videos, one in a folder of its own, beside files that are none; OUT lies among them."""
+    """Makes two videos, one of them in a subfolder, and files that are no videos."""
     (tmp_path / "in" / "deep").mkdir(parents=True)
     make_video("in/short.mp4", seconds=0.5)
     make_video("in/deep/long.webm", seconds=1.0, size=(64, 96))
@@ -29,7 +29,7 @@ def videos(make_video, tmp_path):
 
 @pytest.fixture
 def run(model_folder, videos, capsys):
-    """Runs the command on them; gives its status and what it printed."""
+    """Runs the command on the videos and returns its status and its output."""
 
     def call(*options, output=None):
         output = output or videos.parent / "out"
@@ -213,7 +213,7 @@ def test_the_sound_track_is_chosen_for_all_videos(tmp_path, make_tracks, red_sou
 
 @pytest.mark.slow
 def test_processes_share_the_videos(videos, make_video, model_folder, tmp_path):
-    """Two processes, an odd number of videos, one of which fails."""
+    """Two processes share an odd number of videos, and one video fails."""
     (videos / "text.mov").write_text("no video")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "auss.inference"]
     command += [str(videos), "-o", str(tmp_path / "out"), "--model", str(model_folder), "--fps", "1"]

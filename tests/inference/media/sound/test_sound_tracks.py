@@ -1,4 +1,4 @@
-"""The track that sounds is heard, a silent one is no answer, and what was chosen is said in one line."""
+"""A track that sounds is chosen rather than a silent one. One warning tells the choice."""
 
 import logging
 
