@@ -116,7 +116,7 @@ def make_demo(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     folder = Path(arguments.output)
     prepare_folder(folder)
-    print("1/5  composing clips: drawn objects with synthesised sounds, of which one sounds and the others are silent")
+    print("1/5  composing clips: drawn objects with synthesised sounds. One object sounds, the others are silent")
     compose_data_set(folder / "data", tuple(arguments.clips), seed=arguments.seed, size=IMAGE_SIZE, workers=2)
 
     print("2/5  training the preset auss-demo, its image backbone with ImageNet weights")

@@ -266,7 +266,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{file.stat().st_size / 2**20:8.1f} MiB  {file}")
     print(
         f"compared with the model on clips of noise: scores differ by {difference.scores:.1e} at most, all outputs by "
-        f"{difference.largest:.1e}, typically, in the frame with the most, by {difference.typical:.1e}"
+        f"{difference.largest:.1e} at most. In the frame that differs most, the median is {difference.typical:.1e}"
     )
     return 0
 

@@ -98,7 +98,7 @@ def check_parts(file: BinaryIO, limit: int) -> Iterator[str]:
     while (place := file.tell()) < limit:
         part = read_element(file)
         if part is None or part.number not in PARTS | {CRC_32, VOID, EBML, SEGMENT}:
-            yield f"what stands at byte {place} is no part of such a file"
+            yield f"the data at byte {place} are no part of a Matroska file"
             return
         if part.number in (EBML, SEGMENT):  # here begins another file that was joined to this one
             file.seek(part.start if part.number == SEGMENT or part.end is None else part.end)
@@ -111,9 +111,9 @@ def check_parts(file: BinaryIO, limit: int) -> Iterator[str]:
             file.seek(part.start)
             content = file.read(end - part.start)
             if not checksum_holds(content):
-                yield f"the part at byte {place} does not have the checksum that it says"
+                yield f"the part at byte {place} does not match its checksum"
             elif not is_nested(part.number, content):
-                yield f"the part at byte {place} holds something that is not whole"
+                yield f"the part at byte {place} holds an element that is not whole"
         file.seek(end)
 
 
@@ -134,7 +134,7 @@ def found_problems(path: Path) -> list[str]:
         limit = min(size, segment.end) if segment.end is not None else size
         problems = list(check_parts(file, limit))
         if segment.end is not None and segment.end > size:
-            problems.append(f"it has {size} bytes and says {segment.end}")
+            problems.append(f"the file has {size} bytes, but its header declares {segment.end}")
         return problems
 
 
@@ -144,7 +144,7 @@ def matroska_problems(path: Path) -> list[str]:
     problems = found_problems(path)
     if len(problems) <= MOST_NAMED:
         return problems
-    return [*problems[:MOST_NAMED], f"and so {len(problems) - MOST_NAMED} more parts"]
+    return [*problems[:MOST_NAMED], f"and problems in {len(problems) - MOST_NAMED} more parts"]
 
 
 __all__ = ["matroska_problems"]

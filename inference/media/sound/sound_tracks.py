@@ -203,7 +203,7 @@ def loudest_choice(
     chosen = sounding[0] if sounding else max(in_order, key=lambda track: (found[track].usable, found[track].peak))
     listed = "; ".join(map(str, tracks))
     if not sounding and not all(track.codec for track in tracks):
-        raise InputError(f"video {video}: no track sounds of those that an installed decoder reads: {listed}")
+        raise InputError(f"video {video}: no track that an installed decoder reads holds any sound: {listed}")
     if not found[chosen].usable:
         return checked_track(video, chosen, found[chosen])
     if chosen is usual:
