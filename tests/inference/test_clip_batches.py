@@ -231,7 +231,7 @@ def test_a_frame_that_is_seen_with_several_windows_is_encoded_once(tiny_model, t
         hook.remove()
     assert sum(encoded) == 20
     assert sum(fused) == sum(len(views) for batch in batches for views in batch.views) >= 30
-    # No pass is larger than was asked for, but where one frame has more windows than that.
+    # No pass is larger than the wanted size, unless one frame has more windows than that.
     most = max(len(views) for batch in batches for views in batch.views)
     assert max(fused) <= max(batch_size, most)
 

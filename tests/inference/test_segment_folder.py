@@ -106,7 +106,7 @@ def test_a_run_that_is_stopped_leaves_whole_results_only(run, videos, tmp_path, 
     out = tmp_path / "out"
     assert status == cli.INTERRUPTED
     assert [path.name for path in out.iterdir()] == ["deep"]  # the larger file comes first
-    # What a process leaves that had no time to tidy up.
+    # This is what a killed process leaves.
     (out / ".short.mp4.partial").mkdir()
     (out / ".short.mp4.partial" / "marked.mp4").touch()
     status, printed, _ = run("--write", "masks")
@@ -127,7 +127,7 @@ def test_results_of_other_options_are_neither_taken_nor_replaced_unasked(run, tm
     assert run(*options, "--batch-size", "3", "--overwrite")[0] == 0
     record = json.loads((out / "short.mp4" / "record.json").read_text())
     assert record[named] == {"threshold": 0.4, "write": ["masks"]}[named]
-    # Begun again after a stop, what has been replaced is done.
+    # After a stop, the next run counts replaced results as done.
     assert "0 made, 2 there already" in run(*options, "--overwrite")[1]
 
 
@@ -207,7 +207,7 @@ def test_the_sound_track_is_chosen_for_all_videos(tmp_path, make_tracks, red_sou
         masks = [np.asarray(Image.open(path)) for path in (out / "two.mkv" / "masks").iterdir()]
         assert any(mask.any() for mask in masks) == sounds
         records.append(job.record("two.mkv"))
-    # Results that were made before there was a choice stay valid.
+    # Results from before the option --audio-track stay valid.
     assert "audio_track" not in records[0] and [record["audio_track"] for record in records[1:]] == [1, 2]
 
 

@@ -44,7 +44,7 @@ def test_an_overlap_is_caught_up_with():
     times, (missing, repaired), _ = placed(stamps)
     assert (missing, repaired) == (0, 3) and (np.diff(times) > 0).all()
     assert times[:6] == list(range(10, 16)) and times[9:] == [stamp for stamp, _ in stamps[9:]]
-    # Stamps that start anew, or that stand still, mean nothing.
+    # Stamps that start again or stand still are ignored.
     assert placed([(20, 20), (21, 21), (1, 1), (2, 2), (3, 3)])[0] == [20, 21, 22, 23, 24]
     assert placed([(5, 5)] * 4)[0] == [5, 6, 7, 8]
 

@@ -9,7 +9,7 @@ from auss.inference.media.picture.frame_planes import FrameColours, planes
 from auss.inference.media.picture.mask_layer import MaskLayer
 from auss.processing.drawing import class_colour, mark_layer, overlay, overlay_labels
 
-# swscale and the filter `overlay` compute in coarse integers and cut off: a step or two beside the formula.
+# swscale and the filter `overlay` compute in coarse integers and truncate, so they miss the formula by some steps.
 STEPS = 2
 SYSTEMS = {
     "709": FrameColours(1, 1, 1, False),
@@ -20,7 +20,7 @@ SYSTEMS = {
 }
 
 
-# What red and blue give to brightness, by the number of the matrix; green gives the rest.
+# The weights of red and blue in brightness, by the number of the matrix. Green has the rest.
 BRIGHTNESS_WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114)}
 
 
@@ -131,7 +131,7 @@ def test_brightness_changes_in_the_very_pixels_of_the_mask():
     assert (abs(brightness[8:29, 12:38] - (before + y) / 2) <= STEPS).all()
     border = (labels > 0) & ~np.pad(np.ones((21, 26), bool), ((8, 19), (12, 26)))
     assert (abs(brightness[border] - y) <= STEPS).all()
-    # Of the block at rows 6 and 7, columns 10 and 11, one pixel of four is outline.
+    # In the block at rows 6 and 7, columns 10 and 11, one of four pixels belongs to the outline.
     assert abs(blueness[3, 5] - (0.75 * blue_before + 0.25 * u)) <= STEPS
     assert abs(blueness[3, 10] - (0.5 * blue_before + 0.5 * u)) <= STEPS
 

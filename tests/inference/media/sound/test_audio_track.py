@@ -73,7 +73,7 @@ def test_stamps_that_start_anew_follow(tmp_path, monkeypatch):
     path = sound_file(tmp_path / "joined.mkv", [(position, loud) for position in range(0, 32_000, 8000)])
     damage = Damage()
     track = AudioTrack(path, damage=damage)
-    # No muxer writes stamps that run backwards, so they are turned back on the way out of the decoder.
+    # No muxer writes stamps that run backwards, so the test changes them after decoding.
     original = track._frames
 
     def restarted():
