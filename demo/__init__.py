@@ -1,1 +1,1 @@
-"""What a newcomer runs first."""
+"""The demonstration for new users, `auss demo`."""

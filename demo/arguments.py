@@ -1,10 +1,10 @@
-"""The arguments of `auss demo`. The command line reads them without torch and Transformers."""
+"""The arguments of `auss demo`. This module does not import torch or Transformers."""
 
 import argparse
 
 
 def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the arguments of `auss demo`."""
+    """Adds the arguments of `auss demo` to the parser."""
     parser.add_argument(
         "--output", default="auss-demo", help="a new folder, or that of an earlier demo, which is replaced"
     )

@@ -1,4 +1,4 @@
-"""`auss demo`, which `make demo` runs: compose clips, train, evaluate with and without sound, segment a video."""
+"""`auss demo`: composes clips, trains, evaluates with and without sound, segments a video. `make demo` runs it."""
 
 import argparse
 import importlib.util
@@ -21,7 +21,7 @@ from ..train.composer.composer import compose_data_set
 from ..train.evaluation.evaluate import SOUNDS, evaluate_folder
 from ..train.loop.train import CURVES_FILE, train
 
-# Written first and looked for before anything is replaced: a folder without it is not the demo's.
+# A file that marks the folder of a demo. It is written first. Nothing is replaced in a folder without it.
 MARK = ".auss-demo"
 RESULTS = ("data", "model", "video.mp4", "overlay.mp4", "scores.md", "scores.json")
 IMAGE_SIZE = 112
@@ -33,17 +33,17 @@ SOUND_MEANINGS = {
 
 
 def check_folder(folder: Path) -> None:
-    """Raises ValueError if `folder` has files that are not a demo's."""
+    """Raises ValueError if `folder` has files but is not the folder of a demo."""
     if folder.exists() and not (folder.is_dir() and ((folder / MARK).is_file() or not entries(folder))):
         raise InputError(f"--output must be a new folder or that of an earlier demo, got {printable(folder)!r}")
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
     """
-    Looks at everything that the steps of the demo would refuse, before an earlier demo is deleted.
+    Checks everything that the steps of the demo would refuse, before an earlier demo is deleted.
 
     Raises:
-        ValueError: an argument is out of its range, or the folder has files that are not a demo's.
+        ValueError: an argument is out of its range, or the folder has files but is not the folder of a demo.
         ImportError: the package with the backbone's weights is not installed.
     """
     check_folder(Path(arguments.output))
@@ -59,7 +59,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Makes the folder, or removes an earlier demo's results from it, and nothing else.
+    """Makes the folder, or removes the results of an earlier demo from it. Other files stay.
 
     Raises:
         ValueError: as `check_folder`.
@@ -75,7 +75,7 @@ def prepare_folder(folder: Path) -> None:
 
 
 def train_arguments(arguments: argparse.Namespace) -> tuple[DataArguments, OptimArguments, RunArguments]:
-    """What the demo trains: the `auss-demo` preset on the one annotated frame of each S4 clip."""
+    """The training settings of the demo: the preset `auss-demo` on the one annotated frame of each S4 clip."""
     folder = Path(arguments.output)
     data = DataArguments(
         data=str(folder / "data"),
@@ -107,16 +107,16 @@ def scores_table(scores: dict[str, dict]) -> str:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     check_arguments(arguments)
-    with NewContents(arguments.output):  # the claim on it, so that a second demo cannot delete what this one makes
+    with NewContents(arguments.output):  # claims the folder, so a second demo cannot delete the results of this one
         return make_demo(arguments)
 
 
 def make_demo(arguments: argparse.Namespace) -> int:
-    """Everything that the demo makes, in a folder that this process has to itself."""
+    """Makes all results of the demo. The caller has claimed the folder for this process."""
     began = time.monotonic()
     folder = Path(arguments.output)
     prepare_folder(folder)
-    print("1/5  composing clips: drawn objects with synthesised sounds, of which one sounds and the others are silent")
+    print("1/5  composing clips: drawn objects with synthesised sounds. One object sounds, the others are silent")
     compose_data_set(folder / "data", tuple(arguments.clips), seed=arguments.seed, size=IMAGE_SIZE, workers=2)
 
     print("2/5  training the preset auss-demo, its image backbone with ImageNet weights")

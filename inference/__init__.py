@@ -1,1 +1,1 @@
-"""Using a trained model: the pipeline, `segment`, `segment-folder` and export; videos are read in `media/`."""
+"""Uses a trained model: the pipeline, `segment`, `segment-folder` and `export`. `media/` reads and writes videos."""

@@ -1,4 +1,4 @@
-"""The arguments of the commands in this folder. The command line reads them without torch and Transformers."""
+"""The arguments of the commands in this folder. This module does not import torch or Transformers."""
 
 import argparse
 from pathlib import Path
@@ -14,9 +14,9 @@ from .parameters import (
     check_threshold,
 )
 
-# What `auss segment-folder` writes for a video.
+# Names of the files that `auss segment-folder` writes for a video.
 MARKED_FILE, MASKS_FOLDER, ERROR_SUFFIX = "marked.mp4", "masks", ".error.txt"
-# The formats of `auss export`, and what each needs beside the package's own dependencies: the extra `export`.
+# The formats of `auss export`, each with the packages that it needs from the extra `export`.
 FORMATS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "torch-export": (),
@@ -36,7 +36,7 @@ def masks_per_second(text: str) -> float | None:
 
 
 def add_mask_options(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the model's option and those that say how masks are made, which `mask_options` reads."""
+    """Adds --model and the options for making masks to the parser. `mask_options` reads the latter."""
     parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a trained model's folder")
     parser.add_argument(
         "--fps",
@@ -80,19 +80,19 @@ def add_mask_options(parser: argparse.ArgumentParser) -> None:
 
 
 def mask_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `add_mask_options` read, as arguments of `reader_masks`."""
+    """Returns the options for making masks as arguments of `reader_masks`."""
     return {name: getattr(arguments, name) for name in ("fps", "batch_size", "window", "stride", "threshold")}
 
 
 def check_mask_options(arguments: argparse.Namespace) -> None:
-    """Raises ValueError for a number out of its range. What depends on the model is checked when it is loaded."""
+    """Raises ValueError for a number out of its range. --window and --stride are checked once the model is loaded."""
     check_batch_size(arguments.batch_size)
     check_threshold(arguments.threshold)
     check_audio_track(arguments.audio_track)
 
 
 def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the arguments of `auss segment`."""
+    """Adds the arguments of `auss segment` to the parser."""
     parser.add_argument(
         "video", metavar="VIDEO", help="an mp4, webm or mkv file with sound, of any length, or the http(s) URL of one"
     )
@@ -117,7 +117,7 @@ def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_segment_folder_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the arguments of `auss segment-folder`."""
+    """Adds the arguments of `auss segment-folder` to the parser."""
     parser.add_argument(
         "folder", metavar="FOLDER", type=Path, help="videos, also in folders in it, known by their endings"
     )
@@ -143,7 +143,7 @@ def add_segment_folder_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the arguments of `auss export`."""
+    """Adds the arguments of `auss export` to the parser."""
     parser.add_argument("model", help="a trained model's folder")
     parser.add_argument("output", help="the folder to write")
     parser.add_argument(
@@ -159,7 +159,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_presets_arguments(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the arguments of `auss presets`."""
+    """Adds the arguments of `auss presets` to the parser."""
     parser.add_argument("names", nargs="*", metavar="PRESET", help="a preset's name or a JSON file; default: all")
     parser.add_argument("--size", type=int, default=DEFAULT_SIZE, help=f"pixels of the square frames ({DEFAULT_SIZE})")
     parser.set_defaults(check=check_presets_arguments)

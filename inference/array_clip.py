@@ -1,4 +1,4 @@
-"""Frames and sound that are in memory already, with what the pipeline needs of a `VideoReader`."""
+"""Frames and sound in memory, with the methods of `VideoReader` that the pipeline uses."""
 
 import math
 import numbers
@@ -16,7 +16,7 @@ from ..processing.waveforms import to_mono, waveforms_and_rates
 
 @dataclass(frozen=True)
 class ArrayFrame:
-    """A frame that is in memory: `index` counts from 0, `time` is in seconds."""
+    """A frame in memory. `index` counts from 0, and `time` is in seconds."""
 
     index: int
     time: float
@@ -24,17 +24,17 @@ class ArrayFrame:
 
 
 class ArrayClip:
-    """Frames with their times, and one waveform.
+    """Holds frames with their times, and one waveform.
 
     Args:
         frames: pictures in the order of their times, as `AussVideoProcessor` takes those of a clip: PIL images or
             arrays, in a list, or an array (F, H, W, 3) or (F, 3, H, W).
-        audio: one waveform, as `AussFeatureExtractor` takes it, or what `datasets` makes of a sound.
-        sampling_rate: of `audio`, in Hz; `None` where it brings its own, as what `datasets` decodes does.
-        timestamps: the frames' times in seconds; by default they are spread evenly over the sound, the first at 0.
+        audio: one waveform, as `AussFeatureExtractor` takes it, or the object that `datasets` returns for a sound.
+        sampling_rate: the rate of `audio` in Hz; `None` if `audio` has its own, like the objects of `datasets`.
+        timestamps: the times of the frames in seconds. By default they are spread evenly over the sound, from 0 on.
 
     Raises:
-        ValueError: without frames, sound or a rate, or with times that do not fit the frames.
+        ValueError: frames, sound or rate are missing, or the times do not fit the frames.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ArrayClip:
         self._times = [index * duration / len(frames) for index in range(len(frames))]
         if timestamps is not None:
             self._times = self._checked_times(timestamps)
-        self.length = max(duration, self._times[-1])  # seconds from 0 to the end of both
+        self.length = max(duration, self._times[-1])  # seconds until sound and frames have ended
 
     def _checked_times(self, timestamps: Any) -> list[float]:
         times = timestamps.tolist() if hasattr(timestamps, "tolist") else timestamps
@@ -74,19 +74,19 @@ class ArrayClip:
         return [float(time) for time in times]
 
     def frames(self, fps: float | None = None) -> Iterator[ArrayFrame]:
-        """All frames in order: who brings frames has chosen them, so `fps` is not read."""
+        """Yields all frames in order. The caller has chosen the frames, so `fps` is ignored."""
         for index, time in enumerate(self._times):
             yield ArrayFrame(index, time, decoded_video(self._frames[index]))
 
     def waveform(self, start: float, end: float) -> tuple[np.ndarray, float]:
-        """The sound between two times, in seconds: (samples,) float32, at least one, silence where it has ended; and
-        its sampling rate in Hz."""
+        """Returns the sound between two times in seconds, (samples,) float32, and its sampling rate in Hz. There is at
+        least one sample. Samples after the end of the sound are 0."""
         first, last = round(start * self._sampling_rate), round(end * self._sampling_rate)
         piece = self._waveform[first:last]
         return np.pad(piece, (0, max(1, last - first) - len(piece))), self._sampling_rate
 
     def check(self) -> None:
-        """Nothing in memory is damaged."""
+        """Does nothing, because frames and sound in memory cannot be damaged."""
 
 
 __all__ = ["ArrayClip", "ArrayFrame"]

@@ -1,4 +1,4 @@
-"""From a clip's frames and sound to masks, a few frames at a time: for the command and the pipeline."""
+"""Makes masks from the frames and the sound of a clip, a few frames at a time. Commands and pipeline use it."""
 
 import itertools
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ from .sound_windows import SoundWindows, View
 
 @dataclass(frozen=True)
 class FrameMask:
-    """What sounds in one frame."""
+    """The mask of one frame: what sounds in it."""
 
     index: int  # the frame's number in the video, from 0
     time: float  # seconds from the first frame
     segmentation: np.ndarray  # (H, W) uint8 class ids, 0 where nothing sounds
-    scores: np.ndarray  # (H, W) float32 in [0, 1], how surely something sounds
-    queries: dict[str, torch.Tensor] | None = None  # as `predict` gives them
+    scores: np.ndarray  # (H, W) float32 in [0, 1], the score that something sounds
+    queries: dict[str, torch.Tensor] | None = None  # as `predict` returns them
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class ClipBatch:
     """A few frames, prepared for the network."""
 
     frames: list[TimedFrame | ArrayFrame]
-    views: list[list[View]]  # for each frame, the windows of sound that it is seen with
+    views: list[list[View]]  # for each frame, the windows of sound that it is combined with
     size: tuple[int, int]  # (height, width) of the pictures
     pixel_values: torch.Tensor | None  # (F, 3, H, W) float32; None where all windows are silent
     frames_per_pass: int
 
 
 class Prediction(TypedDict):
-    """What `predict` gives for the F frames of a batch."""
+    """The result of `predict` for the F frames of a batch."""
 
     logits: torch.Tensor | None  # (F, K, h, w) float32; None where all windows are silent
     queries: list[dict[str, torch.Tensor] | None] | None
@@ -58,17 +58,17 @@ def clip_batches(
     batch_size: int = DEFAULT_BATCH_SIZE,
     hears: bool = True,
 ) -> Iterator[ClipBatch]:
-    """Prepares a clip's frames for the network, `batch_size` at once, in order.
+    """Prepares the frames of a clip for the network, in order, `batch_size` frames at once.
 
     Args:
-        clip: what to read.
-        processor: the one the model was trained with.
+        clip: the frames and the sound.
+        processor: the processor that the model was trained with.
         window, stride, hears: as `SoundWindows` takes them.
-        fps: frames per second, `None` for all; those of an `ArrayClip` are always taken all.
-        batch_size: frames that the network sees at once.
+        fps: frames per second; `None` takes all frames. An `ArrayClip` always gives all its frames.
+        batch_size: the number of frames that the network sees at once.
 
     Raises:
-        ValueError: for frames of unequal size; and what `clip` and `processor` refuse.
+        ValueError: the frames differ in size; or `clip` or `processor` refuses them.
     """
     sound = SoundWindows(clip, processor, window, stride, hears)
     frames, first_size = clip.frames(fps), None
@@ -90,10 +90,10 @@ def clip_batches(
 
 
 def passes(batch: ClipBatch, most: int) -> Iterator[list[tuple[int, list[View]]]]:
-    """The frames that the network sees at once, as their positions in the batch with their audible views.
+    """Yields the frames that the network sees at once: their positions in the batch with their audible views.
 
-    All frames of a pass have equally many views, which are together at most `most`, or those of one frame: the views
-    of a frame are never parted, so its picture is encoded once.
+    All frames of a pass have the same number of views. The views of a pass are at most `most`, unless one frame alone
+    has more. The views of a frame are never split, so its picture is encoded once.
     """
     by_count: dict[int, list[tuple[int, list[View]]]] = {}
     for position, views in enumerate(batch.views):
@@ -107,23 +107,24 @@ def passes(batch: ClipBatch, most: int) -> Iterator[list[tuple[int, list[View]]]
 
 @torch.no_grad()
 def predict(model: AussForAudioVisualSegmentation, batch: ClipBatch, return_queries: bool = False) -> Prediction:
-    """Shows the network the frames of a batch, each with every audible window of sound that it is seen with.
+    """Runs the network on the frames of a batch, each frame with all audible windows of its views.
 
     Args:
-        model: in evaluation mode.
-        batch: of `clip_batches`.
-        return_queries: also give the queries that the masks were made of.
+        model: the model in evaluation mode.
+        batch: a batch from `clip_batches`.
+        return_queries: whether to return the queries that the masks were made from, too.
 
     Returns:
-        `logits`: (F, K, h, w) float32, the mean of what the windows give, by their weights, a silent window giving 1
-        for label 0 and 0 for the others; None where all are silent. `queries`, on request: for each frame a dict of
-        `audio_queries` (N, e), `fused_queries` (N, e) and `class_scores` (N, K + 1), probabilities of the labels and
-        of "no object", in the audible window with the greatest weight for the frame; None for a frame without one.
+        `logits`: (F, K, h, w) float32, the weighted mean of the results for the windows. A silent window counts as 1
+        for label 0 and as 0 for the other labels. None if all windows of the batch are silent. `queries`, on request:
+        for each frame a dict of `audio_queries` (N, e), `fused_queries` (N, e) and `class_scores` (N, K + 1), the
+        probabilities of the labels and of "no object". They come from the audible window with the greatest weight for
+        the frame. A frame without an audible window has None.
     """
     logits: torch.Tensor | None = None
     queries: list[dict[str, torch.Tensor] | None] = [None] * len(batch.views)
     pixel_values = batch.pixel_values
-    if pixel_values is None:  # as nothing is audible
+    if pixel_values is None:  # no window is audible
         return {"logits": None, "queries": queries if return_queries else None}
     pixel_values = pixel_values.to(model.device, model.dtype)
     for seen in passes(batch, frames_per_pass(pixel_values, batch.frames_per_pass)):
@@ -133,7 +134,7 @@ def predict(model: AussForAudioVisualSegmentation, batch: ClipBatch, return_quer
                 for position, views in seen
             ]
         )
-        # Each frame is a clip of one, so that a pass may take frames of different windows.
+        # Each frame is passed as a clip of one frame, so that a pass can combine frames of different windows.
         frames = pixel_values[[position for position, _ in seen]].unsqueeze(1)
         output = model(pixel_values=frames, frame_queries=audio_queries)
         found: torch.Tensor = output.logits.float()
@@ -146,11 +147,11 @@ def predict(model: AussForAudioVisualSegmentation, batch: ClipBatch, return_quer
                 heaviest = max(range(len(views)), key=lambda column: views[column].weight)
                 queries[position] = {
                     "audio_queries": audio_queries[row, heaviest].to(torch.float32, copy=True),
-                    # Copies, or whoever keeps them keeps those of the whole pass.
+                    # These are copies. A view would keep the tensors of the whole pass in memory.
                     "fused_queries": output.fused_queries[row, heaviest].to(torch.float32, copy=True),
                     "class_scores": output.class_queries_logits[row, heaviest].float().softmax(-1),
                 }
-    assert logits is not None  # since a window is audible
+    assert logits is not None  # at least one window is audible
     silent = [sum(view.weight for view in views if not view.window.audible) for views in batch.views]
     logits[:, 0] += logits.new_tensor(silent)[:, None, None]
     return {"logits": logits, "queries": queries if return_queries else None}
@@ -163,12 +164,12 @@ def frame_masks(
     queries: list[dict[str, torch.Tensor] | None] | None = None,
     threshold: float = DEFAULT_THRESHOLD,
 ) -> Iterator[FrameMask]:
-    """The masks of a batch at its pictures' own size, one by one, so that only one is large.
+    """Yields the masks of a batch in the size of its pictures. They are made one by one to save memory.
 
     Args:
-        processor: whose `post_process_audio_visual_segmentation` makes them.
-        batch: of `clip_batches`.
-        logits, queries: as `predict` gives them.
+        processor: its `post_process_audio_visual_segmentation` makes the masks.
+        batch: a batch from `clip_batches`.
+        logits, queries: as `predict` returns them.
         threshold: as the processor takes it.
     """
     for position, frame in enumerate(batch.frames):

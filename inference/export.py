@@ -1,4 +1,4 @@
-"""`auss export`: a trained model as an ONNX or torch.export graph, compared with the model before it stays."""
+"""`auss export`: writes a trained model as an ONNX or torch.export graph after comparing both."""
 
 import argparse
 import contextlib
@@ -33,15 +33,17 @@ if TYPE_CHECKING:
 
 MANIFEST = "export.json"
 GRAPH_FILES = ("model.onnx", "model.onnx.data", "model.pt2")
-# Convolutions stay float32: of int8 ONNX Runtime computes them far more slowly, and masks change.
+# Only these become int8. ONNX Runtime computes int8 convolutions far more slowly, and they change the masks.
 INT8_OPERATORS = ["MatMul", "Gemm"]
-GRAPH_BYTES = 4 * 2**20  # of a graph without its weights: about two megabytes
+GRAPH_BYTES = 4 * 2**20  # space for a graph without its weights; it takes about two megabytes
 
 
 def check_packages(file_format: str) -> None:
     """
+    Checks that a format is known and that the packages it needs are installed.
+
     Raises:
-        ValueError: an unknown format.
+        ValueError: the format is unknown.
         ImportError: a package is missing, or Transformers is too old.
     """
     if file_format not in FORMATS:
@@ -54,7 +56,7 @@ def check_packages(file_format: str) -> None:
 
 
 def any_clips_and_frames(config: AussConfig) -> dict[str, dict]:
-    """The axes of the inputs that may have any length: clips, frames, and examples up to the configuration's."""
+    """The axes of the inputs that may vary: any number of clips and frames, and examples up to the configured T."""
     clips, frames = torch.export.Dim("clips"), torch.export.Dim("frames")
     sound = {0: clips}
     if config.num_audio_examples > 1:
@@ -63,10 +65,10 @@ def any_clips_and_frames(config: AussConfig) -> dict[str, dict]:
 
 
 def int8_quantizer():
-    """ONNX Runtime's dynamic quantisation, of the matrix products alone."""
+    """The dynamic quantiser of ONNX Runtime, for matrix products only."""
     from transformers.exporters.quantizers.quantizer_onnxruntime import OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer
 
-    # reduce_range: without VNNI instructions products of 8 with 8 bits overflow; 7-bit weights score the same.
+    # reduce_range: on a CPU without VNNI, products of two 8-bit numbers overflow. Weights of 7 bits score the same.
     return OnnxRuntimeQuantizer(
         OnnxRuntimeDynamicConfig(op_types_to_quantize=INT8_OPERATORS, per_channel=True, reduce_range=True)
     )
@@ -76,22 +78,23 @@ def export_network(
     model: AussForAudioVisualSegmentation, file_format: str, size: tuple[int, int], frames: int | None = None
 ) -> "ExportedModel":
     """
-    The network as a graph, by the exporters of Transformers.
+    Exports the network as a graph with the exporters of Transformers.
 
     Args:
-        model: in evaluation mode, float32, on the CPU.
-        file_format: "onnx"; "torch-export"; or "int8", an ONNX graph whose matrix products with weights are of int8,
-            the other factor quantised as it comes.
+        model: the model in evaluation mode, in float32, on the CPU.
+        file_format: "onnx", "torch-export" or "int8". "int8" is an ONNX graph that computes the matrix products with
+            weights in int8. The other factor of each product is quantised at run time.
         size: the (height, width) of the frames, in pixels.
-        frames: F, which makes every axis a constant, for one clip of F frames with all its T examples; `None` lets
-            the graph take any number of clips, of frames, and of examples up to T.
+        frames: the number F of frames. All axes are then constant, for one clip of F frames with all T examples.
+            With `None` the graph takes any number of clips and frames, and up to T examples.
 
     Returns:
-        A `transformers.exporters.ExportedModel`: called with the inputs, it returns the model's output, with
+        A `transformers.exporters.ExportedModel`. Called with the inputs, it returns the output of the model with
         `logits`, `class_queries_logits`, `audio_queries` and `fused_queries`.
 
     Raises:
-        ValueError, ImportError: as `check_packages`; a size or number of frames below 1; a model in training mode.
+        ValueError, ImportError: as `check_packages`.
+        ValueError: the size or the number of frames is below 1, or the model is in training mode.
     """
     check_packages(file_format)
     if model.training:
@@ -114,8 +117,8 @@ def export_network(
 
 
 def check_export_folder(output: Path, overwrite: bool) -> None:
-    """Raises FileExistsError for a folder with anything in it, unless an earlier export in it may be replaced; and for
-    that, if somebody's Python files are where the processor's code goes."""
+    """Raises FileExistsError if the folder is not empty, unless it holds an earlier export that may be replaced. Also
+    raises it if other Python files lie where the code of the processor would be written."""
     if os.path.lexists(output) and not (output.is_dir() and not entries(output)):
         if not (output / MANIFEST).is_file():
             raise FileExistsError(f"{printable(output)} exists and is no earlier export: choose another name")
@@ -126,9 +129,9 @@ def check_export_folder(output: Path, overwrite: bool) -> None:
 
 def reserve_space(folder: Path, model: AussForAudioVisualSegmentation) -> None:
     """
-    Looks whether as many bytes can be written as the model's weights have, and a few for the graph.
+    Checks that there is space for the weights of the model and for the graph.
 
-    torch ends the whole process where it cannot write an archive to its end, so that nobody could tidy up.
+    If torch cannot write an archive to its end, it ends the whole process. Nothing could be removed then.
 
     Raises:
         OSError: the disk is full, or a limit is reached.
@@ -153,24 +156,27 @@ def export_model(
     overwrite: bool = False,
 ) -> Difference:
     """
-    Writes a folder with the graph, `model.onnx` and `model.onnx.data` or `model.pt2`, `export.json` that describes it,
-    the configuration, and the processor with its code, which makes its inputs; after comparing graph and model.
+    Exports a model, compares the graph with the model, and writes a folder.
+
+    The folder holds the graph (`model.onnx` and `model.onnx.data`, or `model.pt2`), its description `export.json`, the
+    configuration, and the processor with its code, which makes the inputs of the graph.
 
     Args:
         model, file_format, frames: as `export_network` takes them.
-        processor: the one the model was trained with.
-        output: a new folder, or with `overwrite` that of an earlier export, which is replaced.
-        size: (height, width) of the frames in pixels; the processor's, if None. The saved processor has it.
+        processor: the processor that the model was trained with.
+        output: a new folder; or with `overwrite` the folder of an earlier export, which is replaced.
+        size: (height, width) of the frames in pixels; the size of the processor if None. The saved processor has it.
 
     Returns:
-        How far the graph is from the model on random inputs.
+        The differences between graph and model on random inputs.
 
     Raises:
         FileExistsError: `output` exists, or another process is exporting into it.
         OSError: the disk is full.
-        ValueError: the processor has no height and width and none were passed; or the graph is not the model, audio
-            queries differ by more than 1e-4, or other outputs do so typically in more than 40 % of the frames with one
-            sound, of one clip or at one place of all clips (of int8: are not finite), and nothing is written.
+        ValueError: the processor has no height and width, and `size` is None.
+        ValueError: the graph differs from the model, and nothing is written. It differs if audio queries are off by
+            more than 1e-4, or if the median of another output is off by more than 1e-4 in more than 40 % of the frames
+            with one sound, of one clip or at one place of all clips. An int8 graph only needs finite outputs.
         ValueError, ImportError: as `export_network`.
     """
     output = Path(output)
@@ -191,15 +197,15 @@ def export_model(
             f"with one sound, of one clip or at one place, by {difference.typical:.1e} typically, and the audio "
             f"queries by {difference.audio_queries:.1e}; nothing was written"
         )
-    # Written aside first, so that a failure leaves an earlier export whole.
+    # The files are first written into a hidden folder, so that a failure leaves an earlier export unchanged.
     with NewContents(output) as folder:
         reserve_space(folder.new, model)
         exported.save_pretrained(folder.new)
         processor.save_pretrained(folder.new)
-        # It tells how to load weights, which are not there.
+        # The model card tells how to load weights, but an export has none.
         (folder.new / CARD_FILE).unlink(missing_ok=True)
         follow_umask(folder.new.iterdir())
-        check_export_folder(output, overwrite)  # again: somebody else may have written into it meanwhile
+        check_export_folder(output, overwrite)  # again, because another program may have written into it
         folder.install(old=[name for name in GRAPH_FILES if (output / name).is_file()], last=[MANIFEST])
     return difference
 
@@ -208,20 +214,20 @@ def load_exported(
     folder: str | Path, device: str | None = None, trust_remote_code: bool = False
 ) -> tuple["ExportedModel", AussProcessor]:
     """
-    The network and the processor that `export_model` wrote.
+    Loads the network and the processor that `export_model` wrote.
 
     Args:
-        folder: the export's.
-        device: "cpu" or "cuda"; a GPU that the runtime can use, if None.
-        trust_remote_code: a torch.export file is a pickle, which may run code when it is read: True says that you know
-            where it comes from. ONNX needs no trust.
+        folder: the folder of the export.
+        device: "cpu" or "cuda". With None, a GPU is used if the runtime can use one.
+        trust_remote_code: True if you trust the source of the file. A torch.export file is a pickle and may run code
+            when it is read. An ONNX file cannot.
 
     Returns:
-        An `ExportedModel`, which is called as the model is, `exported(**inputs).logits`; and the `AussProcessor`.
+        An `ExportedModel`, which is called like the model: `exported(**inputs).logits`; and the `AussProcessor`.
 
     Raises:
         FileNotFoundError: there is no export in `folder`.
-        ValueError: a torch.export file without `trust_remote_code`, from Transformers 5.24 on.
+        ValueError: a torch.export file is loaded without `trust_remote_code`, from Transformers 5.24 on.
         ImportError: as `check_packages`.
     """
     folder = Path(folder)
@@ -236,8 +242,8 @@ def load_exported(
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """The exporters warn of versions and of operators that this network does not have: here the comparison tells. What
-    they print is progress, and goes to standard error."""
+    """Hides the warnings of the exporters about versions and about operators that this network does not have. The
+    comparison shows whether the graph is right. What the exporters print is progress and goes to standard error."""
     logging.disable(logging.WARNING)
     try:
         with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
@@ -260,7 +266,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{file.stat().st_size / 2**20:8.1f} MiB  {file}")
     print(
         f"compared with the model on clips of noise: scores differ by {difference.scores:.1e} at most, all outputs by "
-        f"{difference.largest:.1e}, typically, in the frame with the most, by {difference.typical:.1e}"
+        f"{difference.largest:.1e} at most. In the frame that differs most, the median is {difference.typical:.1e}"
     )
     return 0
 

@@ -1,4 +1,4 @@
-"""Whether an exported network computes what the model does: both are run on random clips, and compared."""
+"""Compares an exported network with the model: both run on the same random clips."""
 
 import math
 from collections import defaultdict
@@ -13,15 +13,16 @@ from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 if TYPE_CHECKING:
     from transformers.exporters.base import ExportedModel
 
-# Clips and frames of the graph's example. A size of 1 would be taken for a constant, equal sizes for the same one.
+# Number of clips and frames of the example for tracing. The exporter would take a size of 1 for a constant, and two
+# equal sizes for the same axis.
 TRACED_SIZES = (2, 3)
-# Of the audio queries everywhere, and of the other outputs for the median in a frame.
+# Largest difference allowed: for each value of the audio queries, and for a frame's median of every other output.
 TOLERANCE = 1e-4
-# A mask logit within rounding of tau (Eq. 13) may fall on the other side of it, which moves what comes of that frame;
-# so it does from PyTorch's float32 to its float64, in up to 1 of 20 frames of a random network of 300 queries. A wrong
-# graph is wrong in most frames of one kind: with one sound, of one clip of a batch, or at one place of all clips.
+# Rounding may move a mask logit across tau (Eq. 13), and then the other outputs of that frame change. Between float32
+# and float64 in PyTorch this happens in up to 1 of 20 frames of a random network with 300 queries. A wrong graph is
+# wrong in most frames of one kind: with one sound, of one clip of a batch, or at one place of all clips.
 MOST_FRAMES = 0.4
-# Frames of each kind to take that share of: clips are repeated, with other noise.
+# The share is taken over at least so many frames of each kind. Clips are repeated with other noise for this.
 FEWEST_FRAMES = 8
 # log(0.01), the log-mel of digital silence.
 SILENCE = -4.605170185988091
@@ -29,17 +30,17 @@ SILENCE = -4.605170185988091
 
 @dataclass(frozen=True)
 class Difference:
-    """How far an exported network's outputs are from the model's."""
+    """The differences between the outputs of an exported network and of the model."""
 
-    scores: float  # the largest of `logits`, which are in [0, 1]
-    largest: float  # of any output
-    audio_queries: float  # the largest of `audio_queries`
-    typical: float  # the median of an output in one frame, of the frame and the output where it is largest
-    frames: float  # the share of frames, in [0, 1], whose median is over 1e-4: of the kind with the most
+    scores: float  # the largest difference of `logits`, which are in [0, 1]
+    largest: float  # the largest difference of any output
+    audio_queries: float  # the largest difference of `audio_queries`
+    typical: float  # the largest median difference of one output in one frame
+    frames: float  # share in [0, 1] of frames whose median is over 1e-4, in the worst kind of frames
 
     @property
     def is_rounding(self) -> bool:
-        """Whether the exported network is the model, but for rounding and for frames that it tipped over tau."""
+        """Whether only rounding separates the exported network from the model, also where it crosses tau."""
         return math.isfinite(self.largest) and self.audio_queries <= TOLERANCE and self.frames <= MOST_FRAMES
 
 
@@ -52,7 +53,7 @@ def example_inputs(
     silent: bool = False,
     seed: int = 0,
 ) -> dict[str, torch.Tensor]:
-    """Random frames and sound, the same for a seed. `lacking` of the T examples are padding; or all are silence."""
+    """Makes random frames and sound from a seed. `lacking` of the T examples are padding. `silent` mutes all."""
     audio, generator = config.audio_config, torch.Generator().manual_seed(seed)
     features = torch.randn(clips, config.num_audio_examples, audio.num_frames, audio.num_mel_bins, generator=generator)
     mask = torch.ones(features.shape[:2], dtype=torch.long)
@@ -65,7 +66,7 @@ def example_inputs(
 
 
 def most_frames(wrong: torch.Tensor) -> float:
-    """The largest share of wrong frames with one sound, of one clip of the batch, or at one place of all clips.
+    """The largest share of wrong frames among those with one sound, of one clip, or at one place of all clips.
 
     Args:
         wrong: (kinds of sound, repetitions, B, F) bool.
@@ -80,7 +81,7 @@ def compare(
     size: tuple[int, int],
     frames: int | None = None,
 ) -> Difference:
-    """Runs both on random clips with sound, with padding, in silence and, unless `frames` is fixed, of two shapes."""
+    """Runs both on random clips: with sound, with padding and in silence. Without fixed `frames`, in two shapes."""
     exported.to("cpu")
     examples = model.config.num_audio_examples
     shapes = [(1, frames)] if frames is not None else [(1, 2 * TRACED_SIZES[1] + 2), (TRACED_SIZES[0] + 1, 1)]
@@ -90,7 +91,7 @@ def compare(
         repetitions, medians = max(2, math.ceil(FEWEST_FRAMES / (clips * clip_frames))), []
         for lacking, silent in sounds:
             for _ in range(repetitions):
-                seed = len(medians)  # another each time: frames are tipped over tau independently then
+                seed = len(medians)  # differs each time, so frames cross tau independently
                 inputs: dict[str, Any] = example_inputs(model.config, size, clips, clip_frames, lacking, silent, seed)
                 with torch.no_grad():
                     expected = model(**inputs)
@@ -102,8 +103,8 @@ def compare(
                 medians.append(torch.stack([value.flatten(2).median(-1).values for value in of_frames]).amax(0))
         medians = torch.stack(medians).unflatten(0, (len(sounds), repetitions))
         typical.append(medians.max())
-        shares.append(most_frames(~(medians <= TOLERANCE)))  # NaN is wrong too
-    # max() of tensors, other than that of numbers, is NaN where one is.
+        shares.append(most_frames(~(medians <= TOLERANCE)))  # `~ <=` counts NaN as wrong
+    # The max() of tensors, unlike that of numbers, is NaN if one value is NaN.
     largest = {name: torch.stack(values).max() for name, values in largest.items()}
     return Difference(
         scores=float(largest["logits"]),

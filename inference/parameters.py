@@ -1,4 +1,4 @@
-"""What a user may set when a video is segmented, and what is refused."""
+"""The settings for segmenting a video: their defaults and the checks of their values."""
 
 import math
 import numbers
@@ -12,40 +12,41 @@ DEFAULT_BATCH_SIZE = 8
 
 
 def is_positive(value: Any) -> bool:
-    """Whether a value is a positive, finite number; True and False are none."""
+    """Whether a value is a positive, finite number. True and False do not count as numbers."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and 0 < float(value) < math.inf
 
 
 def check_fps(fps: Any) -> None:
-    """Raises ValueError for what is neither a positive number nor None."""
+    """Raises ValueError unless `fps` is a positive number or None."""
     if fps is not None and not is_positive(fps):
         raise InputError(f"fps must be a positive number of masks a second, or None for every frame, got {fps!r}")
 
 
 def check_batch_size(batch_size: Any) -> None:
-    """Raises ValueError for what is no whole number from 1."""
+    """Raises ValueError unless `batch_size` is a whole number of at least 1."""
     is_integer = isinstance(batch_size, numbers.Integral) and not isinstance(batch_size, bool)
     if not is_integer or batch_size < 1:
         raise InputError(f"batch_size must be a whole number of frames, at least 1, got {batch_size!r}")
 
 
 def check_audio_track(audio_track: Any) -> None:
-    """Raises ValueError for what is neither a whole number from 1 nor None."""
+    """Raises ValueError unless `audio_track` is a whole number of at least 1 or None."""
     is_integer = isinstance(audio_track, numbers.Integral) and not isinstance(audio_track, bool)
     if audio_track is not None and not (is_integer and int(audio_track) >= 1):
         raise InputError(f"audio_track must be the number of a sound track, from 1, or None, got {audio_track!r}")
 
 
 def window_and_stride(longest: float, window: float | None, stride: float | None) -> tuple[float, float]:
-    """The length of a window and the distance from each to the next, in seconds, with the defaults filled in.
+    """Returns window and stride in seconds, with the defaults filled in. The stride leads from window to window.
 
     Args:
-        longest: the longest window that the model takes.
-        window: `None` for that.
-        stride: `None` for the window's length: windows that do not overlap.
+        longest: the longest window that the model takes, in seconds.
+        window: the length of a window in seconds; `None` for `longest`.
+        stride: seconds from the start of one window to the next; `None` for `window`, so that windows do not overlap.
 
     Raises:
-        ValueError: no positive numbers, a window longer than `longest`, a stride longer than the window.
+        ValueError: a value is no positive number, the window is longer than `longest`, or the stride longer than the
+            window.
     """
     if window is not None and not (is_positive(window) and window <= longest):
         raise InputError(
@@ -62,7 +63,7 @@ def window_and_stride(longest: float, window: float | None, stride: float | None
 
 
 def check_flag(name: str, value: Any) -> None:
-    """Raises ValueError for what is neither True nor False."""
+    """Raises ValueError unless `value` is True or False."""
     if not isinstance(value, bool):
         raise InputError(f"{name} must be True or False, got {value!r}")
 

@@ -39,12 +39,12 @@ logger = logging.get_logger(__name__)
 
 PARAMETERS = ("fps", "window", "stride", "threshold", "audio_track", "return_queries", "stream")
 REQUIRED_KEYS, OPTIONAL_KEYS = ("frames", "audio"), ("sampling_rate", "timestamps")
-# What a row of `load_avsbench` holds besides: a row can be passed as it is.
+# Other columns of a row of `load_avsbench`. They are ignored, so that a row can be passed unchanged.
 ROW_COLUMNS = ("clip_id", "category", "masks", "annotated_frames", "mask_kind")
 
 
 def open_clip(inputs: str | Path | dict[str, Any], audio_track: int | None = None) -> VideoReader | ArrayClip:
-    """A video or a dict of frames and sound, ready to be read."""
+    """Opens a video, or a dict of frames and sound, for reading."""
     if isinstance(inputs, str | Path):
         reader = VideoReader(inputs, audio_track)
         if not reader.info.has_audio:
@@ -69,10 +69,12 @@ def open_clip(inputs: str | Path | dict[str, Any], audio_track: int | None = Non
 
 def check_heads(model: Any) -> None:
     """
+    Checks that a model has trained heads.
+
     Raises:
-        ValueError: a model without heads, or one whose heads are random since it was loaded from one without.
+        ValueError: the model has no heads, or its heads are random because it was loaded from a model without heads.
     """
-    # By name: of a model out of a repository the class is another one than that imported here.
+    # The check is by name: the class of a model from a repository is not the class that is imported here.
     if not hasattr(model, "auss"):
         raise InputError(f"model must be an AussForAudioVisualSegmentation, got {type(model).__name__}, without heads")
     if getattr(model.config, "architectures", None) == ["AussModel"]:
@@ -94,22 +96,23 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
     ```
 
     Parameters, when making or when calling the pipeline:
-        fps (`float`, *optional*, defaults to 5): masks per second of a video, `None` for every frame. Frames of a dict
-            all get masks.
-        window (`float`, *optional*): seconds of sound that a frame is seen with, at most what the model takes, which
-            is the default. Where the sound changes within them, a frame is seen with its own side of the change, and
-            a sound that is shorter than the window is repeated until it is as long.
-        stride (`float`, *optional*): seconds from the start of one window to that of the next, at most `window`, which
-            is the default. Where windows overlap, a frame gets the mean of what the network makes of it with each,
-            the more of a window's the nearer its middle the frame is.
-        threshold (`float`, *optional*, defaults to 0.5): the score over which a pixel sounds, in [0, 1]. With more
-            labels a pixel has the best of them where that one's share against silence is over the threshold.
-        audio_track (`int`, *optional*): the number of the sound track of a video that is heard, from 1. By default the
-            one that a player would choose, unless it is silent and another one sounds. The sound of a dict has none.
-        batch_size (`int`, *optional*, defaults to 8): frames that the network sees at once, of one input.
-        return_queries (`bool`, *optional*, defaults to `False`): also return what the masks were made of.
-        stream (`bool`, *optional*, defaults to `False`): return an iterator of a video's frames instead of a list. It
-            takes no more memory for an hour than for ten seconds; a list grows by its masks.
+        fps (`float`, *optional*, defaults to 5): masks per second of a video; `None` makes a mask for every frame. All
+            frames of a dict get masks.
+        window (`float`, *optional*): seconds of sound that the network combines with a frame. The default is also the
+            maximum: what the model takes. If the sound changes within a window, the frame is combined with its own
+            side of the change. A sound that is shorter than the window is repeated to the length of the window.
+        stride (`float`, *optional*): seconds from the start of one window to the start of the next. The default is
+            also the maximum: `window`. If windows overlap, a frame gets the weighted mean of the results for its
+            windows. The nearer the frame is to the middle of a window, the more that window counts.
+        threshold (`float`, *optional*, defaults to 0.5): a pixel sounds if its score, in [0, 1], is higher. In a model
+            with more than two labels a pixel gets its best label if the share of that label against silence is higher.
+        audio_track (`int`, *optional*): the number of the sound track of a video that is heard, from 1. The default is
+            the track that a player would choose, unless it is silent and another one sounds. A dict has no tracks.
+        batch_size (`int`, *optional*, defaults to 8): the number of frames of one input that the network sees at once.
+        return_queries (`bool`, *optional*, defaults to `False`): also return the queries that the masks were made
+            from.
+        stream (`bool`, *optional*, defaults to `False`): return an iterator of frames instead of a list. An iterator
+            needs the same memory for an hour of video as for ten seconds; a list holds all masks.
     """
 
     model: AussForAudioVisualSegmentation
@@ -131,40 +134,46 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         """Segments one input or several.
 
         Args:
-            inputs: the path or the http(s) URL of a video; or a dict of `frames` (a list of PIL images or an array
-                (F, H, W, 3) uint8), `audio` (samples,) or (channels, samples), `sampling_rate` in Hz unless `audio` is
-                a dict of `array` and `sampling_rate` or an `AudioDecoder` of `datasets`, and optionally `timestamps`,
-                the frames' times in seconds (by default they are spread evenly over the sound). A row of
-                `load_avsbench`, in whatever format, is such a dict. Or a list of such inputs, a generator, a data set
-                of `datasets` or a `torch.utils.data.Dataset`.
+            inputs: one input, or several. One input is the path or the http(s) URL of a video, or a dict. Several
+                inputs are a list, a generator, a data set of `datasets` or a `torch.utils.data.Dataset`. A dict has
+                `frames` (a list of PIL images or an array (F, H, W, 3) uint8), `audio` as (samples,) or
+                (channels, samples), and `sampling_rate` in Hz. `audio` may also be a dict of `array` and
+                `sampling_rate`, or an `AudioDecoder` of `datasets`; it then has its own rate. The dict may have
+                `timestamps`, the times of the frames in seconds. By default they are spread evenly over the sound. A
+                row of `load_avsbench`, in any format, is such a dict.
             kwargs: the parameters of the class, for this call.
 
         Returns:
-            For one input a list with an entry for each frame, or an iterator of these with `stream`; for a list of
-            inputs a list of that, for a generator or a data set an iterator. A frame's entry is a list of segments,
-            dicts of `timestamp` (`float`, seconds from the first frame), `label` (`str`), `score` (`float`, the mean
-            of the pixels' scores over the mask, 0 without one) and `mask` (a PIL image of mode L, of the upright
-            picture's size, 255 in the segment and 0 elsewhere). A model of two labels gives each frame exactly one
-            segment, "sounding", whose mask is empty where nothing sounds; a model of more labels gives one for each
-            label present, and a frame where nothing sounds is then an empty list. With `return_queries` each segment
-            also has its frame's `audio_queries` (N, e), `fused_queries` (N, e) and `class_scores` (N, K + 1), the
-            probabilities of the labels and of "no object", as float32 tensors; of overlapping windows, those of the
-            one whose middle is nearest; `None` where the sound is silent, since the network is then not asked.
+            For one input, a list with an entry for each frame, or with `stream` an iterator of these entries. For a
+            list of inputs, a list of such results. For a generator or a data set, an iterator of such results.
+
+            The entry of a frame is a list of segments. A segment is a dict of `timestamp` (`float`, seconds from the
+            first frame), `label` (`str`), `score` (`float`, the mean score of the pixels in the mask; 0 if the mask is
+            empty) and `mask` (a PIL image of mode L in the size of the upright picture, 255 in the segment and 0
+            elsewhere). A model of two labels gives each frame exactly one segment, "sounding"; its mask is empty if
+            nothing sounds. A model of more labels gives one segment for each label present; the list is empty if
+            nothing sounds.
+
+            With `return_queries` each segment also has the `audio_queries` (N, e), `fused_queries` (N, e) and
+            `class_scores` (N, K + 1) of its frame as float32 tensors. `class_scores` are the probabilities of the
+            labels and of "no object". If windows overlap, these come from the audible window whose middle is nearest.
+            They are `None` if the sound is silent, since the network does not run then.
 
         Raises:
             FileNotFoundError, IsADirectoryError: there is no such video.
-            ValueError: a parameter out of its range; no video, only sound, frames and sound that do not fit.
-            DamagedVideoError: a video could not be read to its end. It is raised after the last frame that could; a
-                list of those is then in the error's `frames`.
+            ValueError: a parameter is out of its range; the file is no video or holds only sound; or frames and sound
+                do not fit.
+            DamagedVideoError: a video could not be read to its end. The error is raised after the last readable frame.
+                Without `stream`, its attribute `frames` is the list of the readable frames.
         """
         if hasattr(inputs, "features") and hasattr(inputs, "column_names"):  # a data set of `datasets`
             inputs = (row for row in inputs)
-        if isinstance(inputs, list) and not inputs:  # Transformers would look at the first one
+        if isinstance(inputs, list) and not inputs:  # Transformers would access the first input
             return []
         return super().__call__(inputs, **kwargs)
 
     def _save_itself(self, folder: Path, **kwargs: Any) -> None:
-        # The code is added once, for all of the pipeline.
+        # The code is added once, for the whole pipeline.
         self.processor.save_pretrained(folder, with_code=False)
         self.model.save_pretrained(folder, with_code=False, **kwargs)
 
@@ -201,7 +210,7 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         forward_params: dict,
         postprocess_params: dict,
     ) -> PipelineIterator:
-        """One result after the other. Inputs differ in length and are no batch; the frames of each are batched."""
+        """Yields one result per input. Inputs differ in length, so only the frames of one input form batches."""
         check_batch_size(batch_size)
         if num_workers:
             logger.warning_once(f"{TASK} reads videos while it goes along: num_workers={num_workers} has no effect")
@@ -217,11 +226,11 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
     def run_single(
         self, inputs: Any, preprocess_params: dict, forward_params: dict, postprocess_params: dict
     ) -> list | Iterator:
-        """All frames of one input, as a list or, with `stream`, as an iterator."""
+        """Returns all frames of one input as a list, or with `stream` as an iterator."""
         params = dict(postprocess_params)
         stream = params.pop("stream", False)
         batches = self.preprocess(inputs, **preprocess_params)
-        # Each frame is handed out before the next batch is read: nothing is gathered here.
+        # All frames of a batch are handed out before the next batch is read, so nothing is gathered here.
         frames = (
             frame
             for batch in batches
@@ -247,7 +256,7 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         audio_track: int | None = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> Iterator[ClipBatch]:
-        """One input's frames, a batch at a time, each with its windows of sound."""
+        """Yields the frames of one input in batches, each frame with its windows of sound."""
         window, stride = window_and_stride(window_seconds(self.model), window, stride)
         return self._batches(open_clip(inputs, audio_track), window, stride, fps, batch_size)
 
@@ -261,7 +270,7 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
     def postprocess(
         self, model_outputs: dict[str, Any], threshold: float = DEFAULT_THRESHOLD
     ) -> Iterator[list[dict[str, Any]]]:
-        """The segments of each frame of a batch."""
+        """Yields the list of segments of each frame of a batch."""
         for mask in frame_masks(self.processor, **model_outputs, threshold=threshold):
             yield self._segments(mask, with_queries=model_outputs["queries"] is not None)
 
@@ -287,7 +296,7 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
 
 
 def register_pipeline() -> None:
-    """Makes `pipeline("audio-visual-segmentation")` known to Transformers; calling it again changes nothing."""
+    """Registers `pipeline("audio-visual-segmentation")` with Transformers. A second call changes nothing."""
     if TASK not in PIPELINE_REGISTRY.supported_tasks:
         PIPELINE_REGISTRY.register_pipeline(
             TASK,

@@ -1,4 +1,4 @@
-"""`auss presets`: the shipped networks with their parameters and floating-point operations."""
+"""`auss presets`: lists the shipped networks with their parameters and floating-point operations."""
 
 import argparse
 from typing import Any
@@ -13,12 +13,14 @@ from .arguments import DEFAULT_SIZE
 
 def forward_flops(model: AussForAudioVisualSegmentation, num_frames: int, size: int) -> int:
     """
-    Floating-point operations of a forward pass of one clip with all its sound, a multiplication and an addition
-    counting as two: convolutions, linear layers, attention, and the masks of all queries.
+    Counts the floating-point operations of a forward pass of one clip with all its sound.
+
+    The count covers convolutions, linear layers, attention, and the masks of all queries. A multiplication with its
+    addition counts as two operations.
 
     Args:
-        model: best on the meta device, where nothing is computed.
-        num_frames: F.
+        model: the model, best on the meta device, which computes nothing.
+        num_frames: the number F of frames.
         size: H = W of the frames, in pixels.
     """
     audio = model.config.audio_config
@@ -35,15 +37,15 @@ def forward_flops(model: AussForAudioVisualSegmentation, num_frames: int, size: 
 
 def describe(name: str, size: int = DEFAULT_SIZE) -> dict[str, Any]:
     """
-    What a preset costs.
+    Counts the parameters and the operations of a preset.
 
     Args:
         name: as `AussConfig.from_preset` takes it.
         size: H = W of the frames, in pixels.
 
     Returns:
-        `preset`, `backbone`, `parameters` with `backbone_parameters` and `audio_parameters` among them, and in
-        10^9 operations `gflops_frame`, for every further frame, and `gflops_sound`, once a clip.
+        A dict of `preset`, `backbone`, `parameters` (which include `backbone_parameters` and `audio_parameters`),
+        `gflops_frame` (10^9 operations for each further frame) and `gflops_sound` (10^9 operations once per clip).
     """
     with torch.device("meta"):
         model = AussForAudioVisualSegmentation(AussConfig.from_preset(name)).eval()

@@ -1,4 +1,4 @@
-"""`auss segment`: a video in; out, the same video with what sounds marked in it, and the masks if wanted."""
+"""`auss segment`: reads a video and writes it again with what sounds marked, and the masks if wanted."""
 
 import argparse
 import contextlib
@@ -45,28 +45,28 @@ from .sound_windows import window_seconds
 
 logger = logging.getLogger(__name__)
 
-# Exactly what `write_mask` names its files: of those, and of nothing else, an earlier run's may be replaced.
+# The names that `write_mask` gives its files. Only files with exactly such names may be replaced.
 MASK_NAME = re.compile(r"mask_[0-9]{6,}_[0-9]{5,}\.[0-9]{3}s\.png")
 BAR_FORMAT = "{l_bar}{bar}| {n:.1f}/{total:.1f} s of video [{elapsed}<{remaining}]"
 
 
 def load_model(folder: str | Path, device: str = "auto") -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
-    """The model and the processor saved in a folder, in evaluation mode on the device.
+    """Loads the model and the processor from a folder. The model is in evaluation mode on the device.
 
     Args:
-        folder: what `auss train` or `save_pretrained` wrote.
-        device: as torch names it, or "auto": the GPU if there is one.
+        folder: a folder that `auss train` or `save_pretrained` wrote.
+        device: a device as torch names it, or "auto" for the GPU if there is one.
 
     Raises:
         FileNotFoundError, ValueError: as `load_trained`.
-        ValueError: for a device that is not there.
+        ValueError: the device does not exist.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model, processor = load_trained(folder)
     try:
         model = model.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch's words for a device that is unknown, or is not there
+    except (RuntimeError, AssertionError) as error:  # torch's errors for an unknown or missing device
         raise InputError(f"device must be one that torch has here, got {device!r}: {error}") from error
     return model, processor
 
@@ -81,13 +81,13 @@ def reader_masks(
     stride: float | None = None,
     threshold: float = DEFAULT_THRESHOLD,
 ) -> Iterator[FrameMask]:
-    """As `segment_video`, of a reader; whether it read everything is left to the caller to check."""
+    """Works like `segment_video` for a `VideoReader`. The caller must call `reader.check` afterwards."""
     check_fps(fps)
     check_batch_size(batch_size)
     check_threshold(threshold)
     window, stride = window_and_stride(window_seconds(model), window, stride)
     batches = clip_batches(reader, processor, window, stride, fps, batch_size, hears=model.config.audio_input)
-    # No generator function, so that a wrong argument is refused at the call, before anything is written.
+    # This is no generator function, so a wrong argument is refused at the call, before anything is written.
     return (
         mask
         for batch in batches
@@ -108,31 +108,31 @@ def segment_video(
 ) -> Iterator[FrameMask]:
     """Finds what sounds in a video of any length, in constant memory.
 
-    The sound is cut into windows as long as the model takes, 5 s for most; every frame is seen with the window that it
-    is shown in. Where the sound changes, a frame hears its own side of the change. A window without sound, and a
-    video without a sound track, has empty masks.
+    The sound is cut into windows of the length that the model takes, 5 s for most models. The network sees every frame
+    with the window in which the frame is shown. If the sound changes, a frame hears its own side of the change. Masks
+    are empty in a window without sound and in a video without a sound track.
 
     Args:
         video: a file with a picture, or the http(s) URL of one.
-        model: in evaluation mode.
-        processor: the one the model was trained with.
-        fps: masks per second; `None` gives every frame one.
-        batch_size: frames that the network sees at once.
-        window: seconds of sound in a window; `None` for as many as the model takes, which is the most.
-        stride: seconds from the start of one window to that of the next; `None` for the window's length. Where windows
-            overlap, a frame gets the mean of what its windows give, by how near their middle it is.
-        threshold: the score over which a pixel sounds, in [0, 1]; of more labels, see
+        model: the model in evaluation mode.
+        processor: the processor that the model was trained with.
+        fps: masks per second; `None` makes a mask for every frame.
+        batch_size: the number of frames that the network sees at once.
+        window: seconds of sound in a window; `None` for the maximum, which is what the model takes.
+        stride: seconds from the start of one window to the start of the next; `None` for the length of the window. If
+            windows overlap, a frame gets the mean of their results, weighted by its distance from their middles.
+        threshold: a pixel sounds if its score, in [0, 1], is higher. For more than two labels see
             `AussProcessor.post_process_audio_visual_segmentation`.
-        audio_track: the number of the sound track that is heard, from 1; `None` for the one that a player would
-            choose, or another one if that one is silent.
+        audio_track: the number of the sound track that is heard, from 1; `None` for the track that a player would
+            choose, or for another one that sounds if that track is silent.
 
     Yields:
-        Masks of the picture's own size, in order.
+        Masks of the size of the picture, in order.
 
     Raises:
         FileNotFoundError, IsADirectoryError, ValueError: as `VideoReader`.
-        ValueError: for an argument out of its range.
-        DamagedVideoError: after the last mask, if the file could not be read whole.
+        ValueError: an argument is out of its range.
+        DamagedVideoError: the file could not be read completely. The error comes after the last mask.
     """
     reader = VideoReader(video, audio_track)
     yield from reader_masks(reader, model, processor, fps, batch_size, window, stride, threshold)
@@ -140,26 +140,26 @@ def segment_video(
 
 
 class HeldMask:
-    """Draws the last mask on frame after frame; what only the mask says is found once."""
+    """Draws one mask on frame after frame. The marks of the mask are computed once."""
 
     def __init__(self, mask: FrameMask, num_labels: int):
         self._marks = mark_layer(mask.segmentation if num_labels > 2 else mask.segmentation > 0)
         self._layer: MaskLayer | None = None
 
     def draw(self, picture: np.ndarray | av.VideoFrame) -> np.ndarray | av.VideoFrame:
-        """The mask drawn on an RGB picture (H, W, 3) uint8, or on a frame of `planar_copy`."""
+        """Draws the mask on an RGB picture (H, W, 3) uint8, or on a frame that `planar_copy` returned."""
         if isinstance(picture, np.ndarray):
             return lay_over(picture, self._marks)
         if self._layer is None:
             colours = own_colours(picture)
-            assert colours is not None  # as all that `planar_copy` gives
+            assert colours is not None  # every frame of `planar_copy` has known colours
             self._layer = MaskLayer(self._marks, colours)
         return self._layer.draw(picture)
 
 
 def write_mask(mask: FrameMask, folder: Path, num_labels: int) -> Path:
-    """Saves a mask as PNG: 255 where something sounds with two labels, else the class ids. The name has the frame's
-    number and time."""
+    """Saves a mask as PNG and returns its path. With two labels the values are 255 where something sounds and 0
+    elsewhere; with more labels they are the class ids. The name holds the number and the time of the frame."""
     values = mask.segmentation if num_labels > 2 else (mask.segmentation > 0).astype(np.uint8) * 255
     path = folder / f"mask_{mask.index:06d}_{mask.time:09.3f}s.png"
     Image.fromarray(values).save(path)
@@ -169,8 +169,8 @@ def write_mask(mask: FrameMask, folder: Path, num_labels: int) -> Path:
 def draw_masks(
     frames: Iterator[TimedFrame], masks: Iterator[FrameMask], num_labels: int, mask_folder: Path | None = None
 ) -> Iterator[tuple[float, np.ndarray | av.VideoFrame]]:
-    """(time, picture) of every frame, with the last mask up to it drawn on it; each new mask is saved on the way. A
-    frame that is held while new masks come is given again, at the time of each."""
+    """Yields (time, picture) for every frame. The latest mask at that time is drawn on the picture. Each new mask is
+    saved if there is a `mask_folder`. If new masks come while a frame is held, the frame is yielded again for each."""
     held, upcoming = None, next(masks, None)
     for frame in frames:
         time: float | None = frame.time
@@ -194,20 +194,20 @@ def write_marked(
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> int:
-    """Writes a video with its masks drawn in it, and the masks themselves if there is a folder for them.
+    """Writes a video with its masks drawn in it. Also saves the masks if `mask_folder` is given.
 
     Args:
-        reader: of the video.
-        masks: what `reader_masks` gives of it.
-        num_labels: more than 2 have colours of their own.
+        reader: the reader of the video.
+        masks: the masks that `reader_masks` makes with this reader.
+        num_labels: the number of labels. If there are more than 2, each has its own colour.
         output, overwrite: as `VideoWriter` takes them.
-        mask_folder: is there already.
-        show_progress: whether a bar is shown.
+        mask_folder: an existing folder for the masks.
+        show_progress: whether a progress bar is shown.
 
     Returns:
         The number of frames.
     """
-    # A second reader decodes the pictures to draw on, so that none needs to be kept until its masks are known.
+    # A second reader decodes the pictures to draw on, so that no picture is kept until its mask is known.
     pictures = VideoReader(reader.info.path, info=reader.info)
     with (
         VideoWriter(output, reader.info, overwrite) as writer,
@@ -230,11 +230,11 @@ def write_marked(
 
 def earlier_masks(folder: Path, overwrite: bool) -> list[str]:
     """
-    The names of the masks in a folder that new ones are to replace. Nothing is changed.
+    Lists the names of the masks in a folder that new masks will replace. Nothing is changed.
 
     Raises:
-        FileExistsError: `folder` is a file; something is in it and `overwrite` is not set, since masks of two runs
-            side by side would be taken for those of one; a folder or a link has the name of a mask.
+        FileExistsError: `folder` is a file; or it is not empty and `overwrite` is not set, since the masks of two runs
+            would look like those of one run; or a folder or a link has the name of a mask.
     """
     if os.path.lexists(folder) and not folder.is_dir():
         raise FileExistsError(f"masks: {printable(folder)} is a file, not a folder")
@@ -251,17 +251,17 @@ def earlier_masks(folder: Path, overwrite: bool) -> list[str]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command. Returns 1 where the video was damaged: what could be read of it is then in the output."""
+    """Runs the command. Returns 1 if the video was damaged. The output then holds the part that could be read."""
     reader = VideoReader(arguments.video, arguments.audio_track)
     check_video_output(arguments.output, reader.info.path, arguments.overwrite)
-    # Sound that cannot be written is found out before anything is made or replaced.
+    # This refuses sound that cannot be written, before any file is made or replaced.
     plan_sound(reader.info, container_format(arguments.output))
     old = earlier_masks(arguments.masks, arguments.overwrite) if arguments.masks is not None else []
     model, processor = load_model(arguments.model, arguments.device)
     masks = reader_masks(reader, model, processor, **mask_options(arguments))
     if not reader.info.has_audio:
         logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", arguments.video)
-    # Masks are made aside, and take the place of earlier ones when all of them, and the video, are there.
+    # Masks are made in a hidden folder. They replace earlier masks when the video and all masks are complete.
     with NewContents(arguments.masks) if arguments.masks is not None else contextlib.nullcontext() as folder:
         count = write_marked(
             reader,

@@ -1,6 +1,6 @@
-"""`auss segment-folder`, also `accelerate launch -m auss.inference`: a folder of videos, shared among processes.
+"""`auss segment-folder`, also `accelerate launch -m auss.inference`: processes share the videos of a folder.
 
-A video's results appear whole or not at all, so that a run can be stopped at any moment and begun again.
+The results of a video appear only when they are complete. So a run can be stopped at any moment and started again.
 """
 
 import argparse
@@ -39,35 +39,35 @@ VIDEO_SUFFIXES = frozenset(
     ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .m2t .m2ts .m2v .m4v .mkv .mod .mov .mp4 .mpe .mpeg .mpg .mts .mxf .nut "
     ".ogm .ogv .qt .rm .rmvb .tod .trp .ts .vob .webm .wmv .wtv".split()
 )
-MOST_ENDINGS = 8  # of files that are passed over, that are named
+MOST_ENDINGS = 8  # a warning names at most so many endings of files that are left out
 RECORD_FILE = "record.json"
-# A process that has finished its share waits for the others, which may have hours to go.
+# A process that has finished its share waits for the other processes. They may need hours longer.
 LONGEST_WAIT = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class FolderJob:
-    """What is done with each video of `source`: its results get a folder of the same relative name in `output`."""
+    """The settings of a run. The results of each video in `source` get a folder of the same name in `output`."""
 
     source: Path
     output: Path
     write: frozenset[str]  # "video", "masks" or both
     overwrite: bool
     options: dict[str, Any]  # as `reader_masks` takes them
-    weights: str  # the digest of the model's
+    weights: str  # the digest of the model's weights
     audio_track: int | None = None  # as `VideoReader` takes it
 
     def folder(self, name: str) -> Path:
-        """The folder of a video's results. The name keeps its ending, so that a.mov and a.mp4 have each their own."""
+        """The folder for the results of a video. Its name keeps the ending, so a.mov and a.mp4 get two folders."""
         return self.output / name
 
     def error_file(self, name: str) -> Path:
-        """Where the report of a failure goes: the video's name and an ending, shortened where that is too long."""
+        """The path of the report of a failure: the name of the video and an ending, shortened if it is too long."""
         folder = self.folder(name)
         return folder.with_name(fitting_name(folder.name, ERROR_SUFFIX))
 
     def record(self, name: str) -> dict[str, Any]:
-        """What a video's results depend on; the batch size is none of it."""
+        """Everything that the results of a video depend on. They do not depend on the batch size."""
         options = {key: value for key, value in self.options.items() if key != "batch_size"}
         if self.audio_track is not None:
             options["audio_track"] = self.audio_track
@@ -76,7 +76,7 @@ class FolderJob:
 
 
 def file_size(path: Path) -> int:
-    """The bytes of a file; 0 of one that is not there, or not to be looked at."""
+    """The size of a file in bytes; 0 if the file does not exist or may not be accessed."""
     try:
         return path.stat().st_size
     except OSError:
@@ -84,14 +84,15 @@ def file_size(path: Path) -> int:
 
 
 def list_videos(source: Path, output: Path) -> list[str]:
-    """The names of the videos in a folder and the folders in it, relative to it, the largest file first, so that the
-    shares of the processes come out even. Hidden files, and what lies in `output`, are no part of it. What has a
-    video's ending and turns out to be none, such as a dangling link, is listed, so that somebody hears of it. Files of
-    other endings are counted in a warning.
+    """Lists the videos in a folder and its subfolders, as names relative to the folder. The largest files come first,
+    so that the shares of the processes are about equal.
+
+    Hidden files and everything in `output` are left out. An entry with the ending of a video is listed even if it is
+    no video, such as a dangling link, so that its failure is reported. A warning counts files with other endings.
 
     Raises:
         NotADirectoryError: there is no such folder.
-        ValueError: there is no video in it, or it lies in `output`.
+        ValueError: the folder holds no video, or it lies in `output`.
     """
     if not source.is_dir():
         raise NotADirectoryError(f"folder must be a folder of videos, got {printable(source)}")
@@ -133,11 +134,12 @@ def list_videos(source: Path, output: Path) -> list[str]:
 
 def is_done(job: FolderJob, name: str) -> bool:
     """
-    Whether a video's results are there, made from the same file by the same weights with the same options.
+    Whether the results of a video exist and were made from the same file, with the same weights and options.
 
     Raises:
-        FileExistsError: others are there; those that `segment-folder` made may be overwritten if the job says so.
-        OSError: the video is not there, or may not be looked at.
+        FileExistsError: the folder holds other results. With `overwrite`, other results of `segment-folder` are no
+            error, because they will be replaced.
+        OSError: the video does not exist or may not be accessed.
     """
     folder = job.folder(name)
     if not os.path.lexists(folder):
@@ -163,11 +165,11 @@ def is_done(job: FolderJob, name: str) -> bool:
 
 
 def plan_work(job: FolderJob) -> tuple[list[str], int]:
-    """The videos to do, and the number of those that are done. Results that may not be replaced are refused here, and
-    a video that cannot be looked at is left to fail by itself."""
+    """Returns the videos to do, and the number of videos that are done. Results that may not be replaced are refused
+    here. A video that cannot be accessed stays in the list and fails later."""
     videos = list_videos(job.source, job.output)
     for folder in {job.folder(name).parent for name in videos}:
-        tidy(folder)  # of what killed runs left, also beside videos that are done
+        tidy(folder)  # removes what killed runs left, also beside videos that are done
     to_do = []
     for name in videos:
         try:
@@ -182,13 +184,13 @@ def plan_work(job: FolderJob) -> tuple[list[str], int]:
 
 
 def agreed_plan(job: FolderJob, accelerator: Accelerator) -> tuple[list[str], int]:
-    """`plan_work` as the main process finds it, for all, since others might already see the first one's results."""
+    """Gives all processes the `plan_work` of the main process. Another process might already see new results."""
     outcome: list[Any] = [None]
     if accelerator.is_main_process:
         try:
             outcome = [plan_work(job)]
         except (OSError, InputError) as error:
-            outcome = [error]  # for all: the others would wait for ever
+            outcome = [error]  # sent to all processes, which would otherwise wait for ever
     broadcast_object_list(outcome)
     if isinstance(outcome[0], Exception):
         raise outcome[0]
@@ -196,7 +198,7 @@ def agreed_plan(job: FolderJob, accelerator: Accelerator) -> tuple[list[str], in
 
 
 def remove_older_partial(folder: Path) -> None:
-    """Removes what releases before this one left of a video when they were killed."""
+    """Removes the partial results that a killed run of an earlier release left of a video."""
     partial = folder.with_name(fitting_name(f".{folder.name}", ".partial"))
     with locked(partial) as free:
         if free and partial.is_dir() and set(os.listdir(partial)) <= {MARKED_FILE, MASKS_FOLDER, RECORD_FILE}:
@@ -206,7 +208,7 @@ def remove_older_partial(folder: Path) -> None:
 def write_results(
     job: FolderJob, name: str, results: Path, model: AussForAudioVisualSegmentation, processor: AussProcessor
 ) -> None:
-    """Writes a video's results into a folder that is there. Raises as `segment_one`."""
+    """Writes the results of a video into an existing folder. Raises the same errors as `segment_one`."""
     record, num_labels = job.record(name), model.config.num_labels
     masks_folder = results / MASKS_FOLDER if "masks" in job.write else None
     if masks_folder is not None:
@@ -218,7 +220,7 @@ def write_results(
     if "video" in job.write:
         write_marked(reader, masks, num_labels, results / MARKED_FILE, masks_folder, show_progress=False)
     else:
-        assert masks_folder is not None  # since one of the two is written
+        assert masks_folder is not None  # `write` holds at least one of the two
         for mask in masks:
             write_mask(mask, masks_folder, num_labels)
     reader.check()
@@ -228,18 +230,19 @@ def write_results(
 
 
 def segment_one(job: FolderJob, name: str, model: AussForAudioVisualSegmentation, processor: AussProcessor) -> None:
-    """Segments one video. Its folder appears when everything is in it; after an error there is none.
+    """Segments one video. The folder of its results appears when it is complete. After an error there is no folder.
 
     Raises:
-        BusyError: another run is at work on the same video.
-        FileNotFoundError, ValueError: as `segment_video`; DamagedVideoError also where some of it could be read.
+        BusyError: another run is working on the same video.
+        FileNotFoundError, ValueError: as `segment_video`.
+        DamagedVideoError: the video could not be read completely. No results are kept, even if a part was readable.
     """
     folder = job.folder(name)
     with NewContents(folder.parent, folder.name) as parent:
         remove_older_partial(folder)
         results = parent.new / folder.name
         results.mkdir()
-        if is_done(job, name):  # by another run, since this one planned its work
+        if is_done(job, name):  # another run has made the results since this run planned its work
             return
         write_results(job, name, results, model, processor)
         parent.install()
@@ -247,7 +250,7 @@ def segment_one(job: FolderJob, name: str, model: AussForAudioVisualSegmentation
 
 
 def report_failure(job: FolderJob, name: str, error: Exception) -> None:
-    """Writes the error file of a video. Where even that cannot be written, the summary alone tells of it."""
+    """Writes the error file of a video. If that fails, too, only the summary reports the error."""
     path = job.error_file(name)
     try:
         write_whole(path, "".join(traceback.format_exception(error)))
@@ -258,10 +261,10 @@ def report_failure(job: FolderJob, name: str, error: Exception) -> None:
 def segment_share(
     job: FolderJob, names: list[str], model: AussForAudioVisualSegmentation, processor: AussProcessor, show: bool
 ) -> tuple[list[tuple[str, str]], list[str]]:
-    """Segments videos one after the other. What goes wrong with one is logged and written to its error file.
+    """Segments videos one after the other. An error of one video is logged and written to its error file.
 
     Returns:
-        (name, message) of each that failed; and the names of those that another run was at work on.
+        (name, message) of each video that failed; and the names of the videos that another run was working on.
     """
     failures, busy = [], []
     for name in tqdm(names, desc="segmenting", unit="video", disable=not show):
@@ -269,7 +272,7 @@ def segment_share(
             segment_one(job, name, model, processor)
         except BusyError:
             busy.append(name)
-        except Exception as error:  # whatever is wrong with one video, a night's work on the others is to go on
+        except Exception as error:  # an error of one video must not stop the work on the others
             message = printable(" ".join(str(error).split())) or type(error).__name__
             logger.warning("%s failed: %s", printable(name), message)
             failures.append((name, message))
@@ -278,13 +281,13 @@ def segment_share(
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command. Every process returns 1 where any video failed."""
-    # On a machine without accelerators it would overlook that torchrun has started several processes.
+    """Runs the command. Every process returns 1 if any video failed."""
+    # On a machine without accelerators, `Accelerator()` without `cpu` overlooks the other processes of torchrun.
     on_cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)])
     model, processor = load_model(arguments.model, str(accelerator.device))
     options = mask_options(arguments)
-    # Also what depends on the model is refused once, not for every video.
+    # Arguments that depend on the model are checked once here, and not for every video.
     options["window"], options["stride"] = window_and_stride(window_seconds(model), arguments.window, arguments.stride)
     write = frozenset(arguments.write)
     job = FolderJob(
@@ -307,7 +310,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"failed  {printable(name)}: {message}")
         if busy:
             print(f"{len(busy)} more are being made by another run")
-    # A launcher ends the other processes as soon as one of them has failed: not before the summary is out.
+    # A launcher ends all processes as soon as one has failed. So all wait until the summary has been printed.
     accelerator.wait_for_everyone()
     return 1 if failures else 0
 

@@ -1,4 +1,4 @@
-"""Where a sound changes into another: the moments at which the spectra of its two sides differ most."""
+"""Finds the moments at which a sound changes into another one: the spectra before and after differ most there."""
 
 import math
 from collections.abc import Callable
@@ -10,24 +10,24 @@ from ..processing.log_mel import HOP_LENGTH, SAMPLING_RATE, cut_into_examples, l
 from ..processing.waveforms import resample
 
 FRAMES_PER_SECOND = SAMPLING_RATE // HOP_LENGTH  # of the log-mel spectrogram
-SIDE_SECONDS = 1.0  # what is compared on either side: several strokes of a bell, a phrase of a bird
-SHORTEST_SIDE_SECONDS = 0.5  # at the ends of a sound
-APART_SECONDS = 0.5  # of two changes that are nearer to each other only the greater one counts
-# Measured by benchmarks/benchmark_windows.py; docs/media.md has the table.
+SIDE_SECONDS = 1.0  # length that is compared on each side: several strokes of a bell, or a phrase of a bird
+SHORTEST_SIDE_SECONDS = 0.5  # the least length of a side at the ends of a sound
+APART_SECONDS = 0.5  # if two changes are nearer to each other, only the greater one counts
+# The score of a change. It was chosen with benchmarks/benchmark_windows.py; docs/media.md has the table.
 THRESHOLD = 0.5
-# Added to the variance of a band, in squared log units: 1 is a band that swings by a factor of e.
+# Added to the variance of a band, in squared log units. The value 1 is a band that varies by a factor of e.
 STEADY_VARIANCE = 1.0
-LEVEL_WEIGHT = 0.1  # of a change of loudness alone, against a change of the spectrum's shape
-BLOCK_SECONDS = 8.0  # what is searched at once
+LEVEL_WEIGHT = 0.1  # weight of a change in loudness, relative to a change in the shape of the spectrum
+BLOCK_SECONDS = 8.0  # length of sound that is searched at once
 
 
 def spectrogram(waveform: np.ndarray, rate: float) -> np.ndarray:
-    """The log-mel spectrogram of a waveform (samples,) at `rate` Hz: (n, 64) float64, a row for each 10 ms."""
-    # A sample that is no number is the processor's to refuse. Here it must not spread over the seconds around it.
+    """Returns the log-mel spectrogram (n, 64) float64 of a waveform (samples,) at `rate` Hz, one row per 10 ms."""
+    # The processor refuses NaN and infinite samples. Here they must not spread over the seconds around them.
     finite = np.nan_to_num(waveform.astype(np.float32), posinf=0, neginf=0)
     samples = torch.as_tensor(resample(finite, rate), dtype=torch.float64)
     count = len(samples) // HOP_LENGTH
-    # The last frames are filled up with what is there, not with silence, which would be a change.
+    # The last frames are filled up with sound from before. Silence would look like a change.
     missing = -(-max(count, 1) // 96) * 96 * HOP_LENGTH + SAMPLING_RATE // 40 - len(samples)
     if missing > 0:
         samples = torch.cat([samples, samples.flip(0).repeat(1 + missing // max(1, len(samples)))[:missing]])
@@ -35,16 +35,18 @@ def spectrogram(waveform: np.ndarray, rate: float) -> np.ndarray:
 
 
 def change_scores(log_mels: np.ndarray) -> np.ndarray:
-    """How much the sound differs before and after each moment.
+    """Scores how much the sound differs before and after each moment.
 
-    The powers of the bands are averaged over the second before and the second after. Of the logarithms' difference,
-    the shape counts fully and the level a little, in units of how much a band swings anyway within either second.
+    The power of each band is averaged over the second before and the second after. The logarithms of both means are
+    subtracted. The shape of this difference over the bands counts fully, and its level counts a little. Both are
+    measured in units of how much a band varies within the two seconds.
 
     Args:
         log_mels: (n, 64), as `spectrogram` gives it.
 
     Returns:
-        (n,) at the beginning of each row; 0 nearer to an end than `SHORTEST_SIDE_SECONDS`.
+        (n,) scores, for the moment at the beginning of each row; 0 if it is nearer to an end than
+        `SHORTEST_SIDE_SECONDS`.
     """
     num_rows = len(log_mels)
     side = round(SIDE_SECONDS * FRAMES_PER_SECOND)
@@ -71,7 +73,7 @@ def change_scores(log_mels: np.ndarray) -> np.ndarray:
 
 
 def peaks(scores: np.ndarray) -> np.ndarray:
-    """The rows whose score is over `THRESHOLD`, and the greatest within `APART_SECONDS` on either side."""
+    """The rows whose score is at least `THRESHOLD` and the greatest within `APART_SECONDS` on both sides."""
     reach = round(APART_SECONDS * FRAMES_PER_SECOND)
     candidates = np.flatnonzero(scores >= THRESHOLD)
     chosen = [
@@ -83,13 +85,13 @@ def peaks(scores: np.ndarray) -> np.ndarray:
 
 
 class SoundChanges:
-    """The moments at which a clip's sound changes, found as they are asked for.
+    """Finds the moments at which the sound of a clip changes, on request.
 
-    A moment is judged by the sound around it alone, so it is the same whatever was asked before.
+    Only the sound around a moment decides about it. So the answer does not depend on earlier calls.
 
     Args:
-        read: gives the sound between two times in seconds as (samples,) and its rate in Hz.
-        length: of the sound in seconds; nothing changes there.
+        read: a function that returns the sound between two times in seconds, as (samples,), and its rate in Hz.
+        length: the length of the sound in seconds. Its end does not count as a change.
     """
 
     def __init__(self, read: Callable[[float, float], tuple[np.ndarray, float]], length: float):
@@ -99,7 +101,7 @@ class SoundChanges:
 
     @staticmethod
     def reach(start: float, end: float) -> tuple[float, float]:
-        """What is read, at most, to find the changes between two times."""
+        """The largest stretch, as (start, end) in seconds, that is read to find the changes between two times."""
         around = SIDE_SECONDS + APART_SECONDS
         first, last = math.floor(start / BLOCK_SECONDS), math.floor(end / BLOCK_SECONDS)
         return max(0.0, first * BLOCK_SECONDS - around), (last + 1) * BLOCK_SECONDS + around

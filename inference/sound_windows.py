@@ -1,4 +1,4 @@
-"""The stretches of sound that a frame is seen with: windows that follow one another, or overlap and are blended."""
+"""The windows of sound that the network combines with a frame. Windows may overlap; their results are then blended."""
 
 import math
 from dataclasses import dataclass
@@ -16,28 +16,28 @@ from .media.video_reader import VideoReader
 from .sound_changes import SoundChanges
 
 EXAMPLE_SECONDS = EXAMPLE_HOP / SAMPLING_RATE
-ROUNDING = 1e-6  # times are sums of fractions
-# A frame this little before a change shows what sounds then: it is shown until the next, and changes are found to
-# within some hundredths of a second.
+ROUNDING = 1e-6  # seconds; times are sums of fractions and not exact
+# A frame this short time before a change belongs to the sound after it: the frame is still shown then, and changes are
+# found to within some hundredths of a second.
 CHANGE_TOLERANCE = 0.05
-MOST_ANSWERS = 64  # that are kept of whether a stretch of sound is audible
-CHANGE_MARGIN = 0.15  # seconds next to a change that do not say whether its side is silent
-# A frame at the very edge of its only window would otherwise have no weight at all.
+MOST_ANSWERS = 64  # number of answers that are kept about whether a stretch of sound is audible
+CHANGE_MARGIN = 0.15  # seconds next to a change that are ignored when its side is tested for silence
+# Without this minimum, a frame at the edge of its only window would have the weight 0.
 LEAST_WEIGHT = 1e-3
 
 
 def window_seconds(model: AussForAudioVisualSegmentation) -> float:
-    """The length of sound that the network takes at once: an example of 0.96 s for every second."""
+    """The seconds of sound that the network takes at once. Each second holds one example of 0.96 s."""
     return float(model.config.num_audio_examples)
 
 
 class SoundWindow:
-    """A stretch of sound, encoded when a frame first needs it, and only once.
+    """A stretch of sound. It is encoded once, when the first frame needs it.
 
     Args:
-        index: its number, from 0.
-        start, end: of the sound, in seconds.
-        inputs: what the processor made of the sound; None of a silent one.
+        index: the number of the window, from 0.
+        start, end: the times of the sound, in seconds.
+        inputs: the output of the processor for the sound; None if the window is silent.
     """
 
     def __init__(self, index: int, start: float, end: float, inputs: dict[str, torch.Tensor] | None):
@@ -49,12 +49,12 @@ class SoundWindow:
 
     @property
     def audible(self) -> bool:
-        """Whether it can be heard at all."""
+        """Whether anything can be heard in the window."""
         return self.inputs is not None
 
     def queries(self, model: AussForAudioVisualSegmentation, time: float) -> torch.Tensor:
-        """The audio queries (N, e) that a frame shown at `time`, in seconds, starts from; of an audible window."""
-        assert self.inputs is not None  # of an audible window
+        """Returns the audio queries (N, e) for a frame shown at `time`, in seconds. The window must be audible."""
+        assert self.inputs is not None  # the window is audible
         num_examples = self.inputs["input_features"].shape[1]
         if self._queries is None:
             dtype = {"input_features": model.dtype}
@@ -67,14 +67,14 @@ class SoundWindow:
 
 @dataclass(frozen=True)
 class View:
-    """A frame as it is seen with the sound of one window."""
+    """The combination of a frame with one window of sound."""
 
     window: SoundWindow
-    weight: float  # those of a frame's views add up to 1
+    weight: float  # the weights of all views of a frame add up to 1
 
 
 class SoundBuffer:
-    """A clip's sound, read forwards and kept for a while, since windows and the search for changes overlap."""
+    """Reads the sound of a clip forwards and keeps it for a while. Windows and the search for changes share it."""
 
     def __init__(self, clip: VideoReader | ArrayClip):
         self.clip = clip
@@ -83,7 +83,8 @@ class SoundBuffer:
         self._rate = 1.0
 
     def read(self, start: float, end: float) -> tuple[np.ndarray, float]:
-        """(samples,) float32 between two times in seconds, and the rate in Hz; nothing that was forgotten."""
+        """Returns the sound between two times in seconds, (samples,) float32, and its rate in Hz. `start` must not be
+        before the time given to `forget`."""
         if start > self._end or not len(self._samples):
             self._start = self._end = start
             self._samples = self._samples[:0]
@@ -101,19 +102,20 @@ class SoundBuffer:
 
 
 class SoundWindows:
-    """The windows of a clip's sound, read forwards as its frames need them.
+    """Makes the windows of the sound of a clip, forwards, as the frames need them.
 
-    Window k is for the frames from k * stride on, for `window` seconds. Where the sound changes in that time, or the
-    clip ends, a frame hears its own side of the change: the window is moved to lie there. A sound that is shorter than
-    the window, from one change to the next, is repeated: the network takes it better so than with nothing after it. A
-    window is silent where its own time is. Windows that would hear nothing new are left out.
+    Window k belongs to the frames from k * stride on, for `window` seconds. If the sound changes in that time, or the
+    clip ends, a frame hears its own side of the change. The window is moved to that side. If the sound between two
+    changes is shorter than the window, it is repeated, because the network understands it better than with silence
+    after it. A window counts as silent if its own interval is silent. Windows that hear nothing new are left out.
 
     Args:
-        clip: whose sound it is.
-        processor: the one the model was trained with.
+        clip: the clip with the sound.
+        processor: the processor that the model was trained with.
         window: seconds of sound in a window.
-        stride: seconds from the start of one window to that of the next, at most `window`.
-        hears: whether the model hears. To one that does not (`audio_input=False`) silence is as audible as any sound.
+        stride: seconds from the start of one window to the start of the next, at most `window`.
+        hears: whether the model hears. For a model that does not (`audio_input=False`), every window counts as
+            audible.
     """
 
     def __init__(
@@ -135,7 +137,7 @@ class SoundWindows:
 
     @cached_property
     def changes(self) -> SoundChanges:
-        """Where the clip's sound changes."""
+        """The moments at which the sound of the clip changes."""
         return SoundChanges(self.sound.read, self.clip.length)
 
     @cached_property
@@ -144,14 +146,14 @@ class SoundWindows:
         return max(0, math.ceil((self.clip.length - self.window) / self.stride - ROUNDING))
 
     def around(self, time: float) -> list[View]:
-        """The windows that a frame is seen with. Its weight in a window falls linearly from the window's middle to its
-        edges, over the sum of its weights in all.
+        """Returns the windows for a frame, with weights. The weight falls linearly from the middle of a window to its
+        edges. The weights are then divided by their sum.
 
         Args:
-            time: of the frame, in seconds; not before that of the previous call.
+            time: the time of the frame in seconds, not earlier than in the previous call.
         """
         first = max(0, math.floor((time - self.window) / self.stride + ROUNDING) + 1)
-        # A frame after the end that the clip was said to have still needs a window.
+        # A frame may come after the end that the clip declares. It still needs a window.
         last = max(first, min(math.floor(time / self.stride + ROUNDING), self.last_index))
         stretch = self._stretch(time, first * self.stride, last * self.stride)
         weights: dict[tuple[float, float, bool], float] = {}
@@ -165,7 +167,10 @@ class SoundWindows:
         return [View(heard[key], weight / total) for key, weight in weights.items()]
 
     def _stretch(self, time: float, first: float, last: float) -> tuple[float, float]:
-        """From when to when the sound is that of a moment, as far as windows that begin between two times ask."""
+        """Returns start and end of the sound around `time`: from the change before it to the change after it.
+
+        The search covers what windows that begin between `first` and `last` can reach.
+        """
         start, end = max(0.0, first - self.window), last + 2 * self.window
         self.sound.forget(self.changes.reach(start, end)[0])
         if time >= self.clip.length:
@@ -176,16 +181,16 @@ class SoundWindows:
         return max([start, *before[-1:]]), min([self.clip.length, *after[:1]])
 
     def _heard_part(self, index: int, stretch: tuple[float, float]) -> tuple[float, float, bool]:
-        """What window `index` hears of a stretch, from when to when, and whether it is audible."""
+        """Returns start and end of the part of a stretch that window `index` hears, and whether it is audible."""
         own_start = max(index * self.stride, stretch[0])
-        # A frame within the tolerance before a change may have a window of its own grid that ends there.
+        # The frame may lie just before a change, within the tolerance. Its window on the grid may end there.
         least = min(self.window, EXAMPLE_SECONDS)
         own_end = min(max(index * self.stride + self.window, own_start + least), stretch[1])
         end = min(max(own_end, own_start + self.window), stretch[1])
         start = max(min(own_start, end - self.window), stretch[0])
         audible = True
         if self.hears:
-            # Changes are not found to the sample: what is next to them may be the neighbour's.
+            # Changes are not found to the exact sample, so the sound next to a change may belong to its other side.
             quarter = (own_end - own_start) / 4
             own_start += min(CHANGE_MARGIN, quarter) if own_start == stretch[0] > 0 else 0
             own_end -= min(CHANGE_MARGIN, quarter) if own_end == stretch[1] < self.clip.length else 0
@@ -193,7 +198,7 @@ class SoundWindows:
         return start, end, audible
 
     def _is_audible(self, start: float, end: float) -> bool:
-        # Frame after frame asks the same.
+        # Many frames ask about the same stretch, so answers are kept.
         if (start, end) not in self._audible:
             if len(self._audible) >= MOST_ANSWERS:
                 self._audible.clear()

@@ -1,1 +1,1 @@
-"""Reading and writing videos: what a video holds, its frames in time with their sound, and a video with overlays."""
+"""Reading and writing videos: probing a file, its frames with their times and sound, and videos with overlays."""

@@ -1,4 +1,4 @@
-"""The sound of a video on its way into another file: copied where the container takes it, else encoded anew."""
+"""Writes the sound of a video into another file. It is copied if the container takes it, else encoded again."""
 
 import io
 import itertools
@@ -25,21 +25,21 @@ from .video_reader import VideoInfo
 
 logger = logging.getLogger(__name__)
 
-LONGEST_LEAD_SECONDS = 0.1  # sound that leads the picture by more than a codec's priming is no priming
+LONGEST_LEAD_SECONDS = 0.1  # a codec's priming is shorter; sound that leads the picture by more is real
 ENCODED_SECONDS = 1.0  # sound is re-encoded in pieces of this length
-# Muxers write the header with the first packet, and some look at the packets that follow it.
+# A trial needs several packets: muxers write the header with the first one, and some check the packets after it.
 TRIAL_PACKETS = 25
-# Of what was decoded before, a trial may lack the encoder's priming, which an edit list cuts off.
+# The trial must decode to at least this share of the samples. An edit list may cut off the encoder's priming.
 LEAST_TRIAL_SHARE = 0.5
 BIT_RATE_PER_CHANNEL = 96_000
-FALLBACK_RATE = 48_000  # Hz, which every encoder here takes
-USUAL_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # of channels that a file does not name
+FALLBACK_RATE = 48_000  # Hz; every encoder here takes this rate
+USUAL_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by the number of channels, if a file does not name them
 KEPT_METADATA = ("language", "title", "handler_name")
 
 
 @dataclass(frozen=True)
 class SoundPlan:
-    """How sound is written: `layout` and `rate` say how it is encoded anew; it is copied where there is no layout."""
+    """How sound is written. It is encoded again with `layout` and `rate`, or copied if `layout` is None."""
 
     layout: str | None = None
     rate: int = 0  # Hz
@@ -51,8 +51,9 @@ class SoundPlan:
 
 
 def copy_is_whole(info: VideoInfo, form: ContainerFormat) -> bool:
-    """Whether a container takes the sound packets of a video as they are: some are written into a file in memory,
-    which is read again. A codec's name alone does not say it, since a rate, a profile or a header can be refused."""
+    """Whether a container takes the sound packets of a video unchanged. Some packets are written into a file in
+    memory, and this file is read again. The name of the codec is not enough: a container may refuse a rate, a profile
+    or a header."""
     assert info.sound_track is not None
     memory, source_samples, found_samples = io.BytesIO(), 0, 0
     with open_media(info.path) as source:
@@ -78,12 +79,12 @@ def copy_is_whole(info: VideoInfo, form: ContainerFormat) -> bool:
 
 
 def sound_is_uniform(info: VideoInfo) -> bool:
-    """Whether the sound keeps its rate and its channels until its end, as a container takes for granted of copied
-    packets.
+    """Whether the sound keeps its rate and its channels to the end. Copied packets need this, because a container
+    stores both only once.
 
-    In broadcasts and joined recordings it may change with the programme. Their sound is decoded once to find that out,
-    and of a URL, of which everything would be fetched for it, nothing is taken for granted. Other formats say once
-    for all what their sound is.
+    In broadcasts and joined recordings the sound may change with the programme. So the sound of these formats is
+    decoded once to find out. For a URL the answer is False, because everything would be fetched for it. Other formats
+    declare their sound once for the whole file.
     """
     assert info.sound_track is not None
     kinds = set()
@@ -102,7 +103,7 @@ def sound_is_uniform(info: VideoInfo) -> bool:
 
 
 def encoding_rate(form: ContainerFormat, rate: int) -> int:
-    """The rate in Hz at which the container's encoder takes sound of `rate` Hz: that rate, or the next higher one."""
+    """The rate in Hz for encoding sound of `rate` Hz: `rate`, or the next higher rate that the encoder takes."""
     known = av.Codec(form.audio_codec, "w").audio_rates or (rate,)
     return min((one for one in known if one >= rate), default=max(known))
 
@@ -124,14 +125,14 @@ def encoding_works(form: ContainerFormat, layout: str, rate: int) -> bool:
 def plan_sound(info: VideoInfo, form: ContainerFormat) -> SoundPlan | None:
     """Finds out how the sound of a video can be written into a container, before anything is written.
 
-    Sound is copied where the container takes it. Else it is encoded with the channels that it has; with two, where the
-    encoder does not take them; or with one, where FFmpeg cannot mix them down to two.
+    The sound is copied if the container takes it. Otherwise it is encoded with its own channels. If the encoder does
+    not take these, it is encoded with two channels. If FFmpeg cannot mix it down to two, it is encoded with one.
 
     Returns:
-        The plan; `None` of a video without sound.
+        The plan; `None` if the video has no sound.
 
     Raises:
-        ValueError: if the sound can be written in no way.
+        ValueError: there is no way to write the sound.
     """
     track = info.sound_track
     if track is None:
@@ -147,7 +148,7 @@ def plan_sound(info: VideoInfo, form: ContainerFormat) -> SoundPlan | None:
     own.close()
     rate = encoding_rate(form, own.sampling_rate)
     for layout in written_layouts(own.layout):
-        # One channel is mixed here, see `AudioTrack.mono`.
+        # auss itself mixes to one channel, see `AudioTrack.mono`. FFmpeg mixes to more.
         mixes = layout in ("mono", own.layout.name) or can_convert(own.layout, layout)
         if mixes and encoding_works(form, layout, rate):
             return SoundPlan(layout, rate)
@@ -155,7 +156,7 @@ def plan_sound(info: VideoInfo, form: ContainerFormat) -> SoundPlan | None:
 
 
 def written_layouts(layout: av.AudioLayout) -> list[str]:
-    """The layouts to encode sound with, the best one first. Unknown channels are what FFmpeg takes so many for."""
+    """The layouts to encode sound with, the best one first. Unknown channels get the usual layout of their number."""
     if any(channel.name == UNKNOWN for channel in layout.channels):
         best = [USUAL_LAYOUTS[layout.nb_channels]] if layout.nb_channels in USUAL_LAYOUTS else []
     else:
@@ -175,14 +176,14 @@ def can_convert(source: av.AudioLayout, target: str) -> bool:
 
 
 def add_encoder(container: OutputContainer, form: ContainerFormat, layout: str, rate: int) -> av.AudioStream:
-    """Gives a file a sound stream that is encoded with its format's own codec."""
+    """Adds a sound stream to a file. It is encoded with the codec of the file's format."""
     stream = cast(av.AudioStream, container.add_stream(form.audio_codec, rate=rate, layout=layout))
     stream.bit_rate = BIT_RATE_PER_CHANNEL * stream.codec_context.layout.nb_channels
     return stream
 
 
 def sound_frame(waveform: np.ndarray, layout: str, rate: int, position: int) -> av.AudioFrame:
-    """(channels, samples) float32 as a frame whose first sample has the number `position`."""
+    """Makes a frame of a waveform (channels, samples) float32. Its first sample has the number `position`."""
     packed = np.ascontiguousarray(waveform.T).reshape(1, -1)
     frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
     frame.sample_rate, frame.pts, frame.time_base = rate, position, Fraction(1, rate)
@@ -192,14 +193,15 @@ def sound_frame(waveform: np.ndarray, layout: str, rate: int, position: int) -> 
 class SoundCopy:
     """Writes the sound of a video into a container, piece by piece as the picture proceeds.
 
-    It is the track that was heard, alone. It is copied packet by packet, unchanged, where the container takes it, and
-    encoded anew otherwise; all of it is kept, also what goes on after the last frame, and its language and title.
+    Only the track that was heard is written. Its packets are copied unchanged if the container takes them; otherwise
+    the sound is encoded again. The whole track is kept, even sound after the last frame. Its language and title are
+    kept, too.
 
     Args:
         container: the file that is written.
-        info: of the video whose sound it is.
+        info: the video that the sound comes from.
         form: the format of the container.
-        damage: where to count what cannot be read.
+        damage: counts what cannot be read.
 
     Raises:
         ValueError: as `plan_sound`.
@@ -212,19 +214,19 @@ class SoundCopy:
         self._damage = damage
         plan = plan_sound(info, form)
         self.copied = plan is not None and plan.copies
-        self.offset = 0.0  # seconds by which the picture has to start later, so that earlier sound has a place
+        self.offset = 0.0  # seconds by which the picture starts later, to make room for earlier sound
         self._sound = self._add_sound(plan) if plan is not None else iter(())
         self._next = next(self._sound, None)
 
     def write(self, until: float) -> None:
-        """Writes the sound up to a time, in seconds of the written file."""
+        """Writes the sound up to the time `until`, in seconds of the written file."""
         while self._next is not None and self._next[0] <= until:
             self._container.mux(self._next[1])
             self._next = next(self._sound, None)
 
     def _add_sound(self, plan: SoundPlan) -> Iterator[tuple[float, list[av.Packet]]]:
         assert self._info.sound_track is not None
-        with ExitStack() as opened:  # so that the file is closed where it is not copied from, or something raises
+        with ExitStack() as opened:  # closes the file unless its packets are copied
             source = opened.enter_context(open_media(self._info.path))
             stream = sound_stream(source, self._info.sound_track.index)
             assert stream is not None and stream.time_base is not None  # `info` says that there is sound
@@ -240,23 +242,23 @@ class SoundCopy:
         return self._encoded(plan, metadata)
 
     def _copied(self, source, stream: av.AudioStream, copy: av.AudioStream) -> Iterator[tuple[float, list[av.Packet]]]:
-        """(time, packets): the source's packets, moved so that the first frame is at the offset."""
+        """Yields (time, packets): the packets of the source, moved so that the first frame is at the offset."""
         time_base = stream.time_base
-        assert time_base is not None  # as every stream that is read has one
+        assert time_base is not None  # every stream that is read has a time base
         shift = round((self.offset - self._info.origin) / time_base)
         follows = None
         with source:
             for packet in packets(source, stream, self._damage):
                 if packet.size == 0 or packet.is_corrupt:
-                    continue  # the demuxer's flush packet, or one that the file's end cuts through
+                    continue  # the demuxer's flush packet, or a packet that the file's end cuts off
                 stamp = packet.dts if packet.dts is not None else packet.pts
                 stamp = stamp + shift if stamp is not None else None
                 if stamp is not None and follows is not None and stamp < follows - (packet.duration or 0):
                     if (follows - stamp) * time_base < OVERLAP_SECONDS:
-                        continue  # joined recordings overlap here; later packets are in time
+                        continue  # joined recordings overlap here; later packets have good stamps
                     stamp = None
                 if stamp is None:
-                    # As in reading: without a stamp of its own, or where stamps start anew, it follows on the last.
+                    # The packet has no stamp, or the stamps start again. As in reading, it follows the last packet.
                     stamp = follows if follows is not None else 0
                 packet.pts = packet.dts = stamp
                 packet.stream = copy
@@ -264,9 +266,9 @@ class SoundCopy:
                 yield float(stamp * time_base), [packet]
 
     def _encoded(self, plan: SoundPlan, metadata: dict[str, str]) -> Iterator[tuple[float, list[av.Packet]]]:
-        """(time, packets): the sound, decoded piece by piece and encoded with the container's own codec."""
+        """Yields (time, packets): the sound, decoded piece by piece and encoded with the codec of the container."""
         assert self._info.sound_track is not None and plan.layout is not None
-        # One channel is mixed from all by what they are, more are mixed by FFmpeg.
+        # auss mixes all channels to one by `AudioTrack.mono`. FFmpeg mixes to more than one.
         layout = plan.layout if plan.layout != "mono" else None
         track = AudioTrack(
             self._info.path, self._info.origin - self.offset, self._damage, self._info.sound_track.index, layout

@@ -1,4 +1,4 @@
-"""A decoded frame with the time at which it is shown, and its picture as it is shown."""
+"""A decoded frame with its time and its picture, turned and coloured as it is shown."""
 
 import copy
 from functools import cached_property
@@ -14,7 +14,7 @@ from .video_probe import VideoInfo
 
 
 def composited(picture: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 4) uint8 with transparency over black, as (H, W, 3) uint8."""
+    """Lays a transparent picture (H, W, 4) uint8 over black. Returns (H, W, 3) uint8."""
     colours, opacity = picture[..., :3], picture[..., 3:]
     if opacity.min(initial=255) == 255:
         return colours
@@ -22,18 +22,19 @@ def composited(picture: np.ndarray) -> np.ndarray:
 
 
 def upright_picture(frame: av.VideoFrame, info: VideoInfo, tone_map: ToneMap | None = None) -> np.ndarray:
-    """Converts a frame to RGB (H, W, 3) uint8, turned and mirrored as the file says and of the video's size.
+    """Converts a frame to RGB (H, W, 3) uint8. The picture is turned and mirrored as the file says, and has the size
+    given in `info`.
 
-    Transparency lies over black; a high dynamic range or wide colour is brought to BT.709 by `tone_map`.
+    Transparent pixels lie over black. `tone_map` converts high dynamic range and wide colour to BT.709.
     """
     if tone_map is not None:
         frame = tone_map.convert(frame, "rgb24")
     sideways = info.orientation.sideways
     width, height = (info.height, info.width) if sideways else (info.width, info.height)
-    colours = own_colours(frame)  # also of a high definition that does not name them
+    colours = own_colours(frame)  # fills in the colours of frames that do not declare them
     colorspace = Colorspace.ITU709 if colours is not None and colours.matrix == BT709 else None
     transparent = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
-    # Streams that adapt to a network change their size on the way: every frame gets that of the first.
+    # Streams that adapt to a network change their size on the way. Every frame is scaled to the size of the first.
     with media_errors(f"a frame of {frame.width} x {frame.height}, {frame.format.name}, cannot be converted to RGB"):
         picture = frame.to_ndarray(
             format="rgba" if transparent else "rgb24", width=width, height=height, src_colorspace=colorspace
@@ -42,8 +43,8 @@ def upright_picture(frame: av.VideoFrame, info: VideoInfo, tone_map: ToneMap | N
 
 
 class TimedFrame:
-    """A decoded frame: `index` counts from 0, `time` and `end`, between which it is shown, are in seconds from the
-    first frame, and `picture` is converted when first asked for."""
+    """A decoded frame. `index` counts from 0. The frame is shown from `time` to `end`, in seconds from the first
+    frame. `picture` is converted when it is first read."""
 
     def __init__(
         self, index: int, time: float, end: float, frame: av.VideoFrame, info: VideoInfo, tone_map: ToneMap | None
@@ -56,7 +57,7 @@ class TimedFrame:
         self._tone_map = tone_map
 
     def held(self, time: float) -> "TimedFrame":
-        """The same frame as it is still shown at a later time."""
+        """The same frame with a later time, at which it is still shown."""
         if time == self.time:
             return self
         later = copy.copy(self)
@@ -69,8 +70,8 @@ class TimedFrame:
         return upright_picture(self._frame, self._info, self._tone_map)
 
     def planar_copy(self) -> av.VideoFrame | None:
-        """The frame's own planes, upright, to draw on and write; None where only `picture` will do, see
-        `upright_copy`."""
+        """Copies the planes of the frame, turned upright, to draw on and to write. Returns None if the frame has to be
+        converted to RGB first; then use `picture`. See `upright_copy`."""
         size = (self._info.height, self._info.width)
         frame = self._frame
         if self._tone_map is not None and not (size[0] % 2 or size[1] % 2):

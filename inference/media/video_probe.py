@@ -1,4 +1,4 @@
-"""What is known of a video before it is read: its header, its first frame, and where its packets end."""
+"""Probes a video before it is read: its header, its first frame, and the end of its packets."""
 
 import math
 from dataclasses import dataclass, field
@@ -18,48 +18,48 @@ from .picture.frame_planes import CONVERTED_MATRICES, UNSPECIFIED, FrameColours,
 from .picture.tone_mapping import Range, extended_range
 from .sound.sound_tracks import SoundTrack, choose_track
 
-MOST_FRAMES_PER_SECOND = 1000  # a header that says more gives its clock and not its rate, as with raw DV
-# Transfer functions of H.273 that no screen has.
+MOST_FRAMES_PER_SECOND = 1000  # a header with more, as of raw DV, gives the rate of its clock and not of the frames
+# Transfer functions of H.273 that no screen uses.
 UNUSUAL_TRANSFERS = {8: "coded linearly", 9: "coded logarithmically", 10: "coded logarithmically"}
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a video before it is read. Width and height are those of the picture as it is shown."""
+    """The properties of a video, found before it is read. Width and height belong to the picture as it is shown."""
 
-    path: Path | str  # a string where it is a URL
+    path: Path | str  # a string for a URL
     width: int
     height: int
     fps: float  # nominal frames per second; the frames' own times may differ
-    duration: float | None  # seconds from the first frame to the picture's end, as the file declares it
-    has_audio: bool  # whether there is a sound track with something in it
+    duration: float | None  # declared seconds from the first frame to the end of the picture
+    has_audio: bool  # whether there is a sound track in which something can be decoded
     sampling_rate: int  # Hz; 0 without sound
     orientation: Orientation  # how stored frames are turned and mirrored to be shown
     pixel_aspect: Fraction  # width : height of a shown pixel
-    origin: float  # the file's own time of its first frame, in seconds: time 0 of everything here
-    colours: FrameColours  # of its planes, where they can be written as they are; else those to convert to
-    sound_track: SoundTrack | None = None  # the one that is heard, and kept in what is written
-    range: Range | None = None  # what its numbers stand for, where an ordinary screen cannot show them
-    decoding_order: bool = False  # whether the format stores stamps in the order of decoding only
-    warnings: tuple[str, ...] = field(default=(), compare=False)  # what cannot be done for this video
+    origin: float  # time of the first frame on the file's clock, in seconds; time 0 of all results
+    colours: FrameColours  # colours of its planes, or BT.709 if the planes must be converted
+    sound_track: SoundTrack | None = None  # the track that is heard, and that the output keeps
+    range: Range | None = None  # meaning of its values, if an ordinary screen cannot show them
+    decoding_order: bool = False  # whether the format stores stamps only in the order of decoding
+    warnings: tuple[str, ...] = field(default=(), compare=False)  # what auss cannot do for this video
 
     @property
     def rotation(self) -> int:
-        """Degrees counterclockwise by which stored frames are turned, before they are mirrored: 0, 90, 180 or 270."""
+        """Degrees counterclockwise by which stored frames are turned before they are mirrored: 0, 90, 180 or 270."""
         return 90 * self.orientation.quarter_turns
 
     @property
     def interval(self) -> float:
-        """Seconds for which a frame is shown where its file does not say it."""
+        """Seconds for which a frame is shown if its file does not say so."""
         return guessed_interval(self.fps)
 
 
 def declared_end(stream: av.VideoStream) -> float | None:
-    """When a stream ends, in the file's own seconds, as its header says; `None` where it says nothing of its own.
+    """The end of a stream that its header declares, in seconds of the file's clock. `None` if it declares none.
 
-    A Matroska header has one duration for the whole file, which FFmpeg reports for each stream. The streams' own ends
-    are tags, such as 00:00:05.040000000, and not every writer makes them. Transport streams have no header: FFmpeg
-    guesses their duration from the first and the last stamp, between which the clock may have jumped.
+    A Matroska header has one duration for the whole file, and FFmpeg reports it for each stream. The ends of the
+    single streams are tags, such as 00:00:05.040000000. Not every program writes these tags. Transport streams have no
+    header. FFmpeg guesses their duration from the first and the last stamp, but the clock may have jumped in between.
     """
     if clock_may_jump(cast(InputContainer, stream.container)):
         return None
@@ -76,26 +76,27 @@ def declared_end(stream: av.VideoStream) -> float | None:
 
 @dataclass(frozen=True)
 class Extent:
-    """Where a file's packets really end, in the file's own seconds."""
+    """The times at which the packets of a file really end, in seconds of the file's clock."""
 
     picture_start: float
     picture_end: float
-    file_end: float  # of all streams
+    file_end: float  # the latest end of all streams
     declared_file_end: float | None
-    sound_end: float | None = None  # of the sound that is heard; None without sound
+    sound_end: float | None = None  # end of the sound track that is heard; None without sound
 
 
 def last_frame_end(stream: av.VideoStream, start: float, shown: float, interval: float) -> float:
-    """When the last frame of a stream ends, in the file's own seconds.
+    """The end of the last frame of a stream, in seconds of the file's clock.
 
-    Where frames are reordered, an mp4 gives each packet the time until the next one is decoded, which says nothing of
-    when the frame ends. What the header declares counts then, unless it ends earlier than the frame starts.
+    If frames are reordered, an mp4 gives each packet the time until the next packet is decoded. This time does not
+    tell when the frame ends. The end that the header declares counts then, unless it is earlier than the start of the
+    frame.
 
     Args:
-        stream: of the frame.
-        start: of the frame.
-        shown: seconds that its packet says it is shown for; 0 where it does not say it.
-        interval: seconds from one frame to the next, in the mean.
+        stream: the stream of the frame.
+        start: the start of the frame.
+        shown: the seconds for which the frame is shown, from its packet; 0 if the packet does not say so.
+        interval: the mean number of seconds from one frame to the next.
     """
     reordered = stream.codec_context.has_b_frames and "mov" in stream.container.format.name
     if shown > 0 and not reordered:
@@ -106,22 +107,22 @@ def last_frame_end(stream: av.VideoStream, start: float, shown: float, interval:
 
 
 def scan_extent(path: Path | str, interval: float, sound_index: int | None = None) -> Extent:
-    """Finds the ends by reading all packets without decoding them, a small part of the cost of decoding.
+    """Finds the ends by reading all packets without decoding them. This costs a small part of decoding.
 
-    Headers cannot be trusted with this: browsers record webm without a duration, and an mp4 with a variable frame rate
-    and reordered frames declares less than it has. Packets without a stamp follow on the packet before.
+    Headers cannot be trusted here. Browsers record webm without a duration, and an mp4 with a variable frame rate and
+    reordered frames declares less than it has. Packets without a stamp follow the packet before.
 
     Args:
-        path: of the video.
-        interval: seconds for which a frame is shown where its file does not say it.
-        sound_index: of the sound track that is heard, among the file's streams.
+        path: the path of the video.
+        interval: the seconds for which a frame is shown if its file does not say so.
+        sound_index: the index of the sound track that is heard, among the streams of the file.
     """
     with open_media(path) as container:
         stream = picture_stream(container)
         starts: dict[int, float] = {}
         ends: dict[int, float] = {}
-        last, last_shown = -math.inf, 0.0  # of the frame that is shown last
-        follows: dict[int, float] = {}  # of each stream, where a packet without a stamp belongs
+        last, last_shown = -math.inf, 0.0  # start and duration of the frame that is shown last
+        follows: dict[int, float] = {}  # per stream: the time of a next packet without a stamp
         for packet in packets(container, None, Damage()):
             if packet.time_base is None or not packet.size:
                 continue
@@ -148,7 +149,7 @@ def scan_extent(path: Path | str, interval: float, sound_index: int | None = Non
 
 
 def shortcomings(stream: av.VideoStream, frame: av.VideoFrame) -> tuple[str, ...]:
-    """What of a video cannot be shown rightly, a sentence for each."""
+    """Lists what auss cannot show correctly in a video, one phrase for each."""
     found = []
     pictures = moving_pictures(cast(InputContainer, stream.container))
     if len(pictures) > 1:
@@ -176,8 +177,8 @@ def shortcomings(stream: av.VideoStream, frame: av.VideoFrame) -> tuple[str, ...
 
 
 def frame_rate(stream: av.VideoStream, frame: av.VideoFrame) -> Fraction:
-    """The frames a second of a stream, in the mean, as its header says, or as its first frame does where the header
-    says what cannot be."""
+    """The mean number of frames a second of a stream, from its header. If the header gives an impossible rate, the
+    duration of the first frame counts."""
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     if rate <= MOST_FRAMES_PER_SECOND:
         return rate
@@ -187,11 +188,11 @@ def frame_rate(stream: av.VideoStream, frame: av.VideoFrame) -> Fraction:
 
 
 def probe(path: str | Path, audio_track: int | None = None) -> VideoInfo:
-    """Looks at a video: its header, its first frame, and as much of its sound as `choose_track` needs.
+    """Reads the header and the first frame of a video, and as much of its sound as `choose_track` needs.
 
     Raises:
-        FileNotFoundError, IsADirectoryError: where there is no such file.
-        ValueError: if it is no media file, has no moving picture, or none of its frames can be decoded; for a URL that
+        FileNotFoundError, IsADirectoryError: there is no such file.
+        ValueError: the file is no media file, has no moving picture, or has no frame that can be decoded; or the URL
             cannot be read.
     """
     with open_media(path) as container:

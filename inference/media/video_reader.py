@@ -1,4 +1,4 @@
-"""Reading a video's frames, and beside them its sound, in constant memory."""
+"""Reads the frames of a video, and its sound at the same time, in constant memory."""
 
 import logging
 from collections.abc import Iterator
@@ -18,24 +18,25 @@ from .video_probe import Extent, VideoInfo, last_frame_end, probe, scan_extent
 
 logger = logging.getLogger(__name__)
 
-SILENCE_SAMPLING_RATE = 16_000  # of the silence that stands for a missing sound track
-HOLE_SECONDS = 2.0  # a demuxer that found its way again after damage says nothing, but leaves a hole in time
-MISSING_END_SECONDS = 0.3  # a picture that ends this much before its declared end was cut off
-LONG_SOUND_SECONDS = 1.0  # sound that goes on for longer than this after the picture is told of
+SILENCE_SAMPLING_RATE = 16_000  # Hz, of the silence that replaces a missing sound track
+HOLE_SECONDS = 2.0  # a demuxer skips damage without a message, but leaves a hole of time in the frames
+MISSING_END_SECONDS = 0.3  # a picture that ends earlier than declared by more than this was cut off
+LONG_SOUND_SECONDS = 1.0  # sound that goes on for longer than this after the picture gives a warning
 
 
 class VideoReader:
-    """A video, read from its beginning as often as wished.
+    """Reads a video from its beginning, as often as wanted.
 
-    Times are in seconds from the first frame. Every frame is shown until the next one is; the last one for its own
-    duration, or for as long as the file declares the picture to last and other streams go on. A frame without a time
-    stamp, or whose time stamp does not lie after that of the frame before, follows on that one. Sound from before the
-    first frame is not read; where the sound ends before the picture, what is missing is silence.
+    Times are in seconds from the first frame. Every frame is shown until the next one starts. The last frame is shown
+    for its own duration. If the file declares a later end of the picture and its other streams go on until then, the
+    last frame is shown until that end. A frame directly follows the frame before if it has no time stamp, or if its
+    time stamp is not later. Sound from before the first frame is not read. If the sound ends before the picture, the
+    rest is silence.
 
     Args:
-        path: an mp4, webm or mkv file, or whatever else FFmpeg reads; or the http(s) URL of one, as a string.
-        audio_track: the number of the sound track that is heard, from 1; by default the one that `choose_track` finds.
-        info: what `probe` said of the same video before, so that it is not looked at again.
+        path: an mp4, webm or mkv file, or any other file that FFmpeg reads; or an http(s) URL, as a string.
+        audio_track: the number of the sound track that is heard, from 1; by default `choose_track` chooses it.
+        info: the result of an earlier `probe` of the same video. The video is then not probed again.
 
     Raises:
         FileNotFoundError, ValueError: as `probe`.
@@ -44,36 +45,36 @@ class VideoReader:
     def __init__(self, path: str | Path, audio_track: int | None = None, info: VideoInfo | None = None):
         self.info = info if info is not None else probe(path, audio_track)
         self.damage = Damage()
-        self._loudest: float | None = None  # the peak of the sound that was asked for
+        self._loudest: float | None = None  # the peak of the sound that has been read
         self._end: float | None = None
-        self._stamped: int | None = None  # frames of the last reading with a time stamp, and all of them
-        self._count = 0
+        self._stamped: int | None = None  # how many frames of the last reading had a time stamp
+        self._count = 0  # how many frames the last reading had
         self._track: AudioTrack | None = None
 
     @cached_property
     def extent(self) -> Extent:
-        """Where the file really ends; see `scan_extent`."""
+        """The real ends of the file's streams; see `scan_extent`."""
         track = self.info.sound_track
         return scan_extent(self.info.path, self.info.interval, track.index if track is not None else None)
 
     @property
     def length(self) -> float:
-        """Seconds from the first frame to the end of the last one, by the file's time stamps. What a URL's header
-        declares is believed: to look for oneself would be to fetch all of it."""
+        """Seconds from the first frame to the end of the last one, from the time stamps of the file. For a URL the
+        declared duration counts, because scanning the packets would fetch the whole file."""
         if is_url(self.info.path) and self.info.duration is not None:
             return self.info.duration
-        # Stamps in the order of decoding come before the frames are shown, the first as much as the last.
+        # Stamps in the order of decoding are earlier than the frames are shown, all by the same time.
         start = self.extent.picture_start if self.info.decoding_order else self.info.origin
         return self._held_on(max(self.extent.picture_end - start, self.info.interval))
 
     @property
     def picture_end(self) -> float | None:
-        """When the last frame of the last reading ends, in seconds from the first frame; None before that is known."""
+        """The end of the last frame in the last reading, in seconds from the first frame; None while it is unknown."""
         return self._end
 
     def frames(self, fps: float | None = None) -> Iterator[TimedFrame]:
-        """The frames in order: all of them, or those that are due when `fps` of them are wanted per second. A frame
-        that is shown for longer than 1 / fps is due again and again, see `MaskTimes`."""
+        """Yields the frames in order. With `fps` it yields only the frames that are due when `fps` frames per second
+        are wanted. A frame that is shown for longer than 1 / fps is due several times, see `MaskTimes`."""
         due = MaskTimes(fps, self.info.interval)
         self._end, self._stamped, self.damage, self._track, self._loudest = None, None, Damage(), None, None
         try:
@@ -86,21 +87,21 @@ class VideoReader:
                 self._track = None
 
     def waveform(self, start: float, end: float) -> tuple[np.ndarray, int]:
-        """The sound between two times, to be asked for while `frames` is read.
+        """The sound between two times. Call this method while `frames` is being read.
 
         Args:
-            start, end: in seconds from the first frame. `start` must not lie before that of the previous call, since
-                the sound before it has been forgotten.
+            start, end: in seconds from the first frame. `start` must not be earlier than in the previous call, since
+                older sound is no longer kept.
 
         Returns:
-            (samples,) float32, the channels mixed by what they are, and its sampling rate in Hz. There is one sample
-            at least; where the sound ends earlier, or without a sound track, it is digital silence.
+            The sound as (samples,) float32, its channels mixed by their positions, and its sampling rate in Hz. There
+            is at least one sample. After the end of the sound, and without a sound track, the samples are 0.
         """
         if self.info.sound_track is None:
             samples = max(1, round((end - start) * SILENCE_SAMPLING_RATE))
             return np.zeros(samples, np.float32), SILENCE_SAMPLING_RATE
         if self._track is None:
-            # Made only now, so that it keeps the same account of damage as the frames.
+            # The track is made only now, because `frames` has just made the `Damage` that both share.
             self._track = AudioTrack(self.info.path, self.info.origin, self.damage, self.info.sound_track.index)
         waveform, rate = self._track.mono(start, end), self._track.sampling_rate
         self._loudest = max(self._loudest or 0.0, float(np.abs(waveform).max(initial=0)))
@@ -108,7 +109,7 @@ class VideoReader:
         return np.pad(waveform, (0, wanted - len(waveform))), rate
 
     def problems(self) -> list[str]:
-        """What was lost in the last reading, in words; known once it is finished."""
+        """Phrases for everything that was lost in the last reading. Call it after the reading has finished."""
         phrases = self.damage.describe(self.info.origin)
         if not is_url(self.info.path):
             phrases += matroska_problems(Path(self.info.path))
@@ -124,9 +125,9 @@ class VideoReader:
         return phrases
 
     def check(self) -> None:
-        """Raises `DamagedVideoError` if the last reading did not get everything. What may be right and may be wrong, a
-        long stretch without a frame and time stamps that had to be mended, is only warned of; so is what cannot be
-        done for this video."""
+        """Raises `DamagedVideoError` if something was lost in the last reading. A long time without a frame and
+        repaired time stamps only give a warning, because they may be right. What auss cannot do for this video also
+        gives a warning."""
         for warning in self._warnings():
             logger.warning("%s: %s", self.info.path, warning)
         warn_of_sound(self.info.path, self.damage, self._loudest)
@@ -160,8 +161,9 @@ class VideoReader:
             yield f"the sound goes on for {sound_end - self._end:.1f} s after the picture; masks end with the picture"
 
     def _held_on(self, end: float) -> float:
-        """Where the picture ends: later than its last packet says where the file declares so and is whole, since its
-        other streams go on until then. Matroska stores no duration of a last frame."""
+        """The end of the picture. `end` is the end by its last packet. If the file declares a later end and its other
+        streams go on until then, the declared end counts. Matroska, for example, does not store the duration of the
+        last frame."""
         declared = self.info.duration
         if declared is None or is_url(self.info.path) or declared <= end + self.info.interval:
             return end
@@ -169,7 +171,7 @@ class VideoReader:
         return declared if whole else end
 
     def _all_frames(self) -> Iterator[TimedFrame]:
-        """Every frame, one later than it is decoded, because the next one says how long it is shown."""
+        """Yields every frame after the next one is decoded, because the next one tells when the frame ends."""
         previous: TimedFrame | None = None
         clock = FrameClock(self.info.interval, self.info.decoding_order, self.damage)
         tone_map = ToneMap(self.info.range) if self.info.range is not None else None
@@ -194,7 +196,7 @@ class VideoReader:
                 yield previous
 
     def _note_hole(self, start: float, end: float, own_end: float) -> None:
-        """Remembers the longest time between frames; a frame that says itself that it is shown so long is no hole."""
+        """Remembers the longest time between two frames, unless the first frame itself declares such a duration."""
         hole = end - start
         if hole > self.damage.longest_hole and end > own_end + self.info.interval:
             self.damage.longest_hole, self.damage.hole_start = hole, start

@@ -1,4 +1,4 @@
-"""Writing pictures as a video that keeps the sound of another, in constant memory."""
+"""Writes pictures as a video with the sound of another video, in constant memory."""
 
 import logging
 import os
@@ -24,17 +24,18 @@ from .video_reader import VideoInfo
 
 logger = logging.getLogger(__name__)
 
-TIME_BASE = Fraction(1, 90_000)  # fine enough for any frame rate, so variable ones keep their times
-LAST_FRAME_TICKS = 3_600  # 1/25 s, for which a last frame that was held is shown again
+TIME_BASE = Fraction(1, 90_000)  # seconds; fine enough for any frame rate, also a variable one
+LAST_FRAME_TICKS = 3_600  # 1/25 s: a held last frame is written again for at most this time
 
 
 def check_video_output(path: Path, source: Path | str, overwrite: bool) -> None:
-    """Whether a video may be written to `path`.
+    """Checks that a video may be written to `path`.
 
     Raises:
-        FileExistsError: if the file exists and `overwrite` is not set.
-        IsADirectoryError, OSError: for a folder of that name; for a name that is too long.
-        ValueError: for an ending without a format, or where the file is the source itself.
+        FileExistsError: the file exists and `overwrite` is not set.
+        IsADirectoryError: `path` is a folder.
+        OSError: the name is too long.
+        ValueError: the ending belongs to no known format, or the file is the source itself.
     """
     container_format(path)
     try:
@@ -50,19 +51,19 @@ def check_video_output(path: Path, source: Path | str, overwrite: bool) -> None:
 
 
 class VideoWriter:
-    """Writes frames with their times, and beside them the sound of the video they come from.
+    """Writes frames with their times, together with the sound of the video that the frames come from.
 
-    The sound is copied packet by packet, unchanged, where the container takes its codec, and re-encoded otherwise; all
-    of it is kept, also what goes on after the last frame. The file appears under its name only when it is complete:
-    until then it is a hidden file beside it, which is gone if writing fails. To be used in a `with` statement.
+    The packets of the sound are copied unchanged if the container takes them; otherwise the sound is encoded again.
+    All sound is kept, even sound after the last frame. The file gets its name when it is complete. Until then it is a
+    hidden file in the same folder, which is removed if writing fails. Use the class in a `with` statement.
 
     Args:
-        path: the file to write, ending in .mp4, .mkv (both H.264) or .webm (VP9).
-        info: of the video whose frames, possibly drawn upon, are written: its size, rate and sound.
+        path: the file to write. Its name ends in .mp4, .mkv (both H.264) or .webm (VP9).
+        info: the video that the frames come from. It gives the size, the frame rate and the sound.
         overwrite: whether an existing file may be replaced.
 
     Raises:
-        FileExistsError, ValueError: as `check_video_output`; also where another run is writing the same file.
+        FileExistsError, ValueError: as `check_video_output`; or another run is writing the same file.
     """
 
     def __init__(self, path: str | Path, info: VideoInfo, overwrite: bool = False):
@@ -74,7 +75,7 @@ class VideoWriter:
         self.damage = Damage()
         self._last_pts = -1
         self._last_frame: av.VideoFrame | None = None
-        self._end_pts: int | None = None  # where the last frame ends
+        self._end_pts: int | None = None  # end of the last frame, in ticks of `TIME_BASE`
         self._waiting: av.Packet | None = None
         try:
             address = file_address(self._file.partial_path)
@@ -93,34 +94,34 @@ class VideoWriter:
 
     @property
     def sound_copied(self) -> bool:
-        """Whether the sound is copied packet by packet, and not encoded anew."""
+        """Whether the packets of the sound are copied and not encoded again."""
         return self._sound.copied
 
     def write(self, time: float, picture: np.ndarray | av.VideoFrame) -> None:
         """Adds a frame.
 
         Args:
-            time: in seconds from the first frame; must be later than that of the frame before.
-            picture: (H, W, 3) uint8 of the size in `info`; or, written as it is, a frame of that size in yuv420p and
-                the colours of `info`, as `TimedFrame.planar_copy` gives it.
+            time: the time of the frame in seconds from the first frame; later than the time of the frame before.
+            picture: an array (H, W, 3) uint8 of the size in `info`; or a frame of that size in yuv420p and the colours
+                of `info`, as `TimedFrame.planar_copy` returns it. Such a frame is encoded without conversion.
 
         Raises:
-            ValueError: for a picture of another size or format.
+            ValueError: the picture has another size or format.
         """
         frame = self._checked(picture) if isinstance(picture, av.VideoFrame) else self._converted(picture)
         with self._errors():
             self._sound.write(time + self._sound.offset)
-        # Two times closer than a tick would share it, which no muxer takes.
+        # Two times within one tick would get the same stamp, and no muxer takes equal stamps.
         self._last_pts = max(self._last_pts + 1, round((time + self._sound.offset) / TIME_BASE))
         frame.pts, frame.time_base = self._last_pts, TIME_BASE
         self._last_frame = frame
         self._mux_picture(frame)
 
     def hold(self, end: float) -> None:
-        """Shows the last frame until `end`, in seconds from the first frame; to be called after the last `write`.
+        """Shows the last frame until `end`, in seconds from the first frame. Call this method after the last `write`.
 
-        Not every container stores how long a last frame lasts, so one that is held for more than a frame's usual time
-        is written once more, for the last of it.
+        Not every container stores how long the last frame lasts. So a frame that is held for longer than usual is
+        written a second time, shortly before `end`.
         """
         end_pts, usual = round((end + self._sound.offset) / TIME_BASE), round(self.info.interval / TIME_BASE)
         if self._last_frame is None or end_pts <= self._last_pts:
@@ -133,8 +134,11 @@ class VideoWriter:
         self._end_pts = end_pts
 
     def _mux_picture(self, frame: av.VideoFrame | None) -> None:
-        """Writes what the encoder makes of a frame, or still holds at the end (None); one packet later, since only
-        the next one tells how long a frame is shown. The encoder itself gives each the time of the average rate."""
+        """Encodes a frame and writes the packets. None writes the packets that the encoder still holds at the end.
+
+        A packet is written when the next one is known, because the next one tells how long the frame is shown. The
+        encoder itself gives every packet the duration of the average frame rate.
+        """
         with self._errors():
             packets = self._stream.encode(frame)
         for packet in packets:
@@ -145,7 +149,7 @@ class VideoWriter:
             self._write_waiting(self._end_pts if self._end_pts is not None else self._last_pts + usual)
 
     def _write_waiting(self, end_pts: int | None) -> None:
-        """Writes the packet that waits; its frame is shown until `end_pts`."""
+        """Writes the waiting packet. Its frame is shown until `end_pts`."""
         packet, self._waiting = self._waiting, None
         if packet is None:
             return
@@ -155,7 +159,7 @@ class VideoWriter:
             self._container.mux(packet)
 
     def _errors(self) -> AbstractContextManager[None]:
-        """Names the output in what FFmpeg says against writing it."""
+        """Adds the name of the output to FFmpeg's error messages."""
         return media_errors(f"output {printable(self.path)} cannot be written")
 
     def __enter__(self) -> "VideoWriter":
@@ -187,7 +191,7 @@ class VideoWriter:
     def _converted(self, picture: np.ndarray) -> av.VideoFrame:
         if picture.shape != (self.info.height, self.info.width, 3):
             raise ValueError(f"picture must be {(self.info.height, self.info.width, 3)}, got {picture.shape}")
-        # H.264 and VP9 store colour at half the size: an odd row or column is repeated to make the size even.
+        # H.264 and VP9 store colour at half the size. If the size is odd, the last row or column is repeated.
         odd_height, odd_width = self.info.height % 2, self.info.width % 2
         if odd_height or odd_width:
             picture = np.pad(picture, ((0, odd_height), (0, odd_width), (0, 0)), mode="edge")
@@ -199,7 +203,7 @@ class VideoWriter:
         )
 
     def _abandon(self) -> None:
-        """Stops without a result: nothing stays behind."""
+        """Stops without a result. No file stays behind."""
         try:
             self._container.close()
         except (FFmpegError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The demo's own logic, and, slow, the whole of it in miniature."""
+"""Tests the functions of the demo. A slow test runs the whole demo in a small size."""
 
 import argparse
 import json

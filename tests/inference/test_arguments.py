@@ -1,4 +1,4 @@
-"""The arguments of the commands in inference/: their values, and the numbers that are refused without torch."""
+"""The arguments of the commands in inference/: their values, and numbers that are refused without torch."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Frames and sound in memory are read as a file is."""
+"""Frames and sound in memory are read like a file."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def make_arrays(num_frames=10, seconds=10.0):
 def test_frames_are_spread_over_the_sound():
     frames, audio = make_arrays()
     clip = ArrayClip(frames, audio, RATE)
-    read = list(clip.frames(fps=1 / 3))  # whoever brings frames has chosen them
+    read = list(clip.frames(fps=1 / 3))  # the caller has chosen the frames, so fps is ignored
     assert [(frame.index, frame.time) for frame in read] == [(index, index) for index in range(10)]
     np.testing.assert_array_equal(read[7].picture, frames[7])
     assert clip.length == 10

@@ -1,4 +1,4 @@
-"""Every frame meets the sound of its own windows, in passes of the size asked for; silence needs no network."""
+"""Every frame is combined with its own windows, in passes of the wanted size. Silence does not run the network."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ RATE = 16_000
 
 
 def make_clip(num_frames=10, seconds=10.0, silent=()):
-    """Noise of changing loudness, but for the seconds (start, end) that are silent; frames of noise."""
+    """Makes a clip of noise frames and noise of changing loudness. The seconds (start, end) are silent."""
     generator = np.random.default_rng(0)
     frames = generator.integers(0, 255, (num_frames, 24, 32, 3), dtype=np.uint8)
     audio = generator.normal(0, 0.1, round(seconds * RATE)) * np.linspace(0.2, 1, round(seconds * RATE))
@@ -97,13 +97,13 @@ def test_silence_is_not_asked_of_the_network(tiny_processor, red_sounds):
 
 
 def changes_of(audio):
-    """Where the sound changes, in seconds; `test_sound_changes.py` holds it to what is known."""
+    """The times in seconds at which the sound changes. `test_sound_changes.py` tests that they are right."""
     read = lambda start, end: (audio[round(start * RATE) : round(end * RATE)], RATE)  # noqa: E731
     return SoundChanges(read, len(audio) / RATE).between(0, len(audio) / RATE)
 
 
 def blend_oracle(model, processor, frames, audio, window, stride, length):
-    """The blend frame by frame, without anything that is shared: each window's sound is cut and encoded anew."""
+    """The oracle blends frame by frame and shares nothing. It cuts and encodes the sound of each window again."""
     pixels = processor(videos=list(frames), return_tensors="pt")["pixel_values"]
     edges = [0.0, *changes_of(audio), length]
     last = max(0, int(np.ceil((length - window) / stride - 1e-9)))
@@ -231,7 +231,7 @@ def test_a_frame_that_is_seen_with_several_windows_is_encoded_once(tiny_model, t
         hook.remove()
     assert sum(encoded) == 20
     assert sum(fused) == sum(len(views) for batch in batches for views in batch.views) >= 30
-    # No pass is larger than was asked for, but where one frame has more windows than that.
+    # No pass is larger than the wanted size, unless one frame has more windows than that.
     most = max(len(views) for batch in batches for views in batch.views)
     assert max(fused) <= max(batch_size, most)
 

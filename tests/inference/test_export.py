@@ -1,4 +1,4 @@
-"""Exported networks against the model, from the command to the masks that ONNX Runtime gives."""
+"""Exported networks are compared with the model, from the command to the masks of ONNX Runtime."""
 
 import importlib.util
 import os
@@ -28,9 +28,9 @@ from auss.processing.video_processing_auss import AussVideoProcessor
 pytest.importorskip("transformers.exporters.metadata", reason="export needs transformers>=5.23, Python 3.11")
 
 DOCUMENT = Path(auss.__file__).parent / "docs" / "export.md"
-# Neither square nor a multiple of any stride.
+# The size is neither square nor a multiple of any stride.
 SIZE = (38, 51)
-# Clips, frames, examples of sound, and how many of them are padding.
+# Numbers of clips, frames, examples of sound, and examples that are padding.
 SHAPES = [(1, 1, 5, 0), (1, 7, 5, 2), (3, 2, 5, 0), (2, 3, 2, 1), (1, 4, 1, 0), (1, 2, 5, 5)]
 
 
@@ -46,7 +46,7 @@ def random_inputs(clips, frames, examples, padding, size=SIZE) -> dict[str, torc
 
 
 def lively(config) -> AussForAudioVisualSegmentation:
-    """A model whose masks and classes differ from query to query and place to place, which fresh weights' do not."""
+    """A model whose masks and classes differ between queries and places. With fresh weights they hardly differ."""
     torch.manual_seed(0)
     sample = random_inputs(2, 2, 5, 0)
     model = AussForAudioVisualSegmentation(config).eval()
@@ -99,12 +99,12 @@ def folders(model, processor, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def graphs(folders):
-    """What the folders hold, read once, as reading takes seconds."""
+    """The exports in the folders. They are loaded once, since loading takes seconds."""
     return {folder.name: load_exported(folder, trust_remote_code=True) for folder in folders.iterdir()}
 
 
 def test_the_model_is_a_fair_trial(model):
-    """Else equality would say little."""
+    """Equal outputs prove little unless the outputs of the model vary."""
     with torch.no_grad():
         outputs = model(**random_inputs(1, 3, 5, 0))
         other = model(**random_inputs(1, 3, 5, 2))
@@ -151,7 +151,7 @@ def test_a_torch_graph_runs_with_torch_alone(model, folders):
 
 
 def test_the_documents_examples_run(model, folders, tmp_path, monkeypatch):
-    """As printed, in order, in one namespace; the last one's masks are the model's own."""
+    """The examples run as printed, in order, in one namespace. The masks of the last one equal those of the model."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "exported").symlink_to(folders / "onnx")
     blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
@@ -170,7 +170,7 @@ def test_the_documents_examples_run(model, folders, tmp_path, monkeypatch):
         expected = processor.post_process_audio_visual_segmentation(model(**inputs), [(60, 80)])[0]
     for (clip,) in found:
         assert clip["segmentation"].shape == (3, 60, 80)
-        # A score is a ratio: where no label claims a pixel, rounding shows in it.
+        # A score is a ratio. If all labels of a pixel are near 0, rounding changes it visibly.
         assert (clip["scores"] - expected["scores"]).abs().mean() < 1e-4
         assert (clip["segmentation"] != expected["segmentation"]).float().mean() < 1e-3
     assert 0 < expected["segmentation"].float().mean() < 1
@@ -209,7 +209,7 @@ def test_command_with_fixed_size_and_frames(model, saved, tmp_path, capsys, file
     assert cli.main([*command, "--format", file_format]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"MiB  .*/out/model\.(onnx|pt2)\n", printed)
-    largest = re.search(r"scores differ by (\S+) at most, all outputs by (\S+), typically, .*, by (\S+)\n$", printed)
+    largest = re.search(r"scores differ by (\S+) at most, all outputs by (\S+) at most. .* is (\S+)\n$", printed)
     assert max(map(float, largest.groups())) < 1e-4
     exported, processor = load_exported(tmp_path / "out", trust_remote_code=True)
     assert dict(processor.video_processor.size) == {"height": 32, "width": 48}
@@ -230,7 +230,7 @@ def test_nothing_else_is_overwritten(saved, graphs, tmp_path, capsys, monkeypatc
     assert cli.main(command) == 2
     assert f"{output} exists: choose another name, or allow it with --overwrite" in capsys.readouterr().err
     assert (output / "model.pt2").stat().st_mtime_ns == before
-    # A graph of another format does not stay beside the new one.
+    # The new graph replaces an earlier graph of another format.
     (output / "model.onnx").touch()
     assert cli.main([*command, "--overwrite"]) == 0
     names = {path.name for path in output.iterdir()}
@@ -252,7 +252,7 @@ def test_a_graph_that_is_not_the_model_is_refused(make_config, model, processor,
 
 
 class LastHalfIsWrong:
-    """A graph that gives noise for the frames after the first four."""
+    """Stands in for a graph that returns noise for all frames after the first four."""
 
     def __init__(self, graph):
         self.graph = graph
@@ -335,7 +335,7 @@ TIMM = TimmBackboneConfig(backbone="tf_efficientnet_lite0", use_pretrained_backb
     [
         (SWIN, {"feature_strides": (8, 4), "lateral_connections": True, "query_embedding": True}),
         (TIMM, {"feature_strides": (16, 8), "mask_stride": 4, "lateral_connections": True, "query_embedding": True}),
-        # At tau = 0.5 one frame has a mask logit so near it that float32 and float64 differ as well.
+        # In one frame a mask logit is so near tau = 0.5 that even float32 and float64 differ.
         (None, {"frame_conditioned_queries": True, "num_labels": 5, "mask_threshold": 0.45}),
     ],
     ids=["swin", "timm", "frame-conditioned"],
@@ -352,7 +352,7 @@ def test_other_networks_equal_the_model(make_config, processor, tmp_path, file_f
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", auss.AussConfig.preset_names())
 def test_presets_equal_the_model(preset):
-    """With random weights at a small size; widths and depths are the shipped ones."""
+    """The weights are random and the frames small, but widths and depths are those of the presets."""
     model = lively(auss.AussConfig.from_preset(preset))
     exported = export_network(model, "onnx", SIZE)
     differences = []
@@ -364,12 +364,12 @@ def test_presets_equal_the_model(preset):
         got = exported(**inputs)
         torch.testing.assert_close(got.audio_queries, expected.audio_queries, rtol=0, atol=1e-4)
         differences.append((got.logits - expected.logits).abs().amax((2, 3, 4)).flatten())
-    # With 300 random queries some frames have a mask logit so near tau that float32 and float64 differ as well.
+    # With 300 random queries, mask logits of some frames are so near tau that even float32 and float64 differ.
     assert torch.cat(differences).quantile(0.6) < 1e-4
 
 
 def test_space_is_looked_for_before_the_graph_is_written(tiny_model, tmp_path):
-    """Under a limit on the length of a file, which the kernel keeps as it keeps a full disk."""
+    """The kernel limits the length of a file here, which acts like a full disk."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""The comparison tells a graph that is the model from one that is not."""
+"""The comparison accepts a graph that equals the model and refuses one that does not."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from auss.inference.export_comparison import compare, example_inputs, most_frame
 
 
 class Altered:
-    """Stands in for an exported network: the model, with one of its outputs changed."""
+    """Stands in for an exported network. It is the model with one output changed."""
 
     def __init__(self, model, change, output="logits"):
         self.model, self.change, self.output, self.shapes = model, change, output, []
@@ -57,7 +57,7 @@ def test_a_few_values_are_no_wrong_graph(tiny_model):
 
 
 def test_one_wrong_sound_is_seen(tiny_model):
-    """Else a graph that is wrong in silence alone would pass."""
+    """A graph that is wrong only in silence must not pass."""
     exported = Altered(tiny_model, lambda logits: logits + 0.01 * (len(exported.shapes) in (5, 6)))
     difference = compare(tiny_model, exported, (32, 32))
     assert difference.typical == pytest.approx(0.01, rel=1e-3) and not difference.is_rounding
@@ -83,7 +83,7 @@ def test_what_is_wrong_in_one_place_is_seen(tiny_model, output, where):
 
 
 def test_a_frame_that_tips_over_tau_is_no_wrong_graph(tiny_model):
-    """One frame of one clip alone, whatever of it."""
+    """Only one frame of one clip differs, in any of its outputs."""
 
     def change(logits):
         logits = logits.clone()

@@ -1,6 +1,6 @@
-"""Commands that are stopped or run out of space: what they leave, and that the next run is not in anybody's way.
+"""Commands that are stopped or run out of space leave nothing that hinders the next run.
 
-The quick tests stop a command from inside. The slow ones start it as its own process and send it signals.
+The quick tests stop a command from inside. The slow tests start it as its own process and send it signals.
 """
 
 import errno
@@ -32,7 +32,7 @@ def raises(error):
 
 
 def contents(folder):
-    """Everything in a folder, hidden files too: names, and bytes of files."""
+    """The names and bytes of all files in a folder, including hidden files."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
@@ -48,7 +48,7 @@ STOPS = [
 
 @pytest.fixture
 def run_segment(make_video, tmp_path, model_folder):
-    """`auss segment` with masks on a small video; gives the status."""
+    """Runs `auss segment` with masks on a small video and returns its status."""
     video = make_video("in.mp4", seconds=1.0)
 
     def run(*options):
@@ -178,7 +178,7 @@ def test_sigterm_is_a_clean_stop(run_segment, tmp_path, monkeypatch, capsys):
 
 
 def children_of(pid):
-    """The processes that a process has started and that run."""
+    """The running processes that a process has started."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -248,7 +248,7 @@ def test_a_signal_at_a_running_command(commands, tmp_path, name, number):
 
 @pytest.mark.slow
 def test_a_disk_without_space_for_the_output(run_segment, tmp_path, capsys):
-    """The kernel refuses to make any file longer than this, as a full disk would."""
+    """The kernel limits the length of files here, which acts like a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))

@@ -1,4 +1,4 @@
-"""Names that look like URLs, options, patterns or commands, and files that are not what their names say."""
+"""Names that look like URLs, options, patterns or commands, and files whose content does not fit their name."""
 
 import os
 
@@ -9,7 +9,7 @@ from auss.inference import segment_folder
 from auss.inference.media.containers.decoding import file_address, open_media
 from auss.inference.media.video_reader import VideoReader
 
-# Without the ending. Each has been taken for something else by FFmpeg, argparse, a shell or Python.
+# Names without their ending. FFmpeg, argparse, a shell or Python has taken each of them for something else.
 NAMES = [
     "rec:1",
     "http:",
@@ -33,7 +33,7 @@ NAMES = [
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """The current folder is one of the test's own: names stand without a folder before them."""
+    """Makes an empty folder the current folder, so that tests use bare names."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -48,7 +48,7 @@ def known_network(monkeypatch, red_sounds, tiny_processor):
 
 
 def write(make_video, name, **settings):
-    """Writes the video by another name first, since the helper that writes it takes names as FFmpeg does."""
+    """Writes the video under another name first, since the helper passes names to FFmpeg unchanged."""
     made = make_video("made.mp4", seconds=0.3, **settings)
     os.rename(made, name)
     return name
@@ -113,7 +113,7 @@ def test_no_file_ends_the_run(here, make_video, known_network, capsys, monkeypat
     assert "failed  grows.mp4: video in/grows.mp4 was written to while it was read" in captured.out
     reports = [name for name in os.listdir("out") if name.startswith("bbb")]
     assert len(reports) == 1 and reports[0].endswith(".error.txt") and len(reports[0]) == 255
-    # A report that cannot be written is no reason to stop either.
+    # The run also goes on if a report cannot be written.
     monkeypatch.setattr(segment_folder, "write_whole", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))
     os.mkfifo("in/another.mp4")
     assert cli.main(["segment-folder", "in", "-o", "out", "--model", "m"]) == 1
@@ -121,7 +121,7 @@ def test_no_file_ends_the_run(here, make_video, known_network, capsys, monkeypat
 
 
 def test_two_runs_on_one_output_folder(here, make_video, known_network, capsys, monkeypatch):
-    """The second one starts while the first is at its first video: it takes the other one and leaves that alone."""
+    """The second run starts while the first one works on its first video. The second run does only the other video."""
     os.mkdir("in")
     make_video("in/large.mp4", seconds=0.5)
     make_video("in/small.mp4", seconds=0.3)
@@ -176,10 +176,10 @@ def test_numbered_pictures_are_not_read_by_their_pattern(here):
 
 
 def test_a_local_name_reaches_no_server(here, make_video, serve, known_network):
-    """FFmpeg takes `http:/host/x` for a URL."""
+    """FFmpeg itself would take `http:/host/x` for a URL."""
     url = serve(here / "served").replace("//", "/") + "/x.mp4"
     os.makedirs(os.path.dirname(url))
-    os.rename(make_video("made.mp4", seconds=0.3), url)  # nothing of the name is on the server
+    os.rename(make_video("made.mp4", seconds=0.3), url)  # the server has no file of this name
     assert file_address(url) == f"file:{url}"
     with open_media(url) as container:
         assert len(list(container.decode(video=0))) == 3
@@ -190,6 +190,6 @@ def test_no_link_is_written_through(here, make_video, known_network):
     (here / "precious").write_text("mine")
     for link in (".o.partial.mp4", "o.mp4"):
         (here / link).symlink_to("precious")
-    assert cli.main(["segment", str(video), "-o", "o.mp4", "--model", "m"]) == 2  # a link is something that is there
+    assert cli.main(["segment", str(video), "-o", "o.mp4", "--model", "m"]) == 2  # a link counts as an existing file
     assert cli.main(["segment", str(video), "-o", "o.mp4", "--model", "m", "--overwrite"]) == 0
     assert (here / "precious").read_text() == "mine" and len(list(VideoReader("o.mp4").frames())) == 3

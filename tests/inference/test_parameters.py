@@ -1,4 +1,4 @@
-"""What may be set, and the words with which everything else is refused."""
+"""Valid settings are accepted, and all others are refused with a message."""
 
 import numpy as np
 import pytest

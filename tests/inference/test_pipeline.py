@@ -20,7 +20,7 @@ from auss.processing.row_formats import plain_row
 
 @pytest.fixture
 def red_segmenter(segmenter, red_sounds):
-    """A pipeline whose answers are known."""
+    """A pipeline whose results are known."""
     segmenter.model = red_sounds
     return segmenter
 
@@ -40,7 +40,7 @@ def assert_same(frames, others):
 
 
 def test_a_model_without_heads_is_refused(tiny_model, tiny_processor, tmp_path):
-    """Transformers draws missing heads at random, and only warns."""
+    """Transformers only warns and gives missing heads random weights."""
     tiny_model.auss.save_pretrained(tmp_path)
     tiny_processor.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=f"{tmp_path} was saved from AussModel, without heads"):
@@ -106,7 +106,7 @@ def test_arrays(segmenter, clip):
 
 
 class Clips(Dataset):
-    """A data set that, unlike a list, knows no end but its length."""
+    """A data set that, unlike a list, raises no IndexError at its end."""
 
     def __init__(self, clip):
         self.clip = clip
@@ -228,7 +228,7 @@ def test_variable_frame_rate(red_segmenter, make_video):
     [(0, np.s_[30:, :28]), (90, np.s_[36:, 30:]), (180, np.s_[:18, 36:]), (-90, np.s_[:28, :18])],
 )
 def test_picture_turned_by_metadata(red_segmenter, make_video, rotation, inside):
-    """The red quarter is stored at the lower left; masks fit the picture as it is shown."""
+    """The red quarter is stored at the lower left. Masks fit the picture as it is shown."""
     (segment,) = red_segmenter(make_video("turned.mp4", seconds=1.0, rotation=rotation), fps=1)[0]
     mask = np.asarray(segment["mask"]) > 0
     assert segment["mask"].size == ((48, 64) if rotation % 180 else (64, 48))
@@ -330,7 +330,7 @@ def test_workers_are_not_used(segmenter, clip, caplog):
 
 
 def test_nothing_of_the_command_line_is_imported():
-    """A model repository on the Hub holds the pipeline with all that it imports."""
+    """A model repository holds the pipeline with every module that it imports, so it must not import the commands."""
     folder = Path(auss.inference.pipeline.__file__).resolve().parent
     found = {path.stem for path in code_files().values() if path.is_relative_to(folder)}
     assert found == {
@@ -397,7 +397,7 @@ def test_nan_in_a_file_is_mended_and_in_an_array_refused(red_segmenter, make_tra
 
 
 def test_rows_of_a_data_set_are_inputs_in_every_format(red_segmenter, clip):
-    """A row of `load_avsbench` as it is, its pictures decoded or not; and a whole data set of `datasets`."""
+    """An input is an unchanged row of `load_avsbench`, its pictures decoded or not, or a data set of `datasets`."""
     import io
 
     import datasets

@@ -1,4 +1,4 @@
-"""The pipeline's memory: nothing is gathered but masks, and in a stream not even these."""
+"""The pipeline keeps only masks in memory, and with `stream` not even these."""
 
 import gc
 import itertools
@@ -17,7 +17,7 @@ def live_tensor_bytes():
 
 @pytest.mark.parametrize("stride", [None, 2.0])
 def test_a_list_gathers_masks_but_no_logits(segmenter, make_video, stride):
-    """As many tensors live at the end of the minute as after its first seconds."""
+    """The number of live tensors is the same at the end of the minute as after its first seconds."""
     live, passes = [], itertools.count()
 
     def record(*_):

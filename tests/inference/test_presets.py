@@ -1,4 +1,4 @@
-"""`auss presets`: its figures against a plain count over the layers of a network that really runs."""
+"""The figures of `auss presets` equal a plain count over the layers of a network that really runs."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 
 
 def counted_flops(model, num_frames: int, size: int) -> int:
-    """Twice the multiplications of every convolution, linear layer, attention and mask, read off a forward pass."""
+    """Twice the multiplications of all convolutions, linear layers, attention and masks, counted in a forward pass."""
     total = 0
 
     def convolution(module, inputs, output):
@@ -41,9 +41,9 @@ def counted_flops(model, num_frames: int, size: int) -> int:
     inputs = dict(pixel_values=torch.randn(1, num_frames, 3, size, size), input_features=torch.randn(1, 5, 96, 64))
     with torch.no_grad():
         model(**inputs, output_masks_queries_logits=True)
-    # Eq. 1's product by W_1; h of Eq. 12 on the queries of three blocks and of the last masks; these at stride 4,
-    # before they are enlarged, and those that attention is masked with, at strides 8, 4, 8; for those at stride 4,
-    # what is left of enlarging and reducing f_4: a depthwise 3x3 convolution.
+    # Counted here: the product by W_1 of Eq. 1; h of Eq. 12 on the queries of three blocks and of the last masks; the
+    # last masks at stride 4, before they are enlarged; the masks for attention, at strides 8, 4 and 8. For the masks
+    # at stride 4, enlarging and reducing f_4 leaves a depthwise 3x3 convolution.
     config = model.config
     channels = config.hidden_size
     total += 2 * config.num_queries * 5 * channels

@@ -1,4 +1,4 @@
-"""From a file to masks, and to pictures with them drawn in, with a network whose answer is known and a real one."""
+"""Segments files to masks and marked videos, with a network whose result is known and with a real one."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from auss.processing.drawing import class_colour, outline
 
 
 def half_silent(media, seconds=12.0, rate=48_000):
-    """A tone that is only heard in the second window of 5 s."""
+    """A waveform whose tone sounds only in the second window of 5 s."""
     waveform = media.tone(seconds, rate)
     waveform[:, : 5 * rate] = 0
     waveform[:, 10 * rate :] = 0
@@ -114,7 +114,7 @@ def test_output_of_held_frames_lasts_as_long(make_video, tiny_processor, red_sou
 
 @pytest.mark.parametrize("num_labels", [2, 3])
 def test_pictures_that_must_be_rgb_are_drawn_on_too(make_video, num_labels):
-    """An odd height, in 4:4:4."""
+    """The video has an odd height and the format 4:4:4, so its planes cannot be drawn on."""
     path = make_video("clip.mp4", seconds=0.1, size=(47, 64))
     labels = np.zeros((47, 64), np.uint8)
     labels[10:30, 10:30] = num_labels - 1

@@ -1,4 +1,4 @@
-"""A folder of videos: what is shared, passed over, recorded and left behind."""
+"""A folder of videos: how videos are shared, left out and recorded, and which files remain."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from auss.inference.segment_folder import FolderJob, list_videos, segment_one
 
 @pytest.fixture
 def videos(make_video, tmp_path):
-    """Two videos, one in a folder of its own, beside files that are none; OUT lies among them."""
+    """Makes two videos, one of them in a subfolder, and files that are no videos."""
     (tmp_path / "in" / "deep").mkdir(parents=True)
     make_video("in/short.mp4", seconds=0.5)
     make_video("in/deep/long.webm", seconds=1.0, size=(64, 96))
@@ -29,7 +29,7 @@ def videos(make_video, tmp_path):
 
 @pytest.fixture
 def run(model_folder, videos, capsys):
-    """Runs the command on them; gives its status and what it printed."""
+    """Runs the command on the videos and returns its status and its output."""
 
     def call(*options, output=None):
         output = output or videos.parent / "out"
@@ -106,7 +106,7 @@ def test_a_run_that_is_stopped_leaves_whole_results_only(run, videos, tmp_path, 
     out = tmp_path / "out"
     assert status == cli.INTERRUPTED
     assert [path.name for path in out.iterdir()] == ["deep"]  # the larger file comes first
-    # What a process leaves that had no time to tidy up.
+    # This is what a killed process leaves.
     (out / ".short.mp4.partial").mkdir()
     (out / ".short.mp4.partial" / "marked.mp4").touch()
     status, printed, _ = run("--write", "masks")
@@ -127,7 +127,7 @@ def test_results_of_other_options_are_neither_taken_nor_replaced_unasked(run, tm
     assert run(*options, "--batch-size", "3", "--overwrite")[0] == 0
     record = json.loads((out / "short.mp4" / "record.json").read_text())
     assert record[named] == {"threshold": 0.4, "write": ["masks"]}[named]
-    # Begun again after a stop, what has been replaced is done.
+    # After a stop, the next run counts replaced results as done.
     assert "0 made, 2 there already" in run(*options, "--overwrite")[1]
 
 
@@ -207,13 +207,13 @@ def test_the_sound_track_is_chosen_for_all_videos(tmp_path, make_tracks, red_sou
         masks = [np.asarray(Image.open(path)) for path in (out / "two.mkv" / "masks").iterdir()]
         assert any(mask.any() for mask in masks) == sounds
         records.append(job.record("two.mkv"))
-    # Results that were made before there was a choice stay valid.
+    # Results from before the option --audio-track stay valid.
     assert "audio_track" not in records[0] and [record["audio_track"] for record in records[1:]] == [1, 2]
 
 
 @pytest.mark.slow
 def test_processes_share_the_videos(videos, make_video, model_folder, tmp_path):
-    """Two processes, an odd number of videos, one of which fails."""
+    """Two processes share an odd number of videos, and one video fails."""
     (videos / "text.mov").write_text("no video")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "auss.inference"]
     command += [str(videos), "-o", str(tmp_path / "out"), "--model", str(model_folder), "--fps", "1"]

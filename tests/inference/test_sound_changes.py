@@ -1,4 +1,4 @@
-"""Changes are found where two sounds meet, nowhere else, and the same ones however they are asked for."""
+"""Changes are found only where two sounds meet, and they do not depend on the order of the calls."""
 
 import numpy as np
 import pytest
@@ -11,14 +11,14 @@ RATE = 16_000
 
 
 def pulses(seconds, pitch, rate=RATE):
-    """A tone struck every 0.4 s, over a little noise: it changes all the time, but never into another sound."""
+    """A tone struck every 0.4 s, with a little noise. It varies all the time but never becomes another sound."""
     time = np.arange(round(seconds * rate)) / rate
     noise = np.random.default_rng(round(pitch)).normal(0, 1e-3, len(time))
     return (0.3 * np.sin(2 * np.pi * pitch * time) * np.exp(-5 * (time % 0.4)) + noise).astype(np.float32)
 
 
 def joined(*parts, rate=RATE):
-    """Pulses (seconds, pitch) one after the other."""
+    """Joins pulses (seconds, pitch) one after the other."""
     return np.concatenate([pulses(*part, rate) for part in parts])
 
 

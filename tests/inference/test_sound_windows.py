@@ -1,4 +1,4 @@
-"""Which windows a frame is seen with, what they hear, and how much each of them counts."""
+"""The windows for each frame, the sound that they hear, and their weights."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ PICTURE = np.zeros((1, 8, 8, 3), np.uint8)
 
 @pytest.fixture
 def make_windows(tiny_processor):
-    """The windows of a sound whose every sample says its second, and a list of what was read."""
+    """The windows of a sound whose samples tell their own time, and a list of the stretches that were read."""
 
     def make(seconds, window=5.0, stride=5.0, waveform=None):
         ramp = (np.arange(round(seconds * RATE)) / RATE / 100).astype(np.float32)
@@ -27,18 +27,18 @@ def make_windows(tiny_processor):
 
 
 def seen(windows, times):
-    """Which windows each time is seen with, by their numbers, and how much each of them counts."""
+    """The numbers and the weights of the windows for each time."""
     return {time: {view.window.index: view.weight for view in windows.around(time)} for time in times}
 
 
 def heard(windows, times):
-    """From when to when the sound of each window goes, in order."""
+    """The start and the end of the sound of each window, in order."""
     parts = [(view.window.start, view.window.end) for time in times for view in windows.around(time)]
     return sorted(set(parts))
 
 
 def pulses(seconds, pitch):
-    """A tone struck every 0.4 s, over a little noise."""
+    """A tone struck every 0.4 s, with a little noise."""
     time = np.arange(round(seconds * RATE)) / RATE
     noise = np.random.default_rng(round(pitch)).normal(0, 1e-3, len(time))
     return (0.3 * np.sin(2 * np.pi * pitch * time) * np.exp(-5 * (time % 0.4)) + noise).astype(np.float32)
@@ -104,7 +104,7 @@ def test_overlapping_windows_weigh_by_the_distance_from_their_edges(make_windows
 
 
 def test_no_window_beside_that_which_reaches_the_end(make_windows):
-    """A window from 5 s on would hear nothing that the one before does not hear."""
+    """A window from 5 s on would hear nothing new beside the window before it."""
     windows, _ = make_windows(7.1, stride=2.5)
     assert seen(windows, [6.0, 7.0]) == {6.0: {1: 1}, 7.0: {1: 1}}
     assert heard(make_windows(7.1, stride=2.5)[0], [6.0, 7.0]) == [(pytest.approx(2.1), pytest.approx(7.1))]

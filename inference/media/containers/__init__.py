@@ -1,1 +1,1 @@
-"""Files and addresses as FFmpeg opens them: what is decoded, when each frame is shown, what a container can hold."""
+"""Media files and URLs: opening and decoding them, the times of frames, and what a container can hold."""

@@ -1,4 +1,4 @@
-"""The kinds of file that videos are written to, and which codecs each of them takes."""
+"""The kinds of file that auss can write a video to, and the codecs of each kind."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,17 +8,17 @@ from ....files.errors import InputError
 
 @dataclass(frozen=True)
 class ContainerFormat:
-    """What is written into a kind of file."""
+    """How one kind of file is written."""
 
-    muxer: str  # FFmpeg's name for it
+    muxer: str  # FFmpeg's name for the format
     video_codec: str
     video_options: dict[str, str]
-    copied_sound: frozenset[str]  # codecs whose packets the container takes, and common players play, as they are
-    audio_codec: str  # for all other sound
+    copied_sound: frozenset[str]  # codecs whose packets are copied: the container and common players take them
+    audio_codec: str  # the codec that all other sound is encoded with
     muxer_options: dict[str, str] = field(default_factory=dict)
 
 
-# Without reordered frames (bf) the time stamps, the last frame's included, are stored as they are given.
+# "bf": "0" switches reordered frames off. The file then stores every time stamp unchanged, also the last one.
 H264_OPTIONS = {"preset": "veryfast", "crf": "20", "bf": "0"}
 VP9_OPTIONS = {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "crf": "30", "b": "0"}
 CONTAINER_FORMATS = {
@@ -28,7 +28,7 @@ CONTAINER_FORMATS = {
         H264_OPTIONS,
         frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}),
         "aac",
-        # The index in front: the file plays while it is still being downloaded.
+        # The index is written in front, so that the file plays while it is still being downloaded.
         {"movflags": "+faststart"},
     ),
     ".mkv": ContainerFormat(
@@ -43,7 +43,7 @@ CONTAINER_FORMATS = {
 
 
 def container_format(path: Path) -> ContainerFormat:
-    """The format that a file's ending asks for; ValueError names the endings that are known."""
+    """Returns the format for a file's ending. An unknown ending raises a ValueError that names the known ones."""
     try:
         return CONTAINER_FORMATS[path.suffix.lower()]
     except KeyError:

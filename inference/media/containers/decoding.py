@@ -1,4 +1,4 @@
-"""Opening media files with PyAV and decoding a stream packet by packet, keeping account of what was damaged."""
+"""Opens media files with PyAV, decodes a stream packet by packet, and counts the damage that it meets."""
 
 import errno
 import logging
@@ -22,12 +22,12 @@ from .web_address import address_behind
 logger = logging.getLogger(__name__)
 
 URL_SCHEMES = ("http://", "https://")
-URL_TIMEOUT_SECONDS = 30.0  # a server that sends nothing for so long has been lost
-FILE_SCHEME = "file:"  # with it FFmpeg takes a name as it is; without it "rec:1.mp4" would name a protocol "rec"
-# FFmpeg's protocols for a file and for a URL. No video makes it open anything by another one.
+URL_TIMEOUT_SECONDS = 30.0  # a server that sends nothing for this time counts as lost
+FILE_SCHEME = "file:"  # makes FFmpeg take a name as a file: without it, "rec:1.mp4" would mean the protocol "rec"
+# FFmpeg's protocols for a file and for a URL. FFmpeg may use no other protocol, whatever a video asks for.
 FILE_PROTOCOLS, URL_PROTOCOLS = "file", "http,https,httpproxy,tls,tcp"
-# FFmpeg's readers of media that are one file. Not among them are those that open what a file names: playlists (hls,
-# dash, concat), numbered pictures, subtitles with an index.
+# FFmpeg's readers of media that consist of one file. The list leaves out the readers that open other files by name:
+# playlists (hls, dash, concat), numbered pictures, subtitles with an index.
 MEDIA_FORMATS = (
     "amv,asf,av1,avi,bink,cine,dhav,dv,evc,film_cpk,flic,flv,gif,gxf,ifv,iv8,ivf,ivr,kux,live_flv,lmlm4,lxf,matroska,"
     "moflex,mov,mpeg,mpegts,mpjpeg,msnwctcp,mtv,mv,mvi,mxf,nsv,nut,nuv,obu,ogg,pmp,pva,r3d,rm,roq,rpl,smk,smush,swf,"
@@ -35,7 +35,7 @@ MEDIA_FORMATS = (
     "avs2,avs3,cavsvideo,dirac,dnxhd,h261,h263,h264,hevc,m4v,mjpeg,mjpeg_2000,mpegvideo,vc1,vc1test,vvc,"
     "aac,ac3,aiff,amr,ape,au,caf,dts,eac3,flac,loas,mlp,mp3,mpc,mpc8,oma,qcp,tak,truehd,tta,voc,w64,wav,wv"
 )
-# Flags of sound that accompanies or replaces the film's own for some listeners.
+# Flags of a sound track that is meant for some listeners only, beside or instead of the film's own sound.
 SIDE_TRACK = (
     Disposition.comment
     | Disposition.hearing_impaired
@@ -43,15 +43,16 @@ SIDE_TRACK = (
     | Disposition.descriptions
     | Disposition.dependent
 )
-MOST_SPANS = 8  # places of damage that are named one by one
+MOST_SPANS = 8  # a message names at most so many places of damage
 PLAYLIST_MARKS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"[playlist]")
 
 
 class DamagedVideoError(InputError):
-    """A video that could not be read whole. It is raised after everything readable was handed out.
+    """A video could not be read completely. The error is raised after everything readable was handed out.
 
     Attributes:
-        frames: the results until there, where they were gathered in a list and so not handed out yet; else empty.
+        frames: the results up to the error, if they were gathered in a list and therefore not handed out yet; else an
+            empty list.
     """
 
     def __init__(self, message: str, frames: Sequence = ()):
@@ -61,30 +62,30 @@ class DamagedVideoError(InputError):
 
 @dataclass
 class Damage:
-    """What was wrong with a file, counted while it is read."""
+    """Counts what is wrong with a file while the file is read."""
 
     undecodable_packets: int = 0
-    faulty_frames: int = 0  # that were decoded, but in which the decoder reports errors
-    fault_times: set[int] = field(default_factory=set)  # of both, in whole seconds of the file's own clock
-    suspect_packets: int = 0  # after a break in a transport stream; nothing need be missing
-    broken_off: str = ""  # the demuxer's own words, where reading stopped before the file's regular end
-    repaired_time_stamps: int = 0  # that ran backwards
+    faulty_frames: int = 0  # frames that were decoded, but with errors that the decoder reports
+    fault_times: set[int] = field(default_factory=set)  # when either happened: whole seconds of the file's clock
+    suspect_packets: int = 0  # packets after a break in a transport stream; perhaps nothing is missing
+    broken_off: str = ""  # the demuxer's error message, if reading stopped before the regular end
+    repaired_time_stamps: int = 0  # stamps that ran backwards and were replaced
     missing_time_stamps: int = 0
-    longest_hole: float = 0.0  # seconds between one frame and the next
-    hole_start: float = 0.0
-    unusable_samples: int = 0  # of the sound: NaN, infinite or far beyond full scale; silence stands for them
-    unusable_sound: bool = False  # so many in a stretch of sound that what is left of it means little
+    longest_hole: float = 0.0  # the longest time in seconds between one frame and the next
+    hole_start: float = 0.0  # when that time begins, in seconds
+    unusable_samples: int = 0  # samples that are NaN, infinite or far beyond full scale; silence replaced them
+    unusable_sound: bool = False  # whether a stretch of sound has too many of them to mean much
 
     def note_fault(self, part: av.Packet | av.VideoFrame | av.AudioFrame) -> None:
-        """Remembers when something was lost, where the part's time stamp says it."""
+        """Remembers when something was lost, if the part has a time stamp."""
         if part.pts is not None and part.time_base is not None:
             self.fault_times.add(math.floor(part.pts * part.time_base))
 
     def describe(self, origin: float = 0.0) -> list[str]:
-        """One phrase per kind of loss; empty where nothing was lost. Repaired time stamps are no loss.
+        """Returns one phrase per kind of loss, or an empty list. Repaired time stamps do not count as a loss.
 
         Args:
-            origin: the time in the file's own clock, in seconds, from which the phrases count.
+            origin: the time of the file's own clock, in seconds, that the phrases call 0.
         """
         phrases = []
         if self.broken_off:
@@ -100,7 +101,7 @@ class Damage:
         return phrases
 
     def _fault_spans(self, origin: float) -> list[str]:
-        """The faults' seconds, those that follow one another as one span, and no more than `MOST_SPANS` spans."""
+        """The seconds with faults. Neighbouring seconds form one span; at most `MOST_SPANS` spans are listed."""
         spans: list[list[int]] = []
         for second in sorted({max(0, math.floor(time - origin)) for time in self.fault_times}):
             if spans and second == spans[-1][1]:
@@ -112,26 +113,28 @@ class Damage:
 
 
 def is_url(video: str | Path) -> bool:
-    """Whether a video is to be fetched; what is neither an http nor an https URL is taken for a file."""
+    """Whether a video is an http or https URL. Everything else is taken for a local file."""
     return isinstance(video, str) and video.lower().startswith(URL_SCHEMES)
 
 
 def file_address(path: str | Path) -> str:
-    """A local file as FFmpeg is asked for it, to read or to write: whatever its name looks like, it is no URL."""
+    """The address by which FFmpeg reads or writes a local file. FFmpeg then never takes the name for a URL."""
     return FILE_SCHEME + os.fspath(path)
 
 
 def media_name(container: Container) -> str:
-    """The name by which the user knows what is open: a path, or a URL."""
+    """The name that the user gave for an open file: a path or a URL."""
     return container.name.removeprefix(FILE_SCHEME)
 
 
 def check_file(path: Path) -> None:
-    """Whether there is a file with something in it.
+    """Checks that a path is a regular file that is not empty.
 
     Raises:
-        FileNotFoundError, IsADirectoryError, ValueError: nothing is there; a directory; an empty file, or no file.
-        PermissionError: it is in a folder that may not be entered.
+        FileNotFoundError: the path does not exist.
+        IsADirectoryError: the path is a directory.
+        ValueError: the file is empty, or is no regular file.
+        PermissionError: the file is in a folder that may not be entered.
     """
     if path.is_dir():
         raise IsADirectoryError(f"video must be a file or an http(s) URL, got the directory {path}")
@@ -144,28 +147,28 @@ def check_file(path: Path) -> None:
 
 
 def reason(error: FFmpegError) -> str:
-    """FFmpeg's words for an error, but for the one that it makes of a timeout."""
+    """FFmpeg's message for an error. A timeout gets a message of its own, because FFmpeg's does not name it."""
     if isinstance(error, ExitError):
         return f"nothing came for {URL_TIMEOUT_SECONDS:g} s"
     return str(error.strerror)
 
 
 def is_playlist(path: Path) -> bool:
-    """Whether a file begins as those do that only name other files or addresses."""
+    """Whether a file begins like a playlist, which only names other files or addresses."""
     with open(path, "rb") as file:
         beginning = file.read(1024)
     return any(mark in beginning for mark in PLAYLIST_MARKS)
 
 
 def check_opened(video: str | Path, error: FFmpegError) -> None:
-    """Raises ValueError with what an error of FFmpeg's while opening means."""
+    """Raises a ValueError that explains why FFmpeg could not open a video."""
     playlist = not is_url(video) and is_playlist(Path(video))
     if isinstance(error, InvalidDataError) and not playlist:
         raise InputError(
             f"video {video} cannot be opened ({error.strerror}): it is no media file, or its index is missing because "
             "it was cut off. A complete mp4, webm or mkv file is needed"
         ) from error
-    if playlist or error.errno == errno.EINVAL:  # what FFmpeg says of a format that it may not read
+    if playlist or error.errno == errno.EINVAL:  # FFmpeg's error for a format that it may not read
         kind = "a playlist of other files" if playlist else "a playlist, or no file with a moving picture"
         raise InputError(
             f"video {video} cannot be opened: it is {kind}. A complete mp4, webm or mkv file is needed; "
@@ -175,16 +178,16 @@ def check_opened(video: str | Path, error: FFmpegError) -> None:
 
 
 def open_media(video: str | Path) -> InputContainer:
-    """Opens a media file for reading, local or behind an http(s) URL.
+    """Opens a media file for reading. It is a local file or lies behind an http(s) URL.
 
-    A local file is opened as the file of that name, whatever the name looks like, and never makes FFmpeg open another
-    file or an address. A URL that redirects is followed as `address_behind` says.
+    A local name always means the file of that name, even if it looks like a URL. The file cannot make FFmpeg open
+    another file or an address. `address_behind` decides which redirects of a URL are followed.
 
     Raises:
-        FileNotFoundError, IsADirectoryError: where there is no such file.
-        ValueError: if FFmpeg does not recognise it, as with a text file or an mp4 cut off before its index; for an
-            empty file, or a playlist; where a server does not answer, or not with the file, or sends to another one
-            that may not be asked.
+        FileNotFoundError, IsADirectoryError: there is no such file.
+        ValueError: FFmpeg does not recognise the file, for example a text file or an mp4 that was cut off before its
+            index; the file is empty or a playlist; the server does not answer, does not send the file, or redirects to
+            an address that may not be asked.
     """
     formats = {"format_whitelist": MEDIA_FORMATS}
     try:
@@ -193,7 +196,7 @@ def open_media(video: str | Path) -> InputContainer:
             options = formats | {"protocol_whitelist": FILE_PROTOCOLS}
             return av.open(file_address(video), metadata_errors="ignore", options=options)
         timeout = (URL_TIMEOUT_SECONDS, URL_TIMEOUT_SECONDS)
-        # FFmpeg would follow a redirect to anywhere.
+        # FFmpeg itself would follow a redirect to any address.
         options = formats | {"protocol_whitelist": URL_PROTOCOLS, "max_redirects": "0"}
         try:
             return av.open(str(video), metadata_errors="ignore", timeout=timeout, options=options)
@@ -208,16 +211,16 @@ def open_media(video: str | Path) -> InputContainer:
 
 
 def moving_pictures(container: InputContainer) -> list[av.VideoStream]:
-    """The streams of a file with a moving picture. A song's cover and thumbnails do not move."""
+    """The streams of a file that hold a moving picture. The cover of a song and thumbnails are left out."""
     still = Disposition.attached_pic | Disposition.timed_thumbnails
     return [stream for stream in container.streams.video if not stream.disposition & still]
 
 
 def picture_stream(container: InputContainer) -> av.VideoStream:
-    """The moving picture of a file that a player would choose: FFmpeg's choice, by its flags and its content.
+    """The moving picture that a player would choose. FFmpeg chooses it by its flags and its content.
 
     Raises:
-        ValueError: for an audio-only file, or one whose picture no installed decoder reads.
+        ValueError: the file has no moving picture, or no installed decoder reads its picture.
     """
     streams = moving_pictures(container)
     if not streams:
@@ -231,10 +234,10 @@ def picture_stream(container: InputContainer) -> av.VideoStream:
 
 
 def usual_sound(container: InputContainer) -> av.AudioStream | None:
-    """The sound track that a player would choose, or `None` without a sound track.
+    """The sound track that a player would choose, or `None` if the file has no sound track.
 
-    It is FFmpeg's choice, of the same programme as the picture where a broadcast holds several. A commentary or a
-    track for people who hear or see little is taken only if there is no other one.
+    FFmpeg chooses the track. If a broadcast holds several programmes, the track belongs to the same programme as the
+    picture. A commentary or a track for people who hear or see little is taken only if there is no other track.
     """
     pictures = moving_pictures(container)
     best = container.streams.best("audio", related=picture_stream(container) if pictures else None)
@@ -245,11 +248,11 @@ def usual_sound(container: InputContainer) -> av.AudioStream | None:
 
 
 def sound_stream(container: InputContainer, index: int | None = None) -> av.AudioStream | None:
-    """The sound track with an index among the file's streams; by default the one that a player would choose, or `None`
-    without a sound track.
+    """The sound track with the given index among the file's streams. Without an index it is the track that a player
+    would choose, or `None` if the file has no sound track.
 
     Raises:
-        ValueError: where no installed decoder reads it. Taking it for silence would be silently wrong.
+        ValueError: no installed decoder reads the track. To take it for silence would give a silent wrong answer.
     """
     stream = usual_sound(container) if index is None else cast(av.AudioStream, container.streams[index])
     if stream is not None and stream.codec_context is None:
@@ -258,16 +261,16 @@ def sound_stream(container: InputContainer, index: int | None = None) -> av.Audi
 
 
 def packets(container: InputContainer, stream: Stream | None, damage: Damage) -> Iterator[av.Packet]:
-    """The packets of a stream, or of all, with the stamps of one continuous clock, see `StreamClock`. A file that
-    breaks off ends them, and `damage` says so."""
+    """Yields the packets of one stream, or of all streams if `stream` is None. `StreamClock` corrects their stamps to
+    one continuous clock. If the file breaks off, the packets end there and `damage` records the reason."""
     clock = StreamClock(container)
-    # Only a clock that may jump needs the packets of the other streams.
+    # The packets of the other streams are needed only if the clock may jump.
     only = stream is not None and not clock_may_jump(container)
     try:
         for packet in container.demux(*([stream] if only else [])):
             clock.correct(packet)
-            # Not `packet.stream_index`: that of the empty packet that ends each stream, on which the decoder gives out
-            # the frames that it still holds, is always 0.
+            # An empty packet ends each stream and makes the decoder give out its last frames. Its `stream_index` is
+            # always 0, so the stream itself is compared.
             if stream is None or packet.stream.index == stream.index:
                 yield packet
     except FFmpegError as error:
@@ -275,14 +278,15 @@ def packets(container: InputContainer, stream: Stream | None, damage: Damage) ->
 
 
 def decoded_frames(container: InputContainer, stream: av.VideoStream | av.AudioStream, damage: Damage) -> Generator:
-    """The frames of a stream in the order of presentation. What cannot be decoded is left out, and counted; frames
-    that the decoder itself reports to be faulty are given out, and counted too."""
+    """Yields the frames of a stream in the order of presentation. Packets that cannot be decoded are counted and left
+    out. Frames that the decoder reports to be faulty are counted and yielded."""
     for packet in packets(container, stream, damage):
         if packet.is_corrupt and clock_may_jump(container):
-            # A transport stream's counter broke off: by loss, or because recordings were joined. The decoder tells.
+            # The counter of a transport stream jumped, because data was lost or recordings were joined. Only the
+            # decoder can tell which, so the packet is decoded.
             damage.suspect_packets += 1
         elif packet.is_corrupt:
-            # The demuxer found less data than the index promises: the file ends inside this packet.
+            # The demuxer found less data than the index promises, so the file ends inside this packet.
             damage.undecodable_packets += 1
             damage.note_fault(packet)
             continue
@@ -295,7 +299,7 @@ def decoded_frames(container: InputContainer, stream: av.VideoStream | av.AudioS
             continue
         yield from checked_frames(frames, damage)
     if damage.broken_off:
-        # The demuxer's flush packet never came: the frames that the decoder still holds are good.
+        # The demuxer sent no flush packet, so the decoder still holds frames. These frames are good.
         try:
             yield from checked_frames(stream.codec_context.decode(None), damage)
         except FFmpegError as error:
@@ -304,8 +308,8 @@ def decoded_frames(container: InputContainer, stream: av.VideoStream | av.AudioS
 
 @contextmanager
 def media_errors(what: str) -> Iterator[None]:
-    """Raises what FFmpeg and PyAV refuse as an InputError that begins with `what`. Errors of the system, such as a
-    full disk, stay what they are."""
+    """Turns an error of FFmpeg or PyAV into an InputError that begins with `what`. Errors of the system, such as a
+    full disk, keep their type."""
     try:
         yield
     except (OSError, InputError):
@@ -315,7 +319,7 @@ def media_errors(what: str) -> Iterator[None]:
 
 
 def checked_frames(frames: Iterable, damage: Damage) -> Iterator:
-    """The same frames; those with errors are counted."""
+    """Yields the same frames and counts those with errors."""
     for frame in frames:
         if frame.is_corrupt:
             damage.faulty_frames += 1

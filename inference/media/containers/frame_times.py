@@ -1,4 +1,4 @@
-"""When frames are shown, by time stamps that may be missing or wrong, and which of them get masks."""
+"""The times at which frames are shown, from time stamps that may be missing or wrong, and the times of masks."""
 
 import math
 from collections.abc import Iterator
@@ -7,29 +7,30 @@ import av
 
 from .decoding import Damage
 
-# A frame is due when its time reaches the next multiple of the period, less these seconds for the rounding of time
-# stamps (mkv keeps milliseconds: at 30 frames a second, 1/30 s is 0.033 s).
+# A frame is due when its time reaches the next multiple of the period. It may be earlier by this number of seconds,
+# because time stamps are rounded. An mkv file stores milliseconds, so 1/30 s becomes 0.033 s.
 DUE_TOLERANCE = 0.001
-# Stamps that step back by less belong to the same time line; by more, they start anew and mean nothing. Sound is read
-# with the same limit.
+# Stamps that step back by less than this belong to the same time line. Stamps that step back further have started
+# again and are ignored. The reader of sound uses the same limit.
 OVERLAP_SECONDS = 1.0
-# What a frame without a duration of its own is shown for at most: an average rate says little about slide shows.
+# The longest time that is guessed for a frame without a duration. In a slide show the average rate says little.
 LONGEST_GUESS_SECONDS = 1.0
-# A frame that is shown for longer counts as held. No sound changes what is seen within a shorter time.
+# A frame that is shown for longer than this counts as held. Within a shorter time one mask is enough.
 HELD_SECONDS = 0.1
 
 
 def guessed_interval(fps: float) -> float:
-    """Seconds for which a frame is shown where nothing but the average rate of the frames is known."""
+    """Seconds for which a frame is shown, guessed from the average frame rate when nothing else is known."""
     return min(1 / fps, LONGEST_GUESS_SECONDS)
 
 
 class StampChoice:
     """Chooses between the two stamps of each frame of a stream, as FFmpeg's `best_effort_timestamp` does.
 
-    A frame has the presentation stamp of its packet, and the decoding stamp of the packet after which the decoder gave
-    it out. Both rise from frame to frame in a healthy stream, and the presentation stamp is the right one. AVI stores
-    only one stamp a packet, in the order of decoding: there the presentation stamps of reordered frames are made up.
+    A frame has two stamps: the presentation stamp of its own packet, and the decoding stamp of the packet after which
+    the decoder gave the frame out. In a healthy stream both stamps rise from frame to frame, and the presentation
+    stamp is right. AVI stores one stamp per packet, in the order of decoding. FFmpeg then invents the presentation
+    stamps of reordered frames.
 
     Args:
         decoding_order: whether the format stores stamps in the order of decoding only, as AVI does.
@@ -41,7 +42,7 @@ class StampChoice:
         self._wrong_presentation = self._wrong_decoding = 0
 
     def stamp(self, frame: av.VideoFrame) -> int | None:
-        """The stamp, in the frame's time base, at which the next frame of the stream is shown; None without any."""
+        """The stamp of the stream's next frame, `frame`, in its time base; None if the frame has no stamp."""
         presentation, decoding = frame.pts, frame.dts
         if self._decoding_order:
             return decoding
@@ -56,36 +57,37 @@ class StampChoice:
 
 
 class FrameClock:
-    """Gives each frame of a stream, in order, a time that lies after that of the frame before.
+    """Gives each frame of a stream, in order, a time later than the time of the frame before.
 
-    A frame without a stamp, or whose stamp does not lie after that of the frame before, is put where the frame before
-    ends. Where stamps step back by less than `OVERLAP_SECONDS` and rise again, as where recordings are joined with an
-    overlap, the frames that follow are shown for half as long until the clock has caught up with their stamps.
+    A frame starts where the frame before ends if it has no stamp, or if its stamp is not later than the stamp of the
+    frame before. Recordings that were joined with an overlap have stamps that step back by less than `OVERLAP_SECONDS`
+    and then rise again. The frames after such a step are shown for half as long, until the clock has caught up with
+    their stamps.
 
     Args:
-        interval: seconds that a frame is shown for where it does not say so itself.
+        interval: seconds for which a frame is shown if it has no duration of its own.
         decoding_order: as `StampChoice` takes it.
-        damage: where repairs are counted.
+        damage: counts the repairs.
     """
 
     def __init__(self, interval: float, decoding_order: bool, damage: Damage):
-        self.stamped = 0  # frames with a stamp of their own
+        self.stamped = 0  # how many frames had a stamp of their own
         self._interval = interval
         self._choice = StampChoice(decoding_order)
         self._drains = decoding_order
         self._damage = damage
         self._last: float | None = None
         self._last_shown = 0.0
-        self._behind: float | None = None  # the stamp of the frame before, in seconds, if it was too early
+        self._behind: float | None = None  # the stamp of the frame before, in seconds, if that stamp was too early
 
     def shown(self, frame: av.VideoFrame) -> float:
-        """Seconds for which a frame says that it is shown; 0 where it does not say it."""
+        """The duration that a frame declares, in seconds; 0 if it declares none."""
         if frame.duration and frame.duration > 0 and frame.time_base:
             return float(frame.duration * frame.time_base)
         return 0.0
 
     def place(self, frame: av.VideoFrame) -> float:
-        """The time of the next frame, in seconds of the file's own clock; 0 for a first one without a stamp."""
+        """The time of the next frame, in seconds of the file's own clock; 0 for a first frame without a stamp."""
         stamp = self._choice.stamp(frame)
         time = float(stamp * frame.time_base) if stamp is not None and frame.time_base else None
         if time is not None:
@@ -95,7 +97,7 @@ class FrameClock:
         elif time is None or time <= self._last:
             if time is not None:
                 self._damage.repaired_time_stamps += 1
-            elif not self._drains:  # where frames have decoding stamps, those that the decoder held back have none
+            elif not self._drains:  # the last frames that a decoder gives out have no decoding stamp
                 self._damage.missing_time_stamps += 1
             rises = time is not None and self._behind is not None and self._behind < time
             overlaps = rises and time is not None and self._last - time < OVERLAP_SECONDS
@@ -109,14 +111,14 @@ class FrameClock:
 class MaskTimes:
     """The times at which frames get masks, when `fps` masks are wanted per second.
 
-    Period k starts at k / fps. The first frame that starts in it gets a mask, at the frame's own time; where the frame
-    before is held on (see `HELD_SECONDS`), it gets one at the start of the period. So masks come every 1 / fps seconds
-    also while one frame is shown for long.
+    Period k starts at k / fps. The first frame that starts in a period gets a mask at its own time. If the frame
+    before is held (see `HELD_SECONDS`), that frame gets a mask at the start of the period. So there is a mask every
+    1 / fps seconds, even while one frame is shown for a long time.
 
     Args:
-        fps: masks per second; None gives every frame one, when it starts, however long it is shown.
-        interval: seconds between frames. A frame that starts so soon after the start of a period (at most
-            `HELD_SECONDS`, and in the period's first half) is waited for.
+        fps: masks per second. With None every frame gets one mask at its start, however long it is shown.
+        interval: seconds between frames. If a new frame can be expected this soon after the start of a period (at most
+            `HELD_SECONDS`, and in the first half of the period), the mask waits for it.
     """
 
     def __init__(self, fps: float | None, interval: float):
@@ -127,7 +129,7 @@ class MaskTimes:
         self._next = 0  # the first period without a mask
 
     def of(self, start: float, end: float) -> Iterator[float]:
-        """The times, in seconds, of the masks of a frame that is shown from `start` to `end`."""
+        """Yields the times, in seconds, of the masks of a frame that is shown from `start` to `end`."""
         if self._fps is None:
             yield start
             return

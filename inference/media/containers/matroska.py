@@ -1,7 +1,8 @@
-"""Whether a Matroska or WebM file is whole, by the sizes and checksums that its elements have (RFC 8794 and RFC 9559).
+"""Checks by the sizes and checksums of its elements that a Matroska or WebM file is whole (RFC 8794 and RFC 9559).
 
-FFmpeg skips what it cannot read of such a file, and looks at no checksum, though it writes one into every cluster of a
-Matroska file (not of a WebM file). VP8 and VP9 decode nearly any bytes, so that nothing else tells of a flipped one.
+FFmpeg skips the parts of such a file that it cannot read. It writes a checksum into every cluster of a Matroska file
+(not of a WebM file), but it checks none when it reads. VP8 and VP9 decode nearly any bytes, so only a checksum shows
+that a byte has changed.
 """
 
 import io
@@ -16,17 +17,17 @@ EBML, SEGMENT, CLUSTER, CRC_32, VOID = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0xBF,
 PARTS = {0x114D9B74, 0x1549A966, 0x1654AE6B, CLUSTER, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367}
 # The elements of a cluster: Timestamp, SimpleBlock, BlockGroup, PrevSize, Position, EncryptedBlock, SilentTracks.
 CLUSTER_PARTS = {0xE7, 0xA3, 0xA0, 0xAB, 0xA7, 0xAF, 0x5854, CRC_32, VOID}
-# Elements that hold others: Info and Tracks, TrackEntry, Video, Audio, ContentEncodings and what is in them, Cluster,
-# BlockGroup, Cues, CuePoint, CueTrackPositions, Tags, Tag, Targets, SimpleTag, SeekHead, Seek.
+# Elements that hold other elements: Info and Tracks, TrackEntry, Video, Audio, ContentEncodings with its parts,
+# Cluster, BlockGroup, Cues, CuePoint, CueTrackPositions, Tags, Tag, Targets, SimpleTag, SeekHead, Seek.
 HOLDERS = {0x1549A966, 0x1654AE6B, 0xAE, 0xE0, 0xE1, 0x6D80, 0x6240, 0x5034, CLUSTER, 0xA0, 0x1C53BB6B, 0xBB, 0xB7}
 HOLDERS |= {0x1254C367, 0x7373, 0x63C0, 0x67C8, 0x114D9B74, 0x4DBB}
-LARGEST_CHECKED = 2**28  # bytes of an element; clusters of more than some megabytes are not written
-MOST_NAMED = 2  # problems
+LARGEST_CHECKED = 2**28  # bytes of an element; no program writes clusters of more than some megabytes
+MOST_NAMED = 2  # a message names at most so many problems
 BEGINNING = EBML.to_bytes(4, "big")
 
 
 class Element(NamedTuple):
-    """An element's number, where what it holds begins, and where it ends; None where its size is unknown."""
+    """The number of an element, the position of its content, and its end. The end is None if the size is unknown."""
 
     number: int
     start: int
@@ -34,7 +35,7 @@ class Element(NamedTuple):
 
 
 def read_number(file: BinaryIO, longest: int, keep_marker: bool) -> tuple[int, bool] | None:
-    """A number of variable length, and whether all of its bits are set; None where there is none."""
+    """Reads a number of variable length. Returns it and whether all of its bits are set, or None if there is none."""
     first = file.read(1)
     if not first or first[0] == 0:
         return None
@@ -48,7 +49,7 @@ def read_number(file: BinaryIO, longest: int, keep_marker: bool) -> tuple[int, b
 
 
 def read_element(file: BinaryIO) -> Element | None:
-    """The element that begins here; None where there is none."""
+    """Reads the head of the element at the current position. Returns None if there is no element."""
     number = read_number(file, 4, keep_marker=True)
     size = read_number(file, 8, keep_marker=False) if number else None
     if number is None or size is None:
@@ -58,14 +59,14 @@ def read_element(file: BinaryIO) -> Element | None:
 
 
 def checksum_holds(content: bytes) -> bool:
-    """Whether what an element holds has the checksum with which it begins; also if it begins with none."""
+    """Whether the content of an element fits the checksum at its beginning. True if there is no checksum."""
     if len(content) < 6 or content[0] != CRC_32 or content[1] != 0x84:
         return True
     return zlib.crc32(content[6:]) == int.from_bytes(content[2:6], "little")
 
 
 def is_nested(number: int, content: bytes) -> bool:
-    """Whether the elements in what an element holds end with it, one after the other, and so on in each of them."""
+    """Whether the elements inside an element fill it exactly, one after the other; checked on every level."""
     if number not in HOLDERS:
         return True
     file = io.BytesIO(content)
@@ -80,7 +81,7 @@ def is_nested(number: int, content: bytes) -> bool:
 
 
 def end_of_open_cluster(file: BinaryIO, limit: int) -> int | None:
-    """Where a cluster of unknown size ends: before the next element that cannot be in it. None if it is damaged."""
+    """The end of a cluster of unknown size: the next element that cannot be in a cluster. None if it is damaged."""
     while (place := file.tell()) < limit:
         inner = read_element(file)
         if inner is None or (inner.number in CLUSTER_PARTS and (inner.end is None or inner.end > limit)):
@@ -93,13 +94,13 @@ def end_of_open_cluster(file: BinaryIO, limit: int) -> int | None:
 
 
 def check_parts(file: BinaryIO, limit: int) -> Iterator[str]:
-    """What is wrong with the elements of a segment that ends at `limit`."""
+    """Yields a phrase for everything that is wrong with the elements of a segment that ends at `limit`."""
     while (place := file.tell()) < limit:
         part = read_element(file)
         if part is None or part.number not in PARTS | {CRC_32, VOID, EBML, SEGMENT}:
-            yield f"what stands at byte {place} is no part of such a file"
+            yield f"the data at byte {place} are no part of a Matroska file"
             return
-        if part.number in (EBML, SEGMENT):  # another file that was joined to this one
+        if part.number in (EBML, SEGMENT):  # here begins another file that was joined to this one
             file.seek(part.start if part.number == SEGMENT or part.end is None else part.end)
             continue
         end = part.end if part.end is not None else end_of_open_cluster(file, limit)
@@ -110,14 +111,14 @@ def check_parts(file: BinaryIO, limit: int) -> Iterator[str]:
             file.seek(part.start)
             content = file.read(end - part.start)
             if not checksum_holds(content):
-                yield f"the part at byte {place} does not have the checksum that it says"
+                yield f"the part at byte {place} does not match its checksum"
             elif not is_nested(part.number, content):
-                yield f"the part at byte {place} holds something that is not whole"
+                yield f"the part at byte {place} holds an element that is not whole"
         file.seek(end)
 
 
 def found_problems(path: Path) -> list[str]:
-    """Everything that is wrong with a Matroska or WebM file; nothing of a file of another kind."""
+    """Lists everything that is wrong with a Matroska or WebM file. The list is empty for other kinds of file."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if file.read(len(BEGINNING)) != BEGINNING:
@@ -133,16 +134,17 @@ def found_problems(path: Path) -> list[str]:
         limit = min(size, segment.end) if segment.end is not None else size
         problems = list(check_parts(file, limit))
         if segment.end is not None and segment.end > size:
-            problems.append(f"it has {size} bytes and says {segment.end}")
+            problems.append(f"the file has {size} bytes, but its header declares {segment.end}")
         return problems
 
 
 def matroska_problems(path: Path) -> list[str]:
-    """What is wrong with a Matroska or WebM file, in few words; nothing of a whole one, or of another kind of file."""
+    """Says briefly what is wrong with a Matroska or WebM file. The list is empty if the file is whole or of another
+    kind."""
     problems = found_problems(path)
     if len(problems) <= MOST_NAMED:
         return problems
-    return [*problems[:MOST_NAMED], f"and so {len(problems) - MOST_NAMED} more parts"]
+    return [*problems[:MOST_NAMED], f"and problems in {len(problems) - MOST_NAMED} more parts"]
 
 
 __all__ = ["matroska_problems"]

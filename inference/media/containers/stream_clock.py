@@ -1,7 +1,7 @@
-"""One clock for all streams of a file whose time stamps jump, as those of joined transport streams do.
+"""One clock for all streams of a file whose time stamps jump, for example joined transport streams.
 
-Formats made for broadcasting allow a clock that starts anew or jumps ahead. FFmpeg then moves all later stamps of the
-file, so that the packet follows on the one before; this file does the same, and its thresholds are FFmpeg's defaults.
+Formats made for broadcasting allow a clock that starts again or jumps ahead. The program ffmpeg then moves all later
+stamps, so that each packet follows the packet before. This module does the same, with ffmpeg's default thresholds.
 https://ffmpeg.org/ffmpeg.html (`-dts_delta_threshold`, `-dts_error_threshold`)
 """
 
@@ -9,23 +9,23 @@ import av
 from av.container import InputContainer
 from av.format import Flags
 
-JUMP_SECONDS = 10.0  # a larger step from one packet of a stream to its next is a jump of the clock
-BACKWARD_SECONDS = 0.1  # so is any step back that is larger than this
-IMPOSSIBLE_SECONDS = 30 * 3600.0  # in formats whose clock never jumps, such a step is a wrong stamp
+JUMP_SECONDS = 10.0  # a larger step between two packets of a stream is a jump of the clock
+BACKWARD_SECONDS = 0.1  # a larger step backwards is a jump, too
+IMPOSSIBLE_SECONDS = 30 * 3600.0  # in formats whose clock never jumps, a larger step is a wrong stamp
 
 
 def clock_may_jump(container: InputContainer) -> bool:
-    """Whether a file's format allows jumps of its clock: MPEG transport and program streams, HLS, Ogg."""
+    """Whether the format of a file allows jumps of its clock: MPEG transport and program streams, HLS, Ogg."""
     return bool(container.format.flags & Flags.ts_discont.value)
 
 
 class StreamClock:
-    """Corrects the stamps of a file's packets in the order in which they are read.
+    """Corrects the stamps of the packets of a file, in the order in which the packets are read.
 
-    All audio and video packets of the file must pass, also those of streams that nobody reads: the first packet after
-    a jump, of whichever stream, tells how far the clock has jumped, and the other streams follow it when they jump
-    too. So every reader of the file gets the same times, and sound and picture stay together. A packet from before the
-    jump may still come after it, since streams are not in step.
+    All audio and video packets of the file must be passed to `correct`, even those of streams that nobody reads. The
+    first packet after a jump, of any stream, tells how far the clock has jumped. The other streams get the same
+    correction when they jump. So every reader of the file gets the same times, and sound and picture stay together.
+    Streams are not in step: a packet from before the jump may come after the first packet from behind it.
 
     Attributes:
         jumps: how many jumps were found.
@@ -34,13 +34,13 @@ class StreamClock:
     def __init__(self, container: InputContainer):
         self.jumps = 0
         self._may_jump = clock_may_jump(container)
-        self._latest = 0.0  # seconds that are added to the stamps of the last stream that jumped
-        self._offsets: dict[int, float] = {}  # and to those of each stream
-        self._last: float | None = None  # corrected stamp of the last packet of any stream
-        self._previous: dict[int, tuple[float, float]] = {}  # of each stream, the last packet's stamp and its end
+        self._latest = 0.0  # seconds added to the stamps of the stream that jumped last
+        self._offsets: dict[int, float] = {}  # seconds added to the stamps of each stream
+        self._last: float | None = None  # corrected stamp of the last packet, of whichever stream
+        self._previous: dict[int, tuple[float, float]] = {}  # per stream: stamp and end of its last packet
 
     def correct(self, packet: av.Packet) -> None:
-        """Changes the stamps of a packet to those of the continuous clock."""
+        """Changes the stamps of a packet to the continuous clock."""
         if packet.time_base is None or not packet.size:
             return
         if packet.stream.type not in ("audio", "video"):
@@ -58,7 +58,7 @@ class StreamClock:
         self._shift(packet, offset)
 
     def _offset(self, index: int, stored: float, offset: float) -> float:
-        """What is to be added to a packet's stored stamp, in seconds, where `offset` was added until now."""
+        """The seconds to add to the stored stamp of a packet. `offset` is what was added until now."""
         step = self._step(index, stored + offset)
         if not step:
             return offset
@@ -69,7 +69,7 @@ class StreamClock:
         return self._latest
 
     def _step(self, stream_index: int, start: float) -> float:
-        """By how many seconds the clock has jumped before a packet; 0 where it has not."""
+        """The seconds by which the clock has jumped before a packet; 0 if it has not jumped."""
         if stream_index in self._previous:
             last_start, expected = self._previous[stream_index]
             step = start - expected

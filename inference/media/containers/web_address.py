@@ -1,4 +1,4 @@
-"""Redirects of a video's URL, followed here because FFmpeg would follow them to any address."""
+"""Follows the redirects of a video's URL. FFmpeg itself would follow them to any address."""
 
 import http.client
 import ipaddress
@@ -14,7 +14,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Leaves redirects as the answers that they are."""
+    """Does not follow redirects: urllib then raises each one as an HTTPError."""
 
     def redirect_request(self, *_) -> None:
         return None
@@ -25,8 +25,8 @@ def _port(address: SplitResult) -> int:
 
 
 def is_public(host: str, port: int) -> bool:
-    """Whether a host's addresses are all on the public internet, so that a redirect cannot reach into the network, or
-    the machine, that auss runs in."""
+    """Whether all addresses of a host are on the public internet. A redirect to such a host cannot reach the machine
+    that auss runs on, nor the network around it."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
@@ -35,8 +35,8 @@ def is_public(host: str, port: int) -> bool:
 
 
 def may_follow(start: str, target: str) -> bool:
-    """Whether a redirect from the URL that the user gave may be followed: to the same server, or to the same host by
-    https, or to a public one."""
+    """Whether a redirect from the user's URL `start` to `target` may be followed. The target must be the same server,
+    the same host by https, or a public host."""
     origin, goal = urlsplit(start), urlsplit(target)
     if goal.scheme not in DEFAULT_PORTS or not goal.hostname:
         return False
@@ -48,14 +48,14 @@ def may_follow(start: str, target: str) -> bool:
 
 def address_behind(url: str, timeout: float) -> str:
     """
-    The URL that a URL redirects to, after as many steps as there are; itself if it does not, or nobody answers.
+    Follows the redirects of a URL to the last one. Returns the URL itself if it does not redirect or nobody answers.
 
     Args:
         url: http or https.
         timeout: seconds to wait for each answer.
 
     Raises:
-        ValueError: a redirect leads to an address that only this network reaches, or there are too many.
+        ValueError: a redirect leads to an address that may not be followed, or there are too many redirects.
     """
     opener = urllib.request.build_opener(_NoRedirect)
     address = url

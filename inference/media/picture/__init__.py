@@ -1,1 +1,1 @@
-"""The pictures of a video: orientation, colours and dynamic range, filters, and drawing on their planes."""
+"""The pictures of a video: orientation, colours, dynamic range, filters, and drawing on colour planes."""

@@ -1,4 +1,4 @@
-"""FFmpeg's filters for frames that cannot be taken as they are: interlaced ones, and those of a high dynamic range."""
+"""FFmpeg filters for frames that must be converted first: interlaced frames and frames of high dynamic range."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,20 +14,20 @@ from ..containers.decoding import media_errors
 from .frame_planes import BT709
 from .tone_mapping import Range, write_table
 
-# Only frames that say that they are interlaced are changed, and each gives one frame.
+# Only frames that are marked as interlaced are changed. Each of them gives one frame.
 DEINTERLACING = {"mode": "send_frame", "parity": "auto", "deint": "interlaced"}
-# From the colour planes to the numbers that the table is for, without the shortcuts that swscale takes for speed.
+# Flags of swscale for converting colour planes to the RGB values of the table, without its shortcuts for speed.
 EXACT = "bilinear+accurate_rnd+full_chroma_int+full_chroma_inp"
 TABLE_FORMAT = "gbrp10le"
 
 
 def kind(frame: av.VideoFrame) -> tuple:
-    """What a graph of filters is built for: frames that differ in this need another one."""
+    """The properties of a frame that a filter graph depends on. Other values need another graph."""
     return frame.format.name, frame.width, frame.height, frame.time_base
 
 
 def chain(frame: av.VideoFrame, filters: list[tuple[str, dict[str, str]]]) -> Graph:
-    """A graph for frames such as `frame`, of filters (name, options) one after the other."""
+    """Builds a graph that applies filters (name, options), one after the other, to frames like `frame`."""
     graph, names = Graph(), ", ".join(name for name, _ in filters)
     with media_errors(f"frames of {frame.width} x {frame.height}, {frame.format.name}, cannot be filtered by {names}"):
         nodes = [
@@ -39,8 +39,8 @@ def chain(frame: av.VideoFrame, filters: list[tuple[str, dict[str, str]]]) -> Gr
 
 
 def deinterlaced(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """The same frames, one for one and with their time stamps. From the first interlaced frame on they go through the
-    filter `bwdif`, which fills the lines of the field that is not shown from the frames before and after."""
+    """Yields one frame for each frame, with the same time stamps. From the first interlaced frame on, all frames pass
+    the filter `bwdif`. It fills the lines of the missing field from the frames before and after."""
     graph: Graph | None = None
     built_for: tuple = ()
     waiting: deque[av.VideoFrame] = deque()  # frames that the filter has not given back yet
@@ -77,10 +77,10 @@ def deinterlaced(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
 
 
 class ToneMap:
-    """Brings frames of a high dynamic range, or of wide colour, to the colours of an ordinary screen.
+    """Converts frames of high dynamic range or wide colour to the colours of an ordinary screen.
 
     Args:
-        source: what the frames' numbers stand for.
+        source: what the values of the frames mean.
     """
 
     def __init__(self, source: Range):
@@ -88,7 +88,7 @@ class ToneMap:
         self._graphs: dict[str, tuple[tuple, Graph]] = {}
 
     def convert(self, frame: av.VideoFrame, format_name: str) -> av.VideoFrame:
-        """A new frame of the same size in BT.709: in the format rgb24, or in yuv420p with the limited range."""
+        """Returns a new frame of the same size in BT.709. The format is rgb24, or yuv420p with the limited range."""
         built_for, graph = self._graphs.get(format_name, (None, None))
         if graph is None or built_for != kind(frame):
             graph = self._build(frame, format_name)
@@ -102,7 +102,7 @@ class ToneMap:
 
     def _build(self, frame: av.VideoFrame, format_name: str) -> Graph:
         output = {"out_range": "pc"} if format_name == "rgb24" else {"out_range": "tv", "out_color_matrix": "bt709"}
-        with TemporaryDirectory(prefix="auss-") as folder:  # the filter reads the table when it is made
+        with TemporaryDirectory(prefix="auss-") as folder:  # the filter reads the table once, when it is created
             table = Path(folder) / "table.cube"
             write_table(table, self.source)
             return chain(

@@ -1,6 +1,6 @@
-"""Decoded frames as they are stored: planes of 8-bit brightness and colour, and what their numbers stand for.
+"""Decoded frames in their stored form: 8-bit planes of brightness and colour, and the meaning of their values.
 
-Colours are numbered as in H.273, which FFmpeg follows. https://www.itu.int/rec/T-REC-H.273
+Colours are numbered as in H.273. FFmpeg uses the same numbers. https://www.itu.int/rec/T-REC-H.273
 """
 
 from dataclasses import dataclass
@@ -13,33 +13,35 @@ from av.video.reformatter import ColorRange
 from .display_matrix import Orientation
 from .tone_mapping import is_extended
 
-RESERVED, UNSPECIFIED = 0, 2  # as primaries and transfer function; the latter also as matrix
-HIGH_DEFINITION_HEIGHT = 720  # from here on players take unspecified colours for BT.709, below for BT.601
-BT709 = 1  # as matrix, primaries and transfer function alike
-BT601_625, BT601_525 = 5, 6  # matrix and primaries of two systems; the latter also numbers their transfer function
-BT2020 = 9  # as matrix
-# The matrices that FFmpeg converts: RGB and those that follow from three weights of brightness. It refuses others,
-# such as YCgCo, ICtCp and that of Dolby Vision.
+RESERVED, UNSPECIFIED = 0, 2  # of primaries and transfer function; UNSPECIFIED also of the matrix
+HIGH_DEFINITION_HEIGHT = 720  # players assume BT.709 from this height on and BT.601 below it
+BT709 = 1  # number of the matrix, the primaries and the transfer function
+BT601_625, BT601_525 = 5, 6  # matrix and primaries of two systems; 6 is also the transfer function
+BT2020 = 9  # number of the matrix
+# The matrices that FFmpeg converts: RGB, and the matrices that three weights of brightness define. FFmpeg refuses the
+# others, such as YCgCo, ICtCp and the matrix of Dolby Vision.
 CONVERTED_MATRICES = frozenset({0, BT709, UNSPECIFIED, 4, BT601_625, BT601_525, 7, BT2020})
 CONSTANT_BRIGHTNESS = 10  # the matrix of BT.2020 with constant luminance
 MATRICES = (BT709, BT601_625, BT601_525)
-# Y at full size, then U and V at half of it. The second is FFmpeg's name for the first with a full range.
+# Formats with Y at full size, and U and V at half of it. yuvj420p is FFmpeg's name for yuv420p with a full range.
 PLANAR_FORMATS = ("yuv420p", "yuvj420p")
 
 
 @dataclass(frozen=True)
 class FrameColours:
-    """How brightness and colour planes stand for red, green and blue."""
+    """How the values of brightness and colour planes translate to red, green and blue."""
 
     matrix: int = BT709  # one of `MATRICES`
     primaries: int = BT709
     transfer: int = BT709
-    full_range: bool = False  # whether Y goes from 0 to 255, or from 16 to 235
+    full_range: bool = False  # whether Y goes from 0 to 255 instead of 16 to 235
 
 
 def own_colours(frame: av.VideoFrame) -> FrameColours | None:
-    """The colours that a frame says it has, or that players take it to have; None for others than those of BT.709 and
-    BT.601, such as RGB, BT.2020 or a high dynamic range."""
+    """The colours that a frame declares. Missing values are filled in as players do.
+
+    Returns None for all colours but BT.709 and BT.601, such as RGB, BT.2020 or a high dynamic range.
+    """
     if is_extended(frame):
         return None
     matrix = int(frame.colorspace)
@@ -57,7 +59,7 @@ def own_colours(frame: av.VideoFrame) -> FrameColours | None:
 
 
 def with_known_matrix(frame: av.VideoFrame) -> av.VideoFrame:
-    """The same frame. A matrix that FFmpeg does not convert becomes the next best one, so that there is a picture."""
+    """Returns the same frame. If FFmpeg does not convert its matrix, the closest convertible matrix replaces it."""
     matrix = int(frame.colorspace)
     if matrix not in CONVERTED_MATRICES:
         frame.colorspace = BT2020 if matrix == CONSTANT_BRIGHTNESS else UNSPECIFIED
@@ -65,7 +67,7 @@ def with_known_matrix(frame: av.VideoFrame) -> av.VideoFrame:
 
 
 def planes(frame: av.VideoFrame) -> list[np.ndarray]:
-    """The planes of a frame in one of `PLANAR_FORMATS` as (h, w) uint8 views of its memory."""
+    """The planes of a frame in one of `PLANAR_FORMATS`, as (h, w) uint8 views of the frame's memory."""
     return [
         np.frombuffer(cast(Any, plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
         for plane in frame.planes
@@ -75,18 +77,18 @@ def planes(frame: av.VideoFrame) -> list[np.ndarray]:
 def upright_copy(
     frame: av.VideoFrame, size: tuple[int, int], orientation: Orientation, colours: FrameColours
 ) -> av.VideoFrame | None:
-    """A copy of a frame, turned and mirrored as it is shown, that may be drawn on; of the frame itself the decoder may
-    still make others.
+    """Copies a frame and turns and mirrors the copy as it is shown. The copy may be drawn on. The frame itself must
+    not change, because the decoder may still predict other frames from it.
 
     Args:
-        frame: as it was decoded.
-        size: even height and width that the copy is to have.
+        frame: the frame as it was decoded.
+        size: the height and width of the copy, both even.
         orientation: how the frame is turned and mirrored.
-        colours: that the copy is to have.
+        colours: the colours of the copy.
 
     Returns:
-        A frame in the format yuv420p that says its colours; None where more than a copy would be needed, because the
-        frame has another format, size or other colours, an odd size, or is stored bottom up.
+        A frame in the format yuv420p that declares its colours. None if a copy is not enough, because the frame has
+        another format, another size, other colours or an odd size, or is stored bottom up.
     """
     stored = (frame.width, frame.height) if orientation.sideways else (frame.height, frame.width)
     if frame.format.name not in PLANAR_FORMATS or stored != size or size[0] % 2 or size[1] % 2:

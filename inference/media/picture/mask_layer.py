@@ -1,4 +1,4 @@
-"""A mask drawn on the frames of a video by FFmpeg's filter `overlay`, on their own planes, without a step over RGB."""
+"""Draws a mask on the frames of a video with FFmpeg's filter `overlay`. The frames are not converted to RGB."""
 
 from fractions import Fraction
 
@@ -10,15 +10,15 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from .frame_planes import BT709, FrameColours
 
-ONE_SECOND = Fraction(1)  # frames are only counted
+ONE_SECOND = Fraction(1)  # time base of the filter's input; the filter only needs stamps that rise
 
 
 class MaskLayer:
-    """What `mark_layer` says is drawn, made ready to be laid over frame after frame.
+    """Lays the marks that `mark_layer` made over frame after frame. The marks are converted once.
 
     Args:
-        marks: (H, W, 4) uint8 red, green, blue and opacity, of the frames' size, which is even.
-        colours: of the frames.
+        marks: (H, W, 4) uint8 red, green, blue and opacity. H and W are even and equal those of the frames.
+        colours: the colours of the frames.
     """
 
     def __init__(self, marks: np.ndarray, colours: FrameColours):
@@ -32,8 +32,8 @@ class MaskLayer:
         self._count = 0
 
     def draw(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """A frame of the marks' size, in yuv420p and with the colours given, under the marks: a new frame. The time
-        stamp of `frame` is changed."""
+        """Returns a new frame that shows `frame` under the marks. `frame` has the size of the marks, the format
+        yuv420p and the colours given to the class. Its time stamp is changed."""
         frame.pts, frame.time_base = self._count, ONE_SECOND
         self._count += 1
         if self._filter is None:
@@ -45,7 +45,7 @@ class MaskLayer:
         return result
 
     def _build(self, frame: av.VideoFrame) -> tuple[Graph, FilterContext, FilterContext]:
-        """The filter for frames such as `frame`. Its second input shows the marks for ever."""
+        """Builds the filter for frames like `frame`. Its second input shows the marks in every frame."""
         graph = Graph()
         size = {"width": frame.width, "height": frame.height, "time_base": ONE_SECOND}
         pictures, marks = (graph.add_buffer(format=one.format, **size) for one in (frame, self._layer))

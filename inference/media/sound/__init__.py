@@ -1,1 +1,1 @@
-"""The sound tracks of a video: which one is heard, and its samples."""
+"""The sound tracks of a video: the choice of a track, and the samples of that track."""

@@ -1,4 +1,4 @@
-"""The sound of a video as samples on its own time line, read forwards in constant memory."""
+"""Reads the sound of a video as samples on the time line of the file, forwards and in constant memory."""
 
 import logging
 from contextlib import ExitStack
@@ -17,30 +17,30 @@ from .float_samples import channel_samples, silence_unusable
 
 logger = logging.getLogger(__name__)
 
-# Below one step of 16-bit sound nothing can be heard, and so nothing sounds: the network need not be asked.
+# Sound below one step of 16-bit samples cannot be heard. Nothing sounds then, so the network need not run.
 INAUDIBLE_PEAK = 2.0**-15
-# Time stamps are rounded (to a millisecond in mkv), so only a larger step is a gap and not rounding.
+# Time stamps are rounded (to a millisecond in mkv). A step counts as a gap only if it is larger than this.
 GAP_SECONDS = 0.05
-# A few unusable samples are a fault of a plug-in; with this share of a stretch of sound, the stretch is lost.
+# A few unusable samples do little harm. A stretch of sound with more than this share of them is lost.
 LOST_SHARE = 0.1
 
 
 class AudioTrack:
-    """Reads the sound of a file window by window, each sample at the place that its time stamp gives it.
+    """Reads the sound of a file window by window. Each sample lies where its time stamp puts it.
 
-    A gap in the sound is filled with silence. Sound whose time stamps are missing or start anew (as in joined
-    recordings) follows directly on what came before. Samples that are NaN, infinite or far beyond full scale become
-    silence and are counted.
+    A gap in the sound is filled with silence. Sound whose time stamps are missing or start again (as in joined
+    recordings) directly follows the sound before. Samples that are NaN, infinite or far beyond full scale are counted
+    and become silence.
 
     Args:
         path: a file with a sound track.
         origin: the time, in the file's own seconds, that counts as 0.
-        damage: where to count what cannot be read.
-        index: of the track among the file's streams; by default the one that a player would choose.
-        layout: FFmpeg's name of the channels to convert to; by default the channels are those of the first frame.
+        damage: counts what cannot be read.
+        index: the index of the track among the file's streams; by default the track that a player would choose.
+        layout: FFmpeg's name of the channels to convert to; by default the channels of the first frame.
 
     Raises:
-        ValueError: if the file has no sound track.
+        ValueError: the file has no sound track.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class AudioTrack:
         layout: str | None = None,
     ):
         self.damage = damage if damage is not None else Damage()
-        with ExitStack() as opened:  # so that the file is closed where something raises
+        with ExitStack() as opened:  # closes the file if something raises
             self._container = opened.enter_context(open_media(path))
             stream = sound_stream(self._container, index)
             if stream is None:
@@ -60,26 +60,27 @@ class AudioTrack:
             self._frames = decoded_frames(self._container, stream, self.damage)
             self._origin = origin
             self._resampler: tuple[tuple, av.AudioResampler] | None = None
-            # (first sample, (channels, samples), how many of them were unusable), in order
+            # In order: (number of the first sample, samples (channels, samples), count of unusable samples).
             self._pieces: list[tuple[int, np.ndarray, int]] = []
             self._end: int | None = None  # the sample after the last one read
             self.sampling_rate: int = stream.sample_rate
             self.layout = av.AudioLayout(layout) if layout is not None else stream.codec_context.layout
             self._converts_layout = layout is not None
             self.finished = False
-            # The header may be wrong (HE-AAC announces half its rate): the first decoded frame knows.
+            # The header may be wrong (HE-AAC announces half its rate). The first decoded frame has the real rate.
             self._read_piece()
             opened.pop_all()
 
     @property
     def num_channels(self) -> int:
-        """Of what `window` gives."""
+        """The number of channels that `window` returns."""
         return self.layout.nb_channels
 
     def mono(self, start: float, end: float) -> np.ndarray:
-        """The sound between two times as `window` takes them, its channels mixed by what they are: (samples,) float32.
+        """The sound between two times, mixed to one channel: (samples,) float32. `window` describes the times.
 
-        See `mix_channels`. Each stretch of sound is mixed by itself, because the network encodes it by itself.
+        `mix_channels` weights each channel by its position. Each stretch of sound is mixed by itself, because the
+        network also encodes each stretch by itself.
         """
         return mix_channels(self.window(start, end), channel_weights(self.layout))
 
@@ -87,12 +88,12 @@ class AudioTrack:
         """The sound between two times.
 
         Args:
-            start, end: in seconds from the origin. `start` must not lie before that of the previous call, since the
-                sound before it has been forgotten.
+            start, end: in seconds from the origin. `start` must not be earlier than in the previous call, since older
+                sound is no longer kept.
 
         Returns:
-            (channels, samples) float32 in [-1, 1]. Shorter than asked for, down to no sample at all, where the sound
-            ends earlier.
+            (channels, samples) float32 in [-1, 1]. If the sound ends before `end`, the result is shorter or has no
+            samples.
         """
         first, last = round(start * self.sampling_rate), round(end * self.sampling_rate)
         self._forget(first)
@@ -112,7 +113,7 @@ class AudioTrack:
         return waveform
 
     def close(self) -> None:
-        """Closes the file; nothing more can be read."""
+        """Closes the file. Nothing can be read afterwards."""
         self._frames.close()
         self._container.close()
 
@@ -120,7 +121,7 @@ class AudioTrack:
         self._pieces = [piece for piece in self._pieces if piece[0] + piece[1].shape[1] > first]
 
     def _read_piece(self) -> None:
-        """Decodes one more frame, and places it."""
+        """Decodes one more frame and puts its samples in their place."""
         frame = next(self._frames, None)
         if frame is None:
             self.finished = True
@@ -145,17 +146,17 @@ class AudioTrack:
         stamped = round((frame.time - self._origin) * self.sampling_rate)
         if self._end is None:
             return stamped
-        # Stamps that started anew, as in joined recordings, mean nothing.
+        # The stamps started again, as in joined recordings, so they are ignored.
         if stamped < follows - OVERLAP_SECONDS * self.sampling_rate:
             self.damage.repaired_time_stamps += 1
             return follows
         return stamped if abs(stamped - follows) > GAP_SECONDS * self.sampling_rate else follows
 
     def _convert(self, frame: av.AudioFrame) -> list[av.AudioFrame]:
-        """To packed 32-bit floats, and the channels and the rate of the first frame, whatever later frames have."""
+        """Converts a frame to packed 32-bit floats, with the channels and the rate of the first frame."""
         source = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._resampler is None or self._resampler[0] != source:
-            # FFmpeg mixes no channels that it does not know, but leaves those as they are where none are asked for.
+            # FFmpeg cannot mix channels that it does not know. Without a target layout it leaves them unchanged.
             layout = self.layout if frame.layout.name != self.layout.name else None
             self._resampler = (source, av.AudioResampler(format="flt", layout=layout, rate=self.sampling_rate))
         try:
@@ -163,17 +164,17 @@ class AudioTrack:
         except FFmpegError:
             if self._end is None:
                 raise
-            self.damage.undecodable_packets += 1  # channels that changed on the way, into some that FFmpeg cannot mix
+            self.damage.undecodable_packets += 1  # the channels changed to some that FFmpeg cannot mix
             return []
 
 
 def warn_of_sound(path: str | Path, damage: Damage, loudest: float | None) -> None:
-    """Warns of sound that was mended while it was read, and of sound in which there was nothing to hear.
+    """Warns of unusable samples that were replaced while the sound was read, and of sound that is silent throughout.
 
     Args:
-        path: of the file.
-        damage: as it was counted.
-        loudest: the peak of what was read; `None` where no sound was.
+        path: the path of the file.
+        damage: the damage that was counted.
+        loudest: the peak of the sound that was read; `None` if no sound was read.
     """
     if damage.unusable_samples:
         logger.warning(

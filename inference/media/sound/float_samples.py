@@ -1,4 +1,4 @@
-"""Decoded sound as floating-point samples in which every value is usable."""
+"""Converts decoded sound to floating-point samples and silences the unusable ones."""
 
 import av
 import numpy as np
@@ -7,23 +7,23 @@ from ....processing.waveforms import LARGEST_SAMPLE
 
 
 def channel_samples(frame: av.AudioFrame) -> np.ndarray:
-    """A frame of packed 32-bit floats ("flt") as (channels, samples) float32, a copy.
+    """Copies the samples of a frame of packed 32-bit floats ("flt") into an array (channels, samples) float32.
 
-    Packed, because PyAV reads beyond the planes of planar frames that have eight channels or more.
+    The frame must be packed, because PyAV reads beyond the planes of planar frames with eight channels or more.
     """
     return np.ascontiguousarray(frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T)
 
 
 def silence_unusable(samples: np.ndarray) -> int:
-    """Puts silence, in place, where a sample is NaN, infinite or so large that it cannot be sound.
+    """Sets samples to 0, in place, that are NaN, infinite or too large to be sound.
 
     Args:
-        samples: (channels, samples), floating point.
+        samples: (channels, samples), floating-point.
 
     Returns:
-        The number of time steps in which a channel had such a sample.
+        The number of time steps at which at least one channel had such a sample.
     """
-    if not np.abs(samples).max(initial=0) <= LARGEST_SAMPLE:  # also where it is NaN
+    if not np.abs(samples).max(initial=0) <= LARGEST_SAMPLE:  # `not ... <=` is also true for NaN
         unusable = ~(np.abs(samples) <= LARGEST_SAMPLE)
         samples[unusable] = 0
         return int(unusable.any(axis=0).sum())

@@ -1,4 +1,4 @@
-"""Which of a file's sound tracks is heard: the one a player would choose, unless it is silent and another sounds."""
+"""Chooses a sound track: the one that a player would choose, unless that one is silent and another one sounds."""
 
 import logging
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from .float_samples import channel_samples, silence_unusable
 
 logger = logging.getLogger(__name__)
 
-# A silent track may hold the noise of its converter, and rounding. Peaks above -60 dB of full scale are a sound.
+# A silent track may hold the noise of its converter and of rounding. A peak above -60 dB of full scale is a sound.
 SOUNDING_PEAK = 1e-3
-# Of several tracks behind a URL only so much is fetched to find one that sounds: all of it would be fetched twice.
+# To find the sounding track behind a URL, only so many seconds are fetched. The whole video would be fetched twice.
 URL_SECONDS = 60.0
-# A track is no sound where more of its samples than this are NaN, infinite or far beyond full scale.
+# A track is refused if a larger share of its samples is NaN, infinite or far beyond full scale.
 MOST_UNUSABLE = 0.5
 
 
@@ -29,11 +29,11 @@ MOST_UNUSABLE = 0.5
 class SoundTrack:
     """One of a file's sound tracks."""
 
-    number: int  # from 1, in the order of the file
-    index: int  # among all streams of the file
-    codec: str  # "" where no decoder for it is installed
+    number: int  # counts from 1, in the order of the file
+    index: int  # position among all streams of the file, from 0
+    codec: str  # "" if no decoder for the track is installed
     sampling_rate: int  # Hz, as the header says
-    description: str  # the number, and in parentheses what the header says
+    description: str  # the number, followed by facts from the header in parentheses
 
     def __str__(self) -> str:
         return self.description
@@ -41,7 +41,7 @@ class SoundTrack:
 
 @dataclass
 class Heard:
-    """What was found in a track so far."""
+    """What has been found in a track so far."""
 
     packets: int = 0
     samples: int = 0
@@ -50,11 +50,11 @@ class Heard:
 
     @property
     def usable(self) -> bool:
-        """Whether there is something to hear, if only silence."""
+        """Whether the track holds samples that can be used, even if they are silent."""
         return self.samples > 0 and self.unusable <= MOST_UNUSABLE * self.samples
 
     def fault(self) -> str:
-        """What is wrong with the track, if it is not heard."""
+        """The reason why the track is not heard."""
         if self.packets == 0:
             return "has no packets"
         if self.samples == 0:
@@ -65,7 +65,7 @@ class Heard:
 
 
 def list_tracks(container: InputContainer) -> list[SoundTrack]:
-    """The sound tracks of a file, in its order."""
+    """The sound tracks of a file, in the order of the file."""
     tracks = []
     for number, stream in enumerate(container.streams.audio, 1):
         context = stream.codec_context
@@ -84,14 +84,14 @@ def list_tracks(container: InputContainer) -> list[SoundTrack]:
 
 
 class Listener:
-    """Decodes one track and keeps what `Heard` says."""
+    """Decodes one track and records in `heard` what it finds."""
 
     def __init__(self) -> None:
         self.heard = Heard()
         self._resampler: tuple[tuple, av.AudioResampler] | None = None
 
     def take(self, packet: av.Packet) -> None:
-        """Decodes a packet; what cannot be decoded is passed over."""
+        """Decodes a packet. A packet that cannot be decoded is left out."""
         try:
             self.heard.packets += packet.size > 0
             for frame in packet.decode():
@@ -108,13 +108,13 @@ class Listener:
             self.heard.unusable += silence_unusable(samples)
             self.heard.samples += samples.shape[1]
             if samples.size:
-                # A constant offset is no sound.
+                # A constant offset does not count as sound.
                 peak = np.abs(samples - samples.mean(axis=1, keepdims=True)).max()
                 self.heard.peak = max(self.heard.peak, float(peak))
 
 
 def sound_packets(container: InputContainer, seconds: float) -> Iterator[av.Packet]:
-    """The packets of all sound tracks, until those of any stream have passed `seconds`; a broken end is an end."""
+    """Yields the packets of all sound tracks until any stream has passed `seconds` or the file breaks off."""
     first = None
     try:
         for packet in container.demux():
@@ -130,11 +130,11 @@ def sound_packets(container: InputContainer, seconds: float) -> Iterator[av.Pack
 
 
 def listen(container: InputContainer, tracks: list[SoundTrack], wanted: SoundTrack, least_peak: float) -> list[Heard]:
-    """Decodes all tracks side by side, until the wanted one has sounded as loudly as `least_peak`.
+    """Decodes all tracks side by side until the wanted track has reached the peak `least_peak`.
 
-    Sound at the start of most videos ends this within the first second. A long silence at the start costs a reading of
-    the file, without which the choice would be a guess. Decoding sound is cheap, and every other track is decoded only
-    until it sounds.
+    Most videos begin with sound, so this ends within the first second. If the wanted track is silent for long, the
+    file is read on, because the choice would otherwise be a guess. Decoding sound is cheap, and every other track is
+    decoded only until it sounds.
     """
     listeners = {track.index: Listener() for track in tracks if track.codec}
     seconds = URL_SECONDS if is_url(container.name) else float("inf")
@@ -149,17 +149,17 @@ def listen(container: InputContainer, tracks: list[SoundTrack], wanted: SoundTra
 
 
 def choose_track(video: str | Path, number: int | None = None) -> SoundTrack | None:
-    """The sound track of a video that is to be heard; `None` without a track in which anything can be decoded.
+    """Chooses the sound track of a video that is heard. Returns `None` if nothing can be decoded in any track.
 
     Args:
-        video: a file, or an http(s) URL. Of several tracks behind a URL only the first minute is fetched to find out
-            whether they sound.
-        number: of the track, from 1; by default the track that a player would choose, but if that one is silent and
-            another one sounds, then the other one. A warning names the tracks where there are several.
+        video: a file, or an http(s) URL. If a URL has several tracks, only the first minute is fetched to find out
+            which of them sound.
+        number: the number of the track, from 1. By default it is the track that a player would choose; if that track
+            is silent and another one sounds, it is the other one. If there are several, a warning names the tracks.
 
     Raises:
-        ValueError: for a number that no track has; for a track that no installed decoder reads, or whose samples are
-            mostly NaN, infinite or far beyond full scale.
+        ValueError: no track has the number; no installed decoder reads the track; or most of its samples are NaN,
+            infinite or far beyond full scale.
     """
     with open_media(video) as container:
         tracks = list_tracks(container)
@@ -183,9 +183,9 @@ def choose_track(video: str | Path, number: int | None = None) -> SoundTrack | N
 
 
 def checked_track(video: str | Path, track: SoundTrack, heard: Heard) -> SoundTrack | None:
-    """The track, or `None` with a warning where there is nothing in it; ValueError where its samples are no sound."""
+    """Returns the track, or warns and returns `None` if it is empty. Unusable samples raise a ValueError."""
     if heard.usable or (is_url(video) and heard.packets == 0):
-        return track  # the sound behind a URL may begin later than what was fetched
+        return track  # the sound behind a URL may begin after the part that was fetched
     if heard.samples:
         raise InputError(f"video {video}: its sound track {track} {heard.fault()}, so it is no sound")
     logger.warning("%s: sound track %s %s, so it counts as no sound track", video, track, heard.fault())
@@ -195,15 +195,15 @@ def checked_track(video: str | Path, track: SoundTrack, heard: Heard) -> SoundTr
 def loudest_choice(
     video: str | Path, tracks: list[SoundTrack], usual: SoundTrack, heard: list[Heard]
 ) -> SoundTrack | None:
-    """Chooses among several tracks by what was heard of them, and says so."""
+    """Chooses among several tracks by what was heard in them. A warning tells the choice."""
     found = dict(zip(tracks, heard, strict=True))
     in_order = [usual, *(track for track in tracks if track is not usual)]
     sounding = [track for track in in_order if found[track].usable and found[track].peak >= SOUNDING_PEAK]
-    # Without a sounding track the loudest one is heard: it may be very quiet.
+    # If no track sounds, the loudest one is chosen, since it may only be very quiet.
     chosen = sounding[0] if sounding else max(in_order, key=lambda track: (found[track].usable, found[track].peak))
     listed = "; ".join(map(str, tracks))
     if not sounding and not all(track.codec for track in tracks):
-        raise InputError(f"video {video}: no track sounds of those that an installed decoder reads: {listed}")
+        raise InputError(f"video {video}: no track that an installed decoder reads holds any sound: {listed}")
     if not found[chosen].usable:
         return checked_track(video, chosen, found[chosen])
     if chosen is usual:

@@ -1,4 +1,4 @@
-"""Sound goes into another file as it is where that file takes it, or is encoded anew, and stays in its place."""
+"""Sound is copied into another file if that file takes it, else encoded again. It keeps its place in time."""
 
 import av
 import numpy as np
@@ -23,7 +23,7 @@ def copy_sound(source, target):
 
 
 def sound_of(path):
-    """The track that is heard, on the time line of the picture."""
+    """The samples of the track that is heard, on the time line of the picture."""
     return AudioTrack(path, VideoReader(path).info.origin)
 
 
@@ -139,7 +139,7 @@ def test_the_chosen_track_is_kept_with_its_language(make_tracks, media, tmp_path
 
 @pytest.mark.parametrize("rates", [(48_000, 48_000), (48_000, 32_000)])
 def test_sound_that_changes_on_the_way_is_not_copied(make_video, media, tmp_path, rates):
-    """Joined recordings. An mp4 says once for all what its sound is, and would play the second one wrongly."""
+    """An mp4 stores the format of its sound only once, so the second of two joined recordings would play wrongly."""
     parts = [
         make_video(f"{number}.ts", seconds=2.0, rate=rate, codecs=("libx264", "aac"), options={"muxdelay": "0"})
         for number, rate in enumerate(rates)

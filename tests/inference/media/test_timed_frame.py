@@ -1,4 +1,4 @@
-"""Pictures as they are shown: transparency, palettes, grey, deep and high-dynamic-range video, and frames held on."""
+"""Pictures as they are shown: transparency, palettes, grey, deep and high-dynamic-range video, and held frames."""
 
 from fractions import Fraction
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What the header and the first frame tell, and where packets end, by what each format stores of it."""
+"""The properties in the header and the first frame, and the end of the packets, in each format."""
 
 from fractions import Fraction
 from types import SimpleNamespace
@@ -67,7 +67,7 @@ def test_a_rate_that_cannot_be_is_not_believed(average, guessed, duration, expec
 
 
 def reordered(path, seconds, codec="libx264", hole=0.0, fps=10):
-    """A video with frames that are decoded in another order than they are shown; from its middle on `hole` later."""
+    """Writes a video with reordered frames. Its second half is shown later by `hole`."""
     count = round(seconds * fps)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps, options={"bf": "3", "b-adapt": "0"})

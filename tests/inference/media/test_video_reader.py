@@ -1,4 +1,4 @@
-"""Frames with their numbers and times, the sound beside them, and every kind of awkward file."""
+"""Frames with their numbers and times, their sound, and every kind of awkward file."""
 
 import gc
 import tracemalloc
@@ -44,7 +44,7 @@ def test_fps_of_the_video_takes_every_frame(make_video):
 
 
 def sound_beside(reader, *spans):
-    """The waveforms of the spans (start, end), asked for once the frames have begun."""
+    """The waveforms of the spans (start, end), read after the first frame."""
     frames = reader.frames()
     next(frames)
     waveforms = [reader.waveform(start, end) for start, end in spans]
@@ -114,7 +114,7 @@ def test_variable_frame_rate(make_video, media, name):
 
 
 def test_picture_that_starts_late(make_video, media):
-    """Time 0 is the first frame: the sound is heard from there."""
+    """Time 0 is the first frame, and the sound is read from there."""
     reader = VideoReader(make_video("late.mp4", seconds=4.0, times=[1.5 + index / 10 for index in range(20)]))
     assert reader.info.origin == pytest.approx(1.5)
     assert [frame.time for frame in reader.frames()] == pytest.approx([index / 10 for index in range(20)])
@@ -126,7 +126,7 @@ def test_picture_that_starts_late(make_video, media):
 
 
 def one_picture(path, seconds, codec="libx264"):
-    """A picture stored as a single frame that is shown for some seconds."""
+    """Writes a video of a single frame that is shown for some seconds."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -151,7 +151,7 @@ def test_a_single_frame_is_held(tmp_path, caplog):
 
 @pytest.mark.parametrize("name", ["slides.mp4", "slides.mkv"])
 def test_slides(make_video, name):
-    """Pictures that are shown for seconds each, with sound; the last one for as long as the sound."""
+    """Each picture is shown for some seconds, with sound. The last one is shown until the sound ends."""
     path = make_video(name, seconds=6.0, times=[0.0, 2.5, 4.0, 5.9])
     reader = VideoReader(path)
     due = [(frame.index, round(frame.time, 3)) for frame in reader.frames(fps=2)]
@@ -183,7 +183,7 @@ def test_reordered_frames(tmp_path, media, name, caplog):
 
 
 def test_the_last_frames_come_whichever_stream_the_picture_is(tmp_path, media):
-    """The decoder holds frames back until the stream's end, which is told of every stream by its own number."""
+    """The decoder holds frames back until the end of its stream. The empty packet there has the stream number 0."""
     path = tmp_path / "sound_first.mkv"
     with av.open(str(path), "w") as container:
         sound = container.add_stream("aac", rate=48_000, layout="mono")
@@ -197,7 +197,7 @@ def test_the_last_frames_come_whichever_stream_the_picture_is(tmp_path, media):
 
 
 def test_a_matrix_that_is_not_converted_is_told(tmp_path, make_video):
-    """YCgCo, which FFmpeg refuses. The picture is there, and as large as it should be."""
+    """FFmpeg refuses the matrix YCgCo. The picture is read all the same, in its own size."""
     path = tmp_path / "ycgco.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10)
@@ -236,7 +236,7 @@ def test_sound_that_goes_on_is_told(make_video, caplog):
 
 
 def test_what_the_decoder_reports_is_damage(make_video):
-    """Bytes that are flipped within pictures: the frames come, the decoder says that they are faulty, and so do we."""
+    """Bytes in the pictures are flipped. The frames are yielded, and the errors of the decoder are reported."""
     path = make_video("flipped.mp4", seconds=4.0, size=(96, 128), codecs=("mpeg4", "aac"))
     content = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
@@ -291,7 +291,7 @@ def test_truncated_file(make_video, name, share):
 
 
 def test_truncated_file_without_a_declared_picture_end(make_video):
-    """Without the streams' own tags only the whole file's duration is known."""
+    """The streams have no duration tags, so only the duration of the whole file is known."""
     path = make_video("cut.mkv", seconds=8.0, size=(96, 128), options={"write_crc32": "0"})
     content = path.read_bytes().replace(b"DURATION", b"DURATI0N")
     path.write_bytes(content)
@@ -354,7 +354,7 @@ def test_cover_of_a_song_is_no_video(tmp_path, make_video):
 
 
 def peak_of_reading(path) -> int:
-    """The most bytes that Python and NumPy held while a video was read with its sound."""
+    """The most bytes that Python and NumPy held while a video and its sound were read."""
     gc.collect()
     tracemalloc.start()
     reader = VideoReader(path)

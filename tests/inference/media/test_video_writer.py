@@ -1,4 +1,4 @@
-"""What is written is what was read: frames, times, and the sound, copied where the container allows."""
+"""A written video has the frames, times and sound that were read. Sound is copied if the container takes it."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ def rewrite(source, target, overwrite=False):
 
 
 def assert_same_sound(source, target, media, seconds):
-    """The sound has the same place relative to the first frame, to 2 ms."""
+    """Asserts that the sound has the same place relative to the first frame, to within 2 ms."""
     rates = [AudioTrack(path).sampling_rate for path in (source, target)]
     assert rates[0] == rates[1]
     expected, found = (AudioTrack(path, VideoReader(path).info.origin).window(0, seconds) for path in (source, target))
@@ -93,7 +93,7 @@ COLOURS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (128, 128, 128), (250, 2
 
 
 def colour_bars(path, matrix, full_range, codec="libx264"):
-    """A video of bars in `COLOURS`, 16 pixels each, that says how its planes stand for them."""
+    """Writes a video of bars in `COLOURS`, 16 pixels each, that declares its colours."""
     picture = np.repeat(np.array(COLOURS, np.uint8), 16, axis=0)[None].repeat(32, axis=0)
     colorspace, color_range = (1 if matrix == 1 else 5), (2 if full_range else 1)
     with av.open(str(path), "w") as container:
@@ -198,7 +198,7 @@ def test_the_last_frame_lasts(make_video, tmp_path, name, times, end):
 
 
 def test_durations_of_frames_and_file_at_an_uneven_rate(make_video, tmp_path):
-    """A low average rate says nothing of how long one frame is shown."""
+    """A low average rate does not tell how long a single frame is shown."""
     info = replace(VideoReader(make_video("in.mp4", sound=False)).info, fps=2 / 15)
     with VideoWriter(tmp_path / "out.mp4", info) as writer:
         for time in (0.0, 0.2, 0.4, 9.0, 9.1):

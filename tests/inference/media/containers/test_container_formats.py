@@ -1,4 +1,4 @@
-"""The ending of a file says how it is written; an unknown ending is refused."""
+"""The ending of a file decides how it is written. An unknown ending is refused."""
 
 from pathlib import Path
 

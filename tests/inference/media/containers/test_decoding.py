@@ -1,4 +1,4 @@
-"""Opening what is a video and refusing what is not, and counting what cannot be decoded."""
+"""Videos are opened, other files are refused, and packets that cannot be decoded are counted."""
 
 import itertools
 import os
@@ -160,7 +160,7 @@ def test_error_of_a_damaged_video_carries_what_was_found():
 
 
 def write_pictures(path, sizes, flags):
-    """Several pictures, (height, width) each, side by side."""
+    """Writes a video with several picture streams, one for each (height, width)."""
     with av.open(str(path), "w") as container:
         streams = [container.add_stream("mpeg4", rate=10) for _ in sizes]
         for stream, (height, width), flag in zip(streams, sizes, flags, strict=True):
@@ -195,8 +195,8 @@ def checksum(data):
 
 
 def as_one_broadcast(paths, programmes):
-    """The packets of transport streams in turn; each has a programme (number, PID of its table), and all are listed
-    in one table."""
+    """Joins transport streams by taking their packets in turn. Each stream becomes a programme (number, PID of its
+    table), and one table lists all programmes."""
     rows = b"".join(bytes([0, number, 0xE0 | pid >> 8, pid & 255]) for number, pid in programmes)
     table = bytes([0, 0xB0, 5 + len(rows) + 4, 0, 1, 0xC1, 0, 0]) + rows
     table = b"\x47\x40\x00\x10\x00" + table + checksum(table)

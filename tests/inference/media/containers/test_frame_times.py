@@ -1,4 +1,4 @@
-"""Which stamp of a frame is believed, where frames without one go, and when masks are due."""
+"""The choice between the stamps of a frame, the places of frames without a stamp, and the times of masks."""
 
 from fractions import Fraction
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from auss.inference.media.containers.frame_times import FrameClock, MaskTimes, S
 
 
 def frames(stamps, duration=1):
-    """Stand-ins for decoded frames of (presentation stamp, decoding stamp), in tenths of a second."""
+    """Stand-ins for decoded frames, made of (presentation stamp, decoding stamp) in tenths of a second."""
     return [SimpleNamespace(pts=pts, dts=dts, duration=duration, time_base=Fraction(1, 10)) for pts, dts in stamps]
 
 
@@ -27,7 +27,7 @@ def test_healthy_stamps_stay():
 
 
 def test_made_up_presentation_stamps_of_avi():
-    """As FFmpeg reads H.264 with reordered frames from AVI; the decoder holds the last two back."""
+    """The stamps are those of H.264 with reordered frames in AVI. The decoder holds the last two frames back."""
     stamps = [(1, 2), (4, 3), (3, 4), (5, 5), (2, 6), (8, None), (7, None)]
     assert placed(stamps, decoding_order=True) == ([2, 3, 4, 5, 6, 7, 8], (0, 0), 5)
 
@@ -39,12 +39,12 @@ def test_presentation_stamps_that_prove_wrong_are_left():
 
 
 def test_an_overlap_is_caught_up_with():
-    """Joined recordings of which the second one starts 0.15 s before the first one's end: two frames' worth."""
+    """The second of two joined recordings starts 0.15 s, or two frames, before the end of the first one."""
     stamps = [(k, k) for k in range(10, 16)] + [(k - 1.5, k - 1.5) for k in range(16, 30)]
     times, (missing, repaired), _ = placed(stamps)
     assert (missing, repaired) == (0, 3) and (np.diff(times) > 0).all()
     assert times[:6] == list(range(10, 16)) and times[9:] == [stamp for stamp, _ in stamps[9:]]
-    # Stamps that start anew, or that stand still, mean nothing.
+    # Stamps that start again or stand still are ignored.
     assert placed([(20, 20), (21, 21), (1, 1), (2, 2), (3, 3)])[0] == [20, 21, 22, 23, 24]
     assert placed([(5, 5)] * 4)[0] == [5, 6, 7, 8]
 

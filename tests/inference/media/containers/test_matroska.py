@@ -1,4 +1,4 @@
-"""Matroska files that are whole, cut off, and changed anywhere."""
+"""Matroska files are checked that are whole, cut off, or changed at any place."""
 
 import av
 import pytest
@@ -21,7 +21,7 @@ def test_a_whole_file_has_no_problem(video, make_video):
 
 
 def test_every_flipped_byte_of_a_cluster_with_a_checksum_is_found(make_video):
-    """WebM files have none."""
+    """Clusters of WebM files have no checksum, so only Matroska is tested."""
     video = make_video("a.mkv", seconds=0.5)
     content = video.read_bytes()
     first = content.index(bytes.fromhex("1f43b675"))
@@ -60,7 +60,7 @@ def test_many_problems_are_not_all_named(make_video):
 
 @pytest.mark.parametrize("options", [{"live": "1"}, {"write_crc32": "0"}])
 def test_files_without_sizes_or_checksums_are_whole(make_video, options):
-    """As a live stream is written, and as other programs write files."""
+    """Live streams have no sizes, and some programs write no checksums."""
     video = make_video("live.mkv", seconds=2.0, options={**options, "cluster_time_limit": "500"})
     assert matroska_problems(video) == []
     video.write_bytes(video.read_bytes() * 2)  # two recordings, one after the other
@@ -74,7 +74,7 @@ def test_the_reader_tells_of_it(make_video):
     video.write_bytes(content)
     reader = VideoReader(video)
     list(reader.frames())
-    with pytest.raises(DamagedVideoError, match="does not have the checksum that it says"):
+    with pytest.raises(DamagedVideoError, match="does not match its checksum"):
         reader.check()
     with av.open(str(video)) as container:  # the decoder itself says nothing
         assert not any(frame.is_corrupt for frame in container.decode(video=0))

@@ -1,4 +1,4 @@
-"""A clock that jumps, forwards or backwards, is one clock again; a hole in another format stays a hole."""
+"""A clock that jumps forwards or backwards is made continuous. A hole in another format stays."""
 
 from fractions import Fraction
 from types import SimpleNamespace
@@ -56,7 +56,7 @@ def test_a_stream_that_comes_after_the_jump():
 
 
 def test_a_packet_from_before_the_jump_comes_after_it():
-    """A transport stream's last picture is complete only when the next one starts."""
+    """The last picture of a transport stream is complete only when the next picture starts."""
     packets = [
         packet(PICTURE, 5.0),
         packet(SOUND, 5.0),
@@ -80,7 +80,7 @@ def test_which_formats_may_jump():
 
 
 def copy_later(source, target, seconds):
-    """The same packets, stamped later."""
+    """Copies packets with later stamps."""
     with av.open(str(source)) as read, av.open(str(target), "w") as write:
         streams = {stream.index: write.add_stream_from_template(stream) for stream in read.streams}
         for one in read.demux():
@@ -94,7 +94,7 @@ def copy_later(source, target, seconds):
 
 @pytest.mark.parametrize("seconds", [600, 0])
 def test_joined_transport_streams(make_video, media, tmp_path, seconds, caplog):
-    """Picture and sound go on where the first recording ended, by one clock for both."""
+    """Picture and sound go on where the first recording ended, on the same clock."""
     first = make_video("first.ts", seconds=2.0, codecs=("libx264", "aac"))
     second = copy_later(first, tmp_path / "second.ts", seconds)
     joined = tmp_path / "joined.ts"

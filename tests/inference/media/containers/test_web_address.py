@@ -1,4 +1,4 @@
-"""Redirects that are followed, and those that would reach into a network."""
+"""Some redirects are followed. Redirects that reach into a private network are refused."""
 
 import http.server
 import threading
@@ -11,7 +11,7 @@ from auss.inference.media.containers.web_address import address_behind, is_publi
 
 
 class Redirects(http.server.SimpleHTTPRequestHandler):
-    """Answers /to/PLACE with a redirect to PLACE, and counts what is asked for."""
+    """Answers /to/PLACE with a redirect to PLACE, and records the requests."""
 
     log_message = staticmethod(lambda *_: None)
 
@@ -28,7 +28,7 @@ class Redirects(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def servers(tmp_path, monkeypatch):
-    """Two servers of the same folder on this machine, each with what it was asked for."""
+    """Two servers of the same folder on this machine, each with the list of its requests."""
     monkeypatch.chdir(tmp_path)
     started = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirects) for _ in range(2)]
     for server in started:

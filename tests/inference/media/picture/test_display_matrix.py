@@ -1,4 +1,4 @@
-"""Display matrices: eight upright ways, what is left askew, and what means nothing."""
+"""Display matrices: the eight right-angled forms, a turn that is left over, and matrices without meaning."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from auss.inference.media.picture.display_matrix import Orientation, orientation
 
 
 def placed(picture, matrix):
-    """Oracle: every stored pixel at the place to which the matrix takes it."""
+    """The oracle: puts every stored pixel at the place to which the matrix maps it."""
     (a, b), (c, d) = matrix[:2], matrix[3:5]
     height, width = picture.shape
     ys, xs = np.mgrid[:height, :width]

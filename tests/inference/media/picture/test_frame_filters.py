@@ -1,4 +1,4 @@
-"""Interlaced frames lose their combs and keep their times; a high dynamic range is brought to BT.709 as computed."""
+"""Interlaced frames lose their combs and keep their times. High dynamic range becomes BT.709 as computed."""
 
 from fractions import Fraction
 
@@ -12,7 +12,7 @@ from auss.inference.media.picture.tone_mapping import BT2020, HLG, PQ, Range, or
 
 
 def combed(number, interlaced=True):
-    """A bright block that moves by 8 pixels from one field of a frame to the next."""
+    """An interlaced frame with a bright block that moves by 8 pixels from one field to the next."""
     frame = av.VideoFrame(96, 32, "yuv420p")
     for plane, value in zip(planes(frame), (40, 128, 128), strict=True):
         plane[:] = value
@@ -31,7 +31,7 @@ def combed(number, interlaced=True):
 
 
 def combs(frame):
-    """How much a line differs from both of its neighbours, in the mean."""
+    """The mean difference of a line from both of its neighbours."""
     lines = planes(frame)[0].astype(int)
     middle, above, below = lines[1:-1], lines[:-2], lines[2:]
     return np.minimum(np.abs(middle - above), np.abs(middle - below)).mean()
@@ -60,7 +60,7 @@ def test_frames_of_another_size_start_anew():
 
 
 def bars(transfer):
-    """A frame of 10 bits in BT.2020 whose bars of 16 pixels have the signals of the second result."""
+    """A frame of 10 bits in BT.2020 with bars of 16 pixels, and the signals of the bars."""
     signals = np.array([[0.2, 0.2, 0.2], [0.4, 0.3, 0.3], [0.32, 0.42, 0.36], [0.3, 0.3, 0.5], [0.58, 0.58, 0.58]])
     picture = np.repeat(np.round(signals * 65535).astype(np.uint16), 16, axis=0)[None].repeat(32, axis=0)
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb48le")

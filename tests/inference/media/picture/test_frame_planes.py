@@ -1,4 +1,4 @@
-"""Frames as they are stored: which can be written as they are, with which colours, and that a copy is one."""
+"""Stored frames: which of them can be written unchanged, their colours, and their copies."""
 
 import av
 import numpy as np
@@ -20,7 +20,7 @@ BT601_625, BT601, BT2020, PQ, HLG, DISPLAY_P3 = 5, 6, 9, 16, 18, 12
 
 
 def stored(height=8, width=12, name="yuv420p", colours=(2, 2, 2), color_range=0):
-    """A frame whose numbers are all different from their neighbours', with padded lines."""
+    """A frame with padded lines, in which all neighbouring values differ."""
     frame = av.VideoFrame(width, height, name)
     for number, plane in enumerate(frame.planes):
         plane.update((np.arange(plane.buffer_size) * (number + 3) % 251).astype(np.uint8))
@@ -76,7 +76,7 @@ def test_a_copy_is_upright_and_leaves_the_frame_alone(name, rotation, mirrored):
 
 
 def bottom_up(frame):
-    """The frame turned over as FFmpeg does it, by lines that run backwards."""
+    """Turns a frame over as FFmpeg does, with a negative line size."""
     graph = av.filter.Graph()
     nodes = [graph.add_buffer(width=12, height=8, format="yuv420p", time_base=1), graph.add("vflip")]
     graph.link_nodes(*nodes, graph.add("buffersink")).configure()

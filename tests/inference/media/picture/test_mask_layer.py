@@ -1,4 +1,4 @@
-"""What is drawn on planes looks as what is drawn on their RGB picture, with `overlay` as the oracle."""
+"""Drawing on planes looks like drawing on the RGB picture. `overlay` is the oracle."""
 
 import av
 import numpy as np
@@ -9,7 +9,7 @@ from auss.inference.media.picture.frame_planes import FrameColours, planes
 from auss.inference.media.picture.mask_layer import MaskLayer
 from auss.processing.drawing import class_colour, mark_layer, overlay, overlay_labels
 
-# swscale and the filter `overlay` compute in coarse integers and cut off: a step or two beside the formula.
+# swscale and the filter `overlay` compute in coarse integers and truncate, so they miss the formula by some steps.
 STEPS = 2
 SYSTEMS = {
     "709": FrameColours(1, 1, 1, False),
@@ -20,12 +20,12 @@ SYSTEMS = {
 }
 
 
-# What red and blue give to brightness, by the number of the matrix; green gives the rest.
+# The weights of red and blue in brightness, by the number of the matrix. Green has the rest.
 BRIGHTNESS_WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114)}
 
 
 def plane_values(colour, colours):
-    """Y, U and V, 0 to 255, of red, green and blue, 0 to 255. ITU-R BT.709 and BT.601."""
+    """Converts red, green and blue, 0 to 255, to Y, U and V, 0 to 255. ITU-R BT.709 and BT.601."""
     of_red, of_blue = BRIGHTNESS_WEIGHTS[colours.matrix]
     red, green, blue = (value / 255 for value in colour)
     brightness = of_red * red + (1 - of_red - of_blue) * green + of_blue * blue
@@ -53,7 +53,7 @@ def to_picture(frame: av.VideoFrame) -> np.ndarray:
 
 
 def smooth_picture(height=48, width=64) -> np.ndarray:
-    """Colours that change slowly, so that halving their resolution loses little, and stay well within RGB."""
+    """A picture whose colours change slowly and stay well within RGB, so that colour at half size loses little."""
     rows, columns = np.mgrid[:height, :width]
     channels = 40 + 3 * rows, 60 + 2 * columns, 220 - 2 * rows - columns
     return np.stack(channels, axis=-1).astype(np.uint8)
@@ -74,7 +74,7 @@ def test_plane_values_are_those_of_the_scaler(name, colour):
 
 
 def test_plane_values_of_white_and_red():
-    """BT.709 and BT.601 have these as examples."""
+    """The expected values are examples in BT.709 and BT.601."""
     assert plane_values((255, 255, 255), SYSTEMS["709"]) == (235, 128, 128)
     assert plane_values((255, 255, 255), SYSTEMS["full 601"]) == (255, 128, 128)
     assert plane_values((255, 0, 0), SYSTEMS["709"]) == (63, 102, 240)
@@ -93,7 +93,7 @@ def test_plane_values_of_white_and_red():
     ],
 )
 def test_marked_pixels_have_the_colours_of_the_rgb_overlay(name, area):
-    """The edges are even here or compared from two pixels on: in between, colour is at half the size either way."""
+    """Edges lie at even pixels, or two pixels beside them are left out, because colour has half the resolution."""
     labels, colours = mask_of(rows=area[0], columns=area[1]), SYSTEMS[name]
     frame = to_frame(smooth_picture(), colours)
     before = to_picture(frame)
@@ -118,7 +118,7 @@ def test_marked_pixels_have_the_colours_of_the_rgb_overlay(name, area):
 
 
 def test_brightness_changes_in_the_very_pixels_of_the_mask():
-    """At odd edges too: only colour has half the size."""
+    """This also holds at odd edges, because only colour has half the resolution."""
     colours = SYSTEMS["709"]
     labels = mask_of(rows=slice(7, 30), columns=slice(11, 39))
     frame = to_frame(np.full((48, 64, 3), 90, np.uint8), colours)
@@ -131,7 +131,7 @@ def test_brightness_changes_in_the_very_pixels_of_the_mask():
     assert (abs(brightness[8:29, 12:38] - (before + y) / 2) <= STEPS).all()
     border = (labels > 0) & ~np.pad(np.ones((21, 26), bool), ((8, 19), (12, 26)))
     assert (abs(brightness[border] - y) <= STEPS).all()
-    # Of the block at rows 6 and 7, columns 10 and 11, one pixel of four is outline.
+    # In the block at rows 6 and 7, columns 10 and 11, one of four pixels belongs to the outline.
     assert abs(blueness[3, 5] - (0.75 * blue_before + 0.25 * u)) <= STEPS
     assert abs(blueness[3, 10] - (0.5 * blue_before + 0.5 * u)) <= STEPS
 

@@ -1,4 +1,4 @@
-"""The curves of high dynamic range at the values that the standards print, and tables that FFmpeg can read."""
+"""The curves of high dynamic range have the values of the standards, and FFmpeg can read the tables."""
 
 import av
 import numpy as np
@@ -46,7 +46,7 @@ def test_what_is_dark_stays_and_what_is_bright_is_compressed(white):
 
 
 def in_wide_colour(colours):
-    """(..., 3) linear light of BT.709 as that of BT.2020: the oracle goes the other way round."""
+    """Converts linear light (..., 3) from BT.709 to BT.2020. The oracle is the inverse of the tested conversion."""
     return np.maximum(colours @ np.linalg.inv(BT2020_TO_BT709).T, 0)
 
 
@@ -76,7 +76,7 @@ def test_table(tmp_path):
 
 
 def grey_frame(primaries, transfer, nits):
-    """One brightness all over, in full range."""
+    """A frame of one brightness, in full range."""
     level = round(1023 * float(pq_signal(np.array(nits))))
     frame = av.VideoFrame.from_ndarray(np.full((16, 16), level, np.uint16), format="gray10le")
     frame.color_primaries, frame.color_trc, frame.color_range = primaries, transfer, 2
@@ -110,7 +110,7 @@ def test_white_is_measured_within_limits(nits, white):
 
 
 def test_white_is_measured_as_luminance():
-    """A pure red of 200 nits has the luminance of 53 nits, and is no white; nor is a pixel's error in red or blue."""
+    """A pure red of 200 nits has a luminance of 53 nits. Neither it nor an error in red or blue counts as white."""
     signal = np.full((20, 20, 3), float(pq_signal(np.array(110.0))))
     signal[:2] = pq_signal(np.array([200.0, 0.0, 0.0]))
     frame = av.VideoFrame.from_ndarray((65535 * signal).astype(np.uint16), format="rgb48le")

@@ -1,4 +1,4 @@
-"""The sound lies where its time stamps say, in any container, and is read forwards in windows."""
+"""Sound lies where its time stamps put it, in any container. It is read forwards in windows."""
 
 import av
 import numpy as np
@@ -41,7 +41,7 @@ def test_origin_moves_the_time_line(make_video):
 
 
 def sound_file(path, pieces: list[tuple[int | None, np.ndarray]], rate: int = 8000):
-    """A mkv file of PCM whose packets have the given first samples as time stamps."""
+    """Writes an mkv file of PCM. The time stamps of the packets are the given numbers of their first samples."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=rate, layout="mono")
         for position, samples in pieces:
@@ -73,7 +73,7 @@ def test_stamps_that_start_anew_follow(tmp_path, monkeypatch):
     path = sound_file(tmp_path / "joined.mkv", [(position, loud) for position in range(0, 32_000, 8000)])
     damage = Damage()
     track = AudioTrack(path, damage=damage)
-    # No muxer writes stamps that run backwards, so they are turned back on the way out of the decoder.
+    # No muxer writes stamps that run backwards, so the test changes them after decoding.
     original = track._frames
 
     def restarted():

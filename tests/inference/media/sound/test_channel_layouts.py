@@ -1,4 +1,4 @@
-"""The weights of channels are FFmpeg's where FFmpeg has some, and leave no channel unheard that may carry a sound."""
+"""Channels have FFmpeg's weights if FFmpeg has some. No channel that may carry a sound has the weight 0."""
 
 import av
 import numpy as np
@@ -8,7 +8,7 @@ from auss.inference.media.sound.channel_layouts import channel_weights
 
 
 def ffmpeg_weights(layout):
-    """What FFmpeg's resampler makes of one impulse in each channel."""
+    """The weights of FFmpeg's resampler, measured with one impulse in each channel."""
     frame = av.AudioFrame.from_ndarray(np.eye(layout.nb_channels, dtype=np.float32).reshape(1, -1), "flt", layout)
     frame.sample_rate, frame.pts = 48_000, 0
     mono = av.AudioResampler(format="flt", layout="mono", rate=48_000).resample(frame)

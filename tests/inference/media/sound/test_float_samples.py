@@ -1,4 +1,4 @@
-"""Frames of any layout become arrays, and unusable samples become counted silence."""
+"""Frames of any layout become arrays. Unusable samples are counted and become silence."""
 
 import av
 import numpy as np

@@ -1,4 +1,4 @@
-"""The track that sounds is heard, a silent one is no answer, and what was chosen is said in one line."""
+"""A track that sounds is chosen rather than a silent one. One warning tells the choice."""
 
 import logging
 
@@ -138,7 +138,7 @@ def test_a_track_without_a_decoder_is_no_silence(make_tracks, tone, caplog, monk
         choose_track(make_tracks("one.mkv", [tone]))
     number, warnings = chosen_number(make_tracks("two.mkv", [tone, tone]), caplog)
     assert number == 2 and "has no decoder" in warnings[0]
-    with pytest.raises(ValueError, match="no track sounds of those that an installed decoder reads"):
+    with pytest.raises(ValueError, match="no track that an installed decoder reads holds any sound"):
         choose_track(make_tracks("silent.mkv", [tone, 0 * tone]))
 
 
