@@ -1,7 +1,7 @@
 """Checks the inputs of the models, and removes the padding of clips that differ in length."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -134,7 +134,7 @@ def check_inputs(
         check_frame_queries(config, frames_shape, frame_queries)
     if input_features is not None:
         check_sound(config, frames_shape[0], input_features, input_features_mask)
-    sound = frame_queries if input_features is None else input_features
+    sound = cast(torch.Tensor, frame_queries if input_features is None else input_features)
     if 0 in pixel_values.shape or 0 in sound.shape:
         name = "frame_queries" if input_features is None else "input_features"
         raise InputError(
@@ -195,8 +195,8 @@ class RealFrames:
 
     def __init__(self, frame_mask: torch.Tensor | None, shape: torch.Size):
         self.shape = shape
-        has_padding = frame_mask is not None and not frame_mask.all()
-        self.places = frame_mask.flatten().nonzero().squeeze(-1) if has_padding else None  # (M,)
+        is_full = frame_mask is None or bool(frame_mask.all())
+        self.places = None if is_full else frame_mask.flatten().nonzero().squeeze(-1)  # (M,)
 
     def pack(self, values: torch.Tensor) -> torch.Tensor:
         """Removes the padding: (B, F, ...) to (M, ...)."""

@@ -200,6 +200,7 @@ class AussModel(AussPreTrainedModel):
             audio_queries, frame_queries = self.frame_queries(
                 num_frames, input_features, input_features_mask, frame_examples, frame_mask
             )
+        assert frame_queries is not None  # `check_inputs` refuses a call without sound and without queries
         real = RealFrames(frame_mask, frame_queries.shape[:2])
         frames = in_weights_dtype(real.pack(pixel_values), self.image_embedding_extractor)
         embeddings, mask_features = self.image_embedding_extractor(frames)  # f_1 ... f_3, and f_4
@@ -208,11 +209,11 @@ class AussModel(AussPreTrainedModel):
             mask_features = mask_features.repeated(num_views)
         # The L MATD blocks compute A_0 ... A_L (Eq. 8-10 and 13-14).
         fused = self.fuse(real.pack(frame_queries), embeddings, mask_features, return_dict=True, **kwargs)
-        layer_queries = tuple(real.unpack(queries) for queries in fused.layer_queries)
+        layer_queries = tuple(real.unpack(queries) for queries in fused["layer_queries"])
         return AussModelOutput(
             last_hidden_state=layer_queries[-1],
             audio_queries=audio_queries,
-            mask_features=real.unpack(fused.mask_features),
+            mask_features=real.unpack(fused["mask_features"]),
             layer_queries=layer_queries,
             hidden_states=real.unpack_states(fused.hidden_states),
             attentions=real.unpack_states(fused.attentions),

@@ -133,6 +133,8 @@ class MaskFeatures(ResizedMaps):
 class MaskProjection(nn.Conv2d):
     """The 1x1 convolution h of Eq. 12. It only passes its weights on; `MaskFeatures` computes the product."""
 
+    bias: torch.Tensor
+
     def __init__(self, channels: int):
         super().__init__(channels, channels, kernel_size=1)
 

@@ -61,6 +61,16 @@ def kept(size: Callable[[Value], int]) -> Callable[[Callable[[Path], Value]], Ca
     return decorate
 
 
+def picture_bytes(picture: Image.Image) -> int:
+    """The memory of an RGBA picture."""
+    return 4 * picture.width * picture.height
+
+
+def sound_bytes(wave: np.ndarray) -> int:
+    """The memory of a recording's samples."""
+    return wave.nbytes
+
+
 class Category(NamedTuple):
     """The user's files of one category; the built-in ones have none."""
 
@@ -81,7 +91,7 @@ def read_picture(path: Path, what: str) -> Image.Image:
         raise InputError(f"{what}: {path} cannot be read as a picture: {error}") from error
 
 
-@kept(lambda picture: 4 * picture.width * picture.height)
+@kept(picture_bytes)
 def load_cut_out(path: Path) -> Image.Image:
     """An upright RGBA picture cropped to what is not transparent, at most `LARGEST_PICTURE` pixels long.
 
@@ -117,7 +127,7 @@ def read_mono(path: Path) -> tuple[np.ndarray, int]:
     return wave - wave.mean(), rate
 
 
-@kept(lambda wave: wave.nbytes)
+@kept(sound_bytes)
 def load_recording(path: Path) -> np.ndarray:
     """A recording as (samples,) float32 at 16 kHz, mono, its long pauses cut short, its loud frames equally loud.
 

@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import datasets
 import numpy as np
-import pyarrow.compute as pc
 import torch
 from datasets import Dataset
+from datasets import config as datasets_config
 from datasets.fingerprint import Hasher
 from PIL import Image
 from tqdm import tqdm
@@ -77,8 +76,7 @@ def sound_stamps(dataset: Dataset) -> list[tuple[int, int]]:
     """Size and time of the last change of each sound file that a data set names and does not hold itself."""
     stamps = []
     for chunk in dataset.data.column("audio").chunks:
-        held = chunk.field("bytes").is_valid()
-        for path in chunk.field("path").filter(pc.invert(held)).to_pylist():
+        for path in chunk.field("path").filter(chunk.field("bytes").is_null()).to_pylist():
             status = os.stat(path)
             stamps.append((status.st_size, status.st_mtime_ns))
     return stamps
@@ -105,7 +103,7 @@ def precompute_input_features(
     dataset = getattr(rows, "dataset", None)
     if isinstance(dataset, Dataset):
         facts = (dataset._fingerprint, sound_stamps(dataset), feature_extractor.to_json_string(), LOG_MEL_VERSION)
-        folder = Path(cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "auss_log_mel")
+        folder = Path(cache_dir or Path(datasets_config.HF_DATASETS_CACHE) / "auss_log_mel")
         path = folder / f"{Hasher.hash(facts)}.bin"
         if not path.is_file():
             with WholeFile(path, overwrite=True, exclusive=False) as whole, open(whole.partial_path, "wb") as file:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -65,14 +66,15 @@ def frame_logits(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Ten
     if step == len(places):
         return model(**inputs).logits[kept]
     sound = {name: value for name, value in inputs.items() if name != "pixel_values"}
-    _, queries = model.auss.frame_queries(kept.shape[1], **sound)
+    _, queries = cast(Any, model).auss.frame_queries(kept.shape[1], **sound)
     logits: torch.Tensor | None = None
     for few in torch.arange(len(places), device=places.device).split(step):
         clips, frames = places[few].unbind(1)
         one_frame_clips = inputs["pixel_values"][clips, frames].unsqueeze(1)
         found = model(pixel_values=one_frame_clips, frame_queries=queries[clips, frames].unsqueeze(1)).logits[:, 0]
         # Made once: small results of every pass, kept among the maps that come and go, would scatter the heap.
-        logits = found.new_empty(len(places), *found.shape[1:]) if logits is None else logits
+        if logits is None:
+            logits = found.new_empty(len(places), *found.shape[1:])
         logits[few] = found
     assert logits is not None  # every clip has a frame
     return logits

@@ -5,6 +5,7 @@ run whose loss, or whose weights, are no numbers.
 
 import itertools
 import math
+from typing import Any, cast
 
 import torch
 from accelerate.utils import gather_object
@@ -56,7 +57,7 @@ def check_finite_weights(model: nn.Module, step: int) -> None:
     tensors = itertools.chain(model.named_parameters(), model.named_buffers())
     # Where processes share the weights, each looks at its own part. `DTensor` is not imported: builds of torch without
     # `torch.distributed` lack it.
-    parts = ((name, value.to_local() if hasattr(value, "to_local") else value) for name, value in tensors)
+    parts = ((name, cast(Any, value).to_local() if hasattr(value, "to_local") else value) for name, value in tensors)
     damaged = sorted(set(gather_object([name for name, part in parts if not part.detach().isfinite().all()])))
     if damaged:
         raise DivergedError(

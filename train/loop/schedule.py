@@ -1,7 +1,7 @@
 """The optimiser of the paper's Sec. 4.2: AdamW, the backbone at a tenth of the rate, polynomial decay with warm-up."""
 
 import torch
-from timm.optim import param_groups_weight_decay
+from timm.optim import param_groups_weight_decay  # pyright: ignore[reportPrivateImportUsage]
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import get_polynomial_decay_schedule_with_warmup
