@@ -116,8 +116,9 @@ def load_avsbench(
         A Dataset with the columns clip_id (string), category (string, "" in ms3), frames (pictures in time order),
         masks (pictures of the annotated frames), annotated_frames (their indices among the frames, from 0) and audio
         ({"path", "bytes"}, not decoded). Train clips of s4, and of avss' v1s, annotate their first frame only. Avss
-        masks are pictures in the colours of `avss_palette`, or of grey levels that are class ids. S4 and MS3 out of
-        avss have one more column, mask_kind, "classes": their masks are such pictures, and any class but 0 sounds.
+        masks are pictures in the colours of `avss_palette`, or in grey levels that are class ids. If s4 and ms3 come
+        out of avss, they have one more column, mask_kind, with the value "classes": their masks are such pictures, and
+        every class but 0 sounds.
 
     Raises:
         ValueError: name or split is unknown. The meta file is malformed, has no video of this split, or has a name
