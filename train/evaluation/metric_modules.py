@@ -175,7 +175,7 @@ class ClipMetric(evaluate.Metric, ABC):
             ValueError: no clip with an annotated frame was added.
         """
         if self.writer is None and predictions is None and references is None:
-            # Creates the cache file; without it a process without clips would keep the others waiting
+            # A process without clips must take part, or the other processes would wait for it.
             self.add_batch()
         result = super().compute(predictions=predictions, references=references, **kwargs)
         if result == {}:

@@ -101,8 +101,8 @@ def save_model(
     output = folder.folder
     processor.save_pretrained(folder.new, with_code=False)  # saving the model adds the code
     network.save_pretrained(folder.new, state_dict=weights)
-    # The card describes the arguments, the history and the evaluations. These lie in the output folder, so this card
-    # is removed.
+    # The card describes the arguments, the history and the evaluations, which lie in the output folder. So
+    # `write_card` writes it there at the end.
     (folder.new / CARD_FILE).unlink(missing_ok=True)
     check_code(output)
     old = [path.name for path in output.iterdir() if WEIGHTS_NAME.fullmatch(path.name)]

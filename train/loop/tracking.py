@@ -22,7 +22,7 @@ from .loss_terms import means_over_processes
 
 PROJECT = "auss"
 SAMPLE_CLIPS = 4
-SAMPLE_HEIGHT, SAMPLE_FRAMES = 112, 5  # of a sample's small pictures: pixels, and how many stand in a row
+SAMPLE_HEIGHT, SAMPLE_FRAMES = 112, 5  # the height in pixels of a sample's small pictures, and how many stand in a row
 
 
 def check_trackers(names: list[str] | None) -> None:
