@@ -98,7 +98,7 @@ class OptimArguments:
 
 @dataclass
 class RunArguments:
-    """The source of the network, the place of the results, and how often the run logs, validates and saves."""
+    """Where the network comes from, where the results go, and how often the run reports."""
 
     _argument_group_name = "run"
 

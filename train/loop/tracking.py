@@ -64,8 +64,8 @@ def sample_pictures(
     network: nn.Module, processor: AussProcessor, loader: DataLoader, count: int = SAMPLE_CLIPS
 ) -> dict[str, np.ndarray]:
     """
-    Draws what the network makes of some clips, evenly spread over the loader. Returns pictures (H, W, 3) uint8 of
-    frames, truth and prediction, by name. The network computes as in `evaluate`.
+    Draws the segmentation of some clips, evenly spread over the loader. Returns pictures (H, W, 3) uint8 of frames,
+    truth and prediction, by name. The network computes as in `evaluate`.
 
     Args:
         network: a network without any wrapper. Its mode, training or evaluation, is restored afterwards.

@@ -82,7 +82,7 @@ class Training:
 
     @property
     def network(self) -> AussForAudioVisualSegmentation:
-        """The model without what the accelerator wraps around it."""
+        """The model without the wrappers of the accelerator."""
         return self.accelerator.unwrap_model(self.model)
 
 

@@ -1,4 +1,4 @@
-"""Sounds and their categories from S4, from AVSS's label pictures and from folders."""
+"""Tests sounds and their categories from S4, from AVSS's label pictures and from folders."""
 
 import numpy as np
 import pytest

@@ -28,7 +28,7 @@ def evaluation_row(s4_root):
 
 
 def expected_frame(index, clip=0):
-    """The fixture's pixels, drawn again."""
+    """Draws the pixels of the fixture again."""
     return np.random.default_rng([clip, index]).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
 
 
@@ -144,7 +144,8 @@ def test_masks_that_are_neither_black_nor_white_are_named(avss_root, evaluation_
     ones = {**evaluation_row, "masks": [png(np.ones(SIZE, np.uint8))], "annotated_frames": [0]}
     with pytest.raises(ValueError, match="grey levels up to 1;"):
         decode_clip(ones, [0])
-    # Bright enough to pass for white: class 6 of the palette, say, is (0, 128, 128), and others are brighter.
+    # This colour is bright enough to count as white. Class 6 of the palette is (0, 128, 128), and other classes are
+    # brighter.
     coloured = np.full((*SIZE, 3), (192, 128, 128), np.uint8)
     with pytest.raises(ValueError, match="must be black and white, got colours"):
         decode_clip({**ones, "masks": [png(coloured)]}, [0])

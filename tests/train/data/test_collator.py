@@ -39,7 +39,7 @@ def whole_rows(s4_root):
 
 
 def is_silent(input_features):
-    """Whether every value is the log-mel of digital silence."""
+    """Tells whether every value is the log-mel of digital silence."""
     return bool((input_features - math.log(0.01)).abs().max() < 1e-6)
 
 
@@ -85,7 +85,7 @@ def test_frames_are_told_their_example_whichever_are_drawn(processor, whole_rows
 
 @pytest.mark.parametrize("seconds", [4.81, 4.0, 2.0, 0.3])
 def test_a_sound_that_ends_before_the_frames_repeats_its_last_example(processor, whole_rows, seconds):
-    """As the authors' `extract_one_log_mel` does, whose frames each have an example."""
+    """The authors' `extract_one_log_mel` does the same, so that each frame has its own example."""
     waveform = np.random.default_rng(0).normal(size=round(seconds * 16_000)).astype(np.float32)
     row = {**whole_rows[0], "audio": {"array": waveform, "sampling_rate": 16_000}}
     batch = AussDataCollator(processor)([row])
@@ -333,7 +333,7 @@ def test_a_missing_mask_is_named_with_its_clip(processor, whole_rows):
 
 
 def test_avss_classes(processor, avss_root):
-    """Clips of 5 and of 10 frames, of which v1s annotates the first alone."""
+    """The batch has clips of 5 and of 10 frames. The clip of v1s annotates only its first frame."""
     rows = SeededRows(load_avsbench(avss_root, "avss", "train"))
     batch = AussDataCollator(processor, num_labels=71)(list(rows))
     assert set(batch["labels"].unique().tolist()) == {0, 1, 70, 255}
@@ -369,7 +369,7 @@ def test_labels_are_resized_by_the_nearest_pixel():
 
 
 def test_labels_are_resized_as_pillow_does_where_two_pixels_are_as_near():
-    """1280 columns to 224, as the official code of AVSBench-semantic has: every seventh centre lies on a border."""
+    """The official code of AVSBench-semantic resizes 1280 columns to 224: every seventh centre lies on a border."""
     labels = (torch.arange(1280) % 251).expand(1, 2, 1280)
     picture = Image.fromarray(labels[0].to(torch.uint8).numpy()).resize((224, 2), Image.Resampling.NEAREST)
     resized = resize_labels(labels, (2, 224))

@@ -23,7 +23,7 @@ from ..conftest import make_avss, make_ms3, make_s4
 
 
 def content(dataset) -> dict[str, dict]:
-    """Clip -> its row, with the bytes of the files in place of their paths."""
+    """Returns clip -> row, with the bytes of the files instead of their paths."""
 
     def stored(value):
         if isinstance(value, list):
@@ -108,7 +108,7 @@ def test_the_command_and_the_card(both_root, tmp_path, capsys, monkeypatch):
 
 @pytest.fixture
 def fake_hub(tmp_path, monkeypatch):
-    """The folder of a repository that `push_to_hub` writes into, in place of the Hub's."""
+    """Returns a folder that `push_to_hub` writes into instead of a repository of the Hub."""
     import datasets.arrow_dataset
     import datasets.dataset_dict
 

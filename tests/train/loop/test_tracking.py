@@ -1,4 +1,4 @@
-"""What trackers are told of a run: TensorBoard's own files, and any tracker by name."""
+"""Tests the values that a run reports to trackers: TensorBoard's own files, and any tracker by name."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ from auss.train.loop.train import train
 
 @pytest.fixture
 def told(monkeypatch):
-    """What a tracker of the name "recorder" is told."""
+    """Returns the values that a run reports to a tracker of the name "recorder"."""
     record = SimpleNamespace(values=[], arguments=None, pictures=[], finished=False)
 
     class Recorder(GeneralTracker):
@@ -53,7 +53,7 @@ def told(monkeypatch):
 
 @pytest.fixture
 def tiny_run(s4_root, tiny_preset, tmp_path):
-    """Trains the tiny network for four steps; options of any of the three groups by name."""
+    """Trains the tiny network for four steps. The options belong to any of the three groups, by name."""
 
     def run(output="run", **options):
         groups = []
@@ -70,7 +70,7 @@ def tiny_run(s4_root, tiny_preset, tmp_path):
 
 
 def outputs(*sounding, num_queries=4):
-    """Frames of a clip in which so many queries are surely sounding, with as many labels as `sounding` has rows."""
+    """Makes the output for a clip: frame i has `sounding[i]` queries that surely sound."""
     logits = torch.zeros(1, len(sounding), num_queries, 3)  # silent, sounding, no object: a third each
     for frame, count in enumerate(sounding):
         logits[0, frame, :count, 1] = 9.0
@@ -168,7 +168,7 @@ def test_memory_of_this_process_is_some():
 
 
 def test_a_run_in_tensorboard(tiny_run, tmp_path):
-    """Its own files say what the history says, and show each clip of the samples at each validation."""
+    """TensorBoard's files hold the values of the history, and show each sample clip at each validation."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     history = tiny_run(tracker=["tensorboard"], log_every=2, eval_every=2, max_gradient_norm=0.0)

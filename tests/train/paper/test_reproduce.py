@@ -1,4 +1,4 @@
-"""`auss reproduce` on the tiny network: rows and seeds, the table, going on after a stop, two-stage rows."""
+"""Tests `auss reproduce` on the tiny network: rows and seeds, the table, resuming after a stop, two-stage rows."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def groups(root, tiny_preset, tmp_path):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The (output folder, seed) of every training that really ran."""
+    """Returns the (output folder, seed) of every training that really ran."""
     calls = []
     train = reproduce_module.train
 
