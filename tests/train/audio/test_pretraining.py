@@ -58,7 +58,7 @@ def test_mixtures_have_the_targets_of_both():
     features, mask, targets = mix_sounds(*batch, 1.0, torch.Generator().manual_seed(3))
     both = targets[:, 0] == 0.5
     assert both.any() and not both.all()  # some sounds met a sound of their own category
-    # Where both are heard, both bands are loud.
+    # If both sounds are heard, both bands are loud.
     assert (features[both][..., 10] > 0).all() and (features[both][..., 45] > 0).all()
     torch.testing.assert_close(targets.sum(1), torch.ones(8))
     for one, other in zip(mix_sounds(*batch, 0.0, torch.Generator()), batch, strict=True):

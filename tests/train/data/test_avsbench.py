@@ -108,9 +108,9 @@ def test_another_split_meta_file_or_root_is_another_table(s4_root, tmp_path):
     "text",
     [
         "name,start,category,split\ntrain_0,0,dog,train\n",
-        "video,category,begin,split\ntrain_0,dog,0,train\n",  # the category is found by its name
-        "video,start,kind,fold,split\ntrain_0,0,dog,3,train\n",  # and otherwise stands third
-        "\ufeffname,start,category,split\r\ntrain_0,0,dog,train\r\n\r\n",  # from a spreadsheet
+        "video,category,begin,split\ntrain_0,dog,0,train\n",  # the header names the column of the category
+        "video,start,kind,fold,split\ntrain_0,0,dog,3,train\n",  # without such a name the third column is the category
+        "\ufeffname,start,category,split\r\ntrain_0,0,dog,train\r\n\r\n",  # a spreadsheet writes such a file
     ],
 )
 def test_variants_of_the_csv(s4_root, text):
@@ -225,7 +225,7 @@ def test_dirt_that_nobody_asks_for_is_passed_over_as_pandas_does(s4_root, text):
     (s4_root / "Single-source" / "s4_meta_data.csv").write_text(text, encoding="utf-8", newline="")
     dataset = load_avsbench(s4_root, "s4", "train")
     assert (dataset["clip_id"][:], dataset["category"][:]) == (["train_0", "train_1"], ["dog", "bell"])
-    if ",train,," not in text:  # pandas takes more cells than columns for an index
+    if ",train,," not in text:  # pandas would use the surplus cells as an index
         table = pandas.read_csv(io.StringIO(text.lstrip("\ufeff")), skipinitialspace=True)
         table.columns = table.columns.str.strip()
         assert (table["split"].str.strip() == "train").sum() == len(dataset)

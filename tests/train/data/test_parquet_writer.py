@@ -96,7 +96,7 @@ def test_the_command_and_the_card(both_root, tmp_path, capsys, monkeypatch):
     size = sum(path.stat().st_size for path in out.glob("s4/val-*")) / 1e6
     assert f"| s4 | val | 5 | 3 | {size:.0f} |" in card
     assert "from data in the layout of AVSBench S4." in card and str(tmp_path) not in card
-    # The card's own example runs where the folder is.
+    # The example of the card must run in the folder of the card.
     lines = card.split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(tmp_path)
     names = {}

@@ -94,7 +94,7 @@ def test_skipped_batches_are_none_and_those_after_them_the_same(workers, done):
     collator = SkippingCollator(lambda rows: seen.append(len(rows)) or rows)
     again = list(DataLoader(rows, rows.batch_size, num_workers=workers, collate_fn=collator))
     assert again == [None] * done + whole[done:]
-    if not workers:  # what the collator did is seen in its own process only
+    if not workers:  # the calls of the collator are only visible in its own process
         assert seen == [2] * (8 - done)
 
 

@@ -54,7 +54,7 @@ def test_results_are_the_means_over_clips_of_plain_inference(s4_root, trained_fo
     accelerator = Accelerator()
     loader = create_eval_loader(rows, processor, 2, batch_size, 0)
     results = evaluate(accelerator, model.train(), loader, processor)
-    assert model.training  # as it came
+    assert model.training  # the mode is restored
     expected = expected_scores(model.eval(), processor, list(rows))
     assert (results["M_J"], results["M_F"]) == pytest.approx(tuple(expected), abs=1e-6)
     assert [record["clip_id"] for record in results["per_clip"]] == ["test_0", "test_1"]
@@ -178,7 +178,7 @@ def test_a_batch_in_small_groups_gives_what_it_gives_at_once(make_config, monkey
         passes, heard = [], []
         model.auss.register_forward_pre_hook(lambda _, args: passes.append(args[0].shape[:2].numel()))
         model.auss.audio_encoder.register_forward_hook(lambda *_: heard.append(1))
-        torch.testing.assert_close(frame_logits(model, inputs), expected)  # at once
+        torch.testing.assert_close(frame_logits(model, inputs), expected)  # all frames in one pass
         monkeypatch.setattr(video_frames, "CPU_PIXELS", 3 * 32 * 32)
         torch.testing.assert_close(frame_logits(model, inputs), expected, rtol=1e-4, atol=1e-5)
     assert passes == [10, 3, 3, 2] and len(heard) == 2
@@ -241,7 +241,8 @@ def test_mixed_precision_of_training_does_not_reach_the_scores(
         evaluate(accelerator, model, loader, processor)
     assert torch.equal(model(**batch).logits, autocast)
     monkeypatch.setattr(evaluate_module, "own_precision", lambda _: contextlib.nullcontext())
-    assert evaluate(accelerator, model, loader, processor)["per_clip"] != plain  # it would have shown
+    # Mixed precision would change the scores
+    assert evaluate(accelerator, model, loader, processor)["per_clip"] != plain
 
 
 def test_swapped_sound_reaches_the_model(s4_root, trained_folder, monkeypatch):
@@ -272,7 +273,7 @@ def test_an_earlier_result_is_replaced_only_when_asked(s4_root, trained_folder, 
     with pytest.raises(ValueError, match="has s4-test-own.json, s4-test-own.md, .* pass --overwrite to replace it"):
         evaluate_folder(*arguments, workers=0)
     assert mine.read_text() == "mine"
-    evaluate_folder(*arguments, split="val", workers=0)  # another result stands beside it
+    evaluate_folder(*arguments, split="val", workers=0)  # the result of another split is a file of its own
     evaluate_folder(*arguments, output=str(tmp_path / "elsewhere"), workers=0)
     evaluate_folder(*arguments, workers=0, overwrite=True)
     assert "| all | 2 |" in mine.read_text()

@@ -224,7 +224,7 @@ def test_trainer_metrics_score_each_batch_when_it_comes():
     logits = torch.rand(3, 2, 2, 8, 8, generator=generator)
     labels = (torch.rand(3, 2, 12, 10, generator=generator) < 0.4).long()
     labels[1, 1] = 255
-    labels[2, 1] = -100  # as Trainer pads
+    labels[2, 1] = -100  # Trainer pads with this value
     outputs = type("Outputs", (), {"logits": logits})()
     clips = post_process_audio_visual_segmentation(outputs, [(12, 10)] * 3)
     frames = [2, 1, 1]
@@ -237,7 +237,8 @@ def test_trainer_metrics_score_each_batch_when_it_comes():
     for _ in range(2):
         assert compute_metrics(EvalPrediction(logits[:2], labels[:2]), compute_result=False) == {}
         assert compute_metrics(EvalPrediction(logits[2:].numpy(), labels[2:].numpy()), compute_result=True) == expected
-    assert compute_metrics(EvalPrediction(logits.numpy(), labels.numpy())) == expected  # all at once, by default
+    # By default all batches come in one call
+    assert compute_metrics(EvalPrediction(logits.numpy(), labels.numpy())) == expected
 
 
 def test_trainer_metrics_of_many_classes():
@@ -245,7 +246,7 @@ def test_trainer_metrics_of_many_classes():
     count."""
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.rand(2, 3, 5, 4, 4, generator=generator), torch.randint(5, (2, 3, 4, 4))
-    labels[0, 2] = 255  # a clip of two frames beside one of three
+    labels[0, 2] = 255  # the first clip has two frames, the second has three
     pairs = [(logits[0, :2], labels[0, :2]), (logits[1], labels[1])]
     plain = semantic_result([(clip.argmax(1), label) for clip, label in pairs], 5)
     fine = [torch.nn.functional.interpolate(clip, (224, 224), mode="bilinear").argmax(1) for clip, _ in pairs]
@@ -256,7 +257,7 @@ def test_trainer_metrics_of_many_classes():
     expected |= {name: pytest.approx(plain[name]) for name in ("plain_m_j", "plain_m_f")}
     assert metrics(EvalPrediction(logits, labels), compute_result=True) == expected
     assert official["m_j"] != official["plain_m_j"] != plain["plain_m_j"]
-    # A batch for each clip, without the padding.
+    # Each clip is a batch of its own, without padding.
     assert metrics(EvalPrediction(logits[:1, :2], labels[:1, :2]), compute_result=False) == {}
     assert metrics(EvalPrediction(logits[1:], labels[1:]), compute_result=True) == expected
 

@@ -110,7 +110,7 @@ def test_a_perfect_and_an_inverted_clip():
     assert jaccard(masks.astype(np.float32), masks) == 1.0
     assert f_score(masks.astype(np.float32), masks) == pytest.approx(1.0)
     assert jaccard(1 - masks.astype(np.float32), masks) == 0.0
-    # The threshold 0 takes every pixel: precision is the mask's share, recall 1.
+    # Every pixel reaches the threshold 0, so precision is the share of the mask and recall is 1.
     share = masks.mean(axis=(1, 2))
     expected = (1.3 * share / (0.3 * share + 1)).mean()
     assert f_score(1 - masks.astype(np.float32), masks) == pytest.approx(expected)

@@ -143,7 +143,7 @@ def test_saving_stopped_half_way_leaves_no_checkpoint(run, tmp_path, monkeypatch
     with caplog.at_level(logging.WARNING):
         assert run.load_newest(tmp_path).step == 1
     assert f"checkpoint {unfinished} was not finished and is passed over" in caplog.text
-    # The next one clears it away.
+    # The next checkpoint removes the unfinished one.
     run.save(tmp_path, Position(step=3))
     assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == ["step-00000001", "step-00000003"]
 

@@ -21,7 +21,7 @@ def test_losses_under_autocast_are_float32_and_finite(tiny_model, make_inputs, p
         labels.fill_(255)
     with torch.autocast("cpu", dtype=DTYPES[precision]):
         outputs = model(**inputs, labels=labels)
-    assert outputs.class_queries_logits.dtype == DTYPES[precision]  # or there would be nothing to test
+    assert outputs.class_queries_logits.dtype == DTYPES[precision]  # this shows that autocast is on
     for name, term in {"loss": outputs.loss, **outputs.loss_dict}.items():
         assert term.dtype == torch.float32 and term.isfinite(), name
     outputs.loss.backward()

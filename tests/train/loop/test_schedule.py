@@ -71,7 +71,8 @@ def test_warm_up_rises_linearly_to_the_peak_and_decay_ends_at_zero():
     assert found[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert found[5:21] == pytest.approx([(1 - (step - 4) / 16) ** 0.9 for step in range(5, 21)])
     assert found[20:] == [0.0, 0.0]
-    assert rates(steps=1, warmup=1.0, power=0.9, count=1)[0] == pytest.approx([0.5, 0.5])  # all warm-up
+    # The only step belongs to the warm-up
+    assert rates(steps=1, warmup=1.0, power=0.9, count=1)[0] == pytest.approx([0.5, 0.5])
 
 
 def test_the_state_is_what_earlier_checkpoints_hold():

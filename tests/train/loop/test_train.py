@@ -373,7 +373,7 @@ def test_two_processes_train_and_validate_together(odd_root, in_two_processes, t
     options += ["--steps", "4", "--batch-size", "2", "--image-size", "32", "--workers", "0", "--eval-every", "2"]
     assert in_two_processes("train", *options).count("validation M_J") == 1
     history = json.loads((tmp_path / "run" / "history.json").read_text())
-    # The trained model, scored by one process.
+    # One process scores the trained model.
     results = evaluate_folder(str(tmp_path / "run"), data, name, "val", workers=0)
     last = next(entry for entry in reversed(history) if "validation_M_J" in entry)
     assert (last["validation_M_J"], last["validation_M_F"]) == pytest.approx(

@@ -187,7 +187,7 @@ def test_the_example_runs_in_two_processes_accumulates_and_loads_its_best_model(
     root = odd_root("s4")
     code = documented_example(trained_folder, root, options)
     code = code.replace("per_device_train_batch_size=4", "per_device_train_batch_size=1")
-    code = code.partition("segmenter =")[0]  # which only the process that saved the model could open at once
+    code = code.partition("segmenter =")[0]  # only the process that saved the model could open it at once
     report = """
 import json
 if trainer.is_world_process_zero():
@@ -206,7 +206,7 @@ if trainer.is_world_process_zero():
     saved = AussForAudioVisualSegmentation.from_pretrained(tmp_path / "runs" / "fine-tuned").state_dict()
     assert all(torch.equal(value, saved[name]) for name, value in best.items())
     if zero_stage == 3:
-        return  # each process scores with its own batch norm statistics, of which the first one's are saved
+        return  # each process scores with its own batch norm statistics, and only those of the first process are saved
     folder = str(tmp_path / "runs" / "fine-tuned")
     alone = Trainer(
         AussForAudioVisualSegmentation.from_pretrained(folder),

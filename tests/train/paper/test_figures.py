@@ -64,7 +64,7 @@ def test_embedding_keeps_groups_together_and_is_repeatable(blobs):
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
     same = groups[:, None] == groups[None]
     assert distances[same].mean() < distances[~same].min()
-    assert rows.shape[1] > PRINCIPAL_COMPONENTS  # the projection took part
+    assert rows.shape[1] > PRINCIPAL_COMPONENTS  # so the projection on principal components is used
 
 
 def test_equal_rows_are_one_point():
@@ -83,7 +83,7 @@ def test_figures_of_a_trained_model(trained_folder, root, tmp_path, capsys):
     queries, sheet = map(Image.open, capsys.readouterr().out.split())
     assert (queries.width, queries.height) == (1210, 550)
     colours = {colour for _, colour in queries.convert("RGB").getcolors(100_000)}
-    assert len(colours) > 10  # points were drawn
+    assert len(colours) > 10  # the picture shows points
     assert sheet.height > 32
     assert cli.main(["figures", *options]) == cli.USAGE_ERROR
     assert "--overwrite" in capsys.readouterr().err
