@@ -35,7 +35,7 @@ class Termination:
         self.requested = True
 
     def reached_any(self, accelerator: Accelerator) -> bool:
-        """Whether SIGTERM has come to any process. Every process calls this and gets the same answer."""
+        """Tells whether any process got SIGTERM. Every process calls this method and gets the same answer."""
         if accelerator.num_processes == 1:  # a single process need not wait for its accelerator
             return self.requested
         if self.requested:

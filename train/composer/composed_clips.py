@@ -26,7 +26,8 @@ FADE = 0.02  # seconds
 
 @dataclass
 class ComposedClip:
-    """frames (5, H, W, 3) uint8, masks (5, H, W) bool, waveform (80000,) float32 in [-1, 1], notes for JSON."""
+    """A composed clip: frames (5, H, W, 3) uint8, masks (5, H, W) bool, waveform (80000,) float32 in [-1, 1], and
+    notes for JSON."""
 
     name: str
     category: str

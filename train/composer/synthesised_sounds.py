@@ -69,7 +69,7 @@ def sound_of_bell(rng, seconds: float) -> np.ndarray:
 
 
 def sound_of_drum(rng, seconds: float) -> np.ndarray:
-    """A skin: a low tone whose pitch drops, and a short thump of noise."""
+    """A drum skin: a low tone with falling pitch, and a short thump of noise."""
     pitch, t = rng.uniform(70, 105), time_axis(0.35)
     skin = sine(pitch * (1 + 1.2 * np.exp(-30 * t)), len(t)) * np.exp(-11 * t)
     stroke = skin + 0.35 * band_noise(rng, len(t), 120, 900) * np.exp(-45 * t)
@@ -89,7 +89,7 @@ def sound_of_car(rng, seconds: float) -> np.ndarray:
 
 
 def sound_of_bird(rng, seconds: float) -> np.ndarray:
-    """Chirps: fast sweeps far above everything else."""
+    """Chirps: fast sweeps at far higher frequencies than the other sounds."""
     pitch, span, length = rng.uniform(4200, 5600), rng.uniform(1200, 1900), rng.uniform(0.06, 0.1)
     u = np.linspace(0, 1, round(length * SAMPLING_RATE), dtype=np.float32)
     rising = sine(pitch + span * (u - 0.5), len(u)) * np.sin(np.pi * u)
@@ -108,7 +108,7 @@ def sound_of_siren(rng, seconds: float) -> np.ndarray:
 
 
 def sound_of_robot(rng, seconds: float) -> np.ndarray:
-    """Frequency modulation with a crooked ratio, in random steps like speech of machines."""
+    """Frequency modulation with a ratio that is not whole, in random steps like the speech of a machine."""
     samples, step = round(seconds * SAMPLING_RATE), round(rng.uniform(0.09, 0.13) * SAMPLING_RATE)
     base = rng.uniform(150, 200) * 2 ** (rng.integers(0, 9, samples // step + 1) / 4)
     carrier = np.repeat(base, step)[:samples]

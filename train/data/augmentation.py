@@ -175,7 +175,7 @@ class ClipMixing:
         heard: probability that a pasted object brings its sound. Its pixels then belong to the masks.
 
     Raises:
-        ValueError: an argument is no probability.
+        ValueError: an argument is not a probability.
     """
 
     def __init__(self, paste: float = 0.5, heard: float = 0.5):

@@ -31,7 +31,7 @@ FEATURES = Features(
 
 
 def absolute_root(root: str | os.PathLike) -> Path:
-    """The root folder as an absolute path, a leading `~` expanded."""
+    """Returns the root folder as an absolute path, with a leading `~` expanded."""
     return Path(os.path.abspath(Path(root).expanduser()))
 
 

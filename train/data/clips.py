@@ -90,7 +90,7 @@ def _open_picture(value: Any, column: str, index: int, clip_id: str) -> tuple[Im
 
 
 def _black_and_white_ids(picture: Image.Image, name: str) -> np.ndarray:
-    """0 and 1 (H, W) of a black and white mask."""
+    """Returns 0 and 1 (H, W) for the pixels of a black and white mask."""
     colours = np.asarray(to_eight_bits(picture, name).convert("RGB"))
     grey = colours[..., 0]
     if (colours != grey[..., None]).any():
@@ -107,7 +107,7 @@ def _black_and_white_ids(picture: Image.Image, name: str) -> np.ndarray:
 
 
 def _decode_mask(value: Any, index: int, row: dict, num_labels: int) -> torch.Tensor:
-    """Labels (H, W) int64 of a mask picture: 0 and 1 from black and white, or the class ids of its colours."""
+    """Decodes a mask picture to labels (H, W) int64: 0 and 1 from black and white, or the class ids of its colours."""
     picture, name = _open_picture(value, "masks", index, str(row.get("clip_id", "")))
     if num_labels > 2:
         ids = label_picture_to_ids(picture, num_labels, name)

@@ -138,7 +138,7 @@ class ClipMetric(evaluate.Metric, ABC):
         """Scores one clip: its prediction and its reference are (F, H, W).
 
         Raises:
-            ValueError: shapes or values that are no clip's.
+            ValueError: shapes or values do not fit a clip.
         """
         # `evaluate.combine` passes the plural names.
         prediction, reference = kwargs.pop("predictions", prediction), kwargs.pop("references", reference)
@@ -149,7 +149,7 @@ class ClipMetric(evaluate.Metric, ABC):
         kept.
 
         Raises:
-            ValueError: shapes or values that are no clip's, or other arguments.
+            ValueError: shapes or values do not fit a clip, or other arguments are given.
         """
         if kwargs:
             raise InputError(f"{self.key} takes predictions and references, got {', '.join(sorted(kwargs))}")

@@ -1,4 +1,5 @@
-"""The optimiser of the paper's Sec. 4.2: AdamW, the backbone at a tenth of the rate, polynomial decay with warm-up."""
+"""The optimiser of the paper's Sec. 4.2: AdamW with polynomial decay and warm-up; the backbone has a tenth of the
+rate."""
 
 import torch
 from timm.optim import param_groups_weight_decay

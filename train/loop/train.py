@@ -1,4 +1,4 @@
-"""`auss train`, also `accelerate launch -m auss.train`: the paper's training (Sec. 4.2) as one Accelerate loop."""
+"""`auss train` and `accelerate launch -m auss.train` run the paper's training (Sec. 4.2) as one Accelerate loop."""
 
 import argparse
 import json
