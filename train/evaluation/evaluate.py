@@ -1,5 +1,4 @@
-"""`auss evaluate` scores a model by the AVSBench protocol: M_J and M_F overall and per category, and the best and
-worst clips."""
+"""`auss evaluate` scores a model by the AVSBench protocol: M_J and M_F, and the best and worst clips."""
 
 import argparse
 import json
@@ -73,7 +72,8 @@ def frame_logits(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Ten
         clips, frames = places[few].unbind(1)
         one_frame_clips = inputs["pixel_values"][clips, frames].unsqueeze(1)
         found = model(pixel_values=one_frame_clips, frame_queries=queries[clips, frames].unsqueeze(1)).logits[:, 0]
-        # Made once: small results of every pass, kept among the maps that come and go, would scatter the heap.
+        # Allocate the result once. Small results of every pass, kept among large maps that are freed, would fragment
+        # the heap.
         logits = found.new_empty(len(places), *found.shape[1:]) if logits is None else logits
         logits[few] = found
     assert logits is not None  # every clip has a frame
@@ -176,8 +176,7 @@ def summarise_records(records: list[dict], num_labels: int) -> dict:
 
 @contextmanager
 def own_precision(network: nn.Module) -> Iterator[None]:
-    """Removes the autocast that `Accelerator.prepare` with mixed precision wraps around `forward`, for the duration of
-    a block."""
+    """Removes for a block the autocast that `Accelerator.prepare` with mixed precision wraps around `forward`."""
     # `prepare` sets the wrapped `forward` on the instance, which hides the `forward` of the class.
     wrapped = network.__dict__.pop("forward", None)
     try:
@@ -196,8 +195,7 @@ def evaluate(
     description: str = "evaluating",
 ) -> dict:
     """
-    Scores a split. Every process calls this function, and all processes get the same results. The results do not
-    depend on the number of processes.
+    Scores a split. Every process calls this, and all get the same results, whatever their number is.
 
     The network computes in the precision of its weights, even if it trains with mixed precision. So validation and
     `auss evaluate` give the same scores.
@@ -242,8 +240,7 @@ def evaluate(
 
 
 def drawable_clip(model: nn.Module, processor: AussProcessor, collator, row: dict, title: str) -> dict:
-    """Returns the clip of a row with its segmentation, as `contact_sheet` takes it. The arguments are those of
-    `draw_clips`."""
+    """Returns the clip of a row with its segmentation for `contact_sheet`. The arguments are those of `draw_clips`."""
     device = next(model.parameters()).device
     batch = collator([row])
     moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in batch.items()}
