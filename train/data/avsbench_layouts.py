@@ -127,8 +127,8 @@ def _ms3_of_avss_row(place: Place, split: str, meta: MetaRow) -> dict:
 
 
 def _object_folders(folder: str, data_folder: str) -> tuple[str, ...]:
-    """Returns the folders that may hold the csv of S4 or MS3: the root may be `folder`, hold it, or hold all of
-    AVSBench."""
+    """Returns the folders that may hold the csv of S4 or MS3. The root may be `folder`, hold it, or hold all of
+    AVSBench. The csv may also lie in the data folder."""
     above = ("AVSBench-object", "AVSBench_object", "avsbench_data")
     return (folder, "", f"{folder}/{data_folder}", data_folder, *(f"{name}/{folder}" for name in above))
 

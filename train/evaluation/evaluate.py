@@ -1,4 +1,4 @@
-"""`auss evaluate` scores a model by the AVSBench protocol: M_J and M_F, and the best and worst clips."""
+"""`auss evaluate` measures M_J and M_F by the AVSBench protocol, overall and per category, and draws some clips."""
 
 import argparse
 import json
