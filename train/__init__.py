@@ -1,1 +1,1 @@
-"""Training and scoring: data sets (`data/`), the composer, the Accelerate loop, evaluation, the paper's tables."""
+"""Training and scoring: data sets (`data/`), the composer, the Accelerate loop, evaluation, and the paper's tables."""

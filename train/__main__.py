@@ -1,4 +1,4 @@
-"""`python -m auss.train` and `accelerate launch -m auss.train`: the same as `auss train`."""
+"""`python -m auss.train` and `accelerate launch -m auss.train` do the same as `auss train`."""
 
 import sys
 from collections.abc import Sequence

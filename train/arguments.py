@@ -1,6 +1,7 @@
-"""What a training run is told: three dataclasses, whose fields are the options of `auss train`.
+"""The arguments of a training run: three dataclasses, whose fields are the options of `auss train`.
 
-What the network is stands in `AussConfig`; how it is trained stands here. The defaults are the paper's (Sec. 4.2).
+`AussConfig` describes the network, and this file describes its training. The defaults are those of the paper (Sec.
+4.2).
 """
 
 import argparse
@@ -19,11 +20,11 @@ from ..files.whole_files import write_whole
 
 Subset = Literal["s4", "ms3", "avss"]
 SUBSETS: tuple[str, ...] = get_args(Subset)
-LARGEST_SEED = 2**32 - 1  # of NumPy's generator, which training seeds
+LARGEST_SEED = 2**32 - 1  # the largest seed of NumPy's generator, which training seeds
 
 
 def option(default, text: str):
-    """A dataclass field with its help text."""
+    """Creates a dataclass field with its help text."""
     return field(default=default, metadata={"help": text})
 
 
@@ -74,7 +75,7 @@ class DataArguments:
 
 @dataclass
 class OptimArguments:
-    """AdamW and the learning rate's course."""
+    """AdamW and the schedule of the learning rate."""
 
     _argument_group_name = "optimisation"
 
@@ -97,7 +98,7 @@ class OptimArguments:
 
 @dataclass
 class RunArguments:
-    """Where the network comes from, where the results go, and how often the run looks up."""
+    """Where the network comes from, where the results go, and how often the run reports."""
 
     _argument_group_name = "run"
 
@@ -162,9 +163,9 @@ class RunArguments:
 
 GROUPS = (DataArguments, OptimArguments, RunArguments)
 FIELD_NAMES = frozenset(one.name for group in GROUPS for one in dataclasses.fields(group))
-NOT_SET = ("", "~", "null")  # of YAML
+NOT_SET = ("", "~", "null")  # the spellings of null in YAML
 METAVARS = {int: "N", float: "X"}
-# They change how a run is watched or carried out, not what it computes: a resumed run may have others.
+# These fields change how a run is watched or carried out, not what it computes. A resumed run may change them.
 INCIDENTAL = frozenset(
     {
         "output",
@@ -182,7 +183,7 @@ INCIDENTAL = frozenset(
 
 
 def check_at_least(name: str, value: float, least: float) -> None:
-    # Written so that NaN fails too.
+    # NaN fails this form of the comparison too.
     if not value >= least:
         raise InputError(f"{name} must be at least {least}, got {value}")
     if value == math.inf:
@@ -201,17 +202,17 @@ YES_AND_NO = {
 
 
 def yes_or_no(text: str) -> bool:
-    """The value of a switch, as in `--augment no`."""
+    """Converts the value of a switch, as in `--augment no`."""
     if text.lower() not in YES_AND_NO:
         raise argparse.ArgumentTypeError(f"must be one of {', '.join(YES_AND_NO)}, got {text!r}")
     return YES_AND_NO[text.lower()]
 
 
 def value_settings(annotation: Any) -> dict[str, Any]:
-    """How argparse reads the values of a field: `type`, `choices`, `nargs` and `metavar`, as its annotation says.
+    """Returns how argparse reads the values of a field: `type`, `choices`, `nargs` and `metavar`, from its annotation.
 
     Args:
-        annotation: str, int, float, bool, a `Literal` of texts, a list of one of them, or any of these or None.
+        annotation: str, int, float, bool, a `Literal` of texts, a list of one of these, or one of these or None.
     """
     for kind in get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,):
         if kind is bool:
@@ -226,7 +227,8 @@ def value_settings(annotation: Any) -> dict[str, Any]:
 
 
 def help_text(described: dataclasses.Field, default: Any) -> str:
-    """What a field is, and its default, unless that is None, which the text itself explains."""
+    """Returns the text about a field with its default. A default of None is left out, because the text itself explains
+    it."""
     text = described.metadata["help"]
     if default is dataclasses.MISSING:
         return f"{text} (required)"
@@ -247,7 +249,7 @@ def add_field_options(parser: argparse.ArgumentParser, defaults: dict[str, Any])
             text = help_text(one, defaults.get(one.name, one.default))
             words = one.name.replace("_", "-")
             section.add_argument(f"--{words}", help=text, **settings)
-            if words != one.name:  # the spelling of a config file is right on the command line too
+            if words != one.name:  # the command line also accepts the spelling of a config file
                 section.add_argument(f"--{one.name}", help=argparse.SUPPRESS, **settings)
             if one.default is True:
                 switch: dict[str, Any] = {"action": "store_false", "dest": one.name, "default": argparse.SUPPRESS}
@@ -255,7 +257,7 @@ def add_field_options(parser: argparse.ArgumentParser, defaults: dict[str, Any])
 
 
 def add_training_arguments(parser: argparse.ArgumentParser, defaults: dict[str, Any] | None = None) -> None:
-    """Gives the parser `--config` and an option for every field; `defaults` are fields' that shall have others."""
+    """Gives the parser `--config` and an option for every field. `defaults` replaces the defaults of some fields."""
     parser.add_argument(
         "--config", metavar="FILE", help="a YAML or JSON file with any of the options below; the command line wins"
     )
@@ -271,14 +273,15 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read_config(path: Path) -> dict[str, Any]:
     """
-    The fields that a YAML file sets, such as `steps: 1000`; a saved `arguments.json` is one too.
+    Reads the fields that a YAML file sets, such as `steps: 1000`. A saved `arguments.json` is such a file too.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no YAML or no mapping, a name is no option, or a value is none that the option takes.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is no YAML or no mapping, a name is not an option, or the option does not accept a value.
     """
     try:
-        # Values stay words, as on a command line: `mixed_precision: no` is no false, and 1e-4 a number.
+        # Values stay texts, as on a command line: in `mixed_precision: no` the value is not false, and 1e-4 is a
+        # number.
         settings = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except OSError as error:
         raise type(error)(f"config {path} cannot be read: {error.strerror}") from error
@@ -308,19 +311,20 @@ def from_namespace(
     namespace: argparse.Namespace, defaults: dict[str, Any] | None = None
 ) -> tuple[DataArguments, OptimArguments, RunArguments]:
     """
-    The parsed options as dataclasses; other attributes of the namespace are left alone. What the command line does not
-    give comes from the file of `--config`, else from `defaults`, as `add_training_arguments` had them, else from the
-    dataclass.
+    Converts the parsed options to dataclasses. Other attributes of the namespace are ignored. If the command line does
+    not set a field, its value comes from the file of `--config`, then from `defaults` (the same as for
+    `add_training_arguments`), then from the dataclass.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_config` and the dataclasses; nothing gives `data` or `output`.
+        FileNotFoundError, ValueError: `read_config` or a dataclass raises the error, or nothing sets `data` or
+            `output`.
     """
     values = dict(defaults or {})
     if getattr(namespace, "config", None) is not None:
         values |= read_config(Path(namespace.config))
     values |= {name: value for name, value in vars(namespace).items() if name in FIELD_NAMES}
     for name, value in values.items():
-        if isinstance(value, str) and "\0" in value:  # which Python refuses in a path, and YAML can write
+        if isinstance(value, str) and "\0" in value:  # Python refuses NUL in a path, and YAML can contain it
             raise InputError(f"{name} must not hold a NUL character, got {value!r}")
     missing = [f"--{name}" for name in ("data", "output") if name not in values]
     if missing:
@@ -331,7 +335,7 @@ def from_namespace(
 
 
 def as_dict(groups: tuple[DataArguments, OptimArguments, RunArguments]) -> dict:
-    """All fields in one flat dictionary."""
+    """Returns all fields in one flat dictionary."""
     return {name: value for group in groups for name, value in dataclasses.asdict(group).items()}
 
 
@@ -341,13 +345,13 @@ def save_arguments(groups: tuple[DataArguments, OptimArguments, RunArguments], p
 
 
 def differences(groups: tuple[DataArguments, OptimArguments, RunArguments], path: Path) -> dict[str, tuple]:
-    """The fields that bear on the result and differ from those saved at `path`: name -> (saved, given)."""
+    """Returns the fields that influence the result and differ from those saved at `path`: name -> (saved, given)."""
     try:
         saved = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:  # no UTF-8, no JSON, no object
+    except (ValueError, TypeError) as error:  # the file is no UTF-8, no JSON or no object
         raise InputError(f"{path} must hold the earlier run's arguments as JSON: {error}") from error
     given = as_dict(groups)
-    # The order of a stream follows from them.
+    # The order of a stream depends on the number of workers.
     incidental = INCIDENTAL - {"workers"} if given["streaming"] else INCIDENTAL
     return {
         name: (saved.get(name), value)

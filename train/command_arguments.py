@@ -1,4 +1,4 @@
-"""The arguments of the commands in this folder but `auss train`, whose options are the fields of `arguments.py`.
+"""The arguments of the commands in this folder, without `auss train`, whose options are the fields of `arguments.py`.
 
 The command line reads them without torch and Transformers.
 """
@@ -20,14 +20,17 @@ from .data.meta_tables import SPLITS
 
 # The sounds with which `auss evaluate` scores a clip.
 SOUNDS = ("own", "muted", "swapped")
-# Where `auss pretrain-audio` finds sounds by category: S4's clips, AVSS's label pictures, or a folder a category.
+# The sources of sounds by category for `auss pretrain-audio`: S4's clips, AVSS's label pictures, or a folder with a
+# subfolder for each category.
 SOUND_SOURCES = ("s4", "avss", "folder")
-# The files of each split that `auss prepare` writes. For 8 processes of 4 workers: each reads shards of its own.
+# The number of files of each split that `auss prepare` writes. With 8 processes of 4 workers each worker reads its own
+# file.
 DEFAULT_SHARDS = 32
 # The paper's tables that `auss reproduce` knows.
 TABLE_NUMBERS = range(2, 7)
 REPRODUCE_DEFAULTS = {"output": "reproduction"}
-# The clips of Fig. 7. A clip of AVSS has 10 frames of 300 x 256 numbers, 3 MB: more of them would fill the memory.
+# The number of clips of Fig. 7. A clip of AVSS has 10 frames of 300 x 256 numbers, which is 3 MB. More clips would
+# fill the memory.
 QUERY_CLIPS = 200
 
 
@@ -125,7 +128,8 @@ def add_reproduce_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def reproduce_groups(arguments: argparse.Namespace) -> tuple[DataArguments, OptimArguments, RunArguments]:
-    """The arguments of every training run, before the table decides its part of them. Raises as `from_namespace`."""
+    """Returns the arguments of every training run, before the table sets its own. Raises the errors of
+    `from_namespace`."""
     return from_namespace(arguments, REPRODUCE_DEFAULTS)
 
 
@@ -150,7 +154,7 @@ def add_figures_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_figures_arguments(arguments: argparse.Namespace) -> None:
-    """Raises ValueError for too few clips."""
+    """Raises ValueError if there are too few clips."""
     if arguments.clips < 1:
         raise InputError(f"--clips must be at least 1, got {arguments.clips}")
     if arguments.query_clips < 3:

@@ -1,4 +1,4 @@
-"""The two scores of a clip, `jaccard` and `f_score`, under the short name that users import them by."""
+"""Offers the two scores of a clip, `jaccard` and `f_score`, under the short module name that users import."""
 
 from .evaluation.metrics import f_score, jaccard
 

@@ -1,6 +1,6 @@
-"""What training and evaluation leave in a model's folder, and how the model card gets it.
+"""Reads the results that training and evaluation wrote into a model's folder, for the model card.
 
-`auss/__init__.py` registers `read_recorded_results` with `hub/`, which writes the card and knows none of the files.
+`auss/__init__.py` registers `read_recorded_results` with `hub/`. `hub/` writes the card and does not know these files.
 """
 
 from pathlib import Path
@@ -12,14 +12,14 @@ from ..hub.card_facts import Results, Score, TrainingRun, read_json
 ARGUMENTS_FILE = "arguments.json"
 HISTORY_FILE = "history.json"
 EVALUATION_FOLDER = "evaluation"
-# `auss compose` leaves this file in the data sets that it makes.
+# `auss compose` writes this file into the data sets that it makes.
 COMPOSED_FILE = "annotations.json"
 
 SUBSETS = {"s4": "AVSBench S4", "ms3": "AVSBench MS3", "avss": "AVSBench AVSS"}
 
 
 def data_name(subset: str, root: str) -> str:
-    """What a card calls the data: never its path, which is the user's own affair."""
+    """Returns the name of the data for a card. A card never shows its path, which is private to the user."""
     layout = SUBSETS[subset]
     if (Path(root) / COMPOSED_FILE).is_file():
         return f"clips composed by `auss compose`, in the layout of {layout}"
@@ -27,24 +27,25 @@ def data_name(subset: str, root: str) -> str:
 
 
 def names_data(content: Any) -> bool:
-    """Whether this, from a file, is a dict that says what data it is of, as `auss train` and `auss evaluate` do."""
+    """Tells whether the content of a file is a dict that names its data, as `auss train` and `auss evaluate` write
+    it."""
     return isinstance(content, dict) and isinstance(content.get("data"), str) and content.get("name") in list(SUBSETS)
 
 
 def is_path(preset: str) -> bool:
-    """Whether `auss train --preset` took this for a file of the user's."""
+    """Tells whether `auss train --preset` read this as a file of the user."""
     return preset.endswith(".json") or "/" in preset or "\\" in preset
 
 
 def score_of(data: str, split: Any, sound: Any, jaccard: Any, f_score: Any) -> Score | None:
-    """A `Score`, None if these are no two words and two numbers."""
+    """Returns a `Score`, or None unless the arguments are two texts and two numbers."""
     words = isinstance(split, str) and isinstance(sound, str)
     numbers = all(type(value) in (int, float) for value in (jaccard, f_score))
     return Score(data, split, sound, jaccard, f_score) if words and numbers else None
 
 
 def read_training(folder: Path) -> TrainingRun | None:
-    """How `auss train` made the model in `folder`; None if it did not write there."""
+    """Reads how `auss train` made the model in `folder`. Returns None if `auss train` did not write there."""
     arguments = read_json(folder / ARGUMENTS_FILE)
     if not (names_data(arguments) and {"steps", "batch_size"} <= arguments.keys()):
         return None
@@ -58,10 +59,11 @@ def read_training(folder: Path) -> TrainingRun | None:
 
 
 def read_evaluations(folder: Path) -> list[Score]:
-    """The figures that `auss evaluate` left in `folder`, without those of other weights than now lie there."""
+    """Reads the scores that `auss evaluate` wrote into `folder`. Scores of weights other than the present ones are
+    left out."""
     found = map(read_json, sorted((folder / EVALUATION_FOLDER).glob("*.json")))
     results = [one for one in found if names_data(one) and {"split", "sound", "M_J", "M_F"} <= one.keys()]
-    # Weights may be gigabytes: they are read once, if at all.
+    # Weights may have gigabytes, so read them at most once, and only if there are results.
     known = (None, weights_digest(folder)) if results else ()
     scores = [
         score_of(data_name(one["name"], one["data"]), one["split"], one["sound"], one["M_J"], one["M_F"])
@@ -72,7 +74,7 @@ def read_evaluations(folder: Path) -> list[Score]:
 
 
 def read_last_validation(folder: Path, data: str) -> list[Score]:
-    """The figures of the last validation of `auss train` in `folder`, on data of this name."""
+    """Reads the scores of the last validation of `auss train` in `folder`, on data of the name `data`."""
     history = read_json(folder / HISTORY_FILE)
     entries = [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
     validations = [entry for entry in entries if {"validation_M_J", "validation_M_F"} <= entry.keys()]
@@ -84,8 +86,8 @@ def read_last_validation(folder: Path, data: str) -> list[Score]:
 
 def read_recorded_results(folder: Path) -> Results:
     """
-    How the model in `folder` was trained, and how it did: what `auss evaluate` left there, or else the last validation
-    of `auss train`. What is missing or of another form is left out.
+    Reads how the model in `folder` was trained, and its scores: those of `auss evaluate` or, without them, those of
+    the last validation of `auss train`. Missing or malformed results are left out.
     """
     training = read_training(folder)
     scores = read_evaluations(folder)

@@ -1,4 +1,5 @@
-"""What a run does when a cluster asks it to end: SIGTERM is noted, so that the run can save before it goes."""
+"""Handles SIGTERM, by which a cluster asks a run to end: the signal is noted, so that the run can save before it
+ends."""
 
 import signal
 import threading
@@ -7,14 +8,14 @@ from accelerate import Accelerator
 
 from ..files.stopping import end_with_parent
 
-TERMINATED = 128 + signal.SIGTERM  # what a shell reports for a program that SIGTERM stopped
+TERMINATED = 128 + signal.SIGTERM  # the exit status that a shell reports for a program stopped by SIGTERM
 
 
 class Termination:
     """
     A context in which SIGTERM does not end the process but is noted.
 
-    In a thread other than the main one it does nothing, since Python takes signal handlers only there.
+    In a thread other than the main one it does nothing, because Python sets signal handlers only in the main thread.
     """
 
     def __init__(self):
@@ -34,8 +35,8 @@ class Termination:
         self.requested = True
 
     def reached_any(self, accelerator: Accelerator) -> bool:
-        """Whether SIGTERM has come to any process. Every process calls this and gets the same answer."""
-        if accelerator.num_processes == 1:  # which need not wait for its accelerator to know
+        """Tells whether any process got SIGTERM. Every process calls this method and gets the same answer."""
+        if accelerator.num_processes == 1:  # a single process need not wait for its accelerator
             return self.requested
         if self.requested:
             accelerator.set_trigger()
@@ -44,8 +45,9 @@ class Termination:
 
 def ignore_sigterm(worker: int) -> None:
     """
-    For `DataLoader`'s `worker_init_fn`: a cluster signals a loader's processes too, and their end would end the
-    training before it has saved. They go when the training process does, also where that was killed.
+    Makes a worker ignore SIGTERM, as a `worker_init_fn` of `DataLoader`. A cluster also signals the workers of a
+    loader. If they ended, the training would end before it has saved. Workers end when the training process ends, even
+    if it was killed.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     end_with_parent()

@@ -1,4 +1,4 @@
-"""Tiny data sets in AVSBench's layout: 24 x 16 pictures and one second of sound or five."""
+"""Makes tiny data sets in AVSBench's layout: pictures of 24 x 16 pixels, and one or five seconds of sound."""
 
 import json
 import os
@@ -17,7 +17,7 @@ RATE = 16_000
 
 @pytest.fixture(autouse=True)
 def datasets_cache(tmp_path, monkeypatch):
-    """Keeps the tests' tables out of the user's cache."""
+    """Keeps the tables of the tests out of the user's cache."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets-cache")
@@ -25,8 +25,8 @@ def datasets_cache(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True, scope="session")
 def evaluate_cache(tmp_path_factory):
-    """Keeps what `evaluate` writes out of the user's cache. For the whole session: Python finds its copies of metric
-    scripts only in the first folder."""
+    """Keeps the files of `evaluate` out of the user's cache. The folder lasts for the whole session, because Python
+    finds the copies of metric scripts only in the first folder."""
     import evaluate
 
     cache = tmp_path_factory.mktemp("evaluate")
@@ -53,7 +53,7 @@ def frame_pixels(clip: int, frame: int) -> np.ndarray:
 
 
 def mask_pixels(frame: int) -> np.ndarray:
-    """A square that moves with the frame."""
+    """Draws a square that moves with the frame."""
     mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     mask[4:10, frame : frame + 6] = 255
     return mask
@@ -71,7 +71,7 @@ def make_s4(root: Path, splits=("train", "val", "test"), clips: int = 2) -> Path
                 if split != "train" or k == 1:
                     save_picture(data / "gt_masks" / home, mask_pixels(k - 1))
             save_sound(data / "audio_wav" / split / category / f"{name}.wav", frequency=440 * (clip + 1))
-            # A pickle that runs when it is opened would be the authors' log-mel: it must stay closed.
+            # This pickle in place of the authors' log-mel runs code when it is opened. It must stay closed.
             pickled = data / "audio_log_mel" / split / category / f"{name}.pkl"
             pickled.parent.mkdir(parents=True, exist_ok=True)
             pickled.write_bytes(b"not to be opened")
@@ -96,7 +96,7 @@ def make_ms3(root: Path, splits=("train",), clips: int = 2) -> Path:
 
 
 def make_avss(root: Path, splits=("train",)) -> Path:
-    """One clip of each of the three kinds; class 1 (128, 0, 0) in the square, class 70 in the lowest row."""
+    """Makes one clip of each of the three kinds. Class 1 (128, 0, 0) fills the square, class 70 the lowest row."""
     lines = ["vid,uid,s_min,s_sec,a_obj,split,label"]
     for split in splits:
         for label, count in (("v1s", 5), ("v1m", 5), ("v2", 10)):
@@ -133,7 +133,7 @@ def avss_root(tmp_path):
 
 @pytest.fixture
 def odd_root(tmp_path):
-    """Makes a data set of any of the three names, of an odd number of clips in each split."""
+    """Makes a data set of any of the three names, with an odd number of clips in each split."""
 
     def make(name: str) -> Path:
         root, splits = tmp_path / name, ("train", "val")
@@ -146,7 +146,7 @@ def odd_root(tmp_path):
 
 @pytest.fixture
 def in_two_processes():
-    """Runs `python -m auss ...` as two processes of a distributed run, and gives what it prints."""
+    """Runs `python -m auss ...` as two processes of a distributed run, and returns its output."""
 
     def run(*arguments: str) -> str:
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "auss", *arguments]
@@ -160,7 +160,7 @@ def in_two_processes():
 
 @pytest.fixture
 def tiny_preset(make_config, tmp_path):
-    """The path of a JSON file with the tiny network's configuration, which `--preset` takes."""
+    """Returns the path of a JSON file with the configuration of the tiny network, for `--preset`."""
     path = tmp_path / "tiny.json"
     make_config().to_json_file(path, use_diff=False)
     return str(path)
@@ -168,7 +168,7 @@ def tiny_preset(make_config, tmp_path):
 
 @pytest.fixture
 def trained_folder(tiny_model, tmp_path):
-    """A folder such as `auss train` leaves: the tiny network, untrained, with its processor for 32 x 32 pixels."""
+    """Makes a folder as `auss train` writes it: the tiny network, untrained, with its processor for 32 x 32 pixels."""
     from auss.train.loop.preparation import create_processor
 
     folder = tmp_path / "trained"
@@ -179,7 +179,7 @@ def trained_folder(tiny_model, tmp_path):
 
 @pytest.fixture(params=["bfloat16", "float16"])
 def half_folder(trained_folder, tiny_model, request):
-    """The trained folder with its weights in half precision."""
+    """Returns the trained folder with its weights in half precision."""
     import torch
 
     tiny_model.to(getattr(torch, request.param)).save_pretrained(trained_folder)
@@ -188,7 +188,7 @@ def half_folder(trained_folder, tiny_model, request):
 
 @pytest.fixture
 def own_accelerator_state():
-    """Lets a test choose a mixed precision, which holds for all that the process does afterwards."""
+    """Lets a test choose a mixed precision. Accelerate keeps it for the whole process, so the state is reset."""
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)

@@ -26,7 +26,7 @@ FIELDS = [field for group in GROUPS for field in dataclasses.fields(group)]
 
 def parse(*options):
     parser = argparse.ArgumentParser()
-    parser.add_argument("--traceback", action="store_true")  # as the command line has
+    parser.add_argument("--traceback", action="store_true")  # the command line has this option too
     add_train_arguments(parser)
     return from_namespace(parser.parse_args(options))
 
@@ -74,7 +74,7 @@ def test_help_is_grouped_and_names_every_option_once(monkeypatch):
         assert "_" not in field.name or f"--{field.name}" not in text
     assert "(default: 90000)" in text and "dropout (default: 0)" in text
     assert "(default: None)" not in text and "suppress" not in text.lower()
-    # Wherever the line is broken, at a hyphen too.
+    # The text may be broken at any space or hyphen.
     assert "(default; --no-augment leaves it out)" in " ".join(text.split()).replace("- ", "-")
 
 
@@ -99,7 +99,7 @@ def test_every_value_can_come_from_a_file_and_the_command_line_wins(tmp_path):
     assert parse("--config", str(path)) == groups
     for options in (("--steps", "9", "--config", str(path)), ("--config", str(path), "--steps", "9")):
         assert parse(*options)[1] == OptimArguments(steps=9, learning_rate=1e-5)
-    # The value of the default, which the file has changed.
+    # The command line gives the default value, and the file gives another value.
     assert parse("--config", str(path), "--seed", "0", "--augment")[0].augment is True
     assert parse("--config", str(path), "--seed", "0", "--augment")[2].seed == 0
 

@@ -1,4 +1,4 @@
-"""The arguments of the commands in train/ agree with what the commands know."""
+"""Tests that the arguments of the commands in train/ agree with the code of the commands."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""What `auss train` and `auss evaluate` leave is told by the card, and what others left is passed over."""
+"""Tests that the card shows the results of `auss train` and `auss evaluate`, and that files of others are skipped."""
 
 import json
 from pathlib import Path

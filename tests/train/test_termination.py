@@ -43,7 +43,7 @@ def test_the_status_is_a_shells():
 
 
 class Killing(torch.utils.data.Dataset):
-    """Sends SIGTERM to the process that loads it."""
+    """A data set that sends SIGTERM to the process that loads it."""
 
     def __len__(self):
         return 1

@@ -1,1 +1,2 @@
-"""The audio encoder before training: pretraining on sounds of known categories, and the public VGGish weights."""
+"""Prepares the audio encoder before training: pretraining on sounds of known categories, and the public VGGish
+weights."""

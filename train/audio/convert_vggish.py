@@ -1,4 +1,4 @@
-"""`auss convert-vggish`: the public VGGish weights to safetensors, for `auss train --audio-weights`."""
+"""`auss convert-vggish` converts the public VGGish weights to safetensors for `auss train --audio-weights`."""
 
 import argparse
 from pathlib import Path
@@ -19,7 +19,7 @@ def add_convert_vggish_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    # Here, so that the command line reads the arguments without torch.
+    # Import here, so that the command line reads the arguments without torch.
     from ...modeling_auss.published_weights.audio_weights import convert_vggish
 
     output = arguments.output or arguments.weights.with_suffix(".safetensors")

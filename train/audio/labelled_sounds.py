@@ -1,4 +1,4 @@
-"""Sounds with the categories that they are of: from S4, from AVSS's labels, or from a folder of sounds by category."""
+"""Loads sounds with their categories: from S4, from AVSS's labels, or from a folder of sounds by category."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from ..data.clips import decode_clip
 from ..data.collator import precompute_input_features
 from ..data.rows import SeededRows
 
-# Of the recordings of a category in a folder, every fifth validates.
+# In a folder, every fifth recording of a category is used for validation.
 VALIDATION_STRIDE = 5
 
 
@@ -29,8 +29,8 @@ class LabelledSounds:
     """
     Args:
         features: (S, T, 96, 64) float32 log-mel.
-        mask: (S, T), 1 for the examples that are sound.
-        targets: (S, C) float32, the share of each category in a sound: 1 for the only one.
+        mask: (S, T), 1 for examples of sound and 0 for padding.
+        targets: (S, C) float32, the share of each category in a sound. If a sound has one category, its share is 1.
     """
 
     features: torch.Tensor
@@ -42,7 +42,7 @@ class LabelledSounds:
 
 
 def shares(present: list[set[int]], num_categories: int) -> torch.Tensor:
-    """(S, C) float32: each of the categories that a sound is of has an equal share."""
+    """Returns (S, C) float32: all categories of a sound get equal shares."""
     targets = torch.zeros(len(present), num_categories)
     for row, categories in zip(targets, present, strict=True):
         row[sorted(categories)] = 1 / max(1, len(categories))
@@ -52,7 +52,7 @@ def shares(present: list[set[int]], num_categories: int) -> torch.Tensor:
 def split_of_avsbench(
     root: str, name: str, split: str, extractor: AussFeatureExtractor, names: list[str]
 ) -> LabelledSounds:
-    """The sounds of a split of S4, by category, or of AVSS, by the classes in its label pictures."""
+    """Loads the sounds of a split of S4 by category, or of AVSS by the classes in its label pictures."""
     rows = SeededRows(load_avsbench(root, name, split))
     if name == "s4":
         numbers = {category: {number} for number, category in enumerate(names)}
@@ -64,15 +64,15 @@ def split_of_avsbench(
             labels = decode_clip(row, row["annotated_frames"], len(names) + 1, with_audio=False)["labels"]
             present.append({label - 1 for label in labels.unique().tolist()} - {-1, IGNORED_LABEL - 1})
     features, mask = precompute_input_features(rows, extractor)
-    # Clips in which none of the classes sounds are of no use here.
+    # Clips without any sounding class are of no use here.
     kept = torch.tensor([bool(categories) for categories in present])
     return LabelledSounds(features[kept], mask[kept], shares(present, len(names))[kept])
 
 
 def category_files(root: Path) -> dict[str, list[Path]]:
-    """The sound files of each subfolder of a folder, at any depth.
+    """Returns the sound files of each subfolder of a folder, at any depth.
 
-    Raises ValueError if fewer than two subfolders have any.
+    Raises ValueError if fewer than two subfolders have sound files.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"data must be a folder with a folder of sounds for each category, there is no {root}")
@@ -91,7 +91,8 @@ def category_files(root: Path) -> dict[str, list[Path]]:
 
 
 def read_recording(path: Path, extractor: AussFeatureExtractor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-mel (T, 96, 64) of a recording and its mask (T,): a shorter one is repeated, of a longer one the middle."""
+    """Returns the log-mel (T, 96, 64) of a recording and its mask (T,). A short recording is repeated, a long one
+    gives its middle."""
     samples, rate = read_sound(path, f"sound file {path}")
     wave = mix_channels(samples.T) if samples.ndim == 2 else samples
     length = int(np.ceil((extractor.num_audio_examples + 0.1) * rate))
@@ -107,7 +108,7 @@ def read_recording(path: Path, extractor: AussFeatureExtractor) -> tuple[torch.T
 def folder_sounds(
     files: Iterable[tuple[int, Path]], num_categories: int, extractor: AussFeatureExtractor
 ) -> LabelledSounds:
-    """The sounds of files, each with the number of its category."""
+    """Loads the sounds of files, each with the number of its category."""
     files = list(files)
     bar = tqdm(files, desc="log-mel", unit="sound", delay=2, leave=False)
     extracted = [read_recording(path, extractor) for _, path in bar]
@@ -120,16 +121,16 @@ def load_labelled_sounds(
     root: str, name: str, extractor: AussFeatureExtractor
 ) -> tuple[list[str], LabelledSounds, LabelledSounds]:
     """
-    The names of the categories, the sounds to train on and those to validate on, which may be none.
+    Returns the names of the categories, the sounds for training and the sounds for validation, which may be none.
 
     Args:
-        root: the data set's root as `load_avsbench` takes it, or the folder with a folder for each category.
+        root: the data set's root as `load_avsbench` takes it, or the folder that has a subfolder for each category.
         name: "s4", "avss" or "folder".
-        extractor: its `num_audio_examples` is T.
+        extractor: the feature extractor. Its `num_audio_examples` is T.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_avsbench`; or a folder without sounds of two categories, a file that is
-            no sound.
+        FileNotFoundError, ValueError: `load_avsbench` raises the error, the folder has sounds of fewer than two
+            categories, or a file is no sound.
     """
     if name == "folder":
         files = category_files(Path(root))
@@ -147,7 +148,7 @@ def load_labelled_sounds(
     if name == "s4":
         names = sorted(set(load_avsbench(root, name, "train")["category"][:]))
     else:
-        names = read_class_names(root)[1:]  # the first is the background
+        names = read_class_names(root)[1:]  # the first class is the background
     train, validation = (split_of_avsbench(root, name, split, extractor, names) for split in ("train", "val"))
     return names, train, validation
 

@@ -1,4 +1,4 @@
-"""`auss pretrain-audio`: the audio encoder learns to tell categories of sounds, before it hears for any picture."""
+"""`auss pretrain-audio` trains the audio encoder to classify sounds, before it is trained with pictures."""
 
 import argparse
 import json
@@ -23,14 +23,14 @@ from ..loop.schedule import create_optimizer, create_scheduler
 from .labelled_sounds import LabelledSounds, load_labelled_sounds
 
 GAINS = (-12.0, 6.0)  # dB
-NOISE_LEVELS = (-4.6, -1.0)  # natural logarithm of the magnitude in a mel band: from all but silence to clearly heard
-MASKED_FRAMES, MASKED_BANDS = 24, 12  # of 96 and 64, at most
+NOISE_LEVELS = (-4.6, -1.0)  # natural logarithm of the magnitude in a mel band: from almost silent to clearly audible
+MASKED_FRAMES, MASKED_BANDS = 24, 12  # the most frames and bands left out, of 96 and 64
 
 
 def augment(features: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """
-    Log-mel (B, T, 96, 64) with another loudness, some noise, and a stretch of time and of bands left out, as
-    SpecAugment (Park et al. 2019) does.
+    Augments log-mels (B, T, 96, 64): changes the loudness, adds noise, and leaves out a stretch of time and of bands,
+    as SpecAugment (Park et al. 2019) does.
     """
 
     def draw(*shape: int, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
@@ -57,8 +57,8 @@ def mix_sounds(
     features: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor, share: float, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """
-    A batch in which a share of the sounds is heard together with another sound of the batch; the targets of such a
-    mixture are the means of both.
+    Mixes a share of the sounds of a batch with another sound of the batch. The targets of a mixture are the means of
+    the targets of both sounds.
     """
     other = torch.randperm(len(features), generator=generator)
     mixed = torch.rand(len(features), generator=generator) < share
@@ -71,7 +71,7 @@ def mix_sounds(
 
 
 class SoundClassifier(nn.Module):
-    """The audio encoder and a linear head on the mean of a sound's embeddings."""
+    """The audio encoder with a linear head on the mean of a sound's embeddings."""
 
     def __init__(self, config: AussAudioConfig, num_categories: int):
         super().__init__()
@@ -79,7 +79,7 @@ class SoundClassifier(nn.Module):
         self.head = nn.Linear(config.embedding_size, num_categories)
 
     def forward(self, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(B, T, 96, 64) log-mel and (B, T), 1 for sound, to the logits (B, C)."""
+        """Maps log-mel (B, T, 96, 64) and mask (B, T), 1 for sound, to logits (B, C)."""
         embeddings = self.encoder(features, mask)
         weights = mask.to(embeddings.dtype).unsqueeze(-1)
         return self.head((embeddings * weights).sum(1) / weights.sum(1).clamp(min=1))
@@ -87,7 +87,7 @@ class SoundClassifier(nn.Module):
 
 @torch.no_grad()
 def accuracy(model: SoundClassifier, sounds: LabelledSounds, batch_size: int) -> float:
-    """The share of the sounds whose most probable category is one of theirs."""
+    """Returns the share of the sounds whose most probable category is one of their categories."""
     device = next(model.parameters()).device
     model.eval()
     right = 0
@@ -109,14 +109,15 @@ def pretrain(
     device: torch.device,
 ) -> tuple[SoundClassifier, list[dict[str, float]]]:
     """
-    Trains a classifier on all sounds, `epochs` times; `mixed_share` of them are mixed with others (`mix_sounds`).
+    Trains a classifier on all sounds for `epochs` epochs. The share `mixed_share` of them is mixed with other sounds
+    (`mix_sounds`).
 
     Returns:
-        The classifier, and for each epoch its `loss`, its `accuracy` on `validation` (on `sounds` if that is empty)
-        and the `seconds` since the beginning.
+        The classifier, and for each epoch its `loss`, its `accuracy` on `validation` (on `sounds` if `validation` is
+        empty) and the `seconds` since the beginning.
 
     Raises:
-        ValueError: there are no sounds to train on.
+        ValueError: `sounds` is empty.
         FloatingPointError: the loss became infinite or not a number.
     """
     if not len(sounds):

@@ -1,1 +1,2 @@
-"""Data sets in AVSBench's layout, composed of cut-out pictures and sounds, drawn and synthesised ones by default."""
+"""Composes data sets in AVSBench's layout from cut-out pictures and sounds. By default both are drawn and
+synthesised."""

@@ -24,7 +24,7 @@ def made(path: Path) -> Path:
 
 
 def write_clip(root: Path, clip: ComposedClip) -> None:
-    """Write a clip's five frames, its masks (of S4's training clips the first only) and its wav."""
+    """Write a clip's five frames, its masks and its wav. Training clips of S4 get only the first mask."""
     subset, split = clip.notes["subset"], clip.notes["split"]
     data = root / FOLDERS[subset] / f"{subset}_data"
     home = f"{split}/{clip.category}" if subset == "s4" else split
@@ -34,7 +34,7 @@ def write_clip(root: Path, clip: ComposedClip) -> None:
         if subset == "ms3" or split != "train" or number == 1:
             picture = Image.fromarray(mask.astype(np.uint8) * 255)
             picture.save(made(data / "gt_masks" / home / clip.name / f"{clip.name}_{number}.png"))
-    sound = io.BytesIO()  # libsndfile itself does not say why it cannot write, as where the disk is full
+    sound = io.BytesIO()  # libsndfile does not tell why it cannot write, for example when the disk is full
     soundfile.write(sound, clip.waveform, SAMPLING_RATE, subtype="PCM_16", format="WAV")
     made(data / "audio_wav" / home / f"{clip.name}.wav").write_bytes(sound.getvalue())
 
@@ -43,9 +43,9 @@ def write_tables(root: Path, notes: list[dict], categories: dict[str, str], abou
     """Write the two meta_data.csv and annotations.json.
 
     Args:
-        notes: of every clip, in the order of the tables.
-        categories: of every clip, by name.
-        about: what annotations.json says of the whole set: seed, size and so on.
+        notes: the notes of every clip, in the order of the tables.
+        categories: the category of every clip, by the name of the clip.
+        about: the facts about the whole set for annotations.json: seed, size and so on.
     """
     for subset in SUBSETS:
         with open(made(root / FOLDERS[subset] / f"{subset}_meta_data.csv"), "w", newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""One composed clip: who is in it, who sounds in which second, its frames, masks and sound."""
+"""Composes one clip: chooses its objects and the seconds in which they sound, and makes frames, masks and sound."""
 
 from dataclasses import dataclass
 
@@ -14,17 +14,20 @@ SECONDS = 5
 FRAME_TIMES = tuple((second + 0.5) / SECONDS for second in range(SECONDS))  # frame k shows the middle of second k
 SUBSETS = ("s4", "ms3")
 OBJECT_COUNTS = {"s4": (2, 3), "ms3": (3, 4)}
-AREAS = {"s4": (0.05, 0.2), "ms3": (0.045, 0.15)}  # shares of the frame
-SOUNDING_COUNTS, SOUNDING_CHANCES = (1, 2, 3), (0.15, 0.7, 0.15)  # MS3
-STRETCHES, STRETCH_CHANCES = (1, 2, 3, 4, 5), (0.1, 0.25, 0.25, 0.2, 0.2)  # MS3: seconds in a row
+AREAS = {"s4": (0.05, 0.2), "ms3": (0.045, 0.15)}  # the smallest and the largest object, as shares of the frame
+# MS3: how many objects sound, and the probability of each count
+SOUNDING_COUNTS, SOUNDING_CHANCES = (1, 2, 3), (0.15, 0.7, 0.15)
+# MS3: seconds in a row, and their probabilities
+STRETCHES, STRETCH_CHANCES = (1, 2, 3, 4, 5), (0.1, 0.25, 0.25, 0.2, 0.2)
 GAIN_DECIBELS = (-9.0, 0.0)
-NOISE_DECIBELS = (22.0, 40.0)  # below the sounds
+NOISE_DECIBELS = (22.0, 40.0)  # the level of the noise below the sounds
 FADE = 0.02  # seconds
 
 
 @dataclass
 class ComposedClip:
-    """frames (5, H, W, 3) uint8, masks (5, H, W) bool, waveform (80000,) float32 in [-1, 1], notes for JSON."""
+    """A composed clip: frames (5, H, W, 3) uint8, masks (5, H, W) bool, waveform (80000,) float32 in [-1, 1], and
+    notes for JSON."""
 
     name: str
     category: str
@@ -35,7 +38,7 @@ class ComposedClip:
 
 
 def random_timing(rng: np.random.Generator) -> np.ndarray:
-    """The seconds (5,) bool in which an MS3 object sounds: one stretch, now and then with a hole in it."""
+    """Draws the seconds (5,) bool in which an MS3 object sounds: one stretch, sometimes with a hole in it."""
     length = int(rng.choice(STRETCHES, p=STRETCH_CHANCES))
     since = np.arange(SECONDS) - rng.integers(SECONDS - length + 1)
     hole = rng.integers(1, length - 1) if length > 3 and rng.random() < 0.3 else -1
@@ -43,13 +46,14 @@ def random_timing(rng: np.random.Generator) -> np.ndarray:
 
 
 def fade(samples: int) -> np.ndarray:
-    """An envelope (samples,) that rises from 0 and falls back to it, `FADE` seconds each."""
+    """Returns an envelope (samples,) that rises from 0 to 1 and falls back to 0 at the end, in `FADE` seconds each."""
     rise = np.minimum(1, np.arange(samples, dtype=np.float32) / (FADE * SAMPLING_RATE))
     return rise * rise[::-1]
 
 
 def gated(wave: np.ndarray, sounding: np.ndarray) -> np.ndarray:
-    """The wave (seconds * 16000,) only in its seconds (seconds,) bool, faded in and out at each stretch's ends."""
+    """Silences a wave (seconds * 16000,) outside its sounding seconds, (seconds,) bool. Each stretch is faded in and
+    out."""
     gate = np.zeros(len(wave), np.float32)
     edges = np.flatnonzero(np.diff(sounding.astype(int), prepend=0, append=0)) * SAMPLING_RATE
     for start, stop in edges.reshape(-1, 2):
@@ -58,7 +62,7 @@ def gated(wave: np.ndarray, sounding: np.ndarray) -> np.ndarray:
 
 
 def coloured_noise(rng: np.random.Generator, samples: int) -> np.ndarray:
-    """Noise (samples,) with root mean square 1, somewhere between white and pink."""
+    """Draws noise (samples,) with root mean square 1 and a random colour between white and pink."""
     frequencies = np.maximum(np.fft.rfftfreq(samples, 1 / SAMPLING_RATE), 50)
     spectrum = np.fft.rfft(rng.standard_normal(samples)) * frequencies ** -rng.uniform(0, 0.5)
     noise = np.fft.irfft(spectrum, samples)
@@ -66,9 +70,9 @@ def coloured_noise(rng: np.random.Generator, samples: int) -> np.ndarray:
 
 
 def mix(rng: np.random.Generator, waves: list[np.ndarray], timing: np.ndarray) -> tuple[np.ndarray, list, float]:
-    """Add the sounds (each (80000,), in its seconds of timing (objects, 5)) over a soft noise floor.
+    """Add the sounds over a soft noise floor. Each sound (80000,) is heard in its seconds of timing (objects, 5).
 
-    Returns the mixture, the gains in dB, and how far in dB the noise lies below the sounds.
+    Returns the mixture, the gains in dB, and the level of the noise in dB below the sounds.
     """
     signal = np.zeros(SECONDS * SAMPLING_RATE, np.float32)
     gains = rng.uniform(*GAIN_DECIBELS, len(waves))
@@ -81,14 +85,15 @@ def mix(rng: np.random.Generator, waves: list[np.ndarray], timing: np.ndarray) -
 
 
 def first_category(library: ObjectLibrary, seed: int, subset: str, split: str, number: int) -> str:
-    """The category that sounds in any case: categories take turns, so each is heard equally often."""
+    """Returns the category that always sounds in a clip. The categories take turns, so each is heard equally often."""
     turn, seat = divmod(number, len(library.sounding))
     rng = np.random.default_rng([seed, SUBSETS.index(subset), SPLITS.index(split), turn, 1])
     return library.sounding[rng.permutation(len(library.sounding))[seat]]
 
 
 def choose_cast(rng, library: ObjectLibrary, subset: str, first: str) -> tuple[list[str], np.ndarray]:
-    """Names of a clip's objects, from the undermost to the uppermost, and their timing (objects, 5) bool."""
+    """Choose the names of a clip's objects, from the lowest to the highest layer, and their timing (objects, 5)
+    bool."""
     low, high = OBJECT_COUNTS[subset]
     count = min(int(rng.integers(low, high + 1)), len(library.categories))
     sounding_count = 1 if subset == "s4" else int(rng.choice(SOUNDING_COUNTS, p=SOUNDING_CHANCES))
@@ -105,18 +110,18 @@ def choose_cast(rng, library: ObjectLibrary, subset: str, first: str) -> tuple[l
 
 
 def compose_clip(library: ObjectLibrary, seed: int, subset: str, split: str, number: int, size: int) -> ComposedClip:
-    """The clip that these numbers stand for: nothing else decides what is in it.
+    """Compose the clip of these arguments. Nothing else decides its content.
 
-    S4: one object sounds for five seconds, one or two others are silent. MS3: three or four objects, one to three
-    of which sound, each in seconds of its own; a second's mask is the union of what is heard in it, so it is
-    empty when nothing is. A mask holds the visible part only.
+    In an S4 clip one object sounds for five seconds, and one or two others are silent. An MS3 clip has three or four
+    objects. One to three of them sound, each in its own seconds. The mask of a second is the union of the objects that
+    sound in it, so it is empty if nothing sounds. A mask holds only the visible parts.
 
     Args:
         library: pictures, sounds and backgrounds.
         seed, number: 0 or more.
         subset: "s4" or "ms3".
         split: "train", "val" or "test".
-        size: side of the frame in pixels.
+        size: the side of the frame in pixels.
     """
     rng = np.random.default_rng([seed, SUBSETS.index(subset), SPLITS.index(split), number])
     first = first_category(library, seed, subset, split, number)

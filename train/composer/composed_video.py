@@ -1,4 +1,4 @@
-"""A composed film with sound in which the objects take turns to sound: something to segment, with known truth."""
+"""Composes a video with sound in which objects take turns to sound, as an input for segmentation with known truth."""
 
 import math
 from collections.abc import Iterator
@@ -17,19 +17,20 @@ from .object_library import ObjectLibrary
 from .scenes import BACKGROUND_SCALE, LONGEST, Scene, arrange
 from .synthesised_sounds import LOUDNESS, SAMPLING_RATE
 
-TURN = 5.0  # seconds an object sounds: the network listens in windows of this length
-AREAS = (0.06, 0.15)  # shares of the frame
-NOISE_DECIBELS = 34.0  # below the sounds
-LOOK_EVERY = 0.4  # seconds between the moments at which every object must be well visible
+TURN = 5.0  # the seconds that an object sounds; the network listens in windows of this length
+AREAS = (0.06, 0.15)  # the smallest and the largest object, as shares of the frame
+NOISE_DECIBELS = 34.0  # the level of the noise below the sounds
+LOOK_EVERY = 0.4  # the seconds between the moments at which the visibility of every object is checked
 VIDEO_CODECS = {"libx264": {"crf": "20", "preset": "veryfast"}, "mpeg4": {"qscale": "3"}}
 
 
 @dataclass
 class ComposedVideo:
-    """What is in a composed video.
+    """The content of a composed video.
 
-    path: the file; size: (height, width) in pixels; seconds, fps: as asked for; categories: of the objects, from the
-    undermost to the uppermost; turns: (start, stop, index of the object that sounds), in seconds, in order.
+    path: the file. size: (height, width) in pixels. seconds, fps: the requested length and frame rate. categories: the
+        categories of the objects, from the lowest to the highest layer. turns: (start, stop, index of the object that
+        sounds), in seconds, in order.
     """
 
     path: Path
@@ -41,14 +42,14 @@ class ComposedVideo:
     scene: Scene = field(repr=False)
 
     def sounding(self, time: float) -> int:
-        """The index of the object that sounds at a time in seconds; ValueError outside the video."""
+        """Returns the index of the object that sounds at a time in seconds. Raises ValueError outside the video."""
         for start, stop, index in self.turns:
             if start <= time < stop:
                 return index
         raise InputError(f"time must be at least 0 and less than {self.seconds} s, got {time}")
 
     def mask(self, time: float) -> np.ndarray:
-        """The visible part of what sounds at a time in seconds: (height, width) bool."""
+        """Returns the visible part of the object that sounds at a time in seconds: (height, width) bool."""
         visible, _ = self.scene.shapes(time / self.seconds)
         return visible[self.sounding(time)]
 
@@ -61,7 +62,7 @@ def take_turns(seconds: float, count: int) -> list[tuple[float, float, int]]:
 def plan_video(
     seed: int, seconds: float, fps: int, size: tuple[int, int], count: int, library: ObjectLibrary, path: Path
 ):
-    """Choose objects, background and paths: a ComposedVideo of which nothing is written yet."""
+    """Choose objects, background and paths. Returns a ComposedVideo, and nothing is written yet."""
     rng = np.random.default_rng([seed, 2])
     height, width = size
     first = [library.sounding[index] for index in rng.permutation(len(library.sounding))[:count]]
@@ -76,7 +77,7 @@ def plan_video(
 
 
 def sound_of_turns(video: ComposedVideo, seed: int, library: ObjectLibrary) -> Iterator[np.ndarray]:
-    """The waveform (samples,) float32 of each turn: an object keeps its voice from one turn to the next."""
+    """Yields the waveform (samples,) float32 of each turn. An object keeps its voice in all of its turns."""
     noise = np.random.default_rng([seed, 3])
     for start, stop, index in video.turns:
         voice = np.random.default_rng([seed, 4, index])
@@ -86,7 +87,7 @@ def sound_of_turns(video: ComposedVideo, seed: int, library: ObjectLibrary) -> I
 
 
 def open_streams(container, fps: int, size: tuple[int, int]):
-    """The video stream, by x264 where PyAV has it and by MPEG-4 otherwise, and the AAC stream."""
+    """Opens the video stream, with x264 if PyAV has it and MPEG-4 otherwise, and the AAC stream."""
     codec = next((name for name in VIDEO_CODECS if name in av.codecs_available), None)
     if codec is None:
         raise RuntimeError(f"this build of PyAV {av.__version__} encodes none of {', '.join(VIDEO_CODECS)}")
@@ -98,7 +99,7 @@ def open_streams(container, fps: int, size: tuple[int, int]):
 
 
 def encode(container, video: ComposedVideo, waves: Iterator[np.ndarray]) -> None:
-    """Draw and encode turn by turn, the sound of a turn before its frames; no more than a turn is ever held."""
+    """Draw and encode turn by turn, the sound of a turn before its frames. Memory never holds more than one turn."""
     pictures, sound = open_streams(container, video.fps, video.size)
     count, sample, number = round(video.seconds * video.fps), 0, 0
     with tqdm(total=count, desc="compose video", unit="frame") as bar:
@@ -127,20 +128,20 @@ def compose_video(
     library: ObjectLibrary | None = None,
     overwrite: bool = False,
 ) -> ComposedVideo:
-    """Compose a video with sound, of any length in constant memory, and return what is in it.
+    """Compose a video with sound and return its content. Memory use does not depend on its length.
 
-    `count` objects move over a background, all of them visible all the time; one of them sounds, and every five
-    seconds it is the next one's turn.
+    `count` objects move over a background and are visible all the time. One of them sounds, and every five seconds the
+    next object takes its turn.
 
     Args:
-        path: a file whose suffix names a container for H.264 and AAC (.mp4, .mkv).
-        seed: 0 or more; decides everything.
+        path: the file to write. Its suffix must name a container for H.264 and AAC (.mp4, .mkv).
+        seed: 0 or more. The seed decides all random choices.
         seconds: more than 0.
-        fps: frames a second, 1 or more.
+        fps: frames per second, 1 or more.
         size: height and width in pixels, even numbers of 64 or more.
-        count: objects, 2 or more, at most as many as the library has sounding categories.
-        library: where objects come from; None for the composer's own.
-        overwrite: replace an existing file.
+        count: the number of objects, at least 2 and at most the number of sounding categories of the library.
+        library: the source of the objects. None selects the composer's own objects.
+        overwrite: True replaces an existing file.
 
     Raises ValueError for an argument outside these ranges or an existing `path`.
     """
@@ -155,7 +156,7 @@ def compose_video(
         raise InputError(f"count must be 2 to {len(library.sounding)} (sounding categories), got {count}")
     video = plan_video(seed, seconds, fps, (int(size[0]), int(size[1])), count, library, path)
     with WholeFile(path, overwrite) as file:
-        # With the scheme no name of a file is taken for a URL.
+        # The scheme "file:" keeps FFmpeg from reading a file name as a URL.
         with av.open(f"file:{file.partial_path}", "w") as container:
             encode(container, video, sound_of_turns(video, seed, library))
     return video

@@ -1,7 +1,8 @@
-"""`auss compose`: an AVSBench-layout data set out of cut-outs and sounds, or out of the composer's own.
+"""`auss compose` makes a data set in AVSBench's layout from cut-outs and sounds of the user, or from the composer's
+own.
 
-Where a picture is a cut-out, its mask is known; and since every clip also shows objects that are silent, only the
-sound tells what to segment. The same arguments give the same bytes, whatever the number of workers.
+The mask of a cut-out is known. Every clip also shows silent objects, so only the sound tells what to segment. The same
+arguments give the same bytes, for every number of workers.
 """
 
 import argparse
@@ -25,10 +26,10 @@ from .composed_clips import SUBSETS, compose_clip
 from .object_library import ObjectLibrary
 
 LEAST_SIZE, LEAST_CATEGORIES = 64, 3
-CHUNK = 8  # clips a worker takes at a time
-SCRATCH = ".composing-"  # what releases before this one left in OUT when they were killed
+CHUNK = 8  # the clips that a worker takes at a time
+SCRATCH = ".composing-"  # earlier releases left such folders in OUT when they were killed
 
-_worker: dict = {}  # what each process of the pool keeps between clips
+_worker: dict = {}  # the values that each process of the pool keeps between clips
 
 
 def check_counts(name: str, counts: tuple[int, int, int]) -> None:
@@ -46,17 +47,17 @@ def check_library(library: ObjectLibrary) -> None:
 
 
 def is_composed(out: Path) -> bool:
-    """Whether a folder says of itself that this command made it."""
+    """Tells whether a file in the folder says that this command made the folder."""
     notes = out / COMPOSED_FILE
     try:
         about = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else None
-    except ValueError:  # someone else's file of that name
+    except ValueError:  # the file of that name is not from this command
         return False
     return isinstance(about, dict) and about.get("source") == SOURCE
 
 
 def check_composition_folder(out: Path, overwrite: bool) -> None:
-    """Refuse to write where something is, except over a set that this command made, and then only when asked."""
+    """Refuse a folder with files. A set that this command made may be replaced if `overwrite` is set."""
     if out.exists() and not out.is_dir():
         raise InputError(f"out must be a new or an empty folder, and {out} is a file; nothing was written")
     if all(path.name.startswith(SCRATCH) for path in entries(out)):
@@ -74,22 +75,24 @@ def prepare_worker(root: Path, objects: Path | None, backgrounds: Path | None, s
 
 
 def make_clip(task: tuple[str, str, int]) -> tuple[dict, str]:
-    """Compose and write one clip in a process that `prepare_worker` has prepared: its notes and its category."""
+    """Compose and write one clip in a process that `prepare_worker` has prepared. Returns its notes and its
+    category."""
     clip = compose_clip(_worker["library"], _worker["seed"], *task, _worker["size"])
     write_clip(_worker["root"], clip)
     return clip.notes, clip.category
 
 
 def prepare_pool_worker(*settings) -> None:
-    """As `prepare_worker`, in a process of its own, which ends with the one that started it."""
+    """Call `prepare_worker` in a process of the pool. The process ends when the process that started it ends."""
     leave_signals_to_parent()
     end_with_parent()
     prepare_worker(*settings)
 
 
 def end_workers(pool: ProcessPoolExecutor) -> None:
-    """Ends a pool's processes without waiting for the clips that they are at."""
-    processes = list((getattr(pool, "_processes", None) or {}).values())  # from Python 3.14 on: pool.kill_workers()
+    """Ends the processes of a pool without waiting for their current clips."""
+    # From Python 3.14 on pool.kill_workers() does this
+    processes = list((getattr(pool, "_processes", None) or {}).values())
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.terminate()
@@ -98,21 +101,21 @@ def end_workers(pool: ProcessPoolExecutor) -> None:
 
 
 def make_clips(tasks: list[tuple], workers: int, settings: tuple) -> Generator[tuple[dict, str]]:
-    """`make_clip` of every task, in order, in as many processes as are worth starting."""
+    """Call `make_clip` for every task, in order, in as many processes as are worth starting."""
     workers = min(workers, len(tasks) // (2 * CHUNK))
     if workers < 2:
         prepare_worker(*settings)
         yield from map(make_clip, tasks)
         return
-    # Forked where that is the system's habit: a fresh interpreter would import torch first, which takes longer than
-    # a few hundred clips. The workers themselves run nothing that has threads.
+    # On Linux the workers are forked. A fresh interpreter would import torch first, which takes longer than composing
+    # a few hundred clips. The workers themselves run no code that uses threads.
     context = get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_pool_worker, initargs=settings) as pool:
         try:
             yield from pool.map(make_clip, tasks, chunksize=CHUNK)
         except BrokenProcessPool as error:
             raise OSError("a process that makes clips was ended from outside, as where memory is short") from error
-        except BaseException:  # also where the caller stops asking for clips
+        except BaseException:  # this also happens when the caller stops asking for clips
             end_workers(pool)
             raise
 
@@ -131,24 +134,25 @@ def compose_data_set(
 ) -> int:
     """Compose a data set in the layout of AVSBench-object and return how many clips it has.
 
-    A clip depends on the seed, its subset, its split and its number, and on the objects and backgrounds; not on how
-    many clips are asked for. `out` gets everything at the end: a composition that is stopped leaves it as it was.
+    A clip depends on the seed, its subset, its split, its number, and on the objects and backgrounds. It does not
+    depend on the number of clips. `out` gets everything at the end, so a composition that is stopped leaves `out`
+    unchanged.
 
     Args:
         out: a new or an empty folder.
-        s4, ms3: counts of clips for train, val and test.
-        objects: folder with `<category>/*.png` and `<category>/*.wav|ogg|flac` (or `<category>.png` and `.wav`), the
-            pictures RGBA cut-outs; None for ten drawn categories with synthesised sounds. A category without sound
-            is shown but never heard; one without picture is left out.
-        backgrounds: folder of pictures, searched deeply; None for drawn ones.
+        s4, ms3: the numbers of clips for train, val and test.
+        objects: a folder with `<category>/*.png` and `<category>/*.wav|ogg|flac` (or `<category>.png` and `.wav`). The
+            pictures are RGBA cut-outs. None selects ten drawn categories with synthesised sounds. A category without
+            sound is shown but never heard. A category without picture is left out.
+        backgrounds: a folder of pictures, searched with its subfolders. None selects drawn backgrounds.
         seed: 0 or more.
-        size: side of a frame in pixels, 64 or more.
-        workers: processes; more than one needs the caller's script to be guarded by `if __name__ == "__main__"`.
-        overwrite: replace a set that was composed into `out` before.
+        size: the side of a frame in pixels, 64 or more.
+        workers: the number of processes. With more than one, guard the calling script by `if __name__ == "__main__"`.
+        overwrite: True replaces a set that was composed into `out` before.
 
     Raises ValueError, before anything is written, for an argument outside these ranges, a folder that is missing or
-    offers too little, files that cannot be used (all are named), or an `out` with something else in it;
-    FileExistsError where another process is composing into `out`; OSError where the disk is full.
+    offers too little, files that cannot be used (the error names all of them), or an `out` with other files. Raises
+    FileExistsError if another process is composing into `out`, and OSError if the disk is full.
     """
     out = Path(out)
     objects, backgrounds = (None if folder is None else Path(folder) for folder in (objects, backgrounds))
@@ -174,13 +178,14 @@ def compose_data_set(
     with NewContents(out) as folder:
         notes, categories = [], {}
         settings = (folder.new, objects, backgrounds, seed, size)
-        with closing(make_clips(tasks, workers, settings)) as clips:  # so that no worker writes after an error here
+        with closing(make_clips(tasks, workers, settings)) as clips:  # no worker may write after an error here
             for clip, category in tqdm(clips, "compose", len(tasks), unit="clip"):
                 notes.append(clip)
                 categories[clip["name"]] = category
         about = {"seed": seed, "size": size, "categories": list(library.categories)}
         write_tables(folder.new, notes, categories, about)
-        check_composition_folder(out, overwrite)  # again: somebody else may have written into it meanwhile
+        # Check again: another program may have written into the folder meanwhile
+        check_composition_folder(out, overwrite)
         folder.install(old=[*FOLDERS.values(), COMPOSED_FILE], last=[COMPOSED_FILE])
     return len(tasks)
 

@@ -1,4 +1,4 @@
-"""Procedurally drawn backgrounds: gradients, clouds, blurred stripes, blurred blobs, and a horizon."""
+"""Draws backgrounds: gradients, clouds, blurred stripes and blurred blobs, some with a horizon."""
 
 import colorsys
 from collections.abc import Callable
@@ -10,12 +10,12 @@ BICUBIC = Image.Resampling.BICUBIC
 
 
 def random_colour(rng: np.random.Generator) -> np.ndarray:
-    """A muted RGB colour (3,) float in [0, 255]: objects are more saturated, so they stay recognisable."""
+    """Draws a muted RGB colour (3,) float in [0, 255]. Objects are more saturated, so they stay recognisable."""
     return 255 * np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.05, 0.5), rng.uniform(0.25, 0.95)))
 
 
 def clouds(rng: np.random.Generator, height: int, width: int, octaves: int = 6) -> np.ndarray:
-    """Smooth noise (height, width) float32 in [0, 1]: octaves of blown-up random grids."""
+    """Draws smooth noise (height, width) float32 in [0, 1]: the sum of enlarged random grids, one for each octave."""
     decay, noise = rng.uniform(0.35, 0.65), np.zeros((height, width), np.float32)
     for octave in range(1, octaves + 1):
         grid = Image.fromarray(rng.random((2**octave + 1, 2**octave + 1)).astype(np.float32))
@@ -24,7 +24,7 @@ def clouds(rng: np.random.Generator, height: int, width: int, octaves: int = 6) 
 
 
 def slope(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A linear ramp (height, width) float32 in [0, 1] of random direction."""
+    """Draws a linear ramp (height, width) float32 in [0, 1] of random direction."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     ramp = x / width * np.cos(angle) + y / height * np.sin(angle)
@@ -65,9 +65,9 @@ PATTERNS: dict[str, Callable[..., np.ndarray]] = {
 
 
 def draw_background(rng: np.random.Generator, height: int, width: int) -> tuple[str, np.ndarray]:
-    """One background: the pattern's name and RGB (height, width, 3) uint8.
+    """Draws one background. Returns the pattern's name and RGB (height, width, 3) uint8.
 
-    Two muted colours mixed by one of `PATTERNS`; four times in ten a sky or wall stands above a ragged horizon.
+    One of `PATTERNS` mixes two muted colours. With a probability of 0.4 a sky or wall stands above a ragged horizon.
     """
     name = str(rng.choice(list(PATTERNS)))
     first, second = random_colour(rng), random_colour(rng)

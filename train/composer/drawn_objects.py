@@ -1,7 +1,7 @@
-"""Ten kinds of things drawn by the composer itself, each with its own shape, colour family and texture.
+"""Draws ten kinds of objects, each with its own shape, colour family and texture.
 
-They are what `auss compose` shows when it is given no cut-outs (design section 5): a picture is drawn at three
-times its size and reduced, so its alpha channel is an exact, anti-aliased mask.
+`auss compose` shows these objects if it gets no cut-outs (design section 5). A picture is drawn at three times its
+size and then reduced, so its alpha channel is an exact, anti-aliased mask.
 """
 
 import colorsys
@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 from ...files.errors import InputError
 
 SUPERSAMPLING = 3
-OUTLINE_WIDTH = 0.016  # of the picture's side: keeps a thing apart from a background of its own colour
+# A share of the picture's side; the outline separates an object from a background of the same colour
+OUTLINE_WIDTH = 0.016
 DARK = (38, 34, 44)
 WHITE = (246, 244, 238)
 
@@ -22,10 +23,10 @@ Points = Sequence[tuple[float, float]]
 
 
 class Brush:
-    """A canvas in unit coordinates (x to the right, y down, both in [0, 1]), with one instance's variations.
+    """A canvas in unit coordinates (x to the right, y down, both in [0, 1]), with the variations of one instance.
 
-    A solid shape is drawn on the colours and on the mask; what is not solid only colours what is already there,
-    so texture never leaves its object.
+    A solid shape is drawn on the colours and on the mask. A shape that is not solid only colours pixels of the object.
+    So texture never leaves its object.
     """
 
     def __init__(self, rng: np.random.Generator, side: int):
@@ -39,11 +40,11 @@ class Brush:
         self.saturation, self.value = rng.uniform(0.82, 1.12, 2)
 
     def vary(self, low: float, high: float) -> float:
-        """A proportion of this instance."""
+        """Draws a proportion for this instance, between `low` and `high`."""
         return float(self.rng.uniform(low, high))
 
     def tint(self, hue: float, saturation: float, value: float) -> Colour:
-        """A colour (hue in turns, the others in [0, 1]) moved by this instance's hue, saturation and brightness."""
+        """Shifts a colour (hue in turns, the others in [0, 1]) by this instance's hue, saturation and brightness."""
         saturation, value = min(1.0, saturation * self.saturation), min(1.0, value * self.value)
         return tuple(round(255 * part) for part in colorsys.hsv_to_rgb((hue + self.hue_shift) % 1, saturation, value))
 
@@ -83,13 +84,13 @@ class Brush:
         self.colours.line(points, fill=fill, width=width, joint="curve")
 
     def arc(self, x, y, rx, ry, start: float, stop: float, width: float, fill: Colour) -> None:
-        """A solid bow from `start` to `stop` degrees (0 = right, 90 = down)."""
+        """Draws a solid bow from `start` to `stop` degrees (0 = right, 90 = down)."""
         angles = np.radians(np.linspace(start, stop, 24))
         points = [(x + rx * np.cos(angle), y + ry * np.sin(angle)) for angle in angles]
         self.line(points, width, fill, solid=True)
 
     def specks(self, x, y, rx, ry, count: int, size: float, fill: Colour) -> None:
-        """Dots spread evenly (a sunflower spiral) over an ellipse."""
+        """Draws dots that are spread evenly (in a sunflower spiral) over an ellipse."""
         turn = self.vary(0, 2 * np.pi)
         for index in range(count):
             radius, angle = np.sqrt((index + 0.5) / count), turn + index * 2.39996
@@ -97,7 +98,7 @@ class Brush:
             self.ellipse(x + rx * radius * np.cos(angle), y + ry * radius * np.sin(angle), dot, dot, fill, False)
 
     def picture(self, side: int) -> Image.Image:
-        """The RGBA cut-out, lit from above left, cropped to its mask, its longer side `side` pixels."""
+        """Returns the RGBA cut-out, lit from above left and cropped to its mask. Its longer side has `side` pixels."""
         ramp = np.linspace(0, 1, self.pixels, dtype=np.float32)
         light = 1.14 - 0.16 * ramp[None, :] - 0.2 * ramp[:, None]
         pixels = np.clip(np.asarray(self.image) * light[..., None], 0, 255).astype(np.uint8)
@@ -310,11 +311,11 @@ DRAWINGS: dict[str, Callable[[Brush], None]] = {
 
 
 def draw_object(category: str, rng: np.random.Generator, side: int) -> Image.Image:
-    """One instance of a category as an RGBA picture cropped to its mask.
+    """Draws one instance of a category as an RGBA picture cropped to its mask.
 
     Args:
-        category: a key of `DRAWINGS`; any other raises ValueError.
-        rng: decides hue, proportions and the place of its specks.
+        category: a key of `DRAWINGS`. Any other value raises ValueError.
+        rng: decides hue, proportions and the places of the specks.
         side: the longer side in pixels, at least 8.
     """
     if category not in DRAWINGS:

@@ -1,4 +1,4 @@
-"""Where composed scenes get pictures, sounds and backgrounds from: drawn and synthesised, or the user's files."""
+"""Provides pictures, sounds and backgrounds for composed scenes: drawn and synthesised, or from the user's files."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,28 +22,29 @@ from .drawn_backgrounds import draw_background
 from .drawn_objects import DRAWINGS, draw_object
 from .synthesised_sounds import SAMPLING_RATE, SOUNDS, normalise_loudness, synthesise
 
-PICTURE_SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".gif")  # what can carry an alpha channel
+PICTURE_SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".gif")  # the formats that can carry an alpha channel
 ANIMATED_SUFFIXES = (".png", ".webp", ".gif")
 BACKGROUND_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 SOUND_SUFFIXES = (".wav", ".ogg", ".flac")
 SHORTEST_SOUND = 0.2  # seconds
 SILENT_PEAK = 1e-3
-LARGEST_PICTURE = 512  # pixels: more than any composed object needs
-CACHE_BYTES = 32 * 2**20  # of cut-outs, and as many of recordings, that a worker keeps
-PAUSE_DECIBELS = 20  # sound that is so much quieter than the loudest is a pause
-LOUD_SECONDS = 0.26  # over which the loudness is taken, so that some tenths of a second around a sound are kept
-# Folders and files that programs leave beside the user's: those of macOS, of Synology's and of Windows' recycle bin.
-# Names that begin with a dot are passed over as well.
+LARGEST_PICTURE = 512  # pixels; no composed object needs more
+CACHE_BYTES = 32 * 2**20  # a worker keeps this much of cut-outs, and as much of recordings
+PAUSE_DECIBELS = 20  # sound that is quieter than the loudest by this much counts as a pause
+LOUD_SECONDS = 0.26  # loudness is measured over this time, so some tenths of a second around a sound are kept
+# Folders and files that programs leave beside the user's files: macOS, Synology's system and the recycle bin of
+# Windows. Names that begin with a dot are skipped as well.
 PROGRAM_NAMES = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "__pycache__")
-CHECKED_BACKGROUNDS = 2000  # opened before anything is composed; more would take minutes
-NAMED_FILES = 10  # how many bad files an error lists
+CHECKED_BACKGROUNDS = 2000  # the number of backgrounds opened before composing; opening more would take minutes
+NAMED_FILES = 10  # the number of bad files that an error lists
 
 
 Value = TypeVar("Value")
 
 
 def kept(size: Callable[[Value], int]) -> Callable[[Callable[[Path], Value]], Callable[[Path], Value]]:
-    """Decorates what loads a file: `CACHE_BYTES` of what was used last are kept. `size` gives a value's bytes."""
+    """Decorates a function that loads a file with a cache of `CACHE_BYTES` for the last used values. `size` returns
+    the bytes of a value."""
 
     def decorate(load: Callable[[Path], Value]) -> Callable[[Path], Value]:
         values: OrderedDict[Path, Value] = OrderedDict()
@@ -72,19 +73,20 @@ def sound_bytes(wave: np.ndarray) -> int:
 
 
 class Category(NamedTuple):
-    """The user's files of one category; the built-in ones have none."""
+    """The user's files of one category. Built-in categories have no files."""
 
     pictures: tuple[Path, ...] = ()
     sounds: tuple[Path, ...] = ()
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a program left this file or folder, not the user."""
+    """Tells whether a program, not the user, left this file or folder."""
     return path.name.startswith(".") or path.name in PROGRAM_NAMES
 
 
 def read_picture(path: Path, what: str) -> Image.Image:
-    """An upright picture of 8 bits a channel, the first of an animation. ValueError by name for any other file."""
+    """Reads an upright picture of 8 bits per channel, the first picture of an animation. ValueError names any other
+    file."""
     try:
         return to_eight_bits(open_picture(path, "the file"), "the file")
     except (ValueError, OSError) as error:
@@ -93,9 +95,10 @@ def read_picture(path: Path, what: str) -> Image.Image:
 
 @kept(picture_bytes)
 def load_cut_out(path: Path) -> Image.Image:
-    """An upright RGBA picture cropped to what is not transparent, at most `LARGEST_PICTURE` pixels long.
+    """Loads an upright RGBA picture, cropped to its pixels that are not transparent, at most `LARGEST_PICTURE` pixels
+    long.
 
-    Raises ValueError for a file that is no picture, has no transparent pixel, or nothing but transparent ones.
+    Raises ValueError for a file that is no picture, has no transparent pixel, or has only transparent pixels.
     """
     picture = read_picture(path, "objects").convert("RGBA")
     alpha = np.asarray(picture.getchannel("A"))
@@ -109,7 +112,8 @@ def load_cut_out(path: Path) -> Image.Image:
 
 
 def read_mono(path: Path) -> tuple[np.ndarray, int]:
-    """A recording's channels as one, (samples,) float32 without its mean, and its rate. ValueError by name."""
+    """Reads a recording as one channel, (samples,) float32 without its mean, and its rate. ValueError names a bad
+    file."""
     try:
         samples, rate = read_sound(path, "the file")
     except (ValueError, OSError) as error:
@@ -120,7 +124,7 @@ def read_mono(path: Path) -> tuple[np.ndarray, int]:
         )
     if not np.isfinite(samples).all():
         raise InputError(f"objects: {path} is not finite: it has samples that are NaN or infinite")
-    # `to_mono` takes the shorter axis for the channels.
+    # `to_mono` would take the shorter axis for the channels.
     stereo = samples.ndim == 2 and samples.shape[1] == 2 < len(samples)
     wave = to_mono(samples, str(path)) if samples.ndim == 1 or stereo else mix_channels(samples.T)
     wave = wave.astype(np.float32)
@@ -129,10 +133,11 @@ def read_mono(path: Path) -> tuple[np.ndarray, int]:
 
 @kept(sound_bytes)
 def load_recording(path: Path) -> np.ndarray:
-    """A recording as (samples,) float32 at 16 kHz, mono, its long pauses cut short, its loud frames equally loud.
+    """Loads a recording as (samples,) float32, mono, at 16 kHz. Long pauses are cut short, and loud frames get equal
+    loudness.
 
-    Pauses are cut because a mask says "sounds" for whole seconds. Raises ValueError for a file that is no sound,
-    is silent, or is shorter than `SHORTEST_SOUND`.
+    Pauses are cut because a mask calls an object sounding for whole seconds. Raises ValueError for a file that is no
+    sound, is silent, or is shorter than `SHORTEST_SOUND`.
     """
     wave, rate = read_mono(path)
     if np.abs(wave).max() < SILENT_PEAK:
@@ -146,7 +151,8 @@ def load_recording(path: Path) -> np.ndarray:
 
 
 def looped(wave: np.ndarray, rng: np.random.Generator, samples: int) -> np.ndarray:
-    """A random stretch of `samples` of a recording, which starts over after a short gap where it is too short."""
+    """Returns a random stretch of `samples` of a recording. A recording that is too short starts over after a short
+    gap."""
     part = wave[rng.integers(max(1, len(wave) - samples + 1)) :]
     while len(part) < samples:
         part = np.concatenate([part, np.zeros(rng.integers(SAMPLING_RATE // 8), np.float32), wave])
@@ -154,7 +160,8 @@ def looped(wave: np.ndarray, rng: np.random.Generator, samples: int) -> np.ndarr
 
 
 def files_with(folder: Path, suffixes: tuple[str, ...], deep: bool = False) -> tuple[Path, ...]:
-    """The files of a folder with one of these suffixes, in order, without hidden ones and those in hidden folders."""
+    """Returns the files of a folder with one of these suffixes, sorted. Hidden files and files in hidden folders are
+    skipped."""
     found = folder.rglob("*") if deep else folder.iterdir()
     return tuple(
         sorted(
@@ -168,7 +175,8 @@ def files_with(folder: Path, suffixes: tuple[str, ...], deep: bool = False) -> t
 
 
 def checked_category(name: str, folder: Path) -> str:
-    """A category's name, which becomes a folder and a cell of a csv. ValueError for one that would not come back."""
+    """Checks a category's name, which becomes a folder and a cell of a csv. ValueError if it would not be read back
+    equal."""
     if name != name.strip() or not name.isprintable():  # bytes that are no UTF-8 are not printable either
         raise InputError(
             f"objects: the category {name!r} in {folder} must have a name of printable characters that neither "
@@ -178,10 +186,11 @@ def checked_category(name: str, folder: Path) -> str:
 
 
 def scan_objects(folder: Path) -> tuple[dict[str, Category], list[str]]:
-    """Read what an objects folder offers: `<category>/*` with pictures and sounds, or `<category>.png` and `.wav`.
+    """Read an objects folder: `<category>/*` with pictures and sounds, or `<category>.png` and `.wav`.
 
-    Returns the categories that have a picture, by name, and messages about what is left out. Raises ValueError for
-    a missing folder, or a name that cannot be a category's. Hidden files and folders are passed over.
+    Returns the categories that have a picture, by name, and messages about the files that are left out. Raises
+    ValueError for a missing folder, or for a name that cannot be that of a category. Hidden files and folders are
+    skipped.
     """
     if not folder.is_dir():
         raise InputError(f"objects must be a folder of cut-outs and sounds, and there is none at {folder}")
@@ -211,23 +220,23 @@ def scan_objects(folder: Path) -> tuple[dict[str, Category], list[str]]:
 
 
 def is_animated(path: Path) -> bool:
-    """Whether a picture that can be read has several frames."""
+    """Tells whether a readable picture has several frames."""
     return getattr(open_picture(path, str(path)), "n_frames", 1) > 1
 
 
 def read_background(path: Path) -> Image.Image:
-    """An upright RGB picture, white where it is transparent. ValueError for a file that is none, by name."""
+    """Reads an upright RGB picture, white where it is transparent. ValueError names a file that is no picture."""
     return Image.fromarray(pil_to_rgb(read_picture(path, "backgrounds"), f"backgrounds: {path}").numpy())
 
 
 class ObjectLibrary:
-    """Pictures and sounds by category, and backgrounds.
+    """The pictures and sounds of each category, and the backgrounds.
 
     Args:
-        objects: folder of cut-outs and sounds (see `scan_objects`), or None for the ten drawn categories.
-        backgrounds: folder of pictures, searched deeply, or None for drawn ones.
+        objects: a folder of cut-outs and sounds (see `scan_objects`), or None for the ten drawn categories.
+        backgrounds: a folder of pictures, searched with its subfolders, or None for drawn ones.
 
-    Raises ValueError where a folder is missing or offers too little.
+    Raises ValueError if a folder is missing or offers too little.
     """
 
     def __init__(self, objects: Path | None = None, backgrounds: Path | None = None):
@@ -245,14 +254,14 @@ class ObjectLibrary:
                 raise InputError(f"backgrounds must be a folder with pictures ({kinds}), got {backgrounds}")
 
     def check(self) -> None:
-        """Open the files once, so that all bad ones are named before anything is composed.
+        """Open the files once, so that one error names all bad files before anything is composed.
 
-        A file that cannot be used is an error, not left out: the same arguments must give the same data set, and a
-        data set without a file that the user put there is another one. Of more than `CHECKED_BACKGROUNDS` backgrounds
-        the others are opened when their turn comes.
+        A file that cannot be used is an error and is not skipped: the same arguments must give the same data set, and
+        skipping a file would give another one. Only `CHECKED_BACKGROUNDS` backgrounds are opened here. Further ones
+        are opened when they are used.
 
         Raises:
-            ValueError: files that cannot be used, by name.
+            ValueError: files cannot be used. The error names them.
         """
         uses = [(path, load_cut_out) for category in self.categories.values() for path in category.pictures]
         uses += [(path, load_recording) for category in self.categories.values() for path in category.sounds]
@@ -273,7 +282,8 @@ class ObjectLibrary:
         ]
 
     def picture(self, category: str, rng: np.random.Generator, side: int) -> tuple[str, Image.Image]:
-        """A name and an RGBA cut-out of the category; a drawn one is `side` pixels long, a file its own size."""
+        """Returns a name and an RGBA cut-out of the category. A drawn one is `side` pixels long, a file keeps its own
+        size."""
         if self.objects is None:
             return "drawn", draw_object(category, rng, side)
         paths = self.categories[category].pictures
@@ -281,7 +291,7 @@ class ObjectLibrary:
         return path.relative_to(self.objects).as_posix(), load_cut_out(path)
 
     def sound(self, category: str, rng: np.random.Generator, seconds: float) -> tuple[str, np.ndarray]:
-        """A name and (seconds * 16000,) float32 of the category sounding all the time."""
+        """Returns a name and a sound (seconds * 16000,) float32 in which the category sounds all the time."""
         if self.objects is None:
             return "synthesised", synthesise(category, rng, seconds)
         paths = self.categories[category].sounds
@@ -290,7 +300,7 @@ class ObjectLibrary:
         return path.relative_to(self.objects).as_posix(), wave
 
     def background(self, rng: np.random.Generator, height: int, width: int) -> tuple[str, np.ndarray]:
-        """A name and RGB (height, width, 3) uint8."""
+        """Returns a name and RGB (height, width, 3) uint8."""
         if not self.backgrounds:
             return draw_background(rng, height, width)
         path = self.backgrounds[rng.integers(len(self.backgrounds))]

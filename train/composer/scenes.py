@@ -1,8 +1,8 @@
-"""Objects that move over a background: frames at any time, and how much of each object is visible in them.
+"""Moves objects over a background. Gives frames at any time, and the visible part of each object.
 
-The visual post-production of Chen et al. ("Unraveling Instance Associations", CVPR 2024), with motion: drift,
-wobble, turning and growing. Sizes and places are shares of the frame, so a scene can be looked at cheaply at a small
-size before it is drawn at its own.
+This is the visual post-production of Chen et al. ("Unraveling Instance Associations", CVPR 2024) with added motion:
+drift, wobble, turning and growing. Sizes and places are shares of the frame, so a scene can be checked cheaply at a
+small size before it is drawn at full size.
 """
 
 import math
@@ -12,18 +12,19 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-SHOWN = 0.55  # every object shows at least this share of itself...
-SHOWN_AREA = 0.04  # ...and covers at least this share of the frame
-MARGIN = 1.06  # what the small look asks for above that
-LONGEST = 0.62  # an object's longer side, in square roots of the frame's area
-GROWTH = 0.08  # how much an object's side grows or shrinks, either way
-LOOK = 56  # pixels of the shorter side in the small look
+SHOWN = 0.55  # every object shows at least this share of itself
+SHOWN_AREA = 0.04  # every object covers at least this share of the frame
+MARGIN = 1.06  # the check at small size asks for this factor of both
+LONGEST = 0.62  # the longer side of an object, in square roots of the frame's area
+GROWTH = 0.08  # the share by which an object's side grows or shrinks
+LOOK = 56  # the shorter side in pixels of the check at small size
 TRIES = 80
 BACKGROUND_SCALE = 1.12  # the background is larger than the frame and slides behind it
 
 
 class Pose(NamedTuple):
-    """Centre in shares of width and height, area in shares of the frame (as if nothing hid it), degrees clockwise."""
+    """A place: centre in shares of width and height, area of the whole object in shares of the frame, degrees
+    clockwise."""
 
     x: float
     y: float
@@ -33,14 +34,14 @@ class Pose(NamedTuple):
 
 @dataclass(frozen=True)
 class Motion:
-    """A path over a time that runs from 0 to 1: linear in place, size and angle, with a wobble laid over it."""
+    """A path over a time from 0 to 1: linear in place, size and angle, with an added wobble."""
 
     start: Pose
     stop: Pose
-    wobble: tuple[float, float, float]  # shares of width and of height, and degrees
+    wobble: tuple[float, float, float]  # in shares of width and of height, and in degrees
     cycles: tuple[float, float, float]
     phases: tuple[float, float, float]
-    reach: tuple[float, float]  # the centre stays this far from the edges, in shares of width and of height
+    reach: tuple[float, float]  # the least distance of the centre from the edges, in shares of width and of height
 
     def pose(self, time: float) -> Pose:
         linear = [first + (last - first) * time for first, last in zip(self.start, self.stop, strict=True)]
@@ -54,12 +55,12 @@ class Motion:
 
 
 def filled_pixels(picture: Image.Image) -> float:
-    """How many pixels an RGBA cut-out covers, its edge counted by its alpha."""
+    """Returns how many pixels an RGBA cut-out covers. Pixels of its edge count by their alpha."""
     return float(np.asarray(picture.getchannel("A"), np.float32).sum() / 255)
 
 
 class Outline(NamedTuple):
-    """What a path must know of a cut-out: its size and its filled pixels, in its own pixels."""
+    """The facts about a cut-out that a path needs: its size and its filled pixels, in its own pixels."""
 
     width: int
     height: int
@@ -67,12 +68,12 @@ class Outline(NamedTuple):
 
 
 def random_motion(rng, outline: Outline, areas: tuple[float, float], height: int, width: int, laps=1.0) -> Motion:
-    """A path on which the whole object stays inside the frame.
+    """Draws a path on which the whole object stays inside the frame.
 
     Args:
-        outline: of the cut-out; it decides how far the centre must keep from the edges.
-        areas: the smallest and the largest share of the frame, drawn evenly on a logarithmic scale.
-        laps: how many times as long as five seconds the path takes; a longer one wobbles more often.
+        outline: the outline of the cut-out. It decides how far the centre must keep from the edges.
+        areas: the smallest and the largest share of the frame. The share is drawn uniformly on a logarithmic scale.
+        laps: the length of the path as a multiple of five seconds. A longer path wobbles more often.
     """
     frame = height * width
     longest = min(LONGEST * np.sqrt(frame), 0.9 * min(height, width))
@@ -116,12 +117,13 @@ class MovingObject:
         self.largest = max(motion.start.area, motion.stop.area)
         scale = math.sqrt(self.largest * height * width / filled_pixels(picture))
         size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-        # Reduced once, with a filter that sees every pixel: the bicubic of each frame's small change does not.
+        # Reduce the picture once, with a filter that uses every pixel. The bicubic filter for the small change of each
+        # frame does not use every pixel.
         self.picture = picture.resize(size, Image.Resampling.LANCZOS) if size != picture.size else picture
         self.alpha = self.picture.getchannel("A")
 
     def patch(self, picture: Image.Image, time: float) -> tuple[np.ndarray, tuple[slice, slice]]:
-        """`self.picture` or `self.alpha` turned and scaled as float32 in [0, 255], and its place in the frame."""
+        """Turns and scales `self.picture` or `self.alpha`. Returns float32 in [0, 255], and its place in the frame."""
         pose = self.motion.pose(time)
         scale, angle = math.sqrt(pose.area / self.largest), math.radians(pose.degrees)
         cos, sin = math.cos(angle), math.sin(angle)
@@ -142,13 +144,13 @@ class MovingObject:
 
 
 class Scene:
-    """Objects from the undermost to the uppermost over a sliding background.
+    """Objects, from the lowest to the highest layer, over a sliding background.
 
     Args:
         objects: pictures with their motions.
         height, width: the frame's size in pixels.
-        background: RGB uint8, `BACKGROUND_SCALE` times the frame in each direction; None leaves it black.
-        slide: start and stop of the background's corner, in shares of the spare room: ((y, x), (y, x)).
+        background: RGB uint8, `BACKGROUND_SCALE` times the frame in each direction. None gives a black background.
+        slide: the first and the last place of the background's corner, in shares of the spare room: ((y, x), (y, x)).
     """
 
     def __init__(self, objects, height: int, width: int, background: np.ndarray | None = None, slide=((0, 0), (0, 0))):
@@ -164,7 +166,7 @@ class Scene:
         return self.background[y : y + self.height, x : x + self.width].astype(np.float32)
 
     def frame(self, time: float) -> np.ndarray:
-        """The picture at a time in [0, 1]: (height, width, 3) uint8."""
+        """Draws the picture at a time in [0, 1]: (height, width, 3) uint8."""
         frame = self._backdrop(time)
         for moving in self.objects:
             pixels, area = moving.patch(moving.picture, time)
@@ -172,9 +174,10 @@ class Scene:
         return np.clip(frame.round(), 0, 255).astype(np.uint8)
 
     def shapes(self, time: float) -> tuple[np.ndarray, np.ndarray]:
-        """Where each object is visible, and where it would be if none hid another, at a time in [0, 1].
+        """Computes the visible part of each object, and its whole shape as if no other object hid it, at a time in [0,
+        1].
 
-        Returns two boolean arrays (objects, height, width): a pixel counts from half of it on.
+        Returns two boolean arrays (objects, height, width). A pixel counts if more than half of it is covered.
         """
         whole = np.zeros((len(self.objects), self.height, self.width), np.float32)
         visible = whole.copy()
@@ -186,9 +189,9 @@ class Scene:
         return visible > 0.5, whole > 0.5
 
     def worst_visibility(self, times, enough: float = -np.inf) -> float:
-        """The least, over objects and times, of shown share / SHOWN and shown area / SHOWN_AREA: 1 or more is good.
+        """Returns the smallest value, over objects and times, of shown share / SHOWN and shown area / SHOWN_AREA.
 
-        Stops looking once that is down to `enough`.
+        A value of 1 or more is good. The search stops when the value falls to `enough` or below.
         """
         worst = np.inf
         for time in times:
@@ -202,11 +205,12 @@ class Scene:
 
 
 def arrange(rng, pictures, areas, height: int, width: int, times, laps=1.0, background=None) -> Scene:
-    """Find paths on which every object stays well visible, sounding or not, so that visibility tells nothing.
+    """Find paths on which every object stays well visible. Silent objects do too, so visibility does not tell what
+    sounds.
 
-    Paths are drawn again until each object shows `SHOWN` of itself and `SHOWN_AREA` of the frame at all `times`;
-    they are first tried on a frame of `LOOK` pixels. After `TRIES` the best one found is taken: thin cut-outs may
-    have no way to cover that much.
+    Paths are drawn again until each object shows `SHOWN` of itself and `SHOWN_AREA` of the frame at all `times`. They
+    are first tried on a frame of `LOOK` pixels. After `TRIES` tries the best paths are taken, because thin cut-outs
+    may never cover that much.
     """
     small = min(1.0, LOOK / min(height, width))
     small_height, small_width = round(height * small), round(width * small)
@@ -232,7 +236,7 @@ def arrange(rng, pictures, areas, height: int, width: int, times, laps=1.0, back
                 return scene
         if score > best:
             best, chosen = score, scene
-    assert chosen is not None  # the first score is above -1
+    assert chosen is not None  # the score of the first try is above -1
     return chosen
 
 

@@ -1,7 +1,7 @@
-"""The sounds of the drawn objects, a timbre a category, synthesised at 16 kHz.
+"""Synthesises the sounds of the drawn objects at 16 kHz. Each category has its own timbre.
 
-Categories differ in what VGGish can hear (register, harmonicity, noise, attack, modulation); instances of one
-category differ in pitch and tempo only. Every sound is heard in each of its seconds.
+Categories differ in features that VGGish can hear (register, harmonicity, noise, attack, modulation). Instances of one
+category only differ in pitch and tempo. Every sound is audible in each of its seconds.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from scipy.signal import butter, sosfilt
 from ...files.errors import InputError
 
 SAMPLING_RATE = 16_000
-LOUDNESS = 0.1  # root mean square of the loud frames, in full scale
+LOUDNESS = 0.1  # root mean square of the loud frames, as a share of full scale
 
 
 def time_axis(seconds: float) -> np.ndarray:
@@ -20,13 +20,13 @@ def time_axis(seconds: float) -> np.ndarray:
 
 
 def sine(frequency: np.ndarray | float, samples: int) -> np.ndarray:
-    """A sine (samples,) whose frequency in Hz may change with every sample."""
+    """Returns a sine (samples,). Its frequency in Hz may change with every sample."""
     cycles = np.cumsum(np.broadcast_to(np.float64(frequency), samples)) / SAMPLING_RATE
     return np.sin(2 * np.pi * (cycles % 1).astype(np.float32))
 
 
 def harmonics(frequency: np.ndarray | float, samples: int, strengths: list[float]) -> np.ndarray:
-    """The sum of the multiples 1, 2, 3, ... of a frequency, each with its strength."""
+    """Returns the sum of sines at the multiples 1, 2, 3, ... of a frequency, each with its strength."""
     cycles = np.cumsum(np.broadcast_to(np.float64(frequency), samples)) / SAMPLING_RATE
     phase = 2 * np.pi * (cycles % 1).astype(np.float32)
     sines = (strength * np.sin(phase * number) for number, strength in enumerate(strengths, start=1) if strength)
@@ -34,14 +34,14 @@ def harmonics(frequency: np.ndarray | float, samples: int, strengths: list[float
 
 
 def band_noise(rng: np.random.Generator, samples: int, low: float, high: float) -> np.ndarray:
-    """Noise between two frequencies in Hz, with a standard deviation near 1."""
+    """Draws noise between two frequencies in Hz, with a standard deviation near 1."""
     band = butter(2, (low, high), "bandpass", fs=SAMPLING_RATE, output="sos")
     noise = np.asarray(sosfilt(band, rng.standard_normal(samples)))
     return (noise / noise.std()).astype(np.float32)
 
 
 def repeat(rng, samples: int, period: float, hit: Callable[[int], np.ndarray], jitter: float = 0.04) -> np.ndarray:
-    """Lay hit(0), hit(1), ... over each other, `period` seconds apart, each moved by up to `jitter` of the period."""
+    """Add hit(0), hit(1), ... at intervals of `period` seconds, each moved by up to `jitter` of the period."""
     wave, number, start = np.zeros(samples, np.float32), 0, rng.uniform(0, 0.3) * period
     while start * SAMPLING_RATE < samples:
         first = max(0, round((start + period * rng.uniform(-jitter, jitter)) * SAMPLING_RATE))
@@ -52,7 +52,7 @@ def repeat(rng, samples: int, period: float, hit: Callable[[int], np.ndarray], j
 
 
 def sound_of_bell(rng, seconds: float) -> np.ndarray:
-    """Struck metal: inharmonic partials that die away, the higher the faster."""
+    """Struck metal: inharmonic partials that decay. Higher partials decay faster."""
     pitch, t = rng.uniform(700, 950), time_axis(0.9)
     partials = (
         (0.5, 0.5, 3),
@@ -69,7 +69,7 @@ def sound_of_bell(rng, seconds: float) -> np.ndarray:
 
 
 def sound_of_drum(rng, seconds: float) -> np.ndarray:
-    """A skin: a low tone whose pitch drops, and a short thump of noise."""
+    """A drum skin: a low tone with falling pitch, and a short thump of noise."""
     pitch, t = rng.uniform(70, 105), time_axis(0.35)
     skin = sine(pitch * (1 + 1.2 * np.exp(-30 * t)), len(t)) * np.exp(-11 * t)
     stroke = skin + 0.35 * band_noise(rng, len(t), 120, 900) * np.exp(-45 * t)
@@ -89,7 +89,7 @@ def sound_of_car(rng, seconds: float) -> np.ndarray:
 
 
 def sound_of_bird(rng, seconds: float) -> np.ndarray:
-    """Chirps: fast sweeps far above everything else."""
+    """Chirps: fast sweeps at far higher frequencies than the other sounds."""
     pitch, span, length = rng.uniform(4200, 5600), rng.uniform(1200, 1900), rng.uniform(0.06, 0.1)
     u = np.linspace(0, 1, round(length * SAMPLING_RATE), dtype=np.float32)
     rising = sine(pitch + span * (u - 0.5), len(u)) * np.sin(np.pi * u)
@@ -108,7 +108,7 @@ def sound_of_siren(rng, seconds: float) -> np.ndarray:
 
 
 def sound_of_robot(rng, seconds: float) -> np.ndarray:
-    """Frequency modulation with a crooked ratio, in random steps like speech of machines."""
+    """Frequency modulation with a ratio that is not whole, in random steps like the speech of a machine."""
     samples, step = round(seconds * SAMPLING_RATE), round(rng.uniform(0.09, 0.13) * SAMPLING_RATE)
     base = rng.uniform(150, 200) * 2 ** (rng.integers(0, 9, samples // step + 1) / 4)
     carrier = np.repeat(base, step)[:samples]
@@ -143,7 +143,7 @@ def sound_of_guitar(rng, seconds: float) -> np.ndarray:
 
 
 def sound_of_clock(rng, seconds: float) -> np.ndarray:
-    """Tick, tock: dry clicks of wide band with long gaps of nothing between them."""
+    """Tick, tock: dry clicks of wide band with long silent gaps between them."""
     t, centre = time_axis(0.05), rng.uniform(0.85, 1.2)
     ticks = []
     for low, high in ((1500, 3600), (1000, 2600)):
@@ -177,7 +177,8 @@ SOUNDS: dict[str, Callable[..., np.ndarray]] = {
 
 
 def normalise_loudness(wave: np.ndarray) -> np.ndarray:
-    """Scale (samples,) so that its loud frames of 20 ms have a root mean square of `LOUDNESS`; silence stays."""
+    """Scale a wave (samples,) so that its loud frames of 20 ms have a root mean square of `LOUDNESS`. Silence stays
+    silent."""
     step = SAMPLING_RATE // 50
     level = np.sqrt((np.pad(wave, (0, -len(wave) % step)).reshape(-1, step) ** 2).mean(axis=1))
     loud = level[level > 0.1 * level.max()]
@@ -185,10 +186,10 @@ def normalise_loudness(wave: np.ndarray) -> np.ndarray:
 
 
 def synthesise(category: str, rng: np.random.Generator, seconds: float) -> np.ndarray:
-    """One instance of a category's sound: (seconds * 16000,) float32, mono, 16 kHz, equally loud for all.
+    """Synthesise a sound of a category: (seconds * 16000,) float32, mono, 16 kHz. All sounds are equally loud.
 
     Args:
-        category: a key of `SOUNDS`; any other raises ValueError.
+        category: a key of `SOUNDS`. Any other value raises ValueError.
         rng: decides pitch and tempo.
         seconds: more than 0.
     """

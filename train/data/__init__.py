@@ -1,1 +1,1 @@
-"""AVSBench as its authors ship it, or as Parquet shards; augmentation; rows into clips, clips into batches."""
+"""Data for training: AVSBench files and Parquet shards, augmentation, decoding of rows to clips, and batches."""

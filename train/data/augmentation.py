@@ -1,6 +1,6 @@
 """
-Clip augmentation: flip, crop, scale and colour jitter (paper, section 4.1), the same for a clip's frames; and the
-mixing of a batch's clips, which the paper does not have.
+Clip augmentation: flip, crop, scale and colour jitter (paper, section 4.1). All frames of a clip get the same
+augmentation. The module also mixes the clips of a batch, which the paper does not do.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from torchvision.transforms.v2 import functional
 from ...configuration.configuration_auss import IGNORED_LABEL
 from ...processing.log_mel import LOG_OFFSET
 
-# What becomes zero under the ImageNet normalisation of most backbones.
+# The ImageNet normalisation of most backbones maps this colour to zero.
 IMAGENET_MEAN_COLOUR = (124, 116, 104)
-# Hue goes in turns of the colour circle and needs a weaker jitter than factors do: a quarter of their strength.
+# Hue is measured in turns of the colour circle and needs a weaker jitter than the factors: a quarter of their
+# strength.
 HUE_SHARE = 0.25
-# The share of a clip's pixels that a pasted object may have: smaller ones are specks, larger ones hide the rest.
+# The smallest and the largest share of a clip's pixels for a pasted object. Smaller objects are specks, and larger
+# objects hide the rest of the picture.
 PASTED_AREAS = (0.005, 0.35)
 
 
@@ -26,19 +28,20 @@ def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) ->
 
 
 class ClipAugmentation:
-    """Random flip, scale, crop and colours of a clip, all from one generator.
+    """Random flip, scale, crop and colours of a clip. One generator makes all random choices.
 
-    A scale s of 1 or more shows a random 1/s of the height and width; less than 1 shrinks the whole picture by s and
-    puts it at a random place on `fill`, whose labels are 255. Crop, scale and the change to `size` are one
-    antialiased bilinear resize; colours are jittered on its result, the smaller picture.
+    A scale s of 1 or more shows a random crop of 1/s of the height and width. A scale s of less than 1 shrinks the
+    whole picture by s and puts it at a random place on `fill`; the labels of the fill are 255. One antialiased
+    bilinear resize does crop, scale and the change to `size`. The colours are jittered after the resize, because the
+    resized picture is smaller.
 
     Args:
-        size: (height, width) of what comes out, in pixels.
+        size: (height, width) of the augmented clip, in pixels.
         flip: probability of a horizontal flip.
         colour: strength c from 0 (off) to 1: brightness, contrast and saturation are multiplied by factors from
-            [1 - c, 1 + c], and the hue turns by up to c / 4 of the colour circle, in random order. Contrast is about
-            the mean of the whole clip.
-        scale: the bounds of the scale, drawn evenly between them.
+            [1 - c, 1 + c], and the hue turns by up to c / 4 of the colour circle. The order is random. Contrast is
+            changed about the mean of the whole clip.
+        scale: the lower and the upper bound of the scale, which is drawn uniformly.
         fill: the colour (0 to 255) around a shrunken picture.
 
     Raises:
@@ -68,7 +71,7 @@ class ClipAugmentation:
         self.fill = tuple(fill)
 
     def _draw(self, generator: torch.Generator) -> dict:
-        """All random numbers of a clip, always the same count in the same order."""
+        """Draws all random numbers of a clip. Every clip draws the same count in the same order."""
         low, high = 1 - self.colour, 1 + self.colour
         hue = HUE_SHARE * self.colour
         return {
@@ -87,7 +90,8 @@ class ClipAugmentation:
             functional.adjust_hue,
         )
         count, _, height, width = frames.shape
-        # One tall picture: torchvision takes contrast about the mean of a picture, which must be the clip's.
+        # Stack the frames to one tall picture. Torchvision changes contrast about the mean of a picture, and that mean
+        # must be the mean of the clip.
         tall = frames.transpose(0, 1).reshape(3, count * height, width)
         for index in order:
             tall = steps[index](tall, factors[index])
@@ -101,10 +105,10 @@ class ClipAugmentation:
         Args:
             frames: (F, 3, H, W) uint8.
             labels: (F, h, w) int64, of the same picture at any size.
-            generator: the only source of randomness; a clip draws the same count of numbers whatever happens to it.
+            generator: the only source of randomness. Every clip draws the same count of numbers.
 
         Returns:
-            Frames (F, 3, *size) uint8 and labels (F, *size) int64; labels are taken from the nearest pixel.
+            Frames (F, 3, *size) uint8 and labels (F, *size) int64. Each label is that of the nearest pixel.
         """
         if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[1] != 3:
             raise ValueError(f"frames must be (F, 3, H, W) uint8, got {tuple(frames.shape)} {frames.dtype}")
@@ -141,7 +145,7 @@ class ClipAugmentation:
 
     @staticmethod
     def _sample_labels(labels: torch.Tensor, frame_size, crops: list[tuple[int, int]], sizes: list[int]):
-        """The label nearest to each output pixel's centre, crop and resize in one look-up."""
+        """Takes the label nearest to the centre of each output pixel; one look-up does crop and resize."""
         picks = []
         for full, label_full, (start, length), size in zip(frame_size, labels.shape[-2:], crops, sizes, strict=True):
             centres = start + (torch.arange(size, dtype=torch.float64) + 0.5) * (length / size)
@@ -151,7 +155,8 @@ class ClipAugmentation:
 
 def mix_log_mels(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """
-    The log-mel of two sounds at once, from the log-mel of each, of any shape. The powers of unrelated sounds add up.
+    Computes the log-mel of two sounds heard together from the log-mels of both, of equal shape. The powers of
+    unrelated sounds add up.
     """
     magnitudes = [(features.exp() - LOG_OFFSET).clamp(min=0) for features in (one, other)]
     return (torch.hypot(*magnitudes) + LOG_OFFSET).log()
@@ -159,17 +164,18 @@ def mix_log_mels(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 class ClipMixing:
     """
-    Audio-visual copy-paste: what sounds in a clip of a batch is pasted into another, silent or with its sound.
+    Audio-visual copy-paste: pastes the sounding objects of one clip of a batch into another clip, with or without
+    their sound.
 
-    A clip whose object can be told from the rest of the picture by its looks alone teaches nothing about the sound.
-    A pasted silent object looks as if it sounded, and only the sound tells that it does not.
+    If the looks of an object alone tell it from the rest of the picture, its clip teaches nothing about the sound. A
+    pasted silent object looks like a sounding one, so only the sound tells that it is silent.
 
     Args:
         paste: probability that a clip gets another clip's object.
-        heard: how often such an object brings its sound along, and belongs to the masks.
+        heard: probability that a pasted object brings its sound. Its pixels then belong to the masks.
 
     Raises:
-        ValueError: an argument is no probability.
+        ValueError: an argument is not a probability.
     """
 
     def __init__(self, paste: float = 0.5, heard: float = 0.5):
@@ -180,12 +186,12 @@ class ClipMixing:
 
     def __call__(self, clips: list[dict], generators: list[torch.Generator]) -> list[dict]:
         """
-        Mixes the clips of a batch; each takes from the others as they came.
+        Mixes the clips of a batch. Every clip takes its object from an unmixed clip.
 
         Args:
             clips: frames (F, 3, H, W) uint8, labels (F, h, w) int64 with 255 where nothing is annotated,
-                input_features (T, 96, 64), input_features_mask (T,), frame_indices, the F numbers of the frames, and
-                category. They are not changed.
+                input_features (T, 96, 64), input_features_mask (T,), frame_indices (the F numbers of the frames) and
+                category. The clips are not changed.
             generators: the only source of randomness of each clip.
         """
         mixed = []
@@ -198,25 +204,28 @@ class ClipMixing:
             partner = clips[other + (other >= index)]
             differ = bool(clip["category"] and partner["category"]) and clip["category"] != partner["category"]
             if pastes < self.paste:
-                # An object of an unknown or of the same category would sound whenever the clip's own one does.
+                # A silent object must be of another category. An object of the same or an unknown category would also
+                # sound whenever the clip's own object sounds.
                 clip = self._with_object(clip, partner, heard < self.heard or not differ)
             mixed.append(clip)
         return mixed
 
     @staticmethod
     def _with_object(clip: dict, partner: dict, heard: bool) -> dict:
-        """The clip with what sounds in the partner; the clip itself where that cannot be."""
+        """Pastes the sounding objects of the partner into the clip. Returns the clip itself if they cannot be
+        pasted."""
         labels, pasted_labels = clip["labels"], partner["labels"]
         shapes = {clip["frames"].shape, partner["frames"].shape}
         if len(shapes) > 1 or labels.shape != pasted_labels.shape or labels.shape[1:] != clip["frames"].shape[2:]:
             return clip
-        # What sounds in the partner's third second must be seen and heard in the clip's third second.
+        # Both clips must show the same seconds: an object that sounds in the partner's third second must appear and
+        # sound in the clip's third second.
         if clip["frame_indices"] != partner["frame_indices"]:
             return clip
         annotated = (pasted_labels != IGNORED_LABEL).flatten(1).any(1).nonzero().flatten()
         if not len(annotated):
             return clip
-        # A frame without annotation gets the object of the nearest frame that has one.
+        # A frame without annotation gets the object of the nearest annotated frame.
         distances = (torch.arange(len(labels))[:, None] - annotated).abs()
         source = annotated[distances.argmin(1)]
         pixels, pasted_labels = partner["frames"][source], pasted_labels[source]
@@ -225,7 +234,7 @@ class ClipMixing:
         share = shape.float().mean().item()
         if not PASTED_AREAS[0] <= share <= PASTED_AREAS[1] or 2 * (own & shape).sum() > own.sum():
             return clip
-        # Where nothing else is annotated, a pasted object would be all that a frame teaches.
+        # A frame without annotation stays without labels. Otherwise the pasted object would be its only label.
         known = (labels != IGNORED_LABEL).flatten(1).any(1)[:, None, None]
         pasted = pasted_labels if heard else torch.zeros_like(pasted_labels)
         mixed = {

@@ -1,4 +1,4 @@
-"""AVSBench (Zhou et al. 2022, 2023) as a `datasets.Dataset`: the layout its authors ship, checked."""
+"""Loads AVSBench (Zhou et al. 2022, 2023) from the layout of its authors as a checked `datasets.Dataset`."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ FEATURES = Features(
 
 
 def absolute_root(root: str | os.PathLike) -> Path:
-    """The root folder as an absolute path, a leading `~` expanded."""
+    """Returns the root folder as an absolute path, with a leading `~` expanded."""
     return Path(os.path.abspath(Path(root).expanduser()))
 
 
 def splits_of(root: str | os.PathLike, name: str) -> list[str]:
-    """The splits of a subset that have a video; of S4 and MS3 also where `root` holds them as a part of AVSS.
+    """Returns the splits of a subset that have a video. S4 and MS3 may also be parts of AVSS under `root`.
 
     Raises:
         FileNotFoundError: `root` has no table of this subset.
@@ -49,10 +49,10 @@ def splits_of(root: str | os.PathLike, name: str) -> list[str]:
 
 
 def subsets_of(root: str | os.PathLike) -> dict[str, list[str]]:
-    """The subsets whose table lies under `root`, by name, and their splits that have a video.
+    """Returns the subsets whose table lies under `root`, by name, with their splits that have a video.
 
     Raises:
-        ValueError: a table is malformed, or there is none.
+        ValueError: a table is malformed, or `root` has no table.
     """
     tables = {name: find_table(absolute_root(root), layout) for name, layout in LAYOUTS.items()}
     found = {name: splits_of(root, name) for name, table in tables.items() if table is not None}
@@ -65,7 +65,8 @@ def subsets_of(root: str | os.PathLike) -> dict[str, list[str]]:
 def _table(rows: list[dict], split: str) -> Dataset:
     """The rows as a data set in memory.
 
-    Not `Dataset.from_list`, which would look into every value, and needs torchcodec for a sound's bare path.
+    `Dataset.from_list` is not used: it would look into every value, and it needs torchcodec for the bare path of a
+    sound.
     """
     extra = {name: Value("string") for name in rows[0] if name not in FEATURES}
     table = pa.Table.from_pylist(rows, schema=Features({**FEATURES, **extra}).arrow_schema)
@@ -73,7 +74,7 @@ def _table(rows: list[dict], split: str) -> Dataset:
 
 
 def _check_files(dataset: Dataset, name: str) -> None:
-    """Raises FileNotFoundError for the first file, in the order of clips, that is not there."""
+    """Raises FileNotFoundError for the first missing file, in the order of clips."""
     columns = dataset.data.select(["clip_id", "frames", "masks", "audio"])
     with tqdm(total=len(dataset), desc=f"checking {name}", unit="clip", delay=2, leave=False) as bar:
         for batch in columns.to_batches(max_chunksize=200):
@@ -95,31 +96,35 @@ def load_avsbench(
     cache_dir: str | os.PathLike | None = None,
     check_files: bool = True,
 ) -> Dataset:
-    """One split of AVSBench, or of a data set in its layout such as the composer's, or of `auss prepare`'s shards.
+    """Loads one split of AVSBench, of a data set in the same layout (such as the composer's), or of `auss prepare`'s
+    shards.
 
-    Nothing is decoded here: a row's pictures are opened when the row is read, its sound by `decode_clip`. The `.pkl`
-    files that the authors also ship are never opened. docs/data.md has the layouts.
+    Nothing is decoded here. The pictures of a row are opened when the row is read, and `decode_clip` decodes the
+    sound. The `.pkl` files that the authors also ship are never opened. docs/data.md describes the layouts.
 
     Args:
         root: the folder that holds `Single-source`, `Multi-sources` or, for avss, `metadata.csv`, or one of these
-            folders itself; or one that `auss prepare` made, or its copy on the Hub, `hf://datasets/OWNER/NAME`.
+            folders itself. It may also be a folder that `auss prepare` made, or its copy on the Hub,
+            `hf://datasets/OWNER/NAME`.
         name: "s4" (one sounding object, of a named category), "ms3" (several) or "avss" (71 classes). Where the root
-            holds avss only, s4 and ms3 are its clips of the labels v1s and v1m.
+            holds avss only, s4 and ms3 are the clips of avss with the labels v1s and v1m.
         split: "train", "val" or "test".
-        cache_dir: where the shards' Arrow copy is kept; `datasets`' own cache folder unless told.
-        check_files: look for every file of every clip. False saves the time on a slow network disk.
+        cache_dir: the folder of the Arrow copy of shards. The default is `datasets`' own cache folder.
+        check_files: True checks that every file of every clip exists. False saves this time on a slow network disk.
 
     Returns:
         A Dataset with the columns clip_id (string), category (string, "" in ms3), frames (pictures in time order),
         masks (pictures of the annotated frames), annotated_frames (their indices among the frames, from 0) and audio
         ({"path", "bytes"}, not decoded). Train clips of s4, and of avss' v1s, annotate their first frame only. Avss
-        masks are pictures in the colours of `avss_palette`, or of grey levels that are class ids. S4 and MS3 out of
-        avss have one more column, mask_kind, "classes": their masks are such pictures, and any class but 0 sounds.
+        masks are pictures in the colours of `avss_palette`, or in grey levels that are class ids. If s4 and ms3 come
+        out of avss, they have one more column, mask_kind, with the value "classes": their masks are such pictures, and
+        every class but 0 sounds.
 
     Raises:
-        ValueError: name or split is unknown, the meta file is malformed, has no video of this split, or has a name
-            that leads out of the data set's folder. Reading a row raises it too, by file, for a damaged picture.
-        FileNotFoundError: the first missing file, by its path.
+        ValueError: name or split is unknown. The meta file is malformed, has no video of this split, or has a name
+            that leads out of the data set's folder. Reading a row also raises it for a damaged picture and names the
+            file.
+        FileNotFoundError: a file is missing. The error names the first missing path.
     """
     if name not in LAYOUTS:
         raise InputError(f"name must be one of {', '.join(LAYOUTS)}, got {name!r}")

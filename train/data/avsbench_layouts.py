@@ -1,6 +1,7 @@
-"""Where the files of AVSBench lie under a root folder, in each of the layouts in which people keep it.
+"""Finds the files of AVSBench under a root folder, in each of the layouts in which people keep it.
 
-The authors ship AVSBench-object as `Single-source` and `Multi-sources`, AVSBench-semantic as a folder for each clip.
+The authors ship AVSBench-object as `Single-source` and `Multi-sources`. They ship AVSBench-semantic with one folder
+for each clip.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from .meta_tables import MetaRow, checked_name, read_meta_table, rows_of_split
 FRAMES_PER_CLIP = 5
 # AVSS's folders and the frames of their clips: 5 s from S4 and MS3, 10 s newly collected.
 AVSS_FRAMES = {"v1s": 5, "v1m": 5, "v2": 10}
-# What a row says of masks that hold classes where only "sounding" is asked for: any class but 0 sounds.
+# A row has this `mask_kind` if its masks hold classes but the task only asks for "sounding": every class but 0 sounds.
 CLASS_MASKS = "classes"
-# Copies of the data set hold frames as either; the first file of a split decides.
+# Copies of the data set hold frames with one of these suffixes. The first file of a split decides.
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 LABEL_FOLDERS = ("labels_rgb", "labels_semantic")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a subset lies: its table, the folder of its files, and which of their variants it has."""
+    """The place of a subset: its table, the folder of its files, and the variants of the files found there."""
 
     table: Path
     data: Path
@@ -40,13 +41,14 @@ class Layout:
 
     Args:
         table_file: its csv.
-        folders: where under the root the csv may lie.
-        data_folder: the folder beside the csv that holds the files; without one they lie beside the csv.
-        columns: what the csv must name.
-        min_columns: how many columns it must have.
-        frame_suffix: that of the authors' frames.
-        make_row: from a place, a split and a line to a row.
-        label: only lines with this `label` belong to the subset, if given.
+        folders: the folders under the root that may hold the csv.
+        data_folder: the folder beside the csv that holds the files. If this folder does not exist, the files lie
+            beside the csv.
+        columns: the column names that the csv must have.
+        min_columns: the least number of columns of the csv.
+        frame_suffix: the suffix of the authors' frames.
+        make_row: makes a row from a place, a split and a line of the csv.
+        label: if given, only lines with this `label` belong to the subset.
     """
 
     table_file: str
@@ -125,7 +127,8 @@ def _ms3_of_avss_row(place: Place, split: str, meta: MetaRow) -> dict:
 
 
 def _object_folders(folder: str, data_folder: str) -> tuple[str, ...]:
-    """Where the csv of S4 or MS3 may lie: under a root that holds `folder`, that is it, or that holds them all."""
+    """Returns the folders that may hold the csv of S4 or MS3. The root may be `folder`, hold it, or hold all of
+    AVSBench. The csv may also lie in the data folder."""
     above = ("AVSBench-object", "AVSBench_object", "avsbench_data")
     return (folder, "", f"{folder}/{data_folder}", data_folder, *(f"{name}/{folder}" for name in above))
 
@@ -147,7 +150,8 @@ OUT_OF_AVSS = {
 
 
 def find_table(root: Path, layout: Layout) -> Path | None:
-    """The csv of a subset under `root`, or None. A root that is the data folder itself has it beside it."""
+    """Returns the csv of a subset under `root`, or None. If the root is the data folder itself, the csv lies beside
+    it."""
     folders = [root / folder for folder in layout.folders]
     if layout.data_folder and root.name == layout.data_folder:
         folders.append(root.parent)
@@ -155,7 +159,7 @@ def find_table(root: Path, layout: Layout) -> Path | None:
 
 
 def find_layout(root: Path, name: str) -> tuple[Layout, Path]:
-    """The layout in which a subset lies under `root`, and its csv.
+    """Returns the layout of a subset under `root`, and its csv.
 
     Raises:
         FileNotFoundError: there is no such csv.
@@ -174,7 +178,7 @@ def find_layout(root: Path, name: str) -> tuple[Layout, Path]:
 
 
 def _place(layout: Layout, table: Path, split: str, first: MetaRow) -> Place:
-    """Where the files are, and which variant of them, by what there is of the first clip."""
+    """Finds the files and their variant by looking at the files of the first clip."""
     data = table.parent / layout.data_folder
     if not data.is_dir() and (table.parent / "visual_frames").is_dir():
         data = table.parent
@@ -192,12 +196,12 @@ def _place(layout: Layout, table: Path, split: str, first: MetaRow) -> Place:
 
 
 def split_rows(root: Path, name: str, split: str) -> list[dict]:
-    """A row for each line of a split of a subset under `root`.
+    """Makes a row for each line of a split of a subset under `root`.
 
     Raises:
         FileNotFoundError: there is no csv of this subset.
-        ValueError: the csv is malformed, has no video of this split, or leads out of the data set's folder; a cell
-            that makes no path under the root, or an unknown label, by line.
+        ValueError: the csv is malformed, has no video of this split, or leads out of the data set's folder. A cell
+            that cannot become a path under the root, and an unknown label, are named by their line.
     """
     layout, table = find_layout(root, name)
     lines = read_meta_table(table, table.read_bytes(), layout.columns, layout.min_columns)
@@ -215,10 +219,10 @@ def split_rows(root: Path, name: str, split: str) -> list[dict]:
 
 
 def missing_file_hint(path: str, kind: str) -> str:
-    """What to do about a missing file, where that is known; "" otherwise.
+    """Returns advice about a missing file if there is any, and "" otherwise.
 
-    The authors ship log-mels as pickles, and some copies hold those alone. A pickle can run code when it is opened, so
-    auss never opens one.
+    The authors ship log-mels as pickles, and some copies hold only the pickles. A pickle can run code when it is
+    opened, so auss never opens one.
     """
     if kind == "masks" and "labels_rgb" in Path(path).parts:
         return "; labels_semantic was looked for too"

@@ -13,19 +13,20 @@ from ...files.errors import InputError
 
 AVSS_NUM_LABELS = 71
 LABEL_FILE = "label2idx.json"
-# Where under a root AVSBench-semantic may lie: it is the root, or one of its folders.
+# The folders under a root that may hold AVSBench-semantic. The empty name is the root itself.
 AVSS_FOLDERS = ("", "AVSBench-semantic", "AVSBench_semantic", "avsbench_data/AVSBench-semantic")
-# The authors' loader reads a colour that is in no palette as class 0. A few such pixels (edges that were smoothed) are
-# harmless; more than this share means that the picture is no label picture of this palette.
+# The authors' loader reads a colour outside the palette as class 0. A few such pixels, from smoothed edges, are
+# harmless. If their share is larger than this, the picture is no label picture of this palette.
 UNKNOWN_COLOUR_SHARE = 0.01
 
 
 @cache
 def avss_palette(num_labels: int = AVSS_NUM_LABELS) -> np.ndarray:
-    """The colour of each class id: (num_labels, 3) uint8.
+    """Returns the colour of each class id: (num_labels, 3) uint8.
 
-    Bits 0, 1 and 2 of the id become the highest bits of red, green and blue, the next three bits the second highest,
-    and so on, as in PASCAL VOC: 0 is black, 1 (128, 0, 0), 2 (0, 128, 0).
+    The colours are those of PASCAL VOC. Bits 0, 1 and 2 of the id become the highest bits of red, green and blue; the
+    next three bits become the second highest bits, and so on. Class 0 is black, class 1 is (128, 0, 0), class 2 is (0,
+    128, 0).
     """
     ids = np.arange(num_labels)
     palette = np.zeros((num_labels, 3), dtype=np.uint8)
@@ -38,7 +39,8 @@ def avss_palette(num_labels: int = AVSS_NUM_LABELS) -> np.ndarray:
 
 @cache
 def _channel_ids() -> np.ndarray:
-    """What each value of each channel adds to the class id: (3, 256) int64; the inverse of `avss_palette`."""
+    """Returns the share of each channel value in the class id: (3, 256) int64. This is the inverse of
+    `avss_palette`."""
     values = np.arange(256)
     ids = np.zeros((3, 256), dtype=np.int64)
     for bit in range(8):
@@ -48,14 +50,14 @@ def _channel_ids() -> np.ndarray:
 
 
 def class_ids_of_colours(colours: np.ndarray, num_labels: int = AVSS_NUM_LABELS) -> np.ndarray:
-    """Class ids of colours (..., 3) uint8: int64 (...), -1 for a colour that no class has."""
+    """Returns the class ids of colours (..., 3) uint8 as int64 (...). A colour of no class gives -1."""
     parts = _channel_ids()
     ids = parts[0][colours[..., 0]] + parts[1][colours[..., 1]] + parts[2][colours[..., 2]]
     return np.where(ids < num_labels, ids, -1)
 
 
 def _ids_of_palette_picture(picture, num_labels: int) -> np.ndarray:
-    """Class ids of a picture with a palette: those of its colours, or its indices where the palette is all grey."""
+    """Returns the class ids of a palette picture: those of its colours, or its indices if the palette is all grey."""
     entries = np.array(picture.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
     indices = np.asarray(picture).astype(np.int64)
     used = np.unique(indices)
@@ -68,13 +70,14 @@ def _ids_of_palette_picture(picture, num_labels: int) -> np.ndarray:
 
 
 def label_picture_to_ids(picture, num_labels: int, name: str) -> np.ndarray:
-    """Class ids of a PIL label picture: (H, W) uint8.
+    """Returns the class ids of a PIL label picture: (H, W) uint8.
 
-    A picture of colours (RGB, or with a palette) holds the colours of `labels_rgb`; a grey one, of 8 or 16 bits, holds
+    A colour picture (RGB, or with a palette) holds the colours of `labels_rgb`. A grey picture, of 8 or 16 bits, holds
     the ids themselves, as in `labels_semantic`.
 
     Raises:
-        ValueError: over 1 % of the pixels have a colour, or an id, of no class; `name` is what the message calls it.
+        ValueError: more than 1 % of the pixels have a colour or an id of no class. The message calls the picture
+            `name`.
     """
     if picture.mode == "P":
         ids = _ids_of_palette_picture(picture, num_labels)
@@ -93,10 +96,10 @@ def label_picture_to_ids(picture, num_labels: int, name: str) -> np.ndarray:
 
 
 def _read_label_file(root: str | Path) -> tuple[str, bytes]:
-    """Path and content of label2idx.json: beside metadata.csv, whichever of `AVSS_FOLDERS` these lie in."""
+    """Returns the path and the content of label2idx.json, which lies beside metadata.csv in one of `AVSS_FOLDERS`."""
     for folder in AVSS_FOLDERS:
         path = "/".join(part for part in (str(root), folder, LABEL_FILE) if part)
-        filesystem, inner_path = url_to_fs(path)  # hf://datasets/... too
+        filesystem, inner_path = url_to_fs(path)  # `path` may also be hf://datasets/...
         try:
             return path, filesystem.cat_file(inner_path)
         except FileNotFoundError:
@@ -105,11 +108,12 @@ def _read_label_file(root: str | Path) -> tuple[str, bytes]:
 
 
 def read_class_names(root: str | Path) -> list[str]:
-    """The AVSS class names in the order of their ids, from label2idx.json in the data set's folder, or on the Hub.
+    """Returns the AVSS class names in the order of their ids, from label2idx.json in the data set's folder or on the
+    Hub.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no JSON object of names with the ids 0, 1, 2, ... once each.
+        FileNotFoundError: label2idx.json does not exist.
+        ValueError: the file is no JSON object that gives each name one of the ids 0, 1, 2, ..., each id once.
     """
     path, content = _read_label_file(root)
     expected = f"{path} must map each class name to its id, 0 to n - 1, once each"

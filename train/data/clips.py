@@ -1,4 +1,4 @@
-"""From a row of `load_avsbench` to tensors: only the frames that are asked for are decoded."""
+"""Decodes rows of `load_avsbench` to tensors. Only the requested frames are decoded."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ PICTURE_CHANNELS = (1, 3, 4)
 
 
 def clip_row(row: Any) -> dict:
-    """A row of any format of `datasets` as a dict whose frames, masks and annotated_frames are lists.
+    """Converts a row of any format of `datasets` to a dict whose frames, masks and annotated_frames are lists.
 
     Raises:
-        ValueError: no row, or one without frames.
+        ValueError: the value is no row, or the row has no frames.
     """
     row = plain_row(row)
     if "frames" not in row:
@@ -39,21 +39,21 @@ def clip_row(row: Any) -> dict:
 
 
 def _of_clip(clip_id: str) -> str:
-    """What an error message begins with."""
+    """Returns the beginning of an error message about a clip."""
     return f"clip {clip_id!r}: " if clip_id else ""
 
 
 def _picture_name(value: Any, column: str, index: int, clip_id: str) -> str:
-    """What an error message calls a frame or mask: by its file, where that is known, and by its clip."""
+    """Returns the name of a frame or mask for error messages: its clip and, if known, its file."""
     path = value.get("path") if isinstance(value, Mapping) else value
     if isinstance(path, str | os.PathLike):
         return f"{_of_clip(clip_id)}{column} file {os.fspath(path)}"
-    file = getattr(value, "filename", "")  # `open_picture` and Pillow leave it on what they decode
+    file = getattr(value, "filename", "")  # `open_picture` and Pillow set the file name on decoded pictures
     return f"{_of_clip(clip_id)}{column}[{index}]{f' ({file})' if file else ''}"
 
 
 def _picture_of_array(values: Any, name: str) -> Image.Image:
-    """A picture of an array (H, W), (H, W, C) or (C, H, W), as the formats torch, numpy and jax make of pictures."""
+    """Converts an array (H, W), (H, W, C) or (C, H, W), as the formats torch, numpy and jax give it, to a picture."""
     array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
     if array.ndim == 3 and array.shape[0] in PICTURE_CHANNELS and array.shape[2] not in PICTURE_CHANNELS:
         array = np.moveaxis(array, 0, 2)
@@ -71,7 +71,8 @@ def _picture_of_array(values: Any, name: str) -> Image.Image:
 
 
 def _open_picture(value: Any, column: str, index: int, clip_id: str) -> tuple[Image.Image, str]:
-    """A loaded upright PIL picture of a stored, decoded or formatted column, and what error messages call it."""
+    """Returns a loaded upright PIL picture of a stored, decoded or formatted column, and its name for error
+    messages."""
     name = _picture_name(value, column, index, clip_id)
     if isinstance(value, Image.Image):
         return value, name
@@ -89,13 +90,13 @@ def _open_picture(value: Any, column: str, index: int, clip_id: str) -> tuple[Im
 
 
 def _black_and_white_ids(picture: Image.Image, name: str) -> np.ndarray:
-    """0 and 1 (H, W) of a black and white mask."""
+    """Returns 0 and 1 (H, W) for the pixels of a black and white mask."""
     colours = np.asarray(to_eight_bits(picture, name).convert("RGB"))
     grey = colours[..., 0]
     if (colours != grey[..., None]).any():
         raise InputError(f"{name} must be black and white, got colours: pictures of class colours need num_labels")
     ids = (grey >= MASK_THRESHOLD).astype(np.uint8)
-    # Not silently empty: 0/1 pictures land here.
+    # A picture of the values 0 and 1 must be an error, not a silently empty mask.
     brightest = np.asarray(picture).max() if picture.mode.startswith("I") else grey.max()
     if brightest and not ids.any():
         raise InputError(
@@ -106,7 +107,7 @@ def _black_and_white_ids(picture: Image.Image, name: str) -> np.ndarray:
 
 
 def _decode_mask(value: Any, index: int, row: dict, num_labels: int) -> torch.Tensor:
-    """Labels (H, W) int64 of a mask picture: 0 and 1 from black and white, or the class ids of its colours."""
+    """Decodes a mask picture to labels (H, W) int64: 0 and 1 from black and white, or the class ids of its colours."""
     picture, name = _open_picture(value, "masks", index, str(row.get("clip_id", "")))
     if num_labels > 2:
         ids = label_picture_to_ids(picture, num_labels, name)
@@ -118,16 +119,17 @@ def _decode_mask(value: Any, index: int, row: dict, num_labels: int) -> torch.Te
 
 
 def decode_audio(value: Any, clip_id: str = "") -> tuple[torch.Tensor, int]:
-    """A sound as float32 (samples,), mixed by `mix_channels`, in [-1, 1], and its sampling rate in Hz.
+    """Decodes a sound to float32 (samples,) in [-1, 1], its channels mixed by `mix_channels`, and its sampling rate in
+    Hz.
 
     Args:
         value: a path, {"path", "bytes"}, {"array", "sampling_rate"} with an array as `to_mono` takes it, or an
             `AudioDecoder` of `datasets`.
-        clip_id: of the clip, for the error messages.
+        clip_id: the name of the clip for error messages.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is no sound that libsndfile reads, is truncated, has no samples, or some that are NaN or
+        FileNotFoundError: the file does not exist.
+        ValueError: libsndfile cannot read the file, the file is truncated or has no samples, or a sample is NaN or
             infinite.
     """
     path = value.get("path") if isinstance(value, Mapping) else value
@@ -186,22 +188,22 @@ def decode_clip(
     """Decodes the chosen frames of a clip with their labels, and its sound.
 
     Args:
-        row: a row of `load_avsbench` in any format of `datasets`; frames and masks are paths, {"path", "bytes"} (not
-            decoded: fast), PIL pictures or arrays. A row without masks has no annotated frame.
-        frame_indices: the frames to decode, in this order; all unless told.
-        num_labels: 2 reads masks as black and white; more reads them as pictures in `avss_palette` colours, or of
-            grey levels that are class ids.
+        row: a row of `load_avsbench` in any format of `datasets`. Frames and masks are paths, {"path", "bytes"} (not
+            yet decoded, the fastest form), PIL pictures or arrays. A row without masks has no annotated frame.
+        frame_indices: the frames to decode, in this order. The default is all frames.
+        num_labels: 2 reads masks as black and white. A larger number reads masks as pictures in `avss_palette`
+            colours, or in grey levels that are class ids.
         with_audio: False leaves out waveform and sampling_rate.
 
     Returns:
-        clip_id, category (strings), frames (F, 3, H, W) uint8, labels (F, h, w) int64: class ids in the masks' own
-        size, 255 throughout a frame that is not annotated (in the frames' size where no chosen frame is annotated),
-        waveform (samples,) float32, sampling_rate in Hz.
+        clip_id and category (strings), frames (F, 3, H, W) uint8, labels (F, h, w) int64, waveform (samples,) float32
+        and sampling_rate in Hz. The labels are class ids in the size of the masks. A frame that is not annotated has
+        255 everywhere. If no chosen frame is annotated, the labels have the size of the frames.
 
     Raises:
-        ValueError: frame_indices out of range, pictures of unequal size, a file that cannot be decoded (by clip and
-            file).
-        FileNotFoundError: a file that is not there.
+        ValueError: frame_indices are out of range, pictures have unequal sizes, or a file cannot be decoded. The error
+            names the clip and the file.
+        FileNotFoundError: a file does not exist.
     """
     row = clip_row(row)
     indices = _checked_indices(row, frame_indices)
@@ -231,22 +233,24 @@ def decode_clip(
 def repeat_last_example(
     features: torch.Tensor, mask: torch.Tensor, num_frames: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Repeats the last example of a sound, so that each frame of the clip has one.
+    """Repeats the last example of a sound, so that every frame of the clip has its own example.
 
-    The frames of AVSBench are a second apart, and an example lasts 0.96 s. A sound of 5 s has 5 examples, but one of
-    4.8 s has 4, since a tail that fills no example is dropped. Five frames spread over four examples: the fourth and
-    the fifth would then hear the same second, and some frames the second before theirs. The authors' preprocessing
-    (`preprocess_s4.py`, `extract_one_log_mel`) repeats the last example instead.
+    The frames of AVSBench are a second apart, and an example lasts 0.96 s. A sound of 5 s has 5 examples. A sound of
+    4.8 s has only 4, because a tail that fills no example is dropped. If five frames were spread over four examples,
+    the fourth and the fifth frame would hear the same second, and some frames would hear the second before their own.
+    The authors' preprocessing (`preprocess_s4.py`, `extract_one_log_mel`) repeats the last example instead.
 
-    A clip of more frames than the model takes examples has frames closer than a second; they stay spread evenly.
+    If a clip has more frames than the model takes examples, its frames are closer than a second. Such frames stay
+    spread evenly.
 
     Args:
         features: log-mel (T, 96, 64).
-        mask: (T,) int64, 1 for the examples that are sound; these come first.
-        num_frames: of the whole clip.
+        mask: (T,) int64, 1 for examples of sound and 0 for padding. Examples of sound come first.
+        num_frames: the number of frames of the whole clip.
 
     Returns:
-        Both, with `num_frames` examples of sound where there were fewer; the arguments themselves stay as they are.
+        Features and mask. If the sound had fewer examples than frames, both now have `num_frames` examples of sound.
+        The arguments are not changed.
     """
     count = int(mask.sum())
     if not 0 < count < num_frames <= len(mask):

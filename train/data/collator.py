@@ -1,4 +1,4 @@
-"""`AussDataCollator`: rows of a data set to a batch of the model's inputs."""
+"""`AussDataCollator` makes batches of model inputs from the rows of a data set."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ from .clips import clip_row, decode_audio, decode_clip, repeat_last_example
 
 logger = logging.get_logger(__name__)
 
-# Part of the name of log-mel files: raise it whenever a sound comes to be read or transformed otherwise.
+# This number is part of the name of log-mel files. Raise it whenever the reading or the transform of a sound changes.
 LOG_MEL_VERSION = 1
 
 
 def resize_labels(labels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """
-    Labels (F, h, w), 0 to 255, at another (height, width), each from the pixel nearest to its centre: the very pixel
-    that Pillow's NEAREST takes, with which the official code of AVSBench-semantic resizes its label pictures.
+    Resizes labels (F, h, w), 0 to 255, to another (height, width). Each output pixel takes the label of the pixel
+    nearest to its centre. This is the pixel that Pillow's NEAREST takes, with which the official code of
+    AVSBench-semantic resizes its label pictures.
     """
     if tuple(labels.shape[-2:]) == tuple(size):
         return labels
     height, width = size
-    # Pillow itself, since where a centre falls between two pixels its own rounding decides.
+    # Pillow itself resizes, because its own rounding decides where a centre falls between two pixels.
     pictures = [
         Image.fromarray(frame).resize((width, height), Image.Resampling.NEAREST)
         for frame in labels.to(torch.uint8).cpu().numpy()
@@ -46,7 +47,7 @@ def resize_labels(labels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def pad_frames(values: torch.Tensor, num_frames: int, value: float = 0) -> torch.Tensor:
-    """(F, ...) to (num_frames, ...), filled up with `value`."""
+    """Pads values (F, ...) to (num_frames, ...) with `value`."""
     padding = values.new_full((num_frames - len(values), *values.shape[1:]), value)
     return torch.cat([values, padding]) if len(padding) else values
 
@@ -54,9 +55,11 @@ def pad_frames(values: torch.Tensor, num_frames: int, value: float = 0) -> torch
 def extract_audio(
     extractor, waveform: torch.Tensor, sampling_rate: int, clip_id: str, num_frames: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-mel (T, 96, 64) of a waveform (samples,) and its mask (T,), T being the extractor's `num_audio_examples`.
+    """Computes the log-mel (T, 96, 64) of a waveform (samples,) and its mask (T,). T is the extractor's
+    `num_audio_examples`.
 
-    `num_frames` are those of the whole clip: a sound with fewer examples repeats its last one (`repeat_last_example`).
+    `num_frames` is the number of frames of the whole clip. A sound with fewer examples repeats its last one
+    (`repeat_last_example`).
     """
     seconds = len(waveform) / sampling_rate
     if seconds >= extractor.num_audio_examples + 1:
@@ -65,7 +68,8 @@ def extract_audio(
             "examples of 0.96 s are heard: raise num_audio_examples of the feature extractor and of the configuration "
             "to hear more"
         )
-    # One clip at a time: its spectrum stays in the CPU's cache, a batch's does not (2.6 against 8 ms a clip).
+    # Extract one clip at a time: the spectrum of one clip fits the CPU's cache, and that of a batch does not (2.6
+    # against 8 ms a clip).
     extracted = extractor(
         [waveform], sampling_rate=sampling_rate, padding="max_length", truncation=True, return_tensors="pt"
     )
@@ -73,7 +77,7 @@ def extract_audio(
 
 
 def sound_stamps(dataset: Dataset) -> list[tuple[int, int]]:
-    """Size and time of the last change of each sound file that a data set names and does not hold itself."""
+    """Returns size and time of the last change of each sound file that the data set names but does not contain."""
     stamps = []
     for chunk in dataset.data.column("audio").chunks:
         for path in chunk.field("path").filter(chunk.field("bytes").is_null()).to_pylist():
@@ -87,13 +91,14 @@ def precompute_input_features(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Reads and transforms the sound of every row once, for `SeededRows(..., input_features=...)`.
 
-    It saves about half of what the collator does in training. The result is a file of 0.12 MB for a clip of 5 s, which
-    is mapped into memory, so that all processes of a machine share it, and found again by a later run.
+    This saves about half of the collator's time in training. The result is a file of 0.12 MB for a clip of 5 s. The
+    file is mapped into memory, so all processes of a machine share it, and a later run finds it again.
 
     Args:
-        rows: `SeededRows` of a `datasets.Dataset`. Of other rows with "audio" and "clip_id" no file is kept.
+        rows: `SeededRows` of a `datasets.Dataset`. Other rows with "audio" and "clip_id" are accepted too, but their
+            log-mel is not kept in a file.
         feature_extractor: an `AussFeatureExtractor`.
-        cache_dir: where the file is kept; `auss_log_mel` in the cache folder of `datasets` unless told.
+        cache_dir: the folder of the file. The default is `auss_log_mel` in the cache folder of `datasets`.
 
     Returns:
         Log-mel (rows, T, 96, 64) float32 and its mask (rows, T) int64.
@@ -109,7 +114,7 @@ def precompute_input_features(
             with WholeFile(path, overwrite=True, exclusive=False) as whole, open(whole.partial_path, "wb") as file:
                 for features in each_input_features(rows, feature_extractor):
                     file.write(np.array(features, record).tobytes())
-        # In this mode torch may take it for writable; what is written stays in this process.
+        # Mode "c" lets torch treat the array as writable. Changes stay in this process.
         records = np.memmap(path, record, mode="c")
     else:
         records = np.array(list(each_input_features(rows, feature_extractor)), record)
@@ -117,7 +122,7 @@ def precompute_input_features(
 
 
 def each_input_features(rows, feature_extractor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Log-mel (T, 96, 64) and its mask (T,) of each row."""
+    """Yields the log-mel (T, 96, 64) and its mask (T,) of each row."""
     for index in tqdm(range(len(rows)), desc="log-mel", unit="clip", delay=2, leave=False):
         row = rows[index]
         clip_id = str(row.get("clip_id", ""))
@@ -128,29 +133,30 @@ def each_input_features(rows, feature_extractor) -> Iterator[tuple[np.ndarray, n
 
 
 class AussDataCollator:
-    """Decodes, augments and processes clips; works as `Trainer`'s `data_collator` and in `DataLoader` workers.
+    """Decodes, augments and processes clips. It works as `Trainer`'s `data_collator` and in `DataLoader` workers.
 
-    `Trainer` must keep the columns: `remove_unused_columns=False`. A row may carry "augmentation_seed" (`SeededRows`
-    adds it): all randomness of its clip then comes from that seed; otherwise from torch's global generator. A row may
-    carry "input_features" (T, 96, 64), and "input_features_mask" (T,): its sound is then not decoded.
+    `Trainer` must keep the columns: `remove_unused_columns=False`. If a row has "augmentation_seed" (`SeededRows` adds
+    it), all randomness of its clip comes from that seed, otherwise from torch's global generator. If a row has
+    "input_features" (T, 96, 64) and "input_features_mask" (T,), its sound is not decoded.
 
     Args:
-        processor: an `AussProcessor`. Its feature extractor's `num_audio_examples` is the T of every batch: sound that
-            is longer is cut, with one warning where a second or more is lost.
-        augmentation: applied to each clip; needs `train`.
-        frames_per_clip: how many frames of a clip to take, all unless told: annotated ones first, drawn at random,
-            then others, in time order. A clip with fewer frames gives all it has, and is padded.
-        mute_probability: how often a clip's sound becomes digital silence and the labels of its annotated pixels 0,
-            for silence means that nothing sounds; needs `train`.
-        train: labels come at the size of `pixel_values`. Otherwise they keep the size of the mask files, so that
-            metrics are measured there, whatever other sizes the set has.
+        processor: an `AussProcessor`. Its feature extractor's `num_audio_examples` is the T of every batch. Longer
+            sound is cut, with one warning if a second or more is lost.
+        augmentation: augmentation of each clip. It needs `train`.
+        frames_per_clip: the number of frames taken from a clip. The default is all frames. Annotated frames are drawn
+            at random first, then other frames; the chosen frames stand in time order. A clip with fewer frames gives
+            all its frames and is padded.
+        mute_probability: the probability that the sound of a clip becomes digital silence. The labels of its annotated
+            pixels then become 0, because in silence nothing sounds. It needs `train`.
+        train: True gives labels at the size of `pixel_values`. False keeps the size of the mask files, so that metrics
+            are measured at that size even if the set has masks of other sizes.
         keep_ids: adds "clip_id" and "category", lists of strings, to the batch.
-        num_labels: 2 for black and white masks, 71 for those of avss.
-        muted: silences every clip but keeps the labels: to measure what a model does without sound.
-        mixing: applied to the clips of a batch after `augmentation`; needs `train`.
+        num_labels: 2 for black and white masks, 71 for the masks of avss.
+        muted: silences every clip but keeps the labels. This measures what a model does without sound.
+        mixing: mixes the clips of a batch after `augmentation`. It needs `train`.
 
     Raises:
-        ValueError: an argument is out of range, or is of use in training only while `train` is False.
+        ValueError: an argument is out of range, or `train` is False and an argument is only for training.
     """
 
     def __init__(
@@ -189,11 +195,12 @@ class AussDataCollator:
             return None
         annotated = set(row["annotated_frames"])
         shuffled = torch.randperm(count, generator=generator).tolist()
-        preferred = sorted(shuffled, key=lambda index: index not in annotated)  # stable: random within each kind
+        # The sort is stable, so the order stays random within each kind
+        preferred = sorted(shuffled, key=lambda index: index not in annotated)
         return sorted(preferred[: self.frames_per_clip])
 
     def _load_clip(self, row: dict) -> dict:
-        """The clip as `decode_clip` gives it, after choosing, muting and augmentation, with its "generator"."""
+        """Decodes a clip by `decode_clip` after choosing frames, and mutes and augments it. Adds its "generator"."""
         seed = row.get("augmentation_seed")
         if seed is None:
             seed = torch.randint(2**63 - 1, ()).item()
@@ -210,7 +217,7 @@ class AussDataCollator:
             length = len(clip["input_features"])
             clip["input_features_mask"] = torch.ones(length).long() if mask is None else torch.as_tensor(mask).long()
 
-        # Drawn whatever the probability is, so that muting some clips leaves the augmentation of all as it was.
+        # Always draw this number, so that muting some clips does not change the augmentation of any clip.
         mute = torch.rand((), generator=generator).item() < self.mute_probability
         if mute:
             clip["labels"] = clip["labels"].masked_fill(clip["labels"] != IGNORED_LABEL, 0)
@@ -242,7 +249,7 @@ class AussDataCollator:
         clip["input_features_mask"] = torch.nn.functional.pad(mask, (0, missing))
 
     def _load_named_clip(self, row: dict) -> dict:
-        """As `_load_clip`, but errors name the clip."""
+        """Does the same as `_load_clip`, but its errors name the clip."""
         try:
             return self._load_clip(row)
         except (OSError, ValueError) as error:
@@ -254,12 +261,12 @@ class AussDataCollator:
             raise kind(f"clip {clip_id}: {error}") from error
 
     def _pixel_values(self, clips: list[dict]) -> torch.Tensor:
-        """(B, F, 3, H, W) of the clips' frames, 0 in the padding behind those of shorter clips."""
+        """Returns the clips' frames as (B, F, 3, H, W), with 0 in the padding of shorter clips."""
         counts = [len(clip["frames"]) for clip in clips]
         frames = [clip["frames"] for clip in clips]
         if len(set(counts)) == 1:
             return self.processor.video_processor(frames, return_tensors="pt")["pixel_values"]
-        # The processor takes clips of one length only.
+        # The processor only accepts clips of equal length.
         processed = [self.processor.video_processor([one], return_tensors="pt")["pixel_values"][0] for one in frames]
         sizes = sorted({tuple(one.shape[-2:]) for one in processed})
         if len(sizes) > 1:
@@ -270,7 +277,8 @@ class AussDataCollator:
         return torch.stack([pad_frames(one, max(counts)) for one in processed])
 
     def _labels(self, clips: list[dict], size: tuple[int, int]) -> torch.Tensor | list[torch.Tensor]:
-        """(B, F, h, w), 255 in the padding; in training at `size`, else a list of (F, h, w) where sizes differ."""
+        """Returns labels (B, F, h, w), 255 in the padding: in training at `size`, else a list of (F, h, w) if sizes
+        differ."""
         longest = max(len(clip["frames"]) for clip in clips)
         labels = [resize_labels(clip["labels"], size) if self.train else clip["labels"] for clip in clips]
         labels = [pad_frames(clip_labels, longest, IGNORED_LABEL) for clip_labels in labels]
@@ -279,23 +287,25 @@ class AussDataCollator:
     def __call__(self, rows: list[dict]) -> dict:
         """Makes a batch.
 
-        Clips with fewer frames than the longest, F, are padded behind: with 0 in pixel_values and frame_examples and
-        255 in labels. `frame_mask` tells the model, which leaves the padding out, so that each clip is trained on as
-        it would be alone.
+        Clips with fewer than F frames, where F is the length of the longest clip, are padded at the end: with 0 in
+        pixel_values and frame_examples and 255 in labels. `frame_mask` marks the padding, and the model ignores it. So
+        each clip is trained on as if it were alone.
 
         Args:
-            rows: rows of `load_avsbench`, their pictures decoded or, faster, not; in any format of `datasets`.
+            rows: rows of `load_avsbench` in any format of `datasets`. Pictures may be decoded or not; rows with
+                pictures that are not decoded are faster.
 
         Returns:
             pixel_values (B, F, 3, H, W) float32, input_features (B, T, 96, 64) float32, input_features_mask (B, T)
-            int64, frame_examples (B, F) int64, the example in which each frame is shown, frames spread evenly over
-            the sound, whose last example is repeated where it ends before the frames do; labels (B, F, h, w) int64
-            with 255 where nothing is annotated; frame_mask (B, F) int64, 1 for frames and 0 for padding, where clips
-            differ in their frame counts; clip_id and category with `keep_ids`. Without `train` the labels of clips
-            whose masks differ in size come as a list of (F, h, w), each at its own size.
+            int64, frame_examples (B, F) int64, labels (B, F, h, w) int64 with 255 where nothing is annotated, and
+            frame_mask (B, F) int64. frame_examples is the example in which each frame is shown: frames are spread
+            evenly over the sound, and the last example is repeated if the sound ends before the frames. frame_mask is
+            present if clips differ in their frame counts; it is 1 for frames and 0 for padding. With `keep_ids` the
+            batch has clip_id and category. Without `train`, if clips have masks of different sizes, labels is a list
+            of (F, h, w), each at its own size.
 
         Raises:
-            ValueError, OSError: what `decode_clip` raises, naming the clip.
+            ValueError, OSError: `decode_clip` raises an error. The message names the clip.
         """
         clips = [self._load_named_clip(clip_row(row)) for row in rows]
         for clip in clips:

@@ -1,4 +1,4 @@
-"""Loaders of batches: for training, from files or streamed, and for scoring."""
+"""Makes loaders of batches for training, from files or from a stream, and for scoring."""
 
 import logging
 
@@ -24,11 +24,11 @@ logger = logging.getLogger(__name__)
 
 def check_labels_fit(model: AussForAudioVisualSegmentation, name: str, root: str, source: str) -> None:
     """
-    Raises ValueError where a trained model has another number of labels than the data set: its masks would be read
-    as something that they are not.
+    Raises ValueError if a trained model has another number of labels than the data set. The meaning of its masks would
+    be misread.
 
     Args:
-        model: what was loaded from `source`, a folder.
+        model: the model loaded from `source`, a folder.
         name, root: the data set, as `load_avsbench` takes it.
     """
     expected = len(read_class_names(root)) if name == "avss" else 2
@@ -40,8 +40,9 @@ def check_labels_fit(model: AussForAudioVisualSegmentation, name: str, root: str
 
 def worker_count(workers: int | None) -> int:
     """
-    `workers`, or if None what suits the machine: 4 beside an accelerator. Without one they would take the network's
-    cores: on 2 cores a step of `auss-demo` at 112 pixels takes 0.33 s with none and 0.51 s with one.
+    Returns `workers`, or a number that suits the machine if `workers` is None: 4 if the machine has an accelerator,
+    else 0. Without an accelerator workers would take the network's cores: on 2 cores a step of `auss-demo` at 112
+    pixels takes 0.33 s without workers and 0.51 s with one.
     """
     if workers is not None:
         check_at_least("workers", workers, 0)
@@ -50,7 +51,7 @@ def worker_count(workers: int | None) -> int:
 
 
 def create_train_collator(processor: AussProcessor, data: DataArguments, num_labels: int) -> AussDataCollator:
-    """Makes batches for training, with augmentation if `data` says so."""
+    """Creates the collator for training, with augmentation if `data` asks for it."""
     video_processor = processor.video_processor
     augmentation = None
     if data.augment:
@@ -77,10 +78,11 @@ def create_train_loader(
     rows: SeededRows, processor: AussProcessor, data: DataArguments, num_labels: int, seed: int
 ) -> DataLoader:
     """
-    Shuffled batches with augmentation. A last batch that is not full is left out, unless it is the only one.
+    Loads shuffled batches with augmentation. A last batch that is not full is left out, unless it is the only batch.
 
     Raises:
-        ValueError: several processes were to share that one: some clips would count more than others.
+        ValueError: several processes would share the only batch, and it is not full. Some clips would then count more
+            than others.
     """
     if len(rows) < data.batch_size and PartialState().num_processes > 1:
         raise InputError(
@@ -94,13 +96,14 @@ def create_train_loader(
         collate_fn=create_train_collator(processor, data, num_labels),
         num_workers=worker_count(data.workers),
         drop_last=len(rows) >= data.batch_size,
-        # A generator of its own: making an iterator draws a number, which must not come from the global one.
+        # The loader needs its own generator: making an iterator draws a number, and that number must not come from the
+        # global generator.
         generator=torch.Generator().manual_seed(seed),
     )
 
 
 def open_stream(data: DataArguments, seed: int) -> StreamedRows:
-    """This process's share of the training clips, streamed from Parquet shards."""
+    """Opens this process's share of the training clips as a stream from Parquet shards."""
     state = PartialState()
     stream, num_clips = stream_shards(data.data, data.name, "train")
     return StreamedRows(
@@ -116,8 +119,8 @@ def create_stream_loader(
     seed: int,
     device: torch.device | None = None,
 ) -> DataLoader:
-    """This process's batches of a stream, with augmentation, on `device`. The accelerator takes it as prepared, for
-    the rows are this process's already."""
+    """Loads this process's batches of a stream, with augmentation, on `device`. The accelerator must not prepare this
+    loader, because the rows already belong to this process."""
     workers = min(worker_count(data.workers), rows.num_shards)
     if workers < worker_count(data.workers):
         logger.warning("%d workers, since there are no more shards for a process: `auss prepare --shards`", workers)
@@ -134,7 +137,7 @@ def create_stream_loader(
         collate_fn=SkippingCollator(create_train_collator(processor, data, num_labels)),
         num_workers=workers,
         generator=torch.Generator().manual_seed(seed),
-        worker_init_fn=ignore_sigterm,  # here, for what is prepared keeps its own
+        worker_init_fn=ignore_sigterm,  # set here, because `prepare_data_loader` keeps the loader's own function
     )
     prepared = prepare_data_loader(
         loader, device, num_processes=1, process_index=0, put_on_device=True, dispatch_batches=False
@@ -147,11 +150,11 @@ def create_eval_loader(
     rows: Dataset, processor: AussProcessor, num_labels: int, batch_size: int, workers: int | None, muted: bool = False
 ) -> DataLoader:
     """
-    Batches in order, whole clips, the shorter ones padded, labels at their own size, with the clips' names; `muted`
-    silences every clip.
+    Loads batches of whole clips in order, with the clips' names. Shorter clips are padded, and labels keep their own
+    size. `muted` silences every clip.
 
     Raises:
-        ValueError: a batch_size below 1, or workers below 0.
+        ValueError: batch_size is less than 1, or workers is less than 0.
     """
     check_at_least("batch_size", batch_size, 1)
     return DataLoader(
@@ -164,25 +167,25 @@ def create_eval_loader(
 
 
 def load_rows(data: DataArguments, processor: AussProcessor, split: str, seed: int = 0) -> SeededRows:
-    """The rows of a split, with their log-mel if `cache_sounds`."""
+    """Loads the rows of a split, with their log-mel if `cache_sounds` is set."""
     dataset = load_avsbench(data.data, data.name, split)
     rows = SeededRows(dataset, seed)
     if not data.cache_sounds:
         return rows
-    with PartialState().local_main_process_first():  # it writes a file, which the others read
+    with PartialState().local_main_process_first():  # the first process writes a file, and the others read it
         return SeededRows(dataset, seed, precompute_input_features(rows, processor.feature_extractor))
 
 
 def create_validation_loader(
     data: DataArguments, run: RunArguments, processor: AussProcessor, num_labels: int
 ) -> DataLoader | None:
-    """The validation clips, or `eval_clips` of them, evenly spread; None if there is to be no validation."""
+    """Loads the validation clips, or `eval_clips` of them, evenly spread. Returns None if there is no validation."""
     if not run.eval_every:
         return None
     rows = load_rows(data, processor, "val")
     if run.eval_clips is not None and run.eval_clips < len(rows):
         rows = Subset(rows, [index * len(rows) // run.eval_clips for index in range(run.eval_clips)])
-    # In each process as many clips as in training, where batch_size counts those of all processes.
+    # `batch_size` counts the clips of all processes. Each process gets as many clips as in training.
     batch_size = max(1, data.batch_size // PartialState().num_processes)
     return create_eval_loader(rows, processor, num_labels, batch_size, data.workers)
 

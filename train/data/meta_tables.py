@@ -1,7 +1,7 @@
-"""The csv tables of AVSBench, read as tolerantly as the authors' code, which uses pandas, reads them.
+"""Reads the csv tables of AVSBench as tolerantly as the authors' code, which uses pandas.
 
-pandas fills short lines up and then takes the lines whose split is the wanted one, so a broken line that nobody asks
-for does no harm there. It does none here either. But a line that is asked for and broken is refused by its number.
+pandas fills short lines up and then selects the lines of the wanted split. So a broken line of another split does no
+harm there, and it does no harm here. But a broken line of the wanted split raises an error that names its number.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from ...files.errors import InputError
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
-# What would lead out of the folder in which a name belongs; backslashes separate folders on Windows.
+# Characters that could lead out of the folder of a name. Backslashes separate folders on Windows.
 SEPARATORS = ("/", "\\", "\0")
-LONGEST_NAME = 255  # bytes, in every usual file system
+LONGEST_NAME = 255  # bytes; the limit of every usual file system
 
 
 @dataclass(frozen=True)
 class MetaRow:
-    """A line of a table: its cells in order, and by the header's names. `problem` says what is wrong, if anything."""
+    """A line of a table: its cells in order, and by the header's names. `problem` says what is wrong with the line, if
+    anything."""
 
     line: int
     cells: list[str]
@@ -35,10 +36,10 @@ class MetaRow:
 
 
 def checked_name(name: str, what: str) -> str:
-    """A cell that becomes part of a path, if it names a single file or folder.
+    """Returns a cell that becomes part of a path if it names a single file or folder.
 
     Raises:
-        ValueError: it is empty, too long, or a path: a table must not lead out of the data set's folder.
+        ValueError: the cell is empty, too long, or a path. A table must not lead out of the data set's folder.
     """
     too_long = len(os.fsencode(name)) > LONGEST_NAME
     if not name or too_long or name in (".", "..") or any(separator in name for separator in SEPARATORS):
@@ -55,22 +56,22 @@ def _checked_row(cells: list[str], header: list[str], line: int) -> MetaRow:
     if len(cells) != len(header) or not cells[0]:
         problem = f"must have {len(header)} cells, a video name first; got {cells}"
     filled = cells + [""] * (len(header) - len(cells))
-    # Of columns of the same name the first counts, as in pandas.
+    # If several columns have the same name, the first one counts, as in pandas.
     named = dict(reversed(list(zip(header, filled, strict=False))))
     return MetaRow(line, filled, named, problem)
 
 
 def read_meta_table(path: Path, content: bytes, columns: tuple[str, ...], min_columns: int) -> list[MetaRow]:
-    """The lines of a table after its header, those that hold nothing left out.
+    """Reads the lines of a table after its header, without empty lines.
 
     Args:
-        path: where it lies, for the error messages.
-        content: of the file, UTF-8 with or without a byte order mark, lines ended in any of the usual ways.
-        columns: what the header must name.
-        min_columns: how many columns it must have.
+        path: the path of the table, for error messages.
+        content: the bytes of the file: UTF-8 with or without a byte order mark, with any usual line ends.
+        columns: the names that the header must have.
+        min_columns: the least number of columns.
 
     Raises:
-        ValueError: no csv in UTF-8, or a header that lacks a column.
+        ValueError: the content is no csv in UTF-8, or the header lacks a column.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -91,10 +92,10 @@ def read_meta_table(path: Path, content: bytes, columns: tuple[str, ...], min_co
 
 
 def rows_of_split(path: Path, rows: list[MetaRow], split: str) -> list[MetaRow]:
-    """The lines of one split. Lines of no known split are passed over, with a warning that counts them.
+    """Returns the lines of one split. Lines of an unknown split are skipped, with a warning that counts them.
 
     Raises:
-        ValueError: a line of this split is broken, or there is none.
+        ValueError: a line of this split is broken, or the split has no line.
     """
     chosen = [row for row in rows if row.named["split"] == split]
     for row in chosen:

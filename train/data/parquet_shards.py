@@ -1,7 +1,7 @@
-"""AVSBench as Parquet shards, written by `auss prepare`: read whole or as a stream, from a folder or from the Hub.
+"""Loads AVSBench from the Parquet shards of `auss prepare`: whole or as a stream, from a folder or from the Hub.
 
-Shards come from others. They must hold the bytes of their files, since a row that names a path would make auss open a
-file of this machine. And the card of a folder must name files of this folder only.
+Shards may come from other people. They must hold the bytes of their files: if a row named a path, auss would open a
+file of this machine. For the same reason the card of a folder must only name files of that folder.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ CARD_FILE = "README.md"
 
 
 def is_sharded(root: str | os.PathLike, name: str) -> bool:
-    """Whether `root` holds this subset as Parquet shards. A data set on the Hub (`hf://datasets/...`) has no other
-    form."""
+    """Tells whether `root` holds this subset as Parquet shards. A data set on the Hub (`hf://datasets/...`) always
+    consists of shards."""
     return str(root).startswith(HUB_PREFIX) or any(Path(root).expanduser().glob(f"{name}/*.parquet"))
 
 
 def _source(root: str | os.PathLike) -> str:
-    """What `load_dataset` calls it: the repository's name, or an absolute path."""
+    """Returns the name of the data set for `load_dataset`: the repository's name, or an absolute path."""
     if str(root).startswith(HUB_PREFIX):
         return str(root).removeprefix(HUB_PREFIX)
     return os.path.abspath(Path(root).expanduser())
@@ -45,7 +45,7 @@ def _check_columns(dataset: Dataset | IterableDataset, root: str | os.PathLike) 
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """All strings of a tree of mappings and lists."""
+    """Yields all strings of a tree of mappings and lists."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -57,13 +57,13 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _check_card(root: str | os.PathLike) -> None:
-    """Raises ValueError where the card of a folder names files outside of it, or addresses."""
+    """Raises ValueError if the card of a folder names addresses, or files outside the folder."""
     card = Path(root).expanduser() / CARD_FILE
     if str(root).startswith(HUB_PREFIX) or not card.is_file():
         return
     try:
         configs = (metadata_load(card) or {}).get("configs")
-    except Exception as error:  # YAML's errors have no common class with those of reading
+    except Exception as error:  # the errors of YAML and of reading have no common class
         raise InputError(f"{card} must begin with the YAML that `auss prepare` writes: {error}") from error
     for text in _strings(configs):
         if "://" in text or "::" in text or PurePath(text).is_absolute() or ".." in PurePath(text).parts:
@@ -71,10 +71,10 @@ def _check_card(root: str | os.PathLike) -> None:
 
 
 def check_holds_bytes(row: Mapping, root: str = "the data set") -> None:
-    """Checks that a row of a shard holds its files, not paths.
+    """Checks that a row of a shard holds the bytes of its files, not paths.
 
     Raises:
-        ValueError: a picture or sound without bytes, by column and clip.
+        ValueError: a picture or sound has no bytes. The error names the column and the clip.
     """
     for column in FILE_COLUMNS:
         values = row.get(column)
@@ -87,7 +87,7 @@ def check_holds_bytes(row: Mapping, root: str = "the data set") -> None:
 
 
 def _check_bytes(dataset: Dataset, root: str | os.PathLike) -> None:
-    """`check_holds_bytes` of all rows; what the columns hold is not read."""
+    """Applies `check_holds_bytes` to all rows. The contents of the columns are not read."""
     for column in FILE_COLUMNS:
         start = 0
         for chunk in dataset.data.column(column).chunks:
@@ -100,7 +100,7 @@ def _check_bytes(dataset: Dataset, root: str | os.PathLike) -> None:
 
 
 def _load(root: str | os.PathLike, name: str, split: str, **options: Any) -> Any:
-    """`load_dataset`, with its errors and those of Arrow as one of ours."""
+    """Calls `load_dataset` and turns its errors and those of Arrow into an error of auss."""
     try:
         return load_dataset(_source(root), name, split=split, **options)
     except (ValueError, DatasetsError, pa.ArrowException) as error:
@@ -108,16 +108,17 @@ def _load(root: str | os.PathLike, name: str, split: str, **options: Any) -> Any
 
 
 def load_shards(root: str | os.PathLike, name: str, split: str, cache_dir: str | os.PathLike | None = None) -> Dataset:
-    """A split for random access: what `load_avsbench` returns where `root` is sharded.
+    """Loads a split for random access. `load_avsbench` returns it if `root` holds shards.
 
     Args:
         root: a folder that `auss prepare` made, or `hf://datasets/OWNER/NAME`.
         name, split: as `load_avsbench` takes them.
-        cache_dir: where `datasets` keeps its Arrow copy of the shards, which is as large as they are.
+        cache_dir: the folder of the Arrow copy that `datasets` makes of the shards. The copy is as large as the
+            shards.
 
     Raises:
-        ValueError: there is no such subset or split, a column is missing, a row holds paths in place of files, or the
-            card names files outside of its folder.
+        ValueError: the subset or split does not exist, a column is missing, a row holds paths instead of files, or the
+            card names files outside its folder.
     """
     _check_card(root)
     cache = None if cache_dir is None else str(cache_dir)
@@ -128,14 +129,15 @@ def load_shards(root: str | os.PathLike, name: str, split: str, cache_dir: str |
 
 
 def stream_shards(root: str | os.PathLike, name: str, split: str) -> tuple[IterableDataset, int]:
-    """A split as a stream of rows whose pictures are not decoded, and how many rows it has; nothing is copied to disk.
+    """Opens a split as a stream of rows and returns it with its number of rows. Pictures are not decoded, and nothing
+    is copied to disk.
 
     Args:
         root, name, split: as `load_shards` takes them.
 
     Raises:
-        ValueError: `root` holds no shards of this subset, its card does not tell the number of clips, and what
-            `load_shards` raises.
+        ValueError: `root` holds no shards of this subset, its card does not tell the number of clips, or `load_shards`
+            would raise an error.
     """
     if not is_sharded(root, name):
         raise InputError(

@@ -1,8 +1,9 @@
-"""`auss prepare`: AVSBench as Parquet shards with a data set card, ready to be loaded, streamed or pushed to the Hub.
+"""`auss prepare` writes AVSBench as Parquet shards with a data set card, ready to be loaded, streamed or pushed to the
+Hub.
 
-OUT is laid out as a data repository of the Hub is: README.md, the card, which names the shards of each subset and
-split, and `SUBSET/SPLIT-00000-of-00032.parquet`. Frames, masks and sounds stay the bytes of the files, not encoded
-anew.
+OUT has the layout of a data repository of the Hub: README.md, the card, names the shards of each subset and split, and
+the shards are `SUBSET/SPLIT-00000-of-00032.parquet`. Frames, masks and sounds keep the bytes of their files. They are
+not encoded again.
 """
 
 import argparse
@@ -33,10 +34,10 @@ from .clips import decode_clip
 
 logger = logging.getLogger(__name__)
 
-SCRATCH = ".preparing-"  # what releases before this one left in OUT when they were killed
+SCRATCH = ".preparing-"  # earlier releases left such folders in OUT when they were killed
 CARD_FILE = "README.md"
 SHUFFLE_SEED = 0
-# What a reader holds in memory of each shard that it has open, up to ten of them at once in each worker.
+# A reader holds this much of each open shard in memory. Each worker opens up to ten shards at once.
 ROW_GROUP_BYTES = 16 * 2**20
 COLUMNS = {
     "clip_id": "the video's name",
@@ -87,7 +88,7 @@ That of the source. The authors of AVSBench send it on request: share a copy of 
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """What the card tells of a split; bytes are those in memory, which are about those on disk."""
+    """The facts about a split for the card. Bytes are counted in memory, which is about the size on disk."""
 
     name: str
     split: str
@@ -97,7 +98,7 @@ class SplitFacts:
 
 
 def check_shards_folder(out: Path) -> None:
-    """Raises ValueError unless `out` is a new or an empty folder, but for what a killed run left."""
+    """Raises ValueError unless `out` is new or empty. Folders that a killed run left do not count."""
     if out.exists() and not out.is_dir():
         raise InputError(f"out must be a new or an empty folder, and {out} is a file; nothing was written")
     if any(not path.name.startswith(SCRATCH) for path in entries(out)):
@@ -105,7 +106,7 @@ def check_shards_folder(out: Path) -> None:
 
 
 def warn_of_outside_files(dataset: datasets.Dataset, root: Path, name: str) -> None:
-    """Warns where links lead out of the root folder: their files are packed, and so may be shared, too."""
+    """Warns if links lead out of the root folder: their files are packed as well, and may be shared with others."""
     inside = os.path.realpath(root) + os.sep
     folders: dict[str, str] = {}
     outside = []
@@ -130,10 +131,10 @@ def warn_of_outside_files(dataset: datasets.Dataset, root: Path, name: str) -> N
 
 
 def checked_shard(shard: datasets.Dataset, num_labels: int) -> datasets.Dataset:
-    """A shard of a split, with the bytes of its files, each of which is decoded once to see that it can be.
+    """Returns a shard with the bytes of its files. Each file is decoded once to check it.
 
     Raises:
-        ValueError: a damaged, empty or unfit picture, mask or sound, by clip and file.
+        ValueError: a picture, mask or sound is damaged, empty or unfit. The error names the clip and the file.
     """
     for index in range(len(shard)):
         decode_clip(shard[index], num_labels=num_labels)
@@ -141,12 +142,12 @@ def checked_shard(shard: datasets.Dataset, num_labels: int) -> datasets.Dataset:
 
 
 def write_split(root: Path, folder: Path, name: str, split: str, shards: int) -> SplitFacts:
-    """Writes a split's shards into `folder`, as many as asked for but no more than clips."""
+    """Writes the shards of a split into `folder`: `shards` of them, but not more than the split has clips."""
     dataset = load_avsbench(root, name, split)
     warn_of_outside_files(dataset, root, name)
     num_labels = len(read_class_names(root)) if name == "avss" else 2
     if split == "train":
-        # A stream is shuffled among neighbours only, and tables are often sorted by category.
+        # Shuffle here, because a stream is only shuffled among neighbours and tables are often sorted by category.
         dataset = dataset.shuffle(seed=SHUFFLE_SEED)
     shards = min(shards, len(dataset))
     total = 0
@@ -162,7 +163,7 @@ def write_split(root: Path, folder: Path, name: str, split: str, shards: int) ->
 
 
 def card_metadata(splits: Sequence[SplitFacts]) -> str:
-    """The YAML head of the card, by which `load_dataset` finds the shards and knows their number of clips."""
+    """Returns the YAML head of the card. `load_dataset` finds the shards and their number of clips by it."""
     configs, info = [], []
     for name in dict.fromkeys(facts.name for facts in splits):
         mine = [facts for facts in splits if facts.name == name]
@@ -175,7 +176,7 @@ def card_metadata(splits: Sequence[SplitFacts]) -> str:
 
 
 def data_card_text(splits: Sequence[SplitFacts], root: str | Path, title: str) -> str:
-    """The whole card; `root` is where the clips came from."""
+    """Returns the whole card. `root` is the source of the clips."""
     table = [
         f"| {facts.name} | {facts.split} | {facts.clips} | {facts.shards} | {facts.num_bytes / 1e6:.0f} |"
         for facts in splits
@@ -199,15 +200,15 @@ def data_card_text(splits: Sequence[SplitFacts], root: str | Path, title: str) -
 def prepare_data_set(
     root: str | Path, out: str | Path, names: Sequence[str] | None = None, shards: int = DEFAULT_SHARDS
 ) -> list[SplitFacts]:
-    """Writes AVSBench, or a data set in its layout, as Parquet shards with a card. A run that is stopped leaves `out`
-    as it was. Every file is decoded once: a damaged one is refused here, not found in a training run.
+    """Writes AVSBench, or a data set in its layout, as Parquet shards with a card. If the run is stopped, `out` stays
+    unchanged. Every file is decoded once, so a damaged file raises an error here and not during training.
 
     Args:
         root: the folder that `load_avsbench` reads.
         out: a new or an empty folder.
-        names: subsets, of "s4", "ms3" and "avss"; all that `root` has unless told.
-        shards: files of each split, at least 1; a split of fewer clips has one for each. Processes and workers share
-            files: their number should be a multiple of all workers together.
+        names: subsets among "s4", "ms3" and "avss". The default is every subset that `root` has.
+        shards: the number of files of each split, at least 1. A split with fewer clips has one file for each clip.
+            Processes and workers share the files, so the number should be a multiple of the number of all workers.
 
     Returns:
         The number of clips, shards and bytes of each split that has clips.
@@ -215,8 +216,8 @@ def prepare_data_set(
     Raises:
         FileExistsError: another process is preparing into `out`.
         ValueError: `out` has files, `shards` is less than 1, `root` lacks a subset of `names` or is malformed, or a
-            file cannot be decoded, by clip and file.
-        FileNotFoundError: the first file of a clip that is missing.
+            file cannot be decoded. The error names the clip and the file.
+        FileNotFoundError: a file of a clip is missing. The error names the first one.
     """
     root, out = Path(root).expanduser(), Path(out).expanduser()
     if shards < 1:
@@ -224,7 +225,8 @@ def prepare_data_set(
     check_shards_folder(out)
     found = subsets_of(root)
     wanted = list(found) if names is None else list(dict.fromkeys(names))
-    if "avss" in found:  # it holds the clips of S4 and MS3 too; they are packed apart only where they are asked for
+    # AVSS also holds the clips of S4 and MS3; they are only packed separately if the caller asks for them
+    if "avss" in found:
         found |= {name: splits_of(root, name) for name in wanted if name in OUT_OF_AVSS and name not in found}
     lacking = [name for name in wanted if name not in found]
     if lacking or not wanted:
@@ -238,8 +240,8 @@ def prepare_data_set(
         if "avss" in wanted:
             shutil.copyfile(find_layout(root, "avss")[1].with_name(LABEL_FILE), folder.new / LABEL_FILE)
         (folder.new / CARD_FILE).write_text(data_card_text(splits, root, out.resolve().name), encoding="utf-8")
-        check_shards_folder(out)  # again: somebody else may have written into it meanwhile
-        folder.install(last=[CARD_FILE])  # with the card the set is whole
+        check_shards_folder(out)  # check again: another program may have written into the folder meanwhile
+        folder.install(last=[CARD_FILE])  # the card comes last and marks the set as complete
     return splits
 
 

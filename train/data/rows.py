@@ -1,4 +1,4 @@
-"""The rows of a data set, each with a seed of its own: of any order from files, or in the order of a stream."""
+"""Gives each row of a data set its own seed: rows of files in any order, or rows of a stream."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from .parquet_shards import check_holds_bytes
 
 
 class StreamedRows(torch.utils.data.IterableDataset):
-    """What `SeededRows` is for random access, for a stream: "augmentation_seed" comes from (seed, epoch, clip).
+    """Streams rows, each with "augmentation_seed" from (seed, epoch, clip). `SeededRows` does this for random access.
 
-    An epoch has as many batches in every process: those of `num_clips` clips, without a last one that is not full. A
-    process or worker whose shards hold fewer clips than its share begins them again, one that has more leaves the
-    rest; so nobody waits for another, and where shards divide evenly no clip comes twice.
+    An epoch has equally many batches in every process: the full batches of `num_clips` clips. If the shards of a
+    process or worker hold fewer clips than its share, it begins them again; if they hold more, it skips the rest. So
+    no process waits for another. If the shards divide evenly, no clip comes twice.
 
-    The order follows from the seed, the epoch, and the numbers of processes and workers. To go on within an epoch the
-    rows already trained on are read again, but not decoded: `skip_batches`.
+    The order follows from the seed, the epoch, and the numbers of processes and workers. To resume within an epoch,
+    `skip_batches` reads the finished rows again without decoding them.
 
     Args:
-        stream: its rows are dicts with "clip_id"; pictures should not be decoded.
-        num_clips: the rows of the whole stream.
-        batch_size: clips of a batch, over all processes together.
+        stream: an iterable of dicts with "clip_id". Pictures should not be decoded.
+        num_clips: the number of rows of the whole stream.
+        batch_size: the clips of a batch over all processes together.
         seed: 0 or more.
-        buffer_size: clips among which the next one is drawn; every worker holds so many in memory.
-        rank, world_size: this process and how many there are.
+        buffer_size: the number of clips among which the next one is drawn. Every worker holds that many clips in
+            memory.
+        rank, world_size: the number of this process, and the number of processes.
 
     Raises:
-        ValueError: batch_size is no multiple of world_size.
+        ValueError: batch_size is not a multiple of world_size.
     """
 
     def __init__(
@@ -65,24 +66,24 @@ class StreamedRows(torch.utils.data.IterableDataset):
 
     @property
     def num_shards(self) -> int:
-        """The shards of this process, and so the most workers that it can use."""
+        """Returns the number of shards of this process. It cannot use more workers than shards."""
         return self.stream.num_shards
 
     def shares_evenly(self, workers: int) -> bool:
-        """Whether every worker of every process, `workers` in each, reads equally many shards."""
+        """Tells whether every worker reads equally many shards if each process has `workers` of them."""
         return self.all_shards % (self.world_size * max(1, workers)) == 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Changes the order and the seeds; to be called before the data loader starts its workers."""
+        """Changes the order and the seeds. Call it before the data loader starts its workers."""
         self.epoch = epoch
         self.stream.set_epoch(epoch)
 
     def skip_batches(self, count: int) -> None:
-        """Gives None instead of the rows of the first `count` batches of an epoch, so that nothing decodes them."""
+        """Makes the first `count` batches of an epoch give None instead of rows, so that nothing decodes them."""
         self.skipped_batches = count
 
     def _whole_rows(self) -> Iterator[dict]:
-        """The rows of the stream. Raises InputError where a shard is damaged."""
+        """Yields the rows of the stream. Raises InputError if a shard is damaged."""
         rows = iter(self.stream)
         while True:
             try:
@@ -94,7 +95,7 @@ class StreamedRows(torch.utils.data.IterableDataset):
             yield row
 
     def _endless_rows(self) -> Iterator[dict]:
-        """This worker's rows of the epoch, again and again, with their seeds."""
+        """Yields this worker's rows of the epoch with their seeds, again and again."""
         passes = 0
         while True:
             row = None
@@ -120,7 +121,7 @@ class StreamedRows(torch.utils.data.IterableDataset):
 
 @dataclass
 class SkippingCollator:
-    """Makes batches as `collator` does, and None of skipped rows."""
+    """Makes batches as `collator` does. Skipped rows give None."""
 
     collator: Callable[[list[dict]], dict]
 
@@ -130,25 +131,25 @@ class SkippingCollator:
 
 
 def augmentation_seed(seed: int, epoch: int, index: int) -> int:
-    """A 63-bit seed that is a fixed and well mixed function of its three parts, each 0 or more."""
+    """Returns a 63-bit seed: a fixed and well mixed function of the three arguments, each 0 or more."""
     return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 class SeededRows(torch.utils.data.Dataset):
     """Wraps a data set for training: each row gets "augmentation_seed" from (seed, epoch, index).
 
-    What a clip becomes then depends on the seed, the epoch and its index alone, so that a resumed run, or one with
-    another number of workers, sees the same pictures. Rows of a `datasets.Dataset` are read as they are stored:
-    pictures stay {"path", "bytes"}, so that the collator decodes only the frames it chooses.
+    The augmentation of a clip only depends on the seed, the epoch and the index of the clip. So a resumed run, or a
+    run with another number of workers, sees the same pictures. Rows of a `datasets.Dataset` are read as they are
+    stored: pictures stay {"path", "bytes"}, so the collator only decodes the chosen frames.
 
     Args:
-        dataset: a `datasets.Dataset`, or anything with a length that gives a dict for an index.
+        dataset: a `datasets.Dataset`, or any object that has a length and returns a dict for an index.
         seed: 0 or more.
-        input_features: what `precompute_input_features` made of the same data set: rows then carry their log-mel as
-            "input_features" and "input_features_mask", and the collator does not read their sound.
+        input_features: the result of `precompute_input_features` for the same data set. Rows then carry their log-mel
+            as "input_features" and "input_features_mask", and the collator does not read their sound.
 
     Raises:
-        ValueError: a negative seed, or input_features of another number of rows.
+        ValueError: the seed is negative, or input_features has another number of rows.
     """
 
     def __init__(self, dataset, seed: int = 0, input_features: tuple[torch.Tensor, torch.Tensor] | None = None):
@@ -162,7 +163,7 @@ class SeededRows(torch.utils.data.Dataset):
         self.input_features = input_features
         self._stored = isinstance(dataset, datasets.Dataset)
         self.dataset = dataset.with_format("arrow") if self._stored else dataset
-        # Shared memory: workers that stay alive over epochs see the new number.
+        # The epoch lies in shared memory, so that workers that live through several epochs see the new number.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     @property
@@ -170,7 +171,7 @@ class SeededRows(torch.utils.data.Dataset):
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Changes the seeds of all rows; Accelerate's data loaders call this by themselves."""
+        """Changes the seeds of all rows. Accelerate's data loaders call this method."""
         if epoch < 0:
             raise InputError(f"epoch must be 0 or more, got {epoch}")
         self._epoch.fill_(epoch)

@@ -1,4 +1,4 @@
-"""The picture columns of `load_avsbench`, decoded by auss: a bad file is named, and only pictures are opened."""
+"""Decodes the picture columns of `load_avsbench`. Errors name the bad file, and only pictures are opened."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ...processing.pictures import open_picture
 class StoredPicture(Image):
     """The `Image` feature of `datasets`, decoded by `open_picture`.
 
-    `datasets` would let Pillow try every format that it knows, and its errors do not name the file. What is saved of
-    a data set, as Arrow, Parquet or on the Hub, says `Image`, so auss is not needed to read it.
+    The `Image` of `datasets` would let Pillow try every format that it knows, and its errors do not name the file. A
+    data set saved as Arrow, as Parquet or on the Hub records the type `Image`, so reading it does not need auss.
     """
 
     def __eq__(self, other: object) -> bool:
@@ -24,13 +24,13 @@ class StoredPicture(Image):
             return NotImplemented
         return (self.mode, self.decode) == (other.mode, other.decode)
 
-    __hash__ = None  # type: ignore[assignment]  # as `Image`, whose fields can change
+    __hash__ = None  # the same as for `Image`, because the fields can change
 
     def decode_example(self, value: Any, token_per_repo_id: dict | None = None) -> Picture:
-        """Decodes the `{"bytes", "path"}` of a picture on this machine; a picture is returned as it is.
+        """Decodes the `{"bytes", "path"}` of a picture on this machine. A decoded picture is returned unchanged.
 
         Raises:
-            FileNotFoundError, ValueError: as `open_picture`, by the path of the file.
+            FileNotFoundError, ValueError: `open_picture` raises the error, which names the path of the file.
         """
         if not self.decode:
             raise RuntimeError("decode_example needs Image(decode=True), got decode=False")
@@ -48,7 +48,7 @@ class StoredPicture(Image):
 
 
 def with_stored_pictures(dataset: datasets.Dataset) -> datasets.Dataset:
-    """The same data set, whose columns `frames` and `masks` are decoded as `StoredPicture`. It is changed in place."""
+    """Decodes the columns `frames` and `masks` as `StoredPicture`. The data set is changed in place and returned."""
     features = dataset.features
     for column in ("frames", "masks"):
         if features.get(column) == List(Image()):

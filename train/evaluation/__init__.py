@@ -1,1 +1,1 @@
-"""Scoring by the protocol of AVSBench: the metrics, for a model folder, for `evaluate` and for the Trainer."""
+"""Scoring by the protocol of AVSBench: metrics for model folders, for the `evaluate` library and for Trainer."""

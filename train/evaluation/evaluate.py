@@ -1,4 +1,4 @@
-"""`auss evaluate`: M_J and M_F by the AVSBench protocol, overall and per category, and the best and worst clips."""
+"""`auss evaluate` measures M_J and M_F by the AVSBench protocol, overall and per category, and draws some clips."""
 
 import argparse
 import json
@@ -40,28 +40,29 @@ from .score_tables import format_markdown, format_text, result_files
 from .swapped_sounds import SwappedSounds
 
 SHEET_CLIPS = 5
-LONGEST_TITLE = 150  # characters above a clip in a sheet
+LONGEST_TITLE = 150  # characters of a title above a clip in a contact sheet
 
 
 def kept_frames(batch: dict) -> torch.Tensor:
-    """Which frames of a collated batch are real, (B, F) bool, on the batch's device."""
+    """Returns which frames of a collated batch are real: (B, F) bool, on the device of the batch."""
     pixel_values = batch["pixel_values"]
     shape = pixel_values.shape[:2]
     return batch.get("frame_mask", torch.ones(shape, device=pixel_values.device)).bool()
 
 
 def clip_labels(batch: dict) -> list[torch.Tensor]:
-    """The labels (F, h, w) of each clip of a collated batch, without padding, on the CPU."""
+    """Returns the labels (F, h, w) of each clip of a collated batch, without padding, on the CPU."""
     return [labels.cpu()[kept] for labels, kept in zip(batch["labels"], kept_frames(batch).cpu(), strict=True)]
 
 
 def frame_logits(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """
-    The network's `logits` (M, K, h, w) for the M frames of a batch that are not padding, from the arguments of its
-    `forward`. Frames that are too many for one pass on a CPU come in several, and their sound is encoded once.
+    Returns the network's `logits` (M, K, h, w) for the M frames of a batch that are not padding. `inputs` are the
+    arguments of the network's `forward`. If a CPU gets too many frames for one pass, the frames come in several
+    passes. The sound is encoded once.
     """
     kept = kept_frames(inputs)
-    places = kept.nonzero()  # the clip and the frame of each
+    places = kept.nonzero()  # (M, 2): clip and frame of each kept frame
     step = frames_per_pass(inputs["pixel_values"], len(places))
     if step == len(places):
         return model(**inputs).logits[kept]
@@ -72,7 +73,8 @@ def frame_logits(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Ten
         clips, frames = places[few].unbind(1)
         one_frame_clips = inputs["pixel_values"][clips, frames].unsqueeze(1)
         found = model(pixel_values=one_frame_clips, frame_queries=queries[clips, frames].unsqueeze(1)).logits[:, 0]
-        # Made once: small results of every pass, kept among the maps that come and go, would scatter the heap.
+        # Allocate the result once. Small results of every pass, kept among large maps that are freed, would fragment
+        # the heap.
         if logits is None:
             logits = found.new_empty(len(places), *found.shape[1:])
         logits[few] = found
@@ -83,8 +85,8 @@ def frame_logits(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Ten
 @torch.no_grad()
 def segment_clips(model: nn.Module, processor: AussProcessor, batch: dict) -> list[dict[str, torch.Tensor]]:
     """
-    For each clip of a collated batch, without padding, `segmentation` and `scores`, (F, h, w) at the size of its
-    labels; and, of more than two labels, `official_segmentation`, (F, 224, 224).
+    Returns for each clip of a collated batch, without padding, `segmentation` and `scores`, (F, h, w) at the size of
+    the clip's labels. A model of more than two labels also gives `official_segmentation`, (F, 224, 224).
     """
     inputs = {name: value for name, value in batch.items() if name not in ("labels", "clip_id", "category")}
     counts = kept_frames(batch).sum(1).tolist()
@@ -100,12 +102,13 @@ def segment_clips(model: nn.Module, processor: AussProcessor, batch: dict) -> li
 
 
 def binary_labels(labels: torch.Tensor) -> torch.Tensor:
-    """Class ids to 1 where anything sounds, 0 where nothing does, and 255 as before."""
+    """Maps class ids to 1 if anything sounds and to 0 if nothing sounds. 255 stays 255."""
     return torch.where(labels == IGNORED_LABEL, labels, (labels > 0).to(labels.dtype))
 
 
 def class_metrics(num_labels: int) -> dict[str, SemanticScores]:
-    """The metrics of AVSBench-semantic: of masks of their own size, and of those that the official code scores."""
+    """Returns the metrics of AVSBench-semantic: for masks at their own size, and for masks as the official code scores
+    them."""
     if num_labels == 2:
         return {}
     return {name: SemanticScores(keep_in_memory=True, num_labels=num_labels) for name in ("classes", "official")}
@@ -115,13 +118,14 @@ def score_batches(
     network: nn.Module, processor: AussProcessor, batches: Iterable[dict], num_labels: int
 ) -> list[dict]:
     """
-    Scores this process's clips, each at the size of its own masks.
+    Scores the clips of this process, each at the size of its own masks.
 
     Returns:
-        For each clip `batch`, its batch's number; `clip_id`, `category`; `frames`, how many are annotated, and
-        `padding`, how many the official code of AVSS would add; `size`, (height, width) of its masks; `J` and `F` of
-        sounding against silent; and, of more than two labels, `classes`, the rows of `class_scores`, and `official`,
-        those of masks of 224 x 224. The figures are None where no frame is annotated.
+        A dict for each clip: `batch`, the number of its batch; `clip_id` and `category`; `frames`, the number of
+        annotated frames; `padding`, the number of frames that the official code of AVSS would add; `size`, (height,
+        width) of its masks; `J` and `F` of sounding against silent. With more than two labels the dict also has
+        `classes`, the rows of `class_scores`, and `official`, the same rows for masks of 224 x 224. The scores are
+        None if no frame is annotated.
 
     Raises:
         ValueError: the model gives scores that are no numbers.
@@ -154,7 +158,7 @@ def score_batches(
 
 
 def summarise_records(records: list[dict], num_labels: int) -> dict:
-    """What `evaluate` returns, from the records of `score_batches` of all clips with an annotated frame."""
+    """Summarises the records of `score_batches` of all clips with an annotated frame to the result of `evaluate`."""
     per_clip = [{name: record[name] for name in ("clip_id", "category", "J", "F")} for record in records]
     sizes = Counter("{} x {}".format(*record["size"]) for record in records)
     if num_labels == 2:
@@ -174,8 +178,8 @@ def summarise_records(records: list[dict], num_labels: int) -> dict:
 
 @contextmanager
 def own_precision(network: nn.Module) -> Iterator[None]:
-    """Takes the autocast away for a while that `Accelerator.prepare`, with mixed precision, wraps around `forward`."""
-    # The instance's `forward` is the wrapped one, and hides that of the class.
+    """Removes for a block the autocast that `Accelerator.prepare` with mixed precision wraps around `forward`."""
+    # `prepare` sets the wrapped `forward` on the instance, which hides the `forward` of the class.
     wrapped = network.__dict__.pop("forward", None)
     try:
         yield
@@ -193,33 +197,34 @@ def evaluate(
     description: str = "evaluating",
 ) -> dict:
     """
-    Scores a split. Every process calls this, and all get the same results, however many they are.
+    Scores a split. Every process calls this, and all get the same results, whatever their number is.
 
-    The network computes in the precision of its weights, whatever mixed precision it trains with: validation and
-    `auss evaluate` give the same figures.
+    The network computes in the precision of its weights, even if it trains with mixed precision. So validation and
+    `auss evaluate` give the same scores.
 
     Args:
-        accelerator: shares the clips out; it may have prepared `model`.
-        model: on the accelerator's device. It is left in the mode, training or evaluation, in which it came.
-        loader: as `create_eval_loader` makes it. The processes share its batches among them: the accelerator must not
-            have prepared it.
-        processor: brings the model's output to the labels' size.
-        num_labels: more than 2 takes the AVSS protocol for M_J and M_F.
-        description: stands before the progress bar.
+        accelerator: distributes the clips over the processes. It may have prepared `model`.
+        model: a model on the accelerator's device. Its mode, training or evaluation, is restored afterwards.
+        loader: a loader made by `create_eval_loader`. The processes share its batches among them, so the accelerator
+            must not have prepared it.
+        processor: resizes the model's output to the size of the labels.
+        num_labels: more than 2 labels select the AVSS protocol for M_J and M_F.
+        description: the text before the progress bar.
 
     Returns:
-        What `clip_means` returns or, of more labels, `official_class_means`, with `frames`, the number of annotated
-        ones, `padded_frames`, those added to them, `official_size`, at which masks are scored, and `plain`, what
-        `class_means` returns of masks of their own size; and in either case `sizes`, how many clips have masks of each
-        size, "height x width", and `per_clip`, a list of {"clip_id", "category", "J", "F"}, the J and F of sounding
-        against silent at that size.
+        The result of `clip_means` for two labels. For more labels, the result of `official_class_means` with four
+        further entries: `frames`, the number of annotated frames; `padded_frames`, the number of added frames;
+        `official_size`, the size at which masks are scored; and `plain`, the result of `class_means` for masks at
+        their own size. In both cases there are also `sizes`, the number of clips for each mask size "height x width",
+        and `per_clip`, a list of {"clip_id", "category", "J", "F"} with J and F of sounding against silent at that
+        size.
 
     Raises:
-        ValueError: no clip has an annotated frame, or the model gives scores that are no numbers.
+        ValueError: no clip has an annotated frame, or a score of the model is not a number.
     """
-    # `accelerator.prepare` would repeat clips so that every process has equally many. Since here they may differ, the
-    # network runs without the wrapper in which the processes wait for each other, and which before each forward gives
-    # all of them the first one's running statistics.
+    # `accelerator.prepare` would repeat clips to give every process equally many. Here the processes may have
+    # different numbers of clips, so the network runs without its wrapper: in the wrapper the processes wait for each
+    # other, and before each forward all of them get the running statistics of the first process.
     loader = prepare_data_loader(loader, accelerator.device, put_on_device=True, even_batches=False)
     network = accelerator.unwrap_model(model, keep_torch_compile=False)
     with torch.no_grad():
@@ -231,13 +236,13 @@ def evaluate(
     with own_precision(network):
         records = gather_object(score_batches(network, processor, bar, num_labels))
     model.train(was_training)
-    # Process p of P had the batches p, p + P, ...: sorted like this the clips stand in the data set's order.
+    # Process p of P had the batches p, p + P, .... Sorting by batch restores the order of the data set.
     records = sorted((record for record in records if record["frames"]), key=lambda record: record["batch"])
     return summarise_records(records, num_labels)
 
 
 def drawable_clip(model: nn.Module, processor: AussProcessor, collator, row: dict, title: str) -> dict:
-    """A row's clip and what the model makes of it, as `contact_sheet` takes it; the arguments are `draw_clips`'s."""
+    """Returns the clip of a row with its segmentation for `contact_sheet`. The arguments are those of `draw_clips`."""
     device = next(model.parameters()).device
     batch = collator([row])
     moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in batch.items()}
@@ -259,13 +264,14 @@ def draw_clips(
     path: Path,
 ) -> Path:
     """
-    A contact sheet of the clips that `records`, entries of `per_clip`, name, in their order.
+    Draws a contact sheet of the clips that `records`, entries of `per_clip`, name. The clips stand in the order of
+    `records`.
 
     Args:
-        model: in evaluation mode, on the processor's device or any other.
-        collator: what made the evaluated batches.
+        model: a model in evaluation mode, on any device.
+        collator: the collator that made the evaluated batches.
         rows: the evaluated rows.
-        path: the picture to write.
+        path: the path of the picture file.
     """
     wanted = {(record["category"], record["clip_id"]): record for record in records}
     blocks = {}
@@ -292,13 +298,13 @@ def save_results(
     Writes the files of `result_files`.
 
     Args:
-        results: what `evaluate` returned.
+        results: the result of `evaluate`.
         origin: "model", "data", "name", "split", "sound" and "weights", for the title and the JSON file.
-        model, processor, collator, rows: as `draw_clips` takes them.
+        model, processor, collator, rows: the arguments of `draw_clips`.
     """
     title = "{name} {split}, sound {sound}: {model}".format(**origin)
     ranked = sorted(results["per_clip"], key=lambda record: record["J"], reverse=True)
-    # All of them appear together; the figures come last, since they are what others read.
+    # All files appear together. The JSON file comes last, because other programs read it.
     with NewContents(files["json"].parent, files["json"].stem) as folder:
         new = {kind: folder.new / path.name for kind, path in files.items()}
         new["json"].write_text(json.dumps({**origin, **results}, indent=2) + "\n", encoding="utf-8")
@@ -324,22 +330,23 @@ def evaluate_folder(
     sheets of the best and the worst clips as `-best.png` and `-worst.png`.
 
     Args:
-        model_folder: what `auss train` wrote, model and processor.
+        model_folder: the folder that `auss train` wrote, with model and processor.
         data, name, split: as `load_avsbench` takes them.
-        sound: "own"; "muted", digital silence; or "swapped", that of a clip of another category.
-        output: a folder; default `evaluation` in the model's.
-        batch_size: clips at once.
-        workers: processes that decode clips; None decides by the machine, as `worker_count` does.
-        overwrite: replace the files of an earlier evaluation.
+        sound: "own"; "muted", digital silence; or "swapped", the sound of a clip of another category.
+        output: the folder for the files. The default is `evaluation` in the model's folder.
+        batch_size: the number of clips in a batch.
+        workers: the number of processes that decode clips. None selects a number for the machine, as `worker_count`
+            does.
+        overwrite: True replaces the files of an earlier evaluation.
 
     Returns:
-        What `evaluate` returns, with the `name` of each class, and `files`, the paths written: "json", "markdown",
+        The result of `evaluate`, with the `name` of each class, and `files`, the written paths: "json", "markdown",
         "best", "worst".
 
     Raises:
-        ValueError: an unknown `sound`, a model of another number of labels than the data, or files that are there
-            already and `overwrite` is not given.
-        FileNotFoundError, ValueError: as `load_trained` and `load_avsbench`.
+        ValueError: `sound` is unknown, the model has another number of labels than the data, or files exist already
+            and `overwrite` is not given.
+        FileNotFoundError, ValueError: `load_trained` or `load_avsbench` raises the error.
     """
     if sound not in SOUNDS:
         raise InputError(f"sound must be one of {', '.join(SOUNDS)}, got {sound!r}")
@@ -353,8 +360,8 @@ def evaluate_folder(
     if sound == "swapped":
         rows = SwappedSounds(rows, dataset)
     loader = create_eval_loader(rows, processor, config.num_labels, batch_size, workers, muted=sound == "muted")
-    # Not prepared: after training in this process, or under `accelerate launch --mixed_precision`, the accelerator has
-    # mixed precision, in which the contact sheets would be drawn.
+    # The accelerator must not prepare the model. After training in this process, or under `accelerate launch
+    # --mixed_precision`, the accelerator has mixed precision, and the contact sheets would be drawn with it.
     accelerator = Accelerator()
     model = model.to(accelerator.device).eval()
     results = evaluate(accelerator, model, loader, processor, config.num_labels, f"{name} {split}, sound {sound}")

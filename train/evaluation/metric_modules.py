@@ -1,8 +1,8 @@
 """M_J, M_F and the metrics of AVSBench-semantic as modules of the `evaluate` library, and as a Trainer's
 `compute_metrics`.
 
-`evaluate.load(metric_path("m_j"))` loads them by the scripts in `metric_scripts/`, which only name a class of this
-file. The formulas stand in `metrics.py`.
+`evaluate.load(metric_path("m_j"))` loads them through the scripts in `metric_scripts/`. Each script only names a class
+of this file. The formulas are in `metrics.py`.
 """
 
 from __future__ import annotations
@@ -65,17 +65,18 @@ Args:
 
 
 def metric_path(name: str) -> str:
-    """Where `evaluate.load` finds a metric of the AVSBench protocol: `evaluate.load(auss.metric_path("m_j"))`.
+    """Returns the path by which `evaluate.load` finds a metric of the AVSBench protocol:
+    `evaluate.load(auss.metric_path("m_j"))`.
 
     Args:
         name: "m_j", the mean Jaccard index of S4 and MS3; "m_f", their mean F-score; "avss", both for the classes of
-            AVSBench-semantic. Scores and masks are (F, H, W) a clip.
+            AVSBench-semantic. Scores and masks of a clip are (F, H, W).
 
     Returns:
         The path of the metric's script in this package.
 
     Raises:
-        ValueError: there is no such metric.
+        ValueError: the name is not that of a metric.
     """
     path = SCRIPTS / f"{name}.py"
     if not path.is_file():
@@ -85,33 +86,35 @@ def metric_path(name: str) -> str:
 
 
 def score_masks(formula, prediction, reference) -> tuple[float, int]:
-    """`jaccard` or `f_score` of the annotated frames of a clip, 0 if there are none, and their number."""
+    """Applies `jaccard` or `f_score` to the annotated frames of a clip. Returns the score, 0 without such frames, and
+    their number."""
     scores, masks = annotated_frames(prediction, reference)
     return (formula(scores, masks) if len(scores) else 0.0), len(scores)
 
 
 class ClipMetric(evaluate.Metric, ABC):
-    """A metric of whole clips. Each is scored when it is added and only its figures are kept, so that clips of any
-    size go together, and neither memory nor disk grows by maps.
+    """A metric of whole clips. Each clip is scored when it is added, and only its scores are kept. So clips of
+    different sizes can be added together, and maps fill neither memory nor disk.
 
-    Besides `predictions` and `references`, processes that share a folder work together as with any metric:
-    `evaluate.load(path, num_process=2, process_id=0, experiment_id="run 1")`; then `compute` gives the result on
-    process 0 and None on the others.
+    Processes that share a folder work together as with any metric: `evaluate.load(path, num_process=2, process_id=0,
+    experiment_id="run 1")`. Then `compute` returns the result on process 0 and None on the others.
     """
 
-    key: str  # of the result
+    key: str  # the name of the score in the result
     summary: str
     usage = SCORES_AND_MASKS
-    # What `predictions` of a clip become; `references` become the number of its annotated frames.
+    # The stored type of a clip's `predictions` is that of its scores. Its `references` are stored as the number of its
+    # annotated frames.
     figures: Any = Value("float64")
 
     @abstractmethod
     def score(self, prediction, reference) -> tuple[Any, int]:
-        """The figures of one clip, predictions and references (F, H, W) each, and how many frames are annotated."""
+        """Returns the scores of one clip, and how many frames are annotated. Predictions and references are (F, H,
+        W)."""
 
     @abstractmethod
     def summarise(self, figures: list) -> dict[str, Any]:
-        """The result, from the figures of at least one clip."""
+        """Returns the result from the scores of at least one clip."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -128,24 +131,25 @@ class ClipMetric(evaluate.Metric, ABC):
         )
 
     def _infer_feature_from_batch(self, batch) -> Features:
-        """What is stored, where other metrics store what was added."""
+        """Returns the types of the stored scores. Other metrics store the added values themselves."""
         return Features({"predictions": self.figures, "references": Value("int64")})
 
     def add(self, *, prediction=None, reference=None, **kwargs) -> None:
         """Scores one clip: its prediction and its reference are (F, H, W).
 
         Raises:
-            ValueError: shapes or values that are no clip's.
+            ValueError: shapes or values do not fit a clip.
         """
         # `evaluate.combine` passes the plural names.
         prediction, reference = kwargs.pop("predictions", prediction), kwargs.pop("references", reference)
         self.add_batch(predictions=[prediction], references=[reference], **kwargs)
 
     def add_batch(self, *, predictions: Iterable = (), references: Iterable = (), **kwargs) -> None:
-        """Scores some clips: each prediction and its reference are (F, H, W). If one is refused, none is kept.
+        """Scores several clips: each prediction and its reference are (F, H, W). If one clip is refused, no clip is
+        kept.
 
         Raises:
-            ValueError: shapes or values that are no clip's, or other arguments.
+            ValueError: shapes or values do not fit a clip, or other arguments are given.
         """
         if kwargs:
             raise InputError(f"{self.key} takes predictions and references, got {', '.join(sorted(kwargs))}")
@@ -165,13 +169,14 @@ class ClipMetric(evaluate.Metric, ABC):
         super().add_batch(predictions=figures, references=frames)
 
     def compute(self, *, predictions=None, references=None, **kwargs) -> dict[str, Any] | None:
-        """The result over all clips that were added, and over those given here; afterwards there are none.
+        """Returns the result over all added clips and over the clips given here. Afterwards the metric holds no clips.
 
         Raises:
             ValueError: no clip with an annotated frame was added.
         """
         if self.writer is None and predictions is None and references is None:
-            self.add_batch()  # a process without a clip of its own would keep the others waiting
+            # A process without clips must take part, or the other processes would wait for it.
+            self.add_batch()
         result = super().compute(predictions=predictions, references=references, **kwargs)
         if result == {}:
             raise InputError(f"no clip with an annotated frame was added, so there is no {self.key}")
@@ -182,7 +187,7 @@ class ClipMetric(evaluate.Metric, ABC):
         if per_clip:
             return {self.key: clips}
         scored = [figures for figures in clips if figures is not None]
-        # Raising here would leave the cache file locked: an empty result tells `compute` to do so.
+        # An error raised here would leave the cache file locked. An empty result tells `compute` to raise it.
         return self.summarise(scored) if scored else {}
 
 
@@ -203,7 +208,7 @@ class MeanJaccard(ClipMetric):
 
 
 class MeanFScore(ClipMetric):
-    """M_F: the mean over clips of the F-score (beta squared 0.3), the largest over 255 thresholds.
+    """M_F: the mean over clips of the F-score (beta squared 0.3), which is the largest over 255 thresholds.
 
     Predictions are scores (F, H, W) in [0, 1], references masks (F, H, W). `compute()` gives {"m_f": float}.
     """
@@ -219,17 +224,18 @@ class MeanFScore(ClipMetric):
 
 
 class SemanticScores(ClipMetric):
-    """M_J and M_F of AVSBench-semantic: means over classes, of each class's mean over the frames in which it occurs.
+    """M_J and M_F of AVSBench-semantic: each class is averaged over the frames in which it occurs, and then the
+    classes are averaged.
 
-    Predictions and references are class ids (F, H, W). `compute()` gives the figures of the official code, where
-    clips of fewer than 10 frames are padded with background and the mean is over all K classes, as "m_j", "m_f" and
-    "classes", {class id: {"J", "F", "frames"}}; and beside them, without padding and over the classes that occur,
-    "plain_m_j", "plain_m_f" and "plain_classes". Masks are scored at the size in which they come: the official code
-    scores them at 224 x 224.
+    Predictions and references are class ids (F, H, W). `compute()` gives the scores of the official code as "m_j",
+    "m_f" and "classes", {class id: {"J", "F", "frames"}}: clips of fewer than 10 frames are padded with background,
+    and the mean is over all K classes. It also gives "plain_m_j", "plain_m_f" and "plain_classes", without padding and
+    over the classes that occur. Masks are scored at the size in which they are added. The official code scores them at
+    224 x 224.
 
     Args:
         num_labels: K, the number of classes; `evaluate.load(path, num_labels=K)`.
-        kwargs: what every metric of `evaluate` takes.
+        kwargs: the arguments that every metric of `evaluate` takes.
     """
 
     key = "avss"
@@ -262,13 +268,14 @@ class SemanticScores(ClipMetric):
 
 
 def picture_size(labels: torch.Tensor) -> tuple[int, int]:
-    """Height and width of (F, H, W) labels."""
+    """Returns height and width of (F, H, W) labels."""
     _, height, width = labels.shape
     return height, width
 
 
 def annotated_part(labels: torch.Tensor) -> torch.Tensor:
-    """The frames of (F, H, W) labels up to the last annotated one, or the first one: what follows may be padding."""
+    """Returns the frames of (F, H, W) labels up to the last annotated frame, or else the first frame. Later frames may
+    be padding."""
     annotated = (labels != IGNORED_LABEL).flatten(1).any(1).nonzero()
     return labels[: int(annotated[-1]) + 1 if len(annotated) else 1]
 
@@ -276,14 +283,15 @@ def annotated_part(labels: torch.Tensor) -> torch.Tensor:
 class AussTrainerMetrics:
     """`compute_metrics` of a `transformers.Trainer` that runs with `batch_eval_metrics=True`.
 
-    Each batch is scored when it comes, so that evaluation needs no more memory for a thousand batches than for one.
+    Each batch is scored when it arrives, so evaluation needs the same memory for a thousand batches as for one.
 
     ```python
     Trainer(model, TrainingArguments(..., batch_eval_metrics=True), compute_metrics=AussTrainerMetrics(), ...)
     ```
 
     Args:
-        num_labels: of the model. Two give M_J and M_F of S4 and MS3, more those of AVSBench-semantic.
+        num_labels: the number of labels of the model. Two labels give M_J and M_F of S4 and MS3, more labels give
+            those of AVSBench-semantic.
     """
 
     def __init__(self, num_labels: int = 2):
@@ -294,7 +302,8 @@ class AussTrainerMetrics:
             self.metrics = [MeanJaccard(keep_in_memory=True), MeanFScore(keep_in_memory=True)]
 
     def _add_semantic(self, logits: torch.Tensor, labels: list[torch.Tensor]) -> None:
-        """Scores a batch at the official size, by the first metric, and at the labels' own, by the second."""
+        """Scores a batch with the first metric at the official size, and with the second metric at the size of the
+        labels."""
         labels = [annotated_part(clip) for clip in labels]
         resized = [resize_labels(clip, OFFICIAL_SIZE) for clip in labels]
         for metric, references in zip(self.metrics, (resized, labels), strict=True):
@@ -307,7 +316,7 @@ class AussTrainerMetrics:
             )
 
     def _add_scores(self, logits: torch.Tensor, labels: list[torch.Tensor]) -> None:
-        """Scores a batch of sounding against silent, each clip at its labels' size."""
+        """Scores sounding against silent in a batch, each clip at the size of its labels."""
         clips = post_process_audio_visual_segmentation(
             AussSegmentationOutput(logits=logits), [picture_size(clip) for clip in labels]
         )
@@ -315,20 +324,21 @@ class AussTrainerMetrics:
             metric.add_batch(predictions=[clip["scores"] for clip in clips], references=labels)
 
     def __call__(self, prediction: EvalPrediction, compute_result: bool = True) -> dict[str, float]:
-        """Scores a batch, and with `compute_result` gives the result over all batches since the last one.
+        """Scores a batch. With `compute_result` it returns the result over all batches since the last result.
 
         Args:
-            prediction: `predictions`, the model's `logits` (B, F, K, h, w) in [0, 1], and `label_ids`, the labels
-                (B, F, H, W) with 255 where nothing is annotated, or a list of a clip's each where they differ in size.
-                Frames behind a clip's last annotated one count as padding.
-            compute_result: whether the batch is the last one.
+            prediction: `predictions` is the model's `logits` (B, F, K, h, w) in [0, 1]. `label_ids` is the labels (B,
+                F, H, W) with 255 where nothing is annotated, or a list of labels for each clip if they differ in size.
+                Frames after the last annotated frame of a clip count as padding.
+            compute_result: True for the last batch.
 
         Returns:
-            {"m_j", "m_f"} after the last batch, and nothing before; of more than two labels those of the official
-            code, masks at 224 x 224, and "plain_m_j" and "plain_m_f" without padding, masks at the labels' size.
+            {"m_j", "m_f"} after the last batch, and {} before. With more than two labels "m_j" and "m_f" are those of
+            the official code, for masks at 224 x 224. "plain_m_j" and "plain_m_f" are then added, without padding and
+            for masks at the size of the labels.
         """
         logits = torch.as_tensor(prediction.predictions)
-        # Where processes bring clips of unequal frame counts, Trainer fills the labels up with -100.
+        # If processes have clips of unequal frame counts, Trainer pads the labels with -100.
         labels = [torch.as_tensor(clip) for clip in prediction.label_ids]
         labels = [torch.where(clip < 0, IGNORED_LABEL, clip) for clip in labels]
         (self._add_semantic if self.semantic else self._add_scores)(logits, labels)

@@ -1,9 +1,9 @@
-"""The formulas of the AVSBench protocol (Zhou et al. 2022, 2023): J and F of a clip, of a class, and their means.
+"""The formulas of the AVSBench protocol (Zhou et al. 2022, 2023): J and F of a clip and of a class, and their means.
 
-The classes of AVSBench-semantic have two means: the official code's, with which published figures compare, and a
-plain one without that code's padding.
+The classes of AVSBench-semantic have two means. The first is that of the official code, which published results use.
+The second is a plain mean without the padding of that code.
 
-`metric_modules.py` gathers them clip by clip, as metrics of the `evaluate` library.
+`metric_modules.py` applies the formulas clip by clip, as metrics of the `evaluate` library.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ NUM_THRESHOLDS = 255
 BETA_SQUARED = 0.3
 # The official code of AVSBench-semantic pads every clip to this many frames, and scores the padding.
 OFFICIAL_FRAMES = 10
-# The height and width to which it brings every label picture, by the nearest pixel, whatever its shape is.
+# The official code resizes every label picture to this height and width by the nearest pixel, whatever its shape is.
 OFFICIAL_SIZE = (224, 224)
-# Scores come from divisions of float32 sums; this much over 1 is rounding, more is an error.
+# Scores come from divisions of float32 sums. An excess over 1 up to this value is rounding; a larger excess is an
+# error.
 ROUNDING = 1e-6
 
 
 def _as_array(values: np.ndarray | torch.Tensor | Sequence) -> np.ndarray:
-    """The values as a NumPy array, those of bfloat16, which NumPy lacks, as float32."""
+    """Converts values to a NumPy array. NumPy lacks bfloat16, so bfloat16 becomes float32."""
     if not isinstance(values, torch.Tensor):
         return np.asarray(values)
     values = values.detach().cpu()
@@ -36,7 +37,7 @@ def _as_array(values: np.ndarray | torch.Tensor | Sequence) -> np.ndarray:
 
 
 def _check_clip(scores, masks) -> tuple[np.ndarray, np.ndarray]:
-    """Scores as float32 or float64 and masks as bool, both (F, H, W); ValueError where they are anything else."""
+    """Returns scores as float32 or float64 and masks as bool, both (F, H, W). Raises ValueError for anything else."""
     scores, masks = _as_array(scores), _as_array(masks)
     if scores.ndim != 3 or scores.shape[0] == 0:
         raise InputError(f"scores must be (F, H, W) with F >= 1, got shape {scores.shape}")
@@ -54,10 +55,11 @@ def _check_clip(scores, masks) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _thresholds(dtype: np.dtype) -> np.ndarray:
-    """The protocol's 255 thresholds from 0 to 1 - 1e-10 in the scores' own precision.
+    """Returns the 255 thresholds of the protocol from 0 to 1 - 1e-10 in the precision of the scores.
 
     The authors compare float32 scores with `torch.linspace` thresholds in float32, whose last one is exactly 1. For
-    scores of that type these are the same numbers, so ties fall as theirs do; float64 scores meet float64 thresholds.
+    float32 scores this function returns the same numbers, so ties are decided as in the authors' code. For float64
+    scores it returns float64 thresholds.
     """
     if dtype == np.float32:
         return torch.linspace(0, 1 - 1e-10, NUM_THRESHOLDS).numpy()
@@ -65,10 +67,10 @@ def _thresholds(dtype: np.dtype) -> np.ndarray:
 
 
 def _thresholds_passed(scores: np.ndarray) -> np.ndarray:
-    """How many thresholds each score reaches (score >= threshold): integers of the same shape, 1 to 255."""
+    """Counts the thresholds that each score reaches (score >= threshold): integers of the same shape, 1 to 255."""
     thresholds = _thresholds(scores.dtype)
-    # The thresholds are all but evenly spaced, so the nearest one is a multiplication, and one comparison tells on
-    # which side of it the score is.
+    # The thresholds are almost evenly spaced, so a multiplication finds the nearest one. One comparison then tells
+    # whether the score reaches it.
     nearest = (scores * scores.dtype.type(NUM_THRESHOLDS - 1) + scores.dtype.type(0.5)).astype(np.intp)
     return nearest + (scores >= thresholds[nearest])
 
@@ -76,7 +78,7 @@ def _thresholds_passed(scores: np.ndarray) -> np.ndarray:
 def jaccard(scores: np.ndarray | torch.Tensor, masks: np.ndarray | torch.Tensor) -> float:
     """J of one clip: the mean over its frames of the intersection over union of (score > 0.5) and the mask.
 
-    A frame with an empty mask counts the share of its pixels rightly left empty.
+    For a frame with an empty mask the value is the share of its pixels that are correctly left empty.
 
     Args:
         scores: (F, H, W) floats in [0, 1].
@@ -91,7 +93,7 @@ def jaccard(scores: np.ndarray | torch.Tensor, masks: np.ndarray | torch.Tensor)
     union = np.count_nonzero(predicted | masks, axis=(1, 2))
     empty = ~masks.any(axis=(1, 2))
     pixels = masks[0].size
-    # With an empty mask the union is what was wrongly filled.
+    # If the mask is empty, the union holds the wrongly filled pixels.
     values = np.where(empty, (pixels - union) / pixels, intersection / np.maximum(union, 1))
     return float(values.mean())
 
@@ -99,8 +101,8 @@ def jaccard(scores: np.ndarray | torch.Tensor, masks: np.ndarray | torch.Tensor)
 def f_score(scores: np.ndarray | torch.Tensor, masks: np.ndarray | torch.Tensor) -> float:
     """F of one clip (beta squared 0.3): the maximum over 255 thresholds of the mean over frames.
 
-    Frames with an empty mask are left out; a clip without any annotated pixel scores 0. Scores are compared with
-    thresholds of their own precision (float32 or float64), by score >= threshold.
+    Frames with an empty mask are left out. A clip without any annotated pixel scores 0. Scores are compared as score
+    >= threshold, with thresholds of the same precision (float32 or float64).
 
     Args:
         scores: (F, H, W) floats in [0, 1].
@@ -115,17 +117,18 @@ def f_score(scores: np.ndarray | torch.Tensor, masks: np.ndarray | torch.Tensor)
     if frames == 0:
         return 0.0
     masks = masks[filled]
-    # How many pixels of each frame, outside and inside its mask, reach so many thresholds.
+    # The histogram counts, for each frame, the pixels outside and inside its mask that reach exactly 0, 1, 2, ...
+    # thresholds.
     shape = (frames, 2, NUM_THRESHOLDS + 1)
     places = _thresholds_passed(scores[filled]) + (2 * np.arange(frames)[:, None, None] + masks) * shape[-1]
     histogram = np.bincount(places.ravel(), minlength=math.prod(shape)).reshape(shape)
-    # (frames, 2, 255): those that reach each threshold, by a cumulative sum from the last.
+    # (frames, 2, 255): the pixels that reach each threshold, by a cumulative sum from the last threshold.
     reaching = histogram[..., ::-1].cumsum(axis=-1)[..., ::-1][..., 1:].astype(np.float64)
     predicted, true_positives = reaching.sum(axis=1), reaching[:, 1]
     precision = true_positives / (predicted + 1e-20)
     recall = true_positives / (np.count_nonzero(masks, axis=(1, 2))[:, None] + 1e-20)
     weighted = BETA_SQUARED * precision + recall
-    # No true positive makes 0 / 0, which the protocol counts as 0.
+    # Without a true positive the value would be 0 / 0. The protocol counts it as 0.
     values = (1 + BETA_SQUARED) * precision * recall / np.where(weighted > 0, weighted, 1)
     return float(values.mean(axis=0).max())
 
@@ -133,17 +136,17 @@ def f_score(scores: np.ndarray | torch.Tensor, masks: np.ndarray | torch.Tensor)
 def annotated_frames(
     scores: np.ndarray | torch.Tensor, masks: np.ndarray | torch.Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The frames of a clip that are annotated, as `jaccard` and `f_score` take them.
+    """Selects the annotated frames of a clip, in the form that `jaccard` and `f_score` take.
 
     Args:
         scores: (F, H, W) floats.
         masks: (F, H, W), boolean, or labels of 0 and 1 with 255 throughout a frame that is not annotated.
 
     Returns:
-        Scores and masks, (A, H, W) each, of the A annotated frames; A may be 0.
+        Scores and masks of the A annotated frames, (A, H, W) each. A may be 0.
 
     Raises:
-        ValueError: shapes differ or are of another kind.
+        ValueError: the shapes differ or are not (F, H, W).
     """
     scores, masks = _as_array(scores), _as_array(masks)
     if scores.shape != masks.shape or masks.ndim != 3:
@@ -156,13 +159,13 @@ def clip_means(records: Sequence[dict]) -> dict:
     """M_J and M_F: the means over clips.
 
     Args:
-        records: a dict for each clip, with `J`, `F` and `category`; category "" belongs to no category.
+        records: a dict for each clip, with `J`, `F` and `category`. The category "" stands for no category.
 
     Returns:
         {"M_J", "M_F", "clips", "categories": {category: {"M_J", "M_F", "clips"}}}, categories sorted by name.
 
     Raises:
-        ValueError: no record.
+        ValueError: `records` is empty.
     """
     if not records:
         raise InputError("no clip has an annotated frame, so there are no results")
@@ -178,12 +181,12 @@ def clip_means(records: Sequence[dict]) -> dict:
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean, the same to the last bit in whatever order the values come."""
+    """Returns the mean. It is the same to the last bit for every order of the values."""
     return math.fsum(values) / len(values)
 
 
 def _pixel_counts(classes: np.ndarray, chosen: np.ndarray, num_labels: int) -> np.ndarray:
-    """(F, K): pixels of each class among the chosen ones."""
+    """Counts the chosen pixels of each class: (F, K)."""
     offsets = np.arange(len(classes))[:, None, None] * num_labels
     counts = np.bincount((classes + offsets)[chosen], minlength=len(classes) * num_labels)
     return counts.reshape(len(classes), num_labels).astype(np.float64)
@@ -192,17 +195,17 @@ def _pixel_counts(classes: np.ndarray, chosen: np.ndarray, num_labels: int) -> n
 def class_scores(
     predictions: np.ndarray | torch.Tensor, labels: np.ndarray | torch.Tensor, num_labels: int
 ) -> tuple[np.ndarray, int]:
-    """What one clip adds to the AVSS protocol: IoU and F (beta squared 0.3) of each class, summed over the frames in
-    which it occurs in prediction or label.
+    """Computes what one clip contributes to the AVSS protocol: IoU and F (beta squared 0.3) of each class, summed over
+    the frames in which the class occurs in prediction or label.
 
     Args:
         predictions: (F, H, W) integers, class ids in 0..num_labels-1.
-        labels: (F, H, W) integers, class ids or 255: such a pixel, and a frame of nothing else, is not scored.
+        labels: (F, H, W) integers, class ids or 255. Pixels of 255, and frames of 255 only, are not scored.
         num_labels: K.
 
     Returns:
-        A row (class id, sum of IoU, sum of F, frames) for each class that occurs, (classes, 4) float64; and the
-        number of annotated frames.
+        A row (class id, sum of IoU, sum of F, frames) for each class that occurs, (classes, 4) float64, and the number
+        of annotated frames.
 
     Raises:
         ValueError: shapes differ or a class id is out of range.
@@ -221,8 +224,8 @@ def class_scores(
     labelled = _pixel_counts(np.where(known, labels, 0), known, num_labels)
     union = predicted + labelled - intersection
     iou = intersection / np.maximum(union, 1)
-    # 1.3 p r / (0.3 p + r) with p = i / predicted and r = i / labelled is 1.3 i / (0.3 labelled + predicted), and
-    # 0 where it would be NaN: without an intersection.
+    # With p = i / predicted and r = i / labelled, 1.3 p r / (0.3 p + r) equals 1.3 i / (0.3 labelled + predicted).
+    # Without an intersection the first form is NaN and this one is 0.
     weighted = BETA_SQUARED * labelled + predicted
     f = (1 + BETA_SQUARED) * intersection / np.where(weighted > 0, weighted, 1)
     rows = np.stack([np.arange(num_labels), iou.sum(axis=0), f.sum(axis=0), (union > 0).sum(axis=0)], axis=1)
@@ -230,7 +233,7 @@ def class_scores(
 
 
 def sum_classes(clips: Sequence[Sequence[Sequence[float]]]) -> dict[int, np.ndarray]:
-    """The rows of `class_scores` of all clips added up: by class id, ascending, (sum of IoU, sum of F, frames).
+    """Adds up the rows of `class_scores` of all clips: {class id: (sum of IoU, sum of F, frames)}, ids ascending.
 
     Raises:
         ValueError: no class occurs in any clip.
@@ -245,7 +248,7 @@ def sum_classes(clips: Sequence[Sequence[Sequence[float]]]) -> dict[int, np.ndar
 
 
 def means_of_sums(sums: dict[int, np.ndarray]) -> dict:
-    """What `class_means` returns, from the sums of `sum_classes`; a class without a frame counts 0."""
+    """Computes the result of `class_means` from the sums of `sum_classes`. A class without a frame counts as 0."""
     classes = {
         index: {"J": float(iou / max(frames, 1)), "F": float(f / max(frames, 1)), "frames": int(frames)}
         for index, (iou, f, frames) in sums.items()
@@ -255,7 +258,7 @@ def means_of_sums(sums: dict[int, np.ndarray]) -> dict:
 
 
 def class_means(clips: Sequence[Sequence[Sequence[float]]]) -> dict:
-    """The plain M_J and M_F of AVSBench-semantic: the means over the classes that occur, without any padding.
+    """Computes the plain M_J and M_F of AVSBench-semantic: the means over the classes that occur, without any padding.
 
     Args:
         clips: the rows of `class_scores` of each clip.
@@ -270,21 +273,22 @@ def class_means(clips: Sequence[Sequence[Sequence[float]]]) -> dict:
 
 
 def official_padding(frames: int) -> int:
-    """How many frames of padding the official code of AVSBench-semantic adds to a clip of so many frames."""
+    """Returns how many frames of padding the official code of AVSBench-semantic adds to a clip of `frames` frames."""
     return max(0, OFFICIAL_FRAMES - frames)
 
 
 def official_class_means(clips: Sequence[Sequence[Sequence[float]]], padding: int, num_labels: int) -> dict:
-    """M_J and M_F as the official code of AVSBench-semantic computes them.
+    """Computes M_J and M_F as the official code of AVSBench-semantic does.
 
-    It pads the pictures and the labels of a short clip to `OFFICIAL_FRAMES` and sets the network's output there to 0
-    (`vid_temporal_mask_flag`), which its argmax reads as class 0. So each padded frame is a frame of background that
-    is segmented without a fault. And it takes the mean over all classes: one that occurs in no frame counts 0.
+    The official code pads the pictures and the labels of a short clip to `OFFICIAL_FRAMES` frames and sets the
+    network's output for the padding to 0 (`vid_temporal_mask_flag`). Its argmax reads this output as class 0. So each
+    padded frame counts as a perfectly segmented frame of background. The code takes the mean over all classes, and a
+    class that occurs in no frame counts as 0.
 
     Args:
-        clips: the rows of `class_scores` of each clip, of masks of `OFFICIAL_SIZE`, without padding.
-        padding: the padded frames of all clips together: the sum of `official_padding` of each.
-        num_labels: K; class 0 is the background.
+        clips: the rows of `class_scores` of each clip, for masks of `OFFICIAL_SIZE`, without padding.
+        padding: the number of padded frames of all clips together, the sum of `official_padding` over the clips.
+        num_labels: K, the number of classes. Class 0 is the background.
 
     Returns:
         {"M_J", "M_F", "classes": {id: {"J", "F", "frames"}}} of all K classes.

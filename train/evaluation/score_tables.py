@@ -1,4 +1,4 @@
-"""What `auss evaluate` writes: its files, and the table of its results for a terminal and for a document."""
+"""Formats the results of `auss evaluate` as tables for a terminal and for a document, and names its files."""
 
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from .metrics import OFFICIAL_FRAMES
 
 def results_table(results: dict) -> list[tuple[str, int, float, float]]:
     """
-    Rows (name, count, M_J, M_F): the categories or the classes that occur, by name, and the whole at the end; of
-    AVSBench-semantic the figures of the official code, and the plain ones of the whole.
+    Returns rows (name, count, M_J, M_F): one for each category, or for each class that occurs, and one for the whole
+    split at the end. For AVSBench-semantic the rows hold the scores of the official code, and one more row holds the
+    plain scores of the whole split.
     """
     rows = [
         (name, values["clips"], values["M_J"], values["M_F"]) for name, values in results.get("categories", {}).items()
@@ -29,7 +30,8 @@ def results_table(results: dict) -> list[tuple[str, int, float, float]]:
 
 
 def scoring_notes(results: dict) -> list[str]:
-    """In words at which sizes the masks were scored, and what the two figures of AVSBench-semantic are."""
+    """Returns sentences about the sizes at which the masks were scored, and about the two scores of
+    AVSBench-semantic."""
     if "sizes" not in results:
         return []
     sizes = ", ".join(f"{size} ({clips} clips)" for size, clips in sorted(results["sizes"].items()))
@@ -46,7 +48,7 @@ def scoring_notes(results: dict) -> list[str]:
 
 
 def format_text(results: dict) -> str:
-    """The table for a terminal."""
+    """Formats the table for a terminal."""
     rows = [(printable(name), *figures) for name, *figures in results_table(results)]
     width = max(len(name) for name, *_ in rows)
     counted = "clips" if "clips" in results else "frames"
@@ -56,7 +58,7 @@ def format_text(results: dict) -> str:
 
 
 def format_markdown(results: dict, title: str) -> str:
-    """The table for a document."""
+    """Formats the table for a document."""
     counted = "clips" if "clips" in results else "frames"
     lines = [f"# {markdown_text(title)}", "", f"| | {counted} | M_J | M_F |", "| --- | ---: | ---: | ---: |"]
     lines += [
@@ -69,10 +71,10 @@ def format_markdown(results: dict, title: str) -> str:
 
 def result_files(folder: Path, stem: str, overwrite: bool) -> dict[str, Path]:
     """
-    The files that an evaluation writes, by kind.
+    Returns the files that an evaluation writes, by kind.
 
     Raises:
-        ValueError: some are there already, and not `overwrite`.
+        ValueError: some of the files exist already, and `overwrite` is False.
     """
     endings = {"json": ".json", "markdown": ".md", "best": "-best.png", "worst": "-worst.png"}
     files = {kind: folder / f"{stem}{ending}" for kind, ending in endings.items()}

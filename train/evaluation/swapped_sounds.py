@@ -1,4 +1,4 @@
-"""Clips that are heard with another clip's sound: what a model does then tells whether it listens."""
+"""Gives clips the sound of another clip. The model's output then shows whether it listens."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from ..data.rows import SeededRows
 
 def other_categories(categories: Sequence[str], seed: int = 0) -> list[int]:
     """
-    For each clip the index of a clip of another category, drawn with `seed`.
+    Draws for each clip the index of a clip of another category, with the seed `seed`.
 
     Raises:
-        ValueError: the clips are not of two categories at least, or some have none.
+        ValueError: the clips have fewer than two categories, or a clip has no category.
     """
     names = np.asarray(categories)
     if "" in categories or len(set(categories)) < 2:
@@ -29,17 +29,17 @@ def other_categories(categories: Sequence[str], seed: int = 0) -> list[int]:
 
 class SwappedSounds(Dataset):
     """
-    The rows of a data set, each with the sound of a clip of another category; the same for the same seed.
+    The rows of a data set, each with the sound of a clip of another category. The same seed gives the same sounds.
 
     Args:
-        rows: what gives a row for an index.
-        stored: the `datasets.Dataset` behind `rows`, from which categories and sounds are read.
-        seed: of the drawing.
+        rows: the data set, which returns a row for an index.
+        stored: the `datasets.Dataset` behind `rows`. Categories and sounds are read from it.
+        seed: the seed of the draw.
     """
 
     def __init__(self, rows: SeededRows, stored: datasets.Dataset, seed: int = 0):
         self.rows = rows
-        # Only this column: reading whole rows would decode the partners' pictures.
+        # Select this column only. Reading whole rows would decode the partners' pictures.
         self.sounds = stored.select_columns("audio")
         self.partners = other_categories(stored["category"][:], seed)
 

@@ -1,1 +1,1 @@
-"""The training loop with Accelerate: a new network, the optimiser's schedule, checkpoints, tracking, the output."""
+"""The training loop with Accelerate: model, optimiser and schedule, checkpoints, tracking, and the output folder."""

@@ -1,12 +1,12 @@
-"""Checkpoints of a training run: written whole or not at all, and found again.
+"""Checkpoints of a training run: each is written completely or not at all, and the newest complete one is found again.
 
-A checkpoint is a folder `step-00001000` under `checkpoints/`: `model.safetensors` and `optimizer.safetensors`, each
-tensor whole and by its parameter's name, and `state.json`, where the run stood. No file depends on how many processes
-wrote it or how they shared the weights. With `config.json` beside them `from_pretrained` opens the model. A checkpoint
-is written under a temporary name and renamed when complete.
+A checkpoint is a folder `step-00001000` under `checkpoints/`. `model.safetensors` and `optimizer.safetensors` hold
+every tensor unsplit under the name of its parameter. `state.json` tells where the run stood. No file depends on the
+number of processes or on how they shared the weights. If `config.json` lies beside these files, `from_pretrained`
+opens the model. A checkpoint is written under a temporary name and renamed when it is complete.
 
-Under DeepSpeed the folder `deepspeed/`, its own and pickled, stands in the place of `optimizer.safetensors`; only as
-many processes of DeepSpeed as wrote it, in the same stage of ZeRO, read it again.
+Under DeepSpeed the folder `deepspeed/`, in DeepSpeed's own pickled format, replaces `optimizer.safetensors`. Only the
+same number of DeepSpeed processes in the same stage of ZeRO can read this folder again.
 """
 
 import contextlib
@@ -44,7 +44,8 @@ NAME = re.compile(r"step-(\d{8,})")
 
 
 def whole_states():
-    """torch's functions for state dictionaries with whole tensors; builds without `torch.distributed` lack them."""
+    """Returns torch's functions for state dictionaries with whole tensors. Builds without `torch.distributed` lack
+    them."""
     from torch.distributed.checkpoint import state_dict
 
     return state_dict
@@ -52,10 +53,10 @@ def whole_states():
 
 @dataclass
 class Position:
-    """Where a run stands: `batch` batches of epoch `epoch` are done, `step` optimiser steps in all.
+    """The position of a run: it has done `batch` batches of epoch `epoch`, and `step` optimiser steps in all.
 
-    `history` holds the entries logged so far, as `inference.drawing.training_curves` takes them; `term_sums` the sums
-    of the loss terms since its last entry, over `term_count` batches, each a mean over the processes.
+    `history` holds the entries logged so far, as `inference.drawing.training_curves` takes them. `term_sums` holds the
+    sums of the loss terms since the last entry, over `term_count` batches. Each summand is a mean over the processes.
     """
 
     epoch: int = 0
@@ -73,13 +74,13 @@ def check_whole(checkpoint: Path) -> None:
     if engine:
         deepspeed_engine.check_engine_files(checkpoint, engine["files"])
     for name in (MODEL_FILE,) if engine else (MODEL_FILE, OPTIMIZER_FILE):
-        # The header says how long the file must be.
+        # `safe_open` compares the length of the file with its header.
         with safe_open(checkpoint / name, framework="pt"):
             pass
 
 
 def whole_checkpoints(output: Path) -> list[Path]:
-    """The checkpoints under `output`, oldest first. What is not whole is reported and left out."""
+    """Returns the complete checkpoints under `output`, oldest first. Incomplete ones are skipped with a warning."""
     found = []
     for path in sorted((output / FOLDER).glob("*")):
         match = NAME.fullmatch(path.name)
@@ -97,9 +98,9 @@ def whole_checkpoints(output: Path) -> list[Path]:
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step that the name of a checkpoint's folder tells."""
+    """Returns the step in the name of a checkpoint's folder."""
     match = NAME.fullmatch(checkpoint.name)
-    assert match is not None  # as `whole_checkpoints` gives no others
+    assert match is not None  # `whole_checkpoints` only returns folders with such names
     return int(match.group(1))
 
 
@@ -108,14 +109,15 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def read_position(checkpoint: Path) -> Position:
-    """The position saved in a checkpoint's folder."""
+    """Reads the position saved in a checkpoint's folder."""
     return Position(**read_state(checkpoint)["position"])
 
 
 def gather_weights(accelerator: Accelerator, model: nn.Module, everywhere: bool = False) -> dict[str, torch.Tensor]:
     """
-    The state dictionary of a prepared model with all of its weights. Every process calls this; only the first one is
-    sure to get them, on the CPU, or each of them, where its model is, with `everywhere`.
+    Gathers the state dictionary of a prepared model with all weights. Every process calls this function. With
+    `everywhere` every process gets the weights, on the device of its model. Otherwise only the first process is sure
+    to get them, on the CPU.
     """
     if deepspeed_engine.is_deepspeed(accelerator):
         return deepspeed_engine.whole_weights(model)
@@ -125,8 +127,8 @@ def gather_weights(accelerator: Accelerator, model: nn.Module, everywhere: bool 
 
 def gather_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[dict]]:
     """
-    The optimiser's state as tensors "PARAMETER:exp_avg" and the like, and its groups with the names of their
-    parameters. Every process calls this; only the first one gets them.
+    Gathers the state of the optimiser as tensors with names such as "PARAMETER:exp_avg", and its groups with the names
+    of their parameters. Every process calls this function; only the first process gets the result.
     """
     options = whole_states().StateDictOptions(full_state_dict=True, cpu_offload=True)
     whole: Any = whole_states().get_optimizer_state_dict(model, optimizer, options=options)
@@ -141,7 +143,7 @@ def gather_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> tupl
 def restore_optimizer(
     model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], groups: list[dict]
 ) -> None:
-    """Puts back what `gather_optimizer` gave; every process calls this with all of it."""
+    """Restores the state that `gather_optimizer` returned. Every process calls this function with the whole state."""
     state: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         parameter, _, kind = key.rpartition(":")
@@ -149,7 +151,7 @@ def restore_optimizer(
     options = whole_states().StateDictOptions(full_state_dict=True, strict=False)
     whole: Any = {"state": state, "param_groups": groups}
     whole_states().set_optimizer_state_dict(model, optimizer, whole, options=options)
-    # torch fills in a state for parameters that never had a gradient, which would count as a step.
+    # torch creates a state for parameters that never had a gradient. That state would count as a step, so remove it.
     for group, saved in zip(optimizer.param_groups, groups, strict=True):
         for parameter, name in zip(group["params"], saved["params"], strict=True):
             if name not in state:
@@ -158,7 +160,7 @@ def restore_optimizer(
 
 @contextmanager
 def removed_after_errors(folder: Path) -> Iterator[None]:
-    """Removes a folder if the block ends with an error, an interruption included."""
+    """Removes a folder if the block ends with an error or an interruption."""
     try:
         yield
     except BaseException:
@@ -169,7 +171,7 @@ def removed_after_errors(folder: Path) -> Iterator[None]:
 def put_in_place(temporary: Path, path: Path) -> None:
     """Gives a finished checkpoint its name."""
     with stops_deferred():
-        if path.exists():  # left by a run that went past this step before it was resumed from an earlier checkpoint
+        if path.exists():  # an earlier run may have passed this step before it was resumed from an earlier checkpoint
             shutil.rmtree(path)
         temporary.rename(path)
 
@@ -178,15 +180,16 @@ def save_checkpoint(
     accelerator: Accelerator, model: nn.Module, optimizer, scheduler, output: Path, position: Position, keep: int
 ) -> Path:
     """
-    Saves the run's state as the newest checkpoint and deletes all but the `keep` newest. Every process calls this.
+    Saves the state of the run as the newest checkpoint and deletes all but the `keep` newest ones. Every process calls
+    this function.
 
     Args:
-        accelerator: has prepared the next three.
-        model: with a `config`; in any data parallelism of Accelerate's: DDP, FSDP or DeepSpeed.
+        accelerator: the accelerator that prepared model, optimizer and scheduler.
+        model: a model with a `config`, under any data parallelism of Accelerate: DDP, FSDP or DeepSpeed.
         optimizer, scheduler: as `Accelerator.prepare` returned them.
-        output: the run's folder, which all processes see.
-        position: where the run stands.
-        keep: at least 1.
+        output: the folder of the run. All processes must see it.
+        position: the position of the run.
+        keep: the number of checkpoints to keep, at least 1.
 
     Returns:
         The checkpoint's folder.
@@ -196,7 +199,7 @@ def save_checkpoint(
     deepspeed = deepspeed_engine.is_deepspeed(accelerator)
     weights = gather_weights(accelerator, model)
     tensors, groups = ({}, []) if deepspeed else gather_optimizer(model, optimizer.optimizer)
-    # Whatever stops the writing, a full disk or Ctrl-C: what is not finished is nobody's.
+    # A full disk or Ctrl-C may stop the writing. Then remove the unfinished folder, because nothing would read it.
     with removed_after_errors(temporary) if accelerator.is_main_process else contextlib.nullcontext():
         if accelerator.is_main_process:
             for unfinished in (output / FOLDER).glob(f"{TEMPORARY_PREFIX}*"):
@@ -231,7 +234,7 @@ def save_checkpoint(
 
 
 def engine_name(state: dict[str, int]) -> str:
-    """In words what `engine_state` gives, or nothing."""
+    """Describes the result of `engine_state` in words for a message."""
     if not state:
         return "DDP, FSDP or one process"
     return f"DeepSpeed of zero_stage {state['zero_stage']} in {state['processes']} processes"
@@ -241,16 +244,16 @@ def load_newest_checkpoint(
     accelerator: Accelerator, model: nn.Module, optimizer, scheduler, output: Path
 ) -> Position | None:
     """
-    Restores the newest whole checkpoint under `output`; the arguments are those of `save_checkpoint`. The number of
-    processes, and how they share the weights, may be others than when it was saved.
+    Restores the newest complete checkpoint under `output`. The arguments are those of `save_checkpoint`. The number of
+    processes, and how they share the weights, may differ from those at saving.
 
     Returns:
-        Where that run stood, or None, with nothing changed, if there is no checkpoint.
+        The saved position. If there is no checkpoint, None, and nothing is changed.
 
     Raises:
-        ValueError: another engine wrote it, or DeepSpeed in another stage of ZeRO or number of processes; or it is
-            damaged: tensors are missing or hold no numbers, or its step is not that of its name. Nothing is changed
-            then.
+        ValueError: another engine wrote the checkpoint, or DeepSpeed wrote it in another stage of ZeRO or with another
+            number of processes. Or the checkpoint is damaged: tensors are missing or not finite, or its step differs
+            from its name. Nothing is changed in these cases.
     """
     checkpoints = whole_checkpoints(output)
     if not checkpoints:
@@ -283,7 +286,7 @@ def load_newest_checkpoint(
 
 
 def delete_checkpoints(output: Path) -> None:
-    """Removes every checkpoint under `output`, unfinished ones too."""
+    """Removes every checkpoint under `output`, including unfinished ones."""
     if (output / FOLDER).exists():
         shutil.rmtree(output / FOLDER)
 

@@ -1,4 +1,5 @@
-"""What a checkpoint must hold before a run goes on from it: every tensor, numbers only, and a step that can be."""
+"""Checks a checkpoint before a run resumes from it: all tensors are there, all numbers are finite, the step is
+possible."""
 
 import json
 import math
@@ -13,7 +14,7 @@ from ...files.errors import InputError
 
 
 def refusal(checkpoint: Path, what: str) -> InputError:
-    """The error that refuses a checkpoint; `what` says what is wrong with it."""
+    """Returns the error that refuses a checkpoint. `what` says what is wrong with the checkpoint."""
     return InputError(
         f"checkpoint {checkpoint} is damaged: {what}. Delete that folder, and --resume goes on from the one before"
     )
@@ -21,7 +22,7 @@ def refusal(checkpoint: Path, what: str) -> InputError:
 
 @contextmanager
 def refused_if_unfit(checkpoint: Path, file: str) -> Iterator[None]:
-    """Where what `file` holds is of kinds that nobody expects, torch's and Python's own errors become a refusal."""
+    """Turns errors of torch and Python about unexpected kinds of content in `file` into a refusal."""
     try:
         yield
     except (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
@@ -30,7 +31,7 @@ def refused_if_unfit(checkpoint: Path, file: str) -> Iterator[None]:
 
 
 def non_finite_numbers(value: Any, path: str = "") -> Iterator[str]:
-    """Where in a JSON value a number is infinite or none, as "scheduler.last_epoch"."""
+    """Yields the places of infinite or NaN numbers in a JSON value, such as "scheduler.last_epoch"."""
     if isinstance(value, float) and not math.isfinite(value):
         yield path
     elif isinstance(value, dict | list):
@@ -47,15 +48,15 @@ def check_numbers(checkpoint: Path, file: str, tensors: dict[str, torch.Tensor])
 
 def check_state(checkpoint: Path, file: str, state: dict[str, Any], step: int) -> None:
     """
-    Where the run stood.
+    Checks the saved state of a run.
 
     Args:
-        checkpoint: its folder, whose name ends with the step `step`.
+        checkpoint: the folder of the checkpoint. Its name ends with the step `step`.
         file: the name of `state.json`.
-        state: what it holds.
+        state: the content of that file.
 
     Raises:
-        ValueError: counts that are no counts, another step than the folder's, numbers that are none.
+        ValueError: a count is not a count, the step differs from that of the folder, or a number is not finite.
     """
     position = state["position"]
     for name in ("epoch", "batch", "step", "term_count"):
@@ -74,16 +75,16 @@ def check_weights(
     checkpoint: Path, file: str, weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]
 ) -> None:
     """
-    The weights against those of the run's network.
+    Checks the weights against those of the run's network.
 
     Args:
         checkpoint: its folder.
         file: the name of the file with the weights.
-        weights: what it holds.
-        expected: the network's state dictionary, of which names and sizes count.
+        weights: the content of that file.
+        expected: the network's state dictionary. Only names and sizes count.
 
     Raises:
-        ValueError: weights that are missing, superfluous, of another size, or no numbers.
+        ValueError: weights are missing, superfluous, of another size, or not finite.
     """
     missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     if missing or unknown:
@@ -104,22 +105,24 @@ def check_optimizer(
     weights: dict[str, torch.Tensor],
 ) -> None:
     """
-    The optimiser's state against what the checkpoint says of it.
+    Checks the state of the optimiser against the rest of the checkpoint.
 
     Args:
         checkpoint: its folder.
         file: the name of the file with the tensors.
-        tensors: what it holds: "PARAMETER:KIND" and its value.
-        state: what `state.json` holds: `optimizer_groups` and, of runs since this is checked, `optimizer_tensors`.
-        weights: those of the checkpoint.
+        tensors: the content of that file: "PARAMETER:KIND" and its value.
+        state: the content of `state.json`: `optimizer_groups` and, in checkpoints of newer releases,
+            `optimizer_tensors`.
+        weights: the weights of the checkpoint.
 
     Raises:
-        ValueError: tensors that are missing, superfluous, of another size, or no numbers; more steps than the run did.
+        ValueError: tensors are missing, superfluous, of another size, or not finite, or count more steps than the run
+            did.
     """
     parameters = {name for group in state["optimizer_groups"] for name in group["params"]}
     expected = set(state.get("optimizer_tensors", tensors))
     kinds = {name.rpartition(":")[2] for name in tensors}
-    # A parameter has all kinds, or none while it has had no gradient.
+    # A parameter has tensors of all kinds. If it has had no gradient yet, it has none.
     expected |= {f"{name.rpartition(':')[0]}:{kind}" for name in tensors for kind in kinds}
     if missing := sorted(expected - tensors.keys()):
         raise refusal(checkpoint, f"{file} lacks {len(missing)} of the optimiser's tensors, first {missing[0]}")

@@ -1,4 +1,5 @@
-"""DeepSpeed under `auss train`, by Accelerate: what it has to be told, whole weights of it, and its own checkpoint."""
+"""Runs `auss train` under DeepSpeed through Accelerate: its configuration, whole weights, and its own checkpoint
+files."""
 
 import zipfile
 from pathlib import Path
@@ -11,28 +12,29 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from ...files.errors import InputError
 
-# Where the engine's part of a checkpoint lies in it.
+# The subfolder of a checkpoint that holds the files of the engine.
 FOLDER = "deepspeed"
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 
 
 def is_deepspeed(accelerator: Accelerator) -> bool:
-    """Whether a run is DeepSpeed's."""
+    """Tells whether the run uses DeepSpeed."""
     return accelerator.distributed_type == DistributedType.DEEPSPEED
 
 
 def configure(accelerator: Accelerator, clips: int, accumulation: int, max_gradient_norm: float) -> None:
     """
-    Puts what `auss train` was told in the place of what DeepSpeed's configuration says about it.
+    Replaces settings in DeepSpeed's configuration by the arguments of `auss train`.
 
     Args:
-        accelerator: DeepSpeed's, before it prepares anything and before the network is made.
-        clips: of a batch in each process.
-        accumulation: batches in a step.
-        max_gradient_norm: gradients are scaled down to it; 0 leaves them as they are.
+        accelerator: an accelerator with DeepSpeed. It must not have prepared anything yet, and the network must not
+            exist yet.
+        clips: the number of clips in a batch of each process.
+        accumulation: the number of batches in a step.
+        max_gradient_norm: gradients are scaled down to this norm. 0 does not scale them.
     """
     plugin = accelerator.state.deepspeed_plugin
-    assert plugin is not None  # as DeepSpeed's accelerator has one
+    assert plugin is not None  # an accelerator with DeepSpeed has a plugin
     config = plugin.deepspeed_config
     config |= {
         "train_micro_batch_size_per_gpu": clips,
@@ -41,25 +43,25 @@ def configure(accelerator: Accelerator, clips: int, accumulation: int, max_gradi
         "gradient_clipping": max_gradient_norm,
     }
     if accelerator.mixed_precision in AUTOCAST:
-        # Autocast, as everywhere else. DeepSpeed's own way casts the weights but not batch norm's statistics, which no
-        # ResNet survives, and has no float32 of frozen weights.
+        # Use autocast, as with the other engines. DeepSpeed's own mixed precision casts the weights but not the
+        # statistics of batch norm, which makes every ResNet fail. It also keeps no float32 copy of frozen weights.
         config |= {
             "bf16": {"enabled": False},
             "fp16": {"enabled": False},
             "torch_autocast": {
                 "enabled": True,
                 "dtype": AUTOCAST[accelerator.mixed_precision],
-                "lower_precision_safe_modules": [],  # gradients are averaged in float32
+                "lower_precision_safe_modules": [],  # average gradients in float32
             },
         }
-    # Or Transformers would build the backbone of ZeRO-3 with weights of no elements.
+    # Otherwise Transformers would build the backbone for ZeRO-3, with weights of no elements.
     unset_hf_deepspeed_config()
 
 
 def whole_weights(engine: Any) -> dict[str, torch.Tensor]:
     """
-    A copy of the state dictionary of a `DeepSpeedEngine`'s module, on the CPU. Every process calls this and gets all
-    of it, in whatever stage of ZeRO the weights are shared out.
+    Copies the state dictionary of a `DeepSpeedEngine`'s module to the CPU. Every process calls this function and gets
+    all weights, in every stage of ZeRO.
     """
     import deepspeed  # pyright: ignore[reportMissingImports]
 
@@ -68,31 +70,32 @@ def whole_weights(engine: Any) -> dict[str, torch.Tensor]:
         with deepspeed.zero.GatheredParameters([parameter]):
             weights[name] = parameter.detach().cpu().clone()
     for name, value in engine.module.state_dict().items():
-        if name not in weights:  # a buffer, which every process has
+        if name not in weights:  # it is a buffer, and every process has all buffers
             weights[name] = value.detach().cpu().clone()
     return weights
 
 
 def engine_state(engine: Any, accelerator: Accelerator) -> dict[str, Any]:
-    """What must be the same for an engine to read what another has written."""
+    """Returns the settings that must be equal for an engine to read the files of another engine."""
     return {"processes": accelerator.num_processes, "zero_stage": engine.zero_optimization_stage()}
 
 
 def save_engine(engine: Any, checkpoint: Path) -> None:
-    """Writes the engine's part of a checkpoint, pickled. Every process calls this."""
+    """Writes the files of the engine, which are pickled, into a checkpoint. Every process calls this function."""
     engine.save_checkpoint(str(checkpoint), tag=FOLDER, save_latest=False)
-    for script in checkpoint.glob("zero_to_*.py"):  # to make weights of it, which lie beside it anyway
+    # DeepSpeed adds scripts that extract weights; the weights lie in the checkpoint anyway
+    for script in checkpoint.glob("zero_to_*.py"):
         script.unlink(missing_ok=True)
 
 
 def engine_files(checkpoint: Path) -> list[str]:
-    """The names of the files that `save_engine` wrote, once all processes have."""
+    """Returns the names of the files that `save_engine` wrote. Call it after all processes have written."""
     return sorted(path.name for path in (checkpoint / FOLDER).iterdir())
 
 
 def check_engine_files(checkpoint: Path, names: list[str]) -> None:
-    """Raises ValueError if one of the engine's files is not there or is cut off."""
-    # A pickle of torch is a zip file, whose directory comes last.
+    """Raises ValueError if a file of the engine is missing or cut off."""
+    # A pickle of torch is a zip file with its directory at the end. So a file that was cut off is no zip file.
     damaged = [name for name in names if not zipfile.is_zipfile(checkpoint / FOLDER / name)]
     if damaged:
         raise InputError(f"missing or cut off in {FOLDER}/: {', '.join(damaged)}")
@@ -100,7 +103,7 @@ def check_engine_files(checkpoint: Path, names: list[str]) -> None:
 
 def load_engine(engine: Any, checkpoint: Path) -> None:
     """
-    Restores weights and optimiser. Every process calls this.
+    Restores weights and optimiser. Every process calls this function.
 
     Raises:
         ValueError: DeepSpeed finds nothing to load.

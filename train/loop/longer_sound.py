@@ -1,4 +1,4 @@
-"""A trained network that hears longer clips than it was trained on."""
+"""Extends a trained network to longer clips than those it was trained on."""
 
 import torch
 from torch import nn
@@ -9,15 +9,15 @@ from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 
 def hear_longer(model: AussForAudioVisualSegmentation, num_audio_examples: int) -> None:
     """
-    Gives a network room for more sound examples, in place: W_1 of Eq. 1, (N, T), gets a column of zeros for each new
-    one. A clip that is no longer than before so has the same masks, and training fills the new columns.
+    Extends a network in place to more sound examples: W_1 of Eq. 1, (N, T), gets a column of zeros for each new
+    example. So a clip that is not longer than before keeps its masks. Training then fills the new columns.
 
     Args:
-        model: with weights of any device and dtype.
+        model: a network with weights on any device and of any dtype.
         num_audio_examples: the new T, at least the old one.
 
     Raises:
-        ValueError: a smaller T, or a network without W_1 whose queries are the examples.
+        ValueError: the new T is smaller, or the network has no W_1 because its queries are the examples.
     """
     config, projector = model.config, model.auss.audio_query_generator.space_projector
     if num_audio_examples < config.num_audio_examples:

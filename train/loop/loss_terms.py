@@ -1,6 +1,6 @@
 """
-The terms of the loss as numbers, and where the queries lie on which AQDL and AQML act: for the history, and to stop a
-run whose loss, or whose weights, are no numbers.
+Turns the terms of the loss, and statistics of the queries that AQDL and AQML act on, into numbers for the history.
+Stops a run if its loss or its weights are not finite.
 """
 
 import itertools
@@ -21,15 +21,15 @@ DISTANCE_QUANTILES = (0.05, 0.25, 0.5)
 
 def finite_terms(outputs: AussSegmentationOutput, step: int, clip_ids: list[str]) -> dict[str, float]:
     """
-    The loss and its terms as numbers.
+    Converts the loss and its terms to numbers.
 
     Raises:
-        FloatingPointError: the loss is not finite; names the step, the terms and the clips.
+        FloatingPointError: the loss is not finite. The error names the step, the terms and the clips.
     """
-    # The model was given labels.
+    # Both exist, because the model got labels.
     assert outputs.loss is not None and outputs.loss_dict is not None
     tensors: dict[str, torch.Tensor] = {"loss": outputs.loss, **outputs.loss_dict}
-    # Stacked, so that an accelerator is waited for once.
+    # Stack the terms, so that the CPU waits for the accelerator only once.
     values = torch.stack([term.detach().float() for term in tensors.values()]).tolist()
     loss, *terms = zip(tensors, values, strict=True)
     if not math.isfinite(loss[1]):
@@ -41,22 +41,23 @@ def finite_terms(outputs: AussSegmentationOutput, step: int, clip_ids: list[str]
 
 
 def means_over_processes(sums: dict[str, float]) -> dict[str, float]:
-    """The mean of each entry over all processes, by name in order. Every process calls this with the same names."""
+    """Returns the mean of each entry over all processes, sorted by name. Every process calls this function with the
+    same names."""
     everyones = gather_object([sums])
     return {name: sum(one[name] for one in everyones) / len(everyones) for name in sorted(sums)}
 
 
 def check_finite_weights(model: nn.Module, step: int) -> None:
     """
-    Looks at the weights and buffers that the update of a step left; the loss tells of them at the next step only, and
-    after the last one there is none. Every process calls this.
+    Checks the weights and buffers after the update of a step. The loss would only show a fault at the next step, and
+    after the last step there is no next one. Every process calls this function.
 
     Raises:
-        FloatingPointError: in every process, if some are infinite or no numbers in any of them.
+        FloatingPointError: a value is infinite or NaN in some process. Every process raises the error.
     """
     tensors = itertools.chain(model.named_parameters(), model.named_buffers())
-    # Where processes share the weights, each looks at its own part. `DTensor` is not imported: builds of torch without
-    # `torch.distributed` lack it.
+    # If processes share the weights, each process checks its own part. `DTensor` is not imported, because builds of
+    # torch without `torch.distributed` lack it.
     parts = ((name, cast(Any, value).to_local() if hasattr(value, "to_local") else value) for name, value in tensors)
     damaged = sorted(set(gather_object([name for name, part in parts if not part.detach().isfinite().all()])))
     if damaged:
@@ -69,12 +70,14 @@ def check_finite_weights(model: nn.Module, step: int) -> None:
 @torch.no_grad()
 def query_statistics(outputs: AussSegmentationOutput, delta: float) -> dict[str, list[float]]:
     """
-    Where the confidences of the queries lie, and how far apart those over `delta` of Eq. 22 are, for the history.
+    Computes two statistics for the history: the distribution of the confidences of the queries, and the distances
+    between the queries with a confidence over `delta` of Eq. 22.
 
     Returns:
-        `confidences`, how many queries of a frame, in the mean, have a sounding probability in each of
-        `CONFIDENCE_BINS` equal parts of [0, 1]; and `squared_distances`, the least of the squared distances between
-        two confident queries of a frame and their `DISTANCE_QUANTILES`, none where no frame has two.
+        `confidences`: for each of `CONFIDENCE_BINS` equal parts of [0, 1], the mean number of queries of a frame whose
+        sounding probability lies there. `squared_distances`: the smallest squared distance between two confident
+        queries of a frame, and the `DISTANCE_QUANTILES` of these distances; empty if no frame has two confident
+        queries.
     """
     assert outputs.class_queries_logits is not None and outputs.fused_queries is not None
     probabilities = sounding_probabilities(outputs.class_queries_logits.detach()).flatten(0, -2).cpu()  # (M, N)

@@ -1,4 +1,4 @@
-"""The folder that a training run writes to: refused before anything is trained, or made ready."""
+"""The output folder of a training run: checked before the training, then prepared and written."""
 
 import re
 from pathlib import Path
@@ -21,17 +21,19 @@ from .checkpoint import delete_checkpoints
 
 logger = get_logger(__name__)
 
-# What Transformers names weights, in one file or several with an index: those of an earlier run in more files go.
+# The names that Transformers gives to files of weights, one file or several with an index. Weights of an earlier run
+# in several files are removed.
 WEIGHTS_NAME = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors|model\.safetensors\.index\.json")
 
 
 def check_run_folder(run: RunArguments) -> None:
     """
-    Looks whether the run may write into its output folder, and changes nothing.
+    Checks whether the run may write into its output folder. Nothing is changed.
 
     Raises:
-        ValueError: it is a file, or it has files and neither `resume` nor `overwrite` is given.
-        FileExistsError: it has files that the model's code would replace; better now than after the training.
+        ValueError: the path is a file, or the folder has files and neither `resume` nor `overwrite` is given.
+        FileExistsError: the folder has files that the model's code would replace. The error comes before the training,
+            not after it.
     """
     output = Path(run.output)
     if output.exists() and not output.is_dir():
@@ -46,8 +48,8 @@ def check_run_folder(run: RunArguments) -> None:
 
 def claim_output(accelerator: Accelerator, run: RunArguments) -> NewContents | None:
     """
-    Keeps other runs out of the output folder, which is made if missing, until what is returned is closed; the trained
-    model is saved through it. Every process calls this, and the first one gets it.
+    Claims the output folder, which is created if it is missing. Other runs are kept out until the claim is closed, and
+    the trained model is saved through the claim. Every process calls this function; the first process gets the claim.
 
     Raises:
         FileExistsError: another run is training into this folder. All processes raise it.
@@ -57,7 +59,7 @@ def claim_output(accelerator: Accelerator, run: RunArguments) -> NewContents | N
         try:
             claim = NewContents(run.output)
         except OSError as error:
-            outcome = [error]  # for all: the others would wait for ever
+            outcome = [error]  # send the error to all processes; otherwise they would wait for ever
     broadcast_object_list(outcome)
     if outcome[0] is not None:
         raise outcome[0]
@@ -85,20 +87,22 @@ def save_model(
     folder: NewContents,
 ) -> None:
     """
-    Saves a trained model and its processor: aside first, and then all of it at once in the place of an earlier one.
+    Saves a trained model and its processor. The files are first written to a temporary folder and then replace an
+    earlier model all at once.
 
     Args:
-        weights: all of the network's, by name.
+        weights: all weights of the network, by name.
         folder: the claim on the output folder.
 
     Raises:
-        FileExistsError: the output folder has Python files of somebody's where the model's code goes.
-        OSError, SafetensorError: the disk is full. The earlier model is whole then, and so are the checkpoints.
+        FileExistsError: the output folder has Python files of the user with the names of the model's code.
+        OSError, SafetensorError: the disk is full. The earlier model and the checkpoints stay complete.
     """
     output = folder.folder
-    processor.save_pretrained(folder.new, with_code=False)  # the model's saving adds it
+    processor.save_pretrained(folder.new, with_code=False)  # saving the model adds the code
     network.save_pretrained(folder.new, state_dict=weights)
-    # The card tells of the arguments, the history and evaluations, which lie in the output folder.
+    # The card describes the arguments, the history and the evaluations, which lie in the output folder. So
+    # `write_card` writes it there at the end.
     (folder.new / CARD_FILE).unlink(missing_ok=True)
     check_code(output)
     old = [path.name for path in output.iterdir() if WEIGHTS_NAME.fullmatch(path.name)]

@@ -1,4 +1,4 @@
-"""What a run starts from: the accelerator, the model and its processor."""
+"""Creates the accelerator, the model and its processor for a run."""
 
 import logging
 from pathlib import Path
@@ -33,12 +33,12 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_PRESET = "auss-resnet101"
 DEFAULT_IMAGE_SIZE = 224
-# AVSS has clips of ten seconds, the others of five.
+# AVSS has clips of ten seconds. The other subsets have clips of five seconds.
 AVSS_AUDIO_EXAMPLES = 10
 
 
 def new_config(preset: str, data: DataArguments) -> AussConfig:
-    """The preset's configuration with the labels and the length of the data set's clips."""
+    """Returns the configuration of the preset with the labels and the clip length of the data set."""
     if data.name != "avss":
         return AussConfig.from_preset(preset)
     names = read_class_names(data.data)
@@ -61,20 +61,21 @@ def create_model(
     data: DataArguments, run: RunArguments, backbone_rate: float
 ) -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
     """
-    What training starts from, in float32: a trained model with its processor, or random weights but for the given
-    backbone's.
+    Creates the model and the processor for the start of the training, in float32: a trained model with its processor,
+    or a model of random weights whose backbone may get given weights.
 
     Args:
-        data: the data set decides the number of labels, and `image_size` the processor's size.
-        run: says where from.
-        backbone_rate: 0 freezes the image backbone.
+        data: the data set decides the number of labels, and `image_size` decides the size of the processor's frames.
+        run: tells the source of the model.
+        backbone_rate: a rate of 0 freezes the image backbone.
 
     Raises:
-        ValueError: `run.init_from` holds no auss model, one for another number of labels, or for avss one that
-            `hear_longer` cannot make hear ten seconds.
+        ValueError: `run.init_from` holds no auss model, a model for another number of labels, or for avss a model that
+            `hear_longer` cannot extend to ten seconds.
     """
     if run.init_from is not None:
-        # In bfloat16 or float16 most optimiser steps would round to nothing; `mixed_precision` is there for speed.
+        # In bfloat16 or float16 most optimiser steps would round to nothing. `mixed_precision` makes training fast
+        # instead.
         model, processor = load_trained(run.init_from, dtype=torch.float32)
         if data.image_size is not None:
             processor.video_processor.size = {"height": data.image_size, "width": data.image_size}
@@ -113,21 +114,21 @@ def create_model(
 
 def create_accelerator(data: DataArguments, optim: OptimArguments, run: RunArguments, logs: Path) -> Accelerator:
     """
-    The accelerator of a run, whose trackers write into the folder `logs`.
+    Creates the accelerator of a run. Its trackers write into the folder `logs`.
 
     Raises:
-        ValueError: settings that do not go with this machine, such as fp16 on a CPU, or a number of clips in a step
-            that the processes cannot share evenly.
+        ValueError: this machine does not support the settings, such as fp16 on a CPU, or the processes cannot share
+            the clips of a step evenly.
     """
     settings: dict[str, Any] = dict(
         mixed_precision=run.mixed_precision,
         log_with=run.tracker,
         project_config=ProjectConfiguration(logging_dir=str(logs)),
-        # A step always has as many batches, also where an epoch ends between them.
+        # Every step has the same number of batches, even if an epoch ends within the step.
         gradient_accumulation_plugin=GradientAccumulationPlugin(optim.accumulation, sync_with_dataloader=False),
-        # batch_size counts the clips of all processes, so that their number does not change the training.
+        # `batch_size` counts the clips of all processes, so the number of processes does not change the training.
         dataloader_config=DataLoaderConfiguration(split_batches=True, use_seedable_sampler=True, data_seed=run.seed),
-        # A batch without any annotated frame leaves the heads' parameters unused.
+        # If no frame of a batch is annotated, the parameters of the heads are unused.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     try:
@@ -143,14 +144,14 @@ def create_accelerator(data: DataArguments, optim: OptimArguments, run: RunArgum
 
 
 def use_fixed_size(model: AussForAudioVisualSegmentation, processor: AussProcessor) -> None:
-    """Makes the processor's frames those of the only size that the model's backbone takes, if there is only one."""
+    """Sets the size of the processor's frames if the model's backbone takes only one size."""
     fixed_size = model.auss.image_embedding_extractor.layout.fixed_size
     if fixed_size is not None:
         processor.video_processor.size = {"height": fixed_size[0], "width": fixed_size[1]}
 
 
 def check_frame_size(model: AussForAudioVisualSegmentation, processor: AussProcessor) -> None:
-    """Raises ValueError, before any clip is read, if the backbone takes frames of another size only."""
+    """Raises ValueError if the backbone takes only frames of another size. No clip has been read by then."""
     fixed_size, size = model.auss.image_embedding_extractor.layout.fixed_size, processor.video_processor.size
     if fixed_size is not None and (size["height"], size["width"]) != fixed_size:
         raise InputError(
@@ -160,7 +161,8 @@ def check_frame_size(model: AussForAudioVisualSegmentation, processor: AussProce
 
 
 def pixel_statistics(config: AussConfig) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of red, green and blue that the backbone's pretrained weights expect."""
+    """Returns the mean and the standard deviation of red, green and blue that the backbone's pretrained weights
+    expect."""
     backbone_config = config.backbone_config
     if backbone_config.model_type == "timm_backbone":
         import timm
@@ -172,7 +174,8 @@ def pixel_statistics(config: AussConfig) -> tuple[list[float], list[float]]:
 
 
 def create_processor(config: AussConfig, image_size: int) -> AussProcessor:
-    """A processor for a new model of this configuration; `image_size` is the height and width of its frames."""
+    """Creates a processor for a new model of this configuration. `image_size` is the height and the width of its
+    frames."""
     mean, std = pixel_statistics(config)
     return AussProcessor(
         feature_extractor=AussFeatureExtractor(num_audio_examples=config.num_audio_examples),

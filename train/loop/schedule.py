@@ -1,4 +1,5 @@
-"""The optimiser of the paper's Sec. 4.2: AdamW, the backbone at a tenth of the rate, polynomial decay with warm-up."""
+"""The optimiser of the paper's Sec. 4.2: AdamW with polynomial decay and warm-up; the backbone has a tenth of the
+rate."""
 
 import torch
 from timm.optim import param_groups_weight_decay  # pyright: ignore[reportPrivateImportUsage]
@@ -10,8 +11,8 @@ BACKBONE_INFIX = ".backbone."
 
 
 def embedding_names(model: nn.Module) -> set[str]:
-    """The names of embeddings: weights of `nn.Embedding`, and learned queries and positions, which are bare
-    parameters; their own names say what they are."""
+    """Returns the names of embeddings: the weights of `nn.Embedding`, and learned queries and positions. The latter
+    are bare parameters and are recognised by their own names."""
     return {
         f"{place}.{name}".lstrip(".")
         for place, module in model.named_modules()
@@ -24,20 +25,21 @@ def parameter_groups(
     model: nn.Module, learning_rate: float, backbone_rate: float, weight_decay: float
 ) -> list[dict[str, object]]:
     """
-    The trainable parameters in up to four groups: backbone or not, decayed or not. Empty groups are left out.
+    Sorts the trainable parameters into up to four groups: backbone or not, with or without weight decay. Empty groups
+    are left out.
 
     Weight decay spares norms, biases and embeddings.
 
     Args:
-        model: parameters with ".backbone." in their name are the image backbone's.
-        learning_rate: the peak rate of everything else.
-        backbone_rate: the backbone's rate as a share of `learning_rate`.
-        weight_decay: of the decayed groups.
+        model: the network. Parameters with ".backbone." in their name belong to the image backbone.
+        learning_rate: the peak rate of all parameters outside the backbone.
+        backbone_rate: the rate of the backbone as a share of `learning_rate`.
+        weight_decay: the weight decay of the groups that have it.
 
     Raises:
-        ValueError: nothing in the model is trainable.
+        ValueError: no parameter of the model is trainable.
     """
-    # With a decay of 1, timm tells the two kinds apart even where `weight_decay` is 0.
+    # The decay of 1 makes timm separate the two kinds even if `weight_decay` is 0.
     kinds = param_groups_weight_decay(model, 1.0, no_weight_decay_list=embedding_names(model))
     backbone = {parameter for name, parameter in model.named_parameters() if BACKBONE_INFIX in name}
     groups = []
@@ -60,7 +62,7 @@ def parameter_groups(
 def create_optimizer(
     model: nn.Module, learning_rate: float, backbone_rate: float, weight_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW over `parameter_groups`."""
+    """Creates AdamW over `parameter_groups`."""
     return torch.optim.AdamW(
         parameter_groups(model, learning_rate, backbone_rate, weight_decay), lr=learning_rate, weight_decay=0.0
     )
@@ -68,12 +70,13 @@ def create_optimizer(
 
 def create_scheduler(optimizer: torch.optim.Optimizer, steps: int, warmup: float, power: float) -> LambdaLR:
     """
-    The rate rises linearly over the share `warmup` of `steps` optimiser steps, then falls as (1 - progress) ** power,
-    where progress is the share of the remaining steps already done. From step `steps` on, counted from 0, it is 0.
+    Creates the schedule of the learning rate. The rate rises linearly over the share `warmup` of `steps` optimiser
+    steps. Then it falls as (1 - progress) ** power, where progress is the finished share of the remaining steps. From
+    step `steps` on, counted from 0, the rate is 0.
     """
     rise = round(warmup * steps) + 1
-    # Transformers' schedule begins with a step at a rate of 0, in which nothing is learned; that step is left out. The
-    # schedule belongs to an optimiser of its own, whose rate of 1 makes its rates shares of a peak.
+    # Transformers' schedule begins with a step at a rate of 0, in which nothing is learned. This step is skipped. The
+    # schedule gets its own optimiser with a rate of 1, so its rates are shares of a peak rate.
     unit = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     schedule = get_polynomial_decay_schedule_with_warmup(unit, rise, max(steps, rise) + 1, lr_end=0.0, power=power)
     share = schedule.lr_lambdas[0]

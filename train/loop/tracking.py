@@ -1,4 +1,4 @@
-"""Watching a run in TensorBoard, or in any other tracker that Accelerate knows, by name."""
+"""Reports a run to TensorBoard, or to any other tracker that Accelerate knows by name."""
 
 import time
 from typing import Any
@@ -22,12 +22,13 @@ from .loss_terms import means_over_processes
 
 PROJECT = "auss"
 SAMPLE_CLIPS = 4
-SAMPLE_HEIGHT, SAMPLE_FRAMES = 112, 5  # of a sample's small pictures: pixels, and how many stand in a row
+SAMPLE_HEIGHT, SAMPLE_FRAMES = 112, 5  # the height in pixels of a sample's small pictures, and how many stand in a row
 
 
 def check_trackers(names: list[str] | None) -> None:
     """
-    Whether there are trackers of these names; without its package Accelerate would leave one out and say nothing.
+    Checks that trackers of these names exist. If a tracker's package is missing, Accelerate alone would skip the
+    tracker silently.
 
     Raises:
         ValueError: Accelerate knows no such tracker.
@@ -38,13 +39,13 @@ def check_trackers(names: list[str] | None) -> None:
     for name in names or ():
         if name not in known:
             raise InputError(f"tracker must be one of {', '.join(sorted(known))}, got {name!r}")
-        # One that was registered with `register_tracker_class` is none of Accelerate's own, and is there.
+        # A tracker registered with `register_tracker_class` is not one of Accelerate's own and is available.
         if name in LoggerType.list() and name not in available:
             raise MissingPackageError(f"tracker {name!r} needs a package that is not installed: pip install {name}")
 
 
 def memory_gb(device: torch.device) -> float:
-    """The most memory, in 10^9 bytes, that tensors have taken on an accelerator; on a CPU what the process takes."""
+    """Returns the peak memory in 10^9 bytes: that of tensors on an accelerator, or that of the process on a CPU."""
     module = torch.get_device_module(device)
     if hasattr(module, "max_memory_allocated"):
         return module.max_memory_allocated(device) / 1e9
@@ -52,8 +53,9 @@ def memory_gb(device: torch.device) -> float:
 
 
 def count_confident(outputs: AussSegmentationOutput, threshold: float) -> float:
-    """How many queries of a frame, in the mean, AQDL and AQML take: those over `threshold`, delta of Eq. 22."""
-    assert outputs.class_queries_logits is not None  # as every output has
+    """Returns the mean number of queries of a frame that AQDL and AQML use: those over `threshold`, delta of Eq.
+    22."""
+    assert outputs.class_queries_logits is not None  # every output has them
     confident = sounding_probabilities(outputs.class_queries_logits.detach()) > threshold  # (B, F, N)
     return confident.float().sum(-1).mean().item()
 
@@ -62,12 +64,12 @@ def sample_pictures(
     network: nn.Module, processor: AussProcessor, loader: DataLoader, count: int = SAMPLE_CLIPS
 ) -> dict[str, np.ndarray]:
     """
-    What the network makes of some clips, evenly spread over the loader's: by name a picture (H, W, 3) uint8 of frames,
-    truth and prediction. The network computes as in `evaluate`.
+    Draws the segmentation of some clips, evenly spread over the loader. Returns pictures (H, W, 3) uint8 of frames,
+    truth and prediction, by name. The network computes as in `evaluate`.
 
     Args:
-        network: without any wrapper; it is left in the mode, training or evaluation, in which it came.
-        loader: of `create_eval_loader`.
+        network: a network without any wrapper. Its mode, training or evaluation, is restored afterwards.
+        loader: a loader made by `create_eval_loader`.
     """
     rows: Any = loader.dataset
     count = min(count, len(rows))
@@ -86,19 +88,19 @@ def sample_pictures(
 
 class Tracking:
     """
-    A context in which a run tells its trackers how it goes. Every process calls the methods, and the main one's
-    trackers are told; without trackers they do nothing.
+    A context in which a run reports its progress to its trackers. Every process calls the methods, and only the
+    trackers of the main process get the values. Without trackers the methods do nothing.
 
     Args:
-        accelerator: made with `log_with`, the trackers' names.
-        arguments: those of the run, for the trackers to show beside it.
-        step: the step at which the run stands. TensorBoard hides what an earlier run told of later ones.
+        accelerator: an accelerator made with `log_with`, the names of the trackers.
+        arguments: the arguments of the run, which the trackers show beside it.
+        step: the step at which the run stands. TensorBoard hides values that an earlier run reported for later steps.
     """
 
     def __init__(self, accelerator: Accelerator, arguments: dict[str, Any], step: int = 0):
         self.active = bool(accelerator.log_with)
         self._accelerator = accelerator
-        # Trackers take no lists.
+        # Trackers do not accept lists.
         self._arguments = {key: ", ".join(v) if isinstance(v, list) else v for key, v in arguments.items()}
         self._step = step
         self._begin_means()
@@ -115,11 +117,11 @@ class Tracking:
             tracker.finish()
 
     def restart_clock(self) -> None:
-        """Leaves out of the clips per second what has been done since the last batch: validation, a checkpoint."""
+        """Excludes the time since the last batch, for validation or a checkpoint, from the clips per second."""
         self._since = time.perf_counter()
 
     def add_batch(self, outputs: AussSegmentationOutput, clips: int, delta: float) -> None:
-        """Counts a batch of so many clips in this process."""
+        """Counts a batch of `clips` clips in this process."""
         if self.active:
             self._confident += count_confident(outputs, delta)
             self._batches += 1
@@ -130,23 +132,23 @@ class Tracking:
 
     def add_gradient_norm(self, norm: Any) -> None:
         """
-        Counts the norm of a step's gradients before they were clipped, a number or a scalar tensor. None is passed
-        over: DeepSpeed does not tell in every stage.
+        Counts the norm of a step's gradients before clipping, a number or a scalar tensor. None is ignored, because
+        DeepSpeed does not report the norm in every stage.
         """
         if self.active and norm is not None:
-            # Under FSDP each process has a part of it.
+            # Under FSDP each process holds a part of the norm.
             self._norm += float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
             self._steps += 1
 
     def log(self, step: int, losses: dict[str, float], delta: float, learning_rates: dict[str, float]) -> None:
         """
-        Tells of the steps since the last time: the means that are given, and those of what was counted.
+        Reports the steps since the last call: the given means, and the means of the counted values.
 
         Args:
             step: the number of steps done.
             losses: the loss and its terms by name, means over all processes.
-            delta: of Eq. 22.
-            learning_rates: by the name of the parameter group.
+            delta: delta of Eq. 22.
+            learning_rates: the rates by the name of their parameter group.
         """
         if not self.active:
             return
@@ -172,7 +174,7 @@ class Tracking:
         processor: AussProcessor,
         loader: DataLoader,
     ) -> None:
-        """Tells the scores by name, such as M_J, and shows some clips. The network must have all of its weights."""
+        """Reports the scores by name, such as M_J, and shows some clips. The network must have all of its weights."""
         if not self.active:
             return
         self._accelerator.log({f"validation/{name}": value for name, value in scores.items()}, step=step)
@@ -188,12 +190,12 @@ class Tracking:
 
 
 def log_picture(tracker: Any, name: str, picture: np.ndarray, step: int) -> None:
-    """Shows a picture (H, W, 3) uint8 in a tracker; in one that takes no pictures it does nothing."""
+    """Shows a picture (H, W, 3) uint8 in a tracker. It does nothing if the tracker takes no pictures."""
     if not hasattr(tracker, "log_images"):
         return
     if tracker.name == "tensorboard":
         tracker.log_images({name: picture[None]}, step=step, dataformats="NHWC")
-    else:  # Aim and ClearML take one picture under a name, the others a list
+    else:  # Aim and ClearML take one picture under a name, the other trackers take a list
         tracker.log_images({name: picture if tracker.name in ("aim", "clearml") else [picture]}, step=step)
 
 

@@ -1,4 +1,4 @@
-"""`auss train`, also `accelerate launch -m auss.train`: the paper's training (Sec. 4.2) as one Accelerate loop."""
+"""`auss train` and `accelerate launch -m auss.train` run the paper's training (Sec. 4.2) as one Accelerate loop."""
 
 import argparse
 import json
@@ -56,7 +56,8 @@ LOGS_FOLDER = "logs"
 
 @dataclass
 class Training:
-    """Everything a run holds, prepared by the accelerator but for `eval_loader`, which `evaluate` shares out."""
+    """Everything that a run holds. The accelerator has prepared all parts but `eval_loader`, whose batches `evaluate`
+    distributes."""
 
     accelerator: Accelerator
     model: nn.Module
@@ -69,23 +70,24 @@ class Training:
     data: DataArguments
     optim: OptimArguments
     run: RunArguments
-    folder: NewContents | None  # where the model is saved; the first process has it
+    # The claim on the output folder, through which the model is saved; only the first process has it
+    folder: NewContents | None
     position: Position = field(default_factory=Position)
     termination: Termination = field(default_factory=Termination)
-    # What the progress bar shows of the last validation.
+    # The scores of the last validation, for the progress bar.
     scores: dict[str, str] = field(default_factory=dict)
-    # Those of the last batch before an entry of the history.
+    # The statistics of the queries in the last batch before an entry of the history.
     queries: dict[str, list[float]] = field(default_factory=dict)
     tracking: Tracking = field(init=False)
 
     @property
     def network(self) -> AussForAudioVisualSegmentation:
-        """The model without what the accelerator wraps around it."""
+        """The model without the wrappers of the accelerator."""
         return self.accelerator.unwrap_model(self.model)
 
 
 def epoch_batches(training: Training) -> DataLoader:
-    """The batches of the current epoch that are still to do, in the order that seed and epoch give."""
+    """Returns the remaining batches of the current epoch. Seed and epoch decide their order."""
     position = training.position
     training.rows.set_epoch(position.epoch)
     training.train_loader.set_epoch(position.epoch)
@@ -95,17 +97,18 @@ def epoch_batches(training: Training) -> DataLoader:
 
 
 def clip_gradients(training: Training) -> None:
-    """Scales the gradients down to their largest norm, and counts what it was."""
-    limit = training.optim.max_gradient_norm or math.inf  # which leaves them as they are
+    """Scales the gradients down to their largest norm, and counts the norm before scaling."""
+    limit = training.optim.max_gradient_norm or math.inf  # an infinite limit does not change the gradients
     if limit < math.inf or training.tracking.active:
         norm = training.accelerator.clip_grad_norm_(training.model.parameters(), limit)
         training.tracking.add_gradient_norm(norm)
 
 
 def train_step(training: Training, batch: dict) -> None:
-    """Forward, loss, backward; and, when enough batches are accumulated, the optimiser's step."""
+    """Does forward, loss and backward and, when enough batches are accumulated, the step of the optimiser."""
     accelerator, position = training.accelerator, training.position
-    # Dropout draws from the global generator: what it draws shall depend on where the run stands and on nothing else.
+    # Dropout draws from the global generator. Seed it from the position of the run, so that the draws depend on
+    # nothing else.
     place = position.batch * accelerator.num_processes + accelerator.process_index
     torch.manual_seed(augmentation_seed(training.run.seed, position.epoch, place))
     training.network.set_training_progress(position.step / training.optim.steps)
@@ -122,7 +125,7 @@ def train_step(training: Training, batch: dict) -> None:
     for name, value in terms.items():
         position.term_sums[name] = position.term_sums.get(name, 0.0) + value
     position.term_count += 1
-    if "frame_mask" in batch:  # AQDL and AQML see no padding
+    if "frame_mask" in batch:  # AQDL and AQML do not see padding
         for name in ("class_queries_logits", "fused_queries"):
             outputs[name] = outputs[name][batch["frame_mask"].bool()]
     if (position.step + 1) % training.run.log_every == 0:
@@ -131,7 +134,7 @@ def train_step(training: Training, batch: dict) -> None:
 
 
 def train_one_epoch(training: Training, bar: tqdm) -> None:
-    """Trains to the end of the epoch or of the run; logs, validates and saves on the way."""
+    """Trains to the end of the epoch or of the run. Logs, validates and saves in between."""
     position = training.position
     training.model.train()
     for batch in epoch_batches(training):
@@ -149,11 +152,11 @@ def train_one_epoch(training: Training, bar: tqdm) -> None:
 
 def after_step(training: Training, bar: tqdm) -> None:
     """
-    What is due at this step: an entry of the history, a validation, a checkpoint.
+    Does what is due after a step: adds an entry to the history, validates, saves a checkpoint.
 
     Raises:
-        FloatingPointError: the weights that are to be scored or saved are no numbers.
-        SystemExit: with the status `TERMINATED`, once the checkpoint is saved, if a process was sent SIGTERM.
+        FloatingPointError: the weights are to be scored or saved and are not finite.
+        SystemExit: a process got SIGTERM. The status is `TERMINATED`, and the checkpoint is saved before.
     """
     run, step = training.run, training.position.step
     last = step == training.optim.steps
@@ -176,7 +179,7 @@ def after_step(training: Training, bar: tqdm) -> None:
 
 
 def save(training: Training) -> Path:
-    """Saves a checkpoint, with what the history's next entry has so far."""
+    """Saves a checkpoint, with the values collected so far for the next entry of the history."""
     training.position.term_sums = means_over_processes(training.position.term_sums)
     return save_checkpoint(
         training.accelerator,
@@ -190,7 +193,7 @@ def save(training: Training) -> Path:
 
 
 def log_terms(training: Training, bar: tqdm) -> None:
-    """Adds the mean of each loss term since the last time, over all processes, to the history."""
+    """Adds the mean of each loss term since the last entry, over all processes, to the history."""
     position = training.position
     sums = means_over_processes(position.term_sums)
     losses = {name: total / position.term_count for name, total in sums.items()}
@@ -205,7 +208,7 @@ def log_terms(training: Training, bar: tqdm) -> None:
     )
     position.term_sums, position.term_count = {}, 0
     groups = zip(training.optimizer.param_groups, training.scheduler.get_last_lr(), strict=True)
-    # A group's decayed and undecayed parameters have the same rate.
+    # Parameters with and without weight decay have the same rate within backbone and rest, so their names are merged.
     rates = {group["name"].partition(",")[0]: float(rate) for group, rate in groups}
     training.tracking.log(position.step, losses, training.network.confidence_threshold, rates)
     bar.set_postfix({**training.scores, "loss": f"{losses['loss']:.3f}"})
@@ -213,11 +216,12 @@ def log_terms(training: Training, bar: tqdm) -> None:
 
 def whole_network(training: Training) -> AussForAudioVisualSegmentation:
     """
-    The network with all of its weights in this process: itself or, where FSDP or DeepSpeed share them out, a copy. For
-    in validation some processes may have more clips than others, which would wait for them.
+    Returns the network with all of its weights in this process: the network itself, or a copy if FSDP or DeepSpeed
+    share the weights. Processes may validate different numbers of clips, so they must not depend on each other's
+    weight shards.
     """
     network = training.network
-    # Batch norm's statistics are each process's own. Those of the first one are saved, so they are scored.
+    # Each process has its own batch norm statistics. Those of the first process are saved, so they are scored too.
     broadcast(list(network.buffers()))
     if training.accelerator.distributed_type not in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         return network
@@ -248,14 +252,15 @@ def save_history(training: Training) -> None:
 
 
 def start(data: DataArguments, optim: OptimArguments, run: RunArguments, held: ExitStack) -> Training:
-    """Arguments to a run that is ready to go, at its beginning or where the newest checkpoint stands. The claim on its
-    output folder is left to `held`."""
+    """Makes a run from the arguments, ready to begin or to resume from the newest checkpoint. The claim on the output
+    folder is closed by `held`."""
     check_trackers(run.tracker)
     accelerator = create_accelerator(data, optim, run, Path(run.output) / LOGS_FOLDER)
     if is_deepspeed(accelerator):
         clips = data.batch_size // accelerator.num_processes
         configure_deepspeed(accelerator, clips, optim.accumulation, optim.max_gradient_norm)
-    run = replace(run, mixed_precision=accelerator.mixed_precision)  # what `accelerate launch` was told, if nothing
+    # If the run sets none, the setting of `accelerate launch` applies
+    run = replace(run, mixed_precision=accelerator.mixed_precision)
     check_run_folder(run)
     set_seed(run.seed)
     model, processor = create_model(data, run, optim.backbone_rate)
@@ -269,7 +274,8 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments, held: E
     eval_loader = create_validation_loader(data, run, processor, num_labels)
     optimizer = create_optimizer(model, optim.learning_rate, optim.backbone_rate, optim.weight_decay)
     scheduler = create_scheduler(optimizer, optim.steps, optim.warmup, optim.power)
-    # Only now that preset, weights and data have proven good: a mistyped option leaves an earlier run as it is.
+    # Claim the folder only after preset, weights and data have been checked. So a mistyped option does not change an
+    # earlier run.
     claim = claim_output(accelerator, run)
     if claim is not None:
         held.enter_context(claim)
@@ -301,13 +307,14 @@ def train(data: DataArguments, optim: OptimArguments, run: RunArguments) -> list
     Trains a model and saves it, with its processor, arguments, history and curves, in `run.output`.
 
     Returns:
-        The history: entries as `inference.drawing.history_series` takes them.
+        The history, whose entries `inference.drawing.history_series` takes.
 
     Raises:
-        ValueError: arguments that do not go together, an output folder with files, data that `load_avsbench` refuses.
+        ValueError: the arguments contradict each other, the output folder has files, or `load_avsbench` refuses the
+            data.
         FileExistsError: another run is training into the output folder.
         FloatingPointError: the loss became infinite or not a number.
-        SystemExit: SIGTERM came; the run is saved, and `resume` goes on from there.
+        SystemExit: SIGTERM came. The run is saved, and `resume` continues it.
     """
     datasets.disable_progress_bars()
     with ExitStack() as held:
@@ -315,7 +322,7 @@ def train(data: DataArguments, optim: OptimArguments, run: RunArguments) -> list
 
 
 def train_to_the_end(training: Training) -> list[dict]:
-    """What `train` does with a run that is ready to go."""
+    """Trains a prepared run to its end, and saves history, curves and model."""
     optim = training.optim
     accelerator, position = training.accelerator, training.position
     bar = tqdm(
@@ -331,7 +338,7 @@ def train_to_the_end(training: Training) -> list[dict]:
     accelerator.wait_for_everyone()
     weights = gather_weights(accelerator, training.model)
     if training.folder is not None:
-        # The model comes last, since the model card that is saved with it tells of the others.
+        # Save the model last, because the model card that is saved with it describes the other files.
         save_history(training)
         save_model(training.network, weights, training.processor, training.folder)
     accelerator.wait_for_everyone()

@@ -1,4 +1,5 @@
-"""`auss figures`: the paper's Fig. 5-6, what a model segments frame by frame, and Fig. 7, its queries by t-SNE."""
+"""`auss figures` draws the paper's Fig. 5-6, the segmentation of a model frame by frame, and Fig. 7, its queries by
+t-SNE."""
 
 import argparse
 import importlib.util
@@ -22,20 +23,22 @@ from ..evaluation.evaluate import draw_clips, score_batches
 
 # Sec. 4.5: "divide the audio queries into K_0 = 20 clusters".
 NUM_CLUSTERS = 20
-# As the authors of t-SNE do before it; it also removes most of the noise of N * e dimensions.
+# The authors of t-SNE also project on principal components before t-SNE. The projection removes most of the noise of N
+# * e dimensions.
 PRINCIPAL_COMPONENTS = 50
-# Up to here t-SNE takes seconds without the Barnes-Hut approximation.
+# Up to this many rows t-SNE takes only seconds without the Barnes-Hut approximation.
 EXACT_ROWS = 1_000
 SHEET_FILE, QUERIES_FILE = "segmentation.png", "queries.png"
 
 
 def collect_queries(model: nn.Module, loader: DataLoader) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
-    The queries before and after fusion, a row for each clip or frame: all N of it one after the other.
+    Collects the queries before and after fusion. Each row holds all N queries of a clip or a frame one after the
+    other.
 
     Args:
-        model: in evaluation mode.
-        loader: as `create_eval_loader` makes it.
+        model: a model in evaluation mode.
+        loader: a loader made by `create_eval_loader`.
 
     Returns:
         A_0 (clips, N * e), A_L (frames, N * e), and the clip of each frame (frames,).
@@ -56,14 +59,15 @@ def collect_queries(model: nn.Module, loader: DataLoader) -> tuple[np.ndarray, n
 
 
 def principal_components(rows: np.ndarray) -> np.ndarray:
-    """(rows, features) projected on at most 50 principal components."""
+    """Projects (rows, features) on at most 50 principal components."""
     from sklearn.decomposition import PCA
 
     return PCA(min(PRINCIPAL_COMPONENTS, *rows.shape), random_state=0).fit_transform(rows)
 
 
 def cluster(rows: np.ndarray, number: int = NUM_CLUSTERS) -> np.ndarray:
-    """Labels 0 ... number - 1 of (rows, features): principal components, then k-means; fewer rows, fewer clusters."""
+    """Clusters (rows, features) by principal components and k-means into labels 0 ... number - 1. Fewer rows give
+    fewer clusters."""
     from sklearn.cluster import KMeans
 
     distinct = len(np.unique(rows, axis=0))
@@ -73,10 +77,10 @@ def cluster(rows: np.ndarray, number: int = NUM_CLUSTERS) -> np.ndarray:
 
 
 def embed(rows: np.ndarray) -> np.ndarray:
-    """(rows, features) to (rows, 2) by t-SNE [36]."""
+    """Embeds (rows, features) to (rows, 2) by t-SNE [36]."""
     from sklearn.manifold import TSNE
 
-    if np.ptp(rows, axis=0).max() == 0:  # scikit-learn would divide by their spread
+    if np.ptp(rows, axis=0).max() == 0:  # scikit-learn would divide by the spread of the rows
         return np.zeros((len(rows), 2))
     # The perplexity, 30 by default, must be less than the number of rows.
     perplexity = min(30.0, max(1.0, (len(rows) - 1) / 3))
@@ -87,11 +91,11 @@ def embed(rows: np.ndarray) -> np.ndarray:
 
 def draw_queries(before: np.ndarray, after: np.ndarray, clips: np.ndarray, path: Path) -> Path:
     """
-    Fig. 7: the queries before and after fusion; a colour is a cluster of the former.
+    Draws Fig. 7: the queries before and after fusion. Each colour is a cluster of the queries before fusion.
 
     Args:
-        before, after, clips: as `collect_queries` returns them; at least three clips.
-        path: the picture to write.
+        before, after, clips: the results of `collect_queries` for at least three clips.
+        path: the path of the picture file.
 
     Raises:
         ValueError: fewer than three clips.
@@ -117,7 +121,7 @@ def draw_queries(before: np.ndarray, after: np.ndarray, clips: np.ndarray, path:
 
 
 def spread(dataset: Dataset, number: int) -> SeededRows:
-    """At most `number` rows, evenly spread."""
+    """Returns at most `number` rows, evenly spread over the data set."""
     return SeededRows(dataset.select(sorted({index * len(dataset) // number for index in range(number)})))
 
 
@@ -137,23 +141,23 @@ def draw_figures(
     Draws both figures of a trained model.
 
     Args:
-        model_folder: what `auss train` wrote.
-        data, name, split: as `load_avsbench` takes them; the paper shows the test split of ms3.
-        output: a folder.
-        clips: how many are shown in the sheet, evenly spread over the split; those without annotation are left out.
-        query_clips: at most so many have their queries in Fig. 7, evenly spread too. In memory each takes F N e
-            numbers, 3 MB with AVSS' 10 frames and 300 queries of 256.
-        batch_size: clips at once.
-        workers: processes that decode clips; None decides by the machine.
-        overwrite: replace pictures of the same names.
+        model_folder: the folder that `auss train` wrote.
+        data, name, split: the data set, as `load_avsbench` takes it. The paper shows the test split of ms3.
+        output: the folder for the pictures.
+        clips: the number of clips in the sheet, evenly spread over the split. Clips without annotation are left out.
+        query_clips: the largest number of clips whose queries Fig. 7 shows, evenly spread over the split. The queries
+            of a clip take F N e numbers in memory: 3 MB with AVSS' 10 frames and 300 queries of 256 features.
+        batch_size: the number of clips in a batch.
+        workers: the number of processes that decode clips. None selects a number for the machine.
+        overwrite: True replaces pictures of the same names.
 
     Returns:
-        The files written.
+        The paths of the written files.
 
     Raises:
-        FileExistsError: there are such pictures, and not `overwrite`.
-        ValueError: a model of other labels than the data set, fewer than three clips, none of the sheet's
-            annotated.
+        FileExistsError: such pictures exist, and `overwrite` is False.
+        ValueError: the model has other labels than the data set, there are fewer than three clips, or no clip of the
+            sheet is annotated.
         ImportError: scikit-learn is missing.
     """
     if importlib.util.find_spec("sklearn") is None:

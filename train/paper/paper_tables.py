@@ -1,9 +1,9 @@
 """
-The paper's Tables 2-6 as configurations: each row is a base preset with some fields changed.
+Defines the paper's Tables 2-6 as configurations. Each row changes some fields of a base preset.
 
-Tables 3 and 4 ask what the parts of the space projector bring. In the paper the queries are W_1 A W_2 and nothing
-else, so these rows have no learned term (`query_embedding`) beside the sound's, whatever the preset has; only the rows
-without sound consist of it. Tables 2, 5 and 6 keep the preset's.
+Tables 3 and 4 measure the contribution of each part of the space projector. In the paper the queries are W_1 A W_2
+alone. So in these tables the rows with sound have no learned term (`query_embedding`), even if the preset has one. In
+the rows without sound the queries are the learned term alone. Tables 2, 5 and 6 keep the setting of the preset.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from typing import Any
 
 from ...configuration.configuration_auss import AussConfig
 
-# Tables 3 and 4 leave the self-supervised losses out: their best row has the figures of Table 5's "A2U only".
+# Tables 3 and 4 do not use the self-supervised losses: their best row has the results of Table 5's "A2U only".
 NO_QUERY_LOSSES = {"aqdl_weight": 0.0, "aqml_weight": 0.0}
 ENCODERS_OFF = {"num_audio_layers": 0}
 LEARNED_QUERIES = {
@@ -22,7 +22,7 @@ LEARNED_QUERIES = {
     **NO_QUERY_LOSSES,
 }
 HEARD_QUERIES = {"query_embedding": False, **NO_QUERY_LOSSES}
-# The image backbone of the figures that the paper prints.
+# The image backbones with which the paper measured its tables.
 PAPER_BACKBONES = {2: "ResNet-101", 3: "Swin-B", 4: "ResNet-101", 5: "ResNet-101", 6: "ResNet-101"}
 
 
@@ -32,12 +32,12 @@ class Row:
     One row of a table.
 
     Args:
-        label: as printed.
-        run: names the folder of its runs, which rows that are the same share: `run_name`.
-        paper: M_J and M_F as printed, with the backbone of `PAPER_BACKBONES`; None where there are none.
-        changes: fields of `AussConfig` over the preset's.
-        name: the subset that it is trained and tested on.
-        pretrained: starts from a run on S4 with the same configuration.
+        label: the label in the paper.
+        run: the name of the folder of the row's runs. Rows that are the same run share it: `run_name`.
+        paper: M_J and M_F in the paper, with the backbone of `PAPER_BACKBONES`. None if the paper has no such results.
+        changes: the fields of `AussConfig` that replace those of the preset.
+        name: the subset for training and testing.
+        pretrained: True starts from a run on S4 with the same configuration.
     """
 
     label: str
@@ -117,12 +117,13 @@ TABLES: dict[int, list[Row]] = {
 
 def row_config(preset: str, row: Row) -> AussConfig:
     """
-    The configuration of a row.
+    Returns the configuration of a row.
 
-    Without W_1 the queries are the T examples, and without W_2 they have the e_0 features of one: N and e follow.
+    Without W_1 the queries are the T examples, so N is T. Without W_2 the queries have the e_0 features of an example,
+    so e is e_0.
 
     Args:
-        preset: the base, as `AussConfig.from_preset` takes it.
+        preset: the base preset, as `AussConfig.from_preset` takes it.
     """
     base = AussConfig.from_preset(preset)
     changes = dict(row.changes)
@@ -135,11 +136,11 @@ def row_config(preset: str, row: Row) -> AussConfig:
 
 def run_name(preset: str, row: Row) -> str:
     """
-    The `run` of the first row of all tables that is the same run with this preset: with N = 300, Table 5's A2U only is
-    Table 4's last but two.
+    Returns the `run` of the first row, over all tables, that is the same run with this preset. For example, if the
+    preset has N = 300, Table 5's A2U only is the same run as the last row but two of Table 4.
 
     Args:
-        preset: as `row_config` takes it.
+        preset: the base preset, as `row_config` takes it.
     """
 
     def identity(one: Row) -> tuple:

@@ -1,4 +1,5 @@
-"""`auss reproduce`: trains and tests the rows of a table of the paper, and prints its figures beside the measured."""
+"""`auss reproduce` trains and tests the rows of a table of the paper, and prints the paper's results beside the
+measured ones."""
 
 import argparse
 import dataclasses
@@ -19,18 +20,18 @@ from ..loop.preparation import DEFAULT_PRESET
 from ..loop.train import train
 from .paper_tables import OURS, PAPER_BACKBONES, TABLES, Row, row_config, run_name
 
-# The table decides these.
+# The table decides these arguments.
 DECIDED = ("name", "init_from", "seed", "resume", "overwrite")
 SETTINGS_FILE = "settings.json"
 RESULTS_FILE = "results.json"
-# Empty, and written when `train` has returned: the model's own files may be there and not whole.
+# This empty file is written when `train` has returned. Without it the files of the model may exist but be incomplete.
 TRAINED_FILE = "trained"
 
 Groups = tuple[DataArguments, OptimArguments, RunArguments]
 
 
 def read_results(path: Path) -> dict[str, float] | None:
-    """M_J and M_F of a run; None if there are none, or not whole."""
+    """Reads M_J and M_F of a run. Returns None if there are no results or they are incomplete."""
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
         return {name: float(results[name]) for name in ("M_J", "M_F")}
@@ -39,7 +40,8 @@ def read_results(path: Path) -> dict[str, float] | None:
 
 
 def row_groups(groups: Groups, row: Row, seed: int, folder: Path, s4_folder: Path | None) -> Groups:
-    """The arguments of one training run: the user's, with what the row decides. Every process calls this."""
+    """Returns the arguments of one training run: the user's arguments with those that the row decides. Every process
+    calls this."""
     data, optim, run = groups
     preset = folder / "preset.json"
     if PartialState().is_main_process:
@@ -47,7 +49,7 @@ def row_groups(groups: Groups, row: Row, seed: int, folder: Path, s4_folder: Pat
         write_whole(preset, row_config(run.preset or DEFAULT_PRESET, row).to_json_string(use_diff=False))
     PartialState().wait_for_everyone()  # before the others read it
     start = {"preset": str(preset)}
-    if s4_folder is not None:  # it brings its configuration and its weights
+    if s4_folder is not None:  # the model of that folder brings its configuration and its weights
         start = {"preset": None, "init_from": str(s4_folder), "backbone_weights": None, "audio_weights": None}
     return (
         dataclasses.replace(data, name=row.name),
@@ -57,13 +59,14 @@ def row_groups(groups: Groups, row: Row, seed: int, folder: Path, s4_folder: Pat
 
 
 def run_folder(groups: Groups, row: Row, seed: int, output: Path) -> Path:
-    """Where a row is trained and tested with one seed."""
+    """Returns the folder in which a row is trained and tested with one seed."""
     return output / "runs" / f"{run_name(groups[2].preset or DEFAULT_PRESET, row)}-seed{seed}"
 
 
 def run_row(groups: Groups, row: Row, seed: int, output: Path) -> dict[str, float]:
     """
-    Trains and tests a row with one seed, or goes on where an earlier call was stopped. Every process calls this.
+    Trains and tests a row with one seed, or continues an earlier call that was stopped. Every process calls this
+    function.
 
     Returns:
         M_J and M_F on the test split.
@@ -92,22 +95,22 @@ def run_row(groups: Groups, row: Row, seed: int, output: Path) -> dict[str, floa
 
 
 def settings_of(groups: Groups) -> dict:
-    """What bears on the figures, spelled in one way: the default preset by name, paths absolute."""
+    """Returns the settings that influence the results in one spelling: the default preset by name, paths absolute."""
     settings = {name: value for name, value in as_dict(groups).items() if name not in INCIDENTAL}
     settings["preset"] = settings["preset"] or DEFAULT_PRESET
     settings["data"] = str(Path(settings["data"]).expanduser().resolve())
     if settings["preset"].endswith(".json"):
         settings["preset"] = str(Path(settings["preset"]).resolve())
     for name in ("backbone_weights", "audio_weights"):
-        if settings[name] is not None and Path(settings[name]).exists():  # else a package's name
+        if settings[name] is not None and Path(settings[name]).exists():  # otherwise it is the name of a package
             settings[name] = str(Path(settings[name]).resolve())
     return settings
 
 
 def check_settings(groups: Groups, output: Path) -> None:
     """
-    Raises ValueError if `output` holds runs of other settings, whose figures would not compare. Every process calls
-    this.
+    Raises ValueError if `output` holds runs of other settings, because their results would not be comparable. Every
+    process calls this function.
     """
     path = output / SETTINGS_FILE
     ours = settings_of(groups)
@@ -125,13 +128,14 @@ def check_settings(groups: Groups, output: Path) -> None:
 
 
 def mean_and_deviation(values: list[float]) -> str:
-    """ "0.621 ± 0.004", the sample standard deviation over seeds, or the value alone of one seed."""
+    """Formats a mean with the sample standard deviation over seeds, such as "0.621 ± 0.004", or the value of a single
+    seed."""
     mean = statistics.fmean(values)
     return f"{mean:.3f} ± {statistics.stdev(values):.3f}" if len(values) > 1 else f"{mean:.3f}"
 
 
 def format_comparison(table: int, rows: list[Row], figures: list[list[dict]], settings: str) -> str:
-    """The paper's figures beside ours; a row that has not been run yet has dashes."""
+    """Formats the paper's results beside ours. A row that has not been run yet has dashes."""
     lines = [
         f"# Table {table}",
         "",
@@ -151,10 +155,10 @@ def format_comparison(table: int, rows: list[Row], figures: list[list[dict]], se
 
 def check_rows(table: int, numbers: list[int] | None) -> list[int]:
     """
-    The numbers of the rows to run, from 1: all of the table, if None.
+    Returns the numbers of the rows to run, counted from 1. None stands for all rows of the table.
 
     Raises:
-        ValueError: a row that the table does not have.
+        ValueError: the table does not have such a row.
     """
     last = len(TABLES[table])
     for number in numbers or ():
@@ -164,7 +168,7 @@ def check_rows(table: int, numbers: list[int] | None) -> list[int]:
 
 
 def earlier_runs(groups: Groups, row: Row, seeds: int, output: Path) -> list[dict]:
-    """The figures that the output folder has of a row already, seed by seed."""
+    """Returns the results of a row that the output folder already has, seed by seed."""
     found = (read_results(run_folder(groups, row, seed, output) / RESULTS_FILE) for seed in range(seeds))
     return [results for results in found if results is not None]
 
@@ -184,22 +188,23 @@ def reproduce(table: int, groups: Groups, seeds: int, only: list[int] | None = N
     """
     Trains and tests rows of a table with seeds 0 ... `seeds` - 1, and saves `table{N}.md` and `.json` after each.
 
-    Rows and seeds that the output folder has already are not run again, so that a stopped call goes on when repeated,
-    and tables share their rows.
+    Rows and seeds with results in the output folder are not run again. So a repeated call continues a stopped one, and
+    tables share their rows.
 
     Args:
         table: 2 ... 6.
-        groups: as `train` takes them; `run.output` is the folder for all, `run.preset` the base of every row.
-        seeds: runs of each row.
-        only: numbers of the rows to run, from 1, so that several machines may share a table; all, if None. The table
-            shows what the folder has of the others.
+        groups: the arguments of `train`. `run.output` is the folder for all runs, and `run.preset` is the base of
+            every row.
+        seeds: the number of runs of each row.
+        only: the numbers of the rows to run, counted from 1, so that several machines may share a table. None runs all
+            rows. The table shows the results that the folder has for the other rows.
 
     Returns:
         The table as Markdown.
 
     Raises:
-        ValueError: a table or row that is none, arguments that the table decides, an output folder with other
-            settings.
+        ValueError: the table or a row does not exist, the caller sets arguments that the table decides, or the output
+            folder has other settings.
     """
     if table not in TABLES:
         raise InputError(f"table must be one of {', '.join(map(str, TABLES))}, got {table}")
@@ -210,13 +215,14 @@ def reproduce(table: int, groups: Groups, seeds: int, only: list[int] | None = N
     given = [name for name in DECIDED if as_dict(groups)[name] != defaults[name]]
     if given:
         raise InputError(f"{', '.join(given)}: the table decides, leave it out")
-    # Only told so it sees the other processes of a run without accelerators; `Accelerator`, which comes later, would.
+    # In a run without accelerators the state only sees the other processes if `cpu` is given here. `Accelerator` would
+    # pass it, but it is created later.
     PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     output = Path(groups[2].output)
     check_settings(groups, output)
     rows = TABLES[table]
     text = ""
-    for seed in range(seeds):  # seed by seed: a first impression of the whole table comes early
+    for seed in range(seeds):  # seed by seed, so that first results for the whole table come early
         for number in numbers:
             row = rows[number - 1]
             if PartialState().is_main_process:

@@ -1,4 +1,4 @@
-"""`auss convert-vggish` from the command line: the file, what it refuses, and training from it."""
+"""Tests `auss convert-vggish` from the command line: the file, the refused arguments, and training from the file."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Sounds and their categories from S4, from AVSS's label pictures and from folders."""
+"""Tests sounds and their categories from S4, from AVSS's label pictures and from folders."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_a_short_recording_is_repeated_and_of_a_long_one_the_middle_is_heard(tmp
     soundfile.write(tmp_path / "b" / "long.wav", np.concatenate([silence, tone, silence]), 16_000)
     _, train, validation = load_labelled_sounds(str(tmp_path), "folder", extractor)
     assert train.mask.all() and len(validation) == 0
-    loudest = train.features.amax(dim=(2, 3))  # of each example of both
+    loudest = train.features.amax(dim=(2, 3))  # the largest value in each example of both sounds
     assert (loudest > 0).all()
 
 

@@ -1,4 +1,4 @@
-"""`auss pretrain-audio`: tones of two pitches are told apart, and the weights fit a network."""
+"""Tests `auss pretrain-audio`: it tells tones of two pitches apart, and its weights fit a network."""
 
 import json
 
@@ -20,7 +20,7 @@ SMALL = AussAudioConfig(
 
 
 def bands(count=16, seed=0) -> LabelledSounds:
-    """Sounds of two categories: low bands and high bands."""
+    """Makes sounds of two categories: low bands and high bands."""
     features = torch.full((count, 2, 96, 64), -4.6)
     category = torch.arange(count) % 2
     features[category == 0, :, :, 5:20] = 1.0
@@ -57,8 +57,8 @@ def test_mixtures_have_the_targets_of_both():
     batch = sounds.features, sounds.mask, sounds.targets
     features, mask, targets = mix_sounds(*batch, 1.0, torch.Generator().manual_seed(3))
     both = targets[:, 0] == 0.5
-    assert both.any() and not both.all()  # some met a sound of their own category
-    # Where both are heard, both bands are loud.
+    assert both.any() and not both.all()  # some sounds met a sound of their own category
+    # If both sounds are heard, both bands are loud.
     assert (features[both][..., 10] > 0).all() and (features[both][..., 45] > 0).all()
     torch.testing.assert_close(targets.sum(1), torch.ones(8))
     for one, other in zip(mix_sounds(*batch, 0.0, torch.Generator()), batch, strict=True):

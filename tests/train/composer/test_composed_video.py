@@ -56,7 +56,7 @@ def test_frames_show_the_scene_and_masks_what_sounds(composed):
         if number % 20 == 10:
             pixels, time = frame.to_ndarray(format="rgb24").astype(int), (number + 0.5) / 8
             drawn = composed.scene.frame(time / 11).astype(int)
-            assert np.abs(pixels - drawn).mean() < 8  # what compression and halved colours cost
+            assert np.abs(pixels - drawn).mean() < 8  # the loss by compression and halved colour resolution
             mask = composed.mask(time)
             assert mask.shape == (96, 160) and mask.mean() >= SHOWN_AREA * 0.9
             assert np.array_equal(mask, composed.scene.shapes(time / 11)[0][composed.sounding(time)])

@@ -30,7 +30,8 @@ def composed(tmp_path_factory):
 
 @pytest.fixture
 def things(tmp_path):
-    """Four categories of the user's: three that sound, one that is only seen, and a sound without a picture."""
+    """Makes files of a user: three categories with sound and picture, one without sound, and a sound without
+    picture."""
     root = tmp_path / "things"
     for index, name in enumerate(("ball", "cube", "star", "mute")):
         (root / name).mkdir(parents=True)

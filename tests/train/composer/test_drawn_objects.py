@@ -9,7 +9,7 @@ def picture(category, instance, side=64):
 
 
 def look(image):
-    """How often each of 6 x 6 x 6 colours occurs in the object, and its shape on a grid of 8 x 8."""
+    """Returns the frequencies of 6 x 6 x 6 colours in the object, and its shape on a grid of 8 x 8."""
     pixels = np.asarray(image)
     inside = pixels[pixels[..., 3] > 127][:, :3] // 43
     colours = np.bincount(inside @ np.array([36, 6, 1]), minlength=216) / len(inside)

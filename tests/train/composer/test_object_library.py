@@ -85,7 +85,8 @@ def test_a_recording_becomes_16_khz_mono_of_one_loudness_without_its_pauses(tmp_
 
 
 def test_a_recording_is_trimmed_as_by_20_millisecond_frames(tmp_path):
-    """By hand: frames of 20 ms within 20 dB of the loudest one, and 0.12 s around them."""
+    """The expected result is computed here: frames of 20 ms within 20 dB of the loudest one, and 0.12 s around
+    them."""
     rng, rate = np.random.default_rng(0), 48_000
     bursts = [np.concatenate([rng.normal(0, level, rate // 2), np.zeros(rate)]) for level in (0.2, 0.1, 0.05, 0.004)]
     soundfile.write(tmp_path / "bursts.wav", np.concatenate(bursts), rate, "FLOAT")
@@ -123,7 +124,7 @@ def test_sound_files_are_read_as_librosa_reads_them(tmp_path, kind, channels):
 
 
 def test_no_more_than_some_megabytes_are_kept(tmp_path, monkeypatch):
-    """The last used ones stay; what is larger than all is not kept at all."""
+    """The cache keeps the last used values. It does not keep a value that is larger than the whole cache."""
     monkeypatch.setattr(object_library, "CACHE_BYTES", 10)
     loaded = []
 

@@ -30,7 +30,7 @@ def square(side=40, colour=(255, 255, 255)):
 
 
 def flat(picture, colour):
-    """The same shape in one colour."""
+    """Returns the same shape in one colour."""
     image = Image.new("RGBA", picture.size, (*colour, 0))
     image.putalpha(picture.getchannel("A"))
     return image
@@ -63,7 +63,8 @@ def test_an_upper_object_hides_a_lower_one():
 
 
 def test_shapes_are_what_the_painted_frame_shows():
-    """The painter's own answer: how much a pixel changes when only one object's colour does."""
+    """The oracle is the painter: a shape is visible where a pixel changes when only the colour of this object
+    changes."""
     rng = np.random.default_rng(1)
     pictures = [draw_object(name, rng, 70) for name in ("frog", "guitar", "kettle")]
     background = np.full((112, 112, 3), 90, np.uint8)
@@ -76,7 +77,7 @@ def test_shapes_are_what_the_painted_frame_shows():
             painted = Scene(list(zip(painted, motions, strict=True)), 96, 96, background, scene.slide)
             frames.append(painted.frame(0.4).astype(int))
         share = (frames[1] - frames[0])[..., 0] / 255
-        clear = np.abs(share - 0.5) > 0.02  # where rounding to eight bits cannot tip the balance
+        clear = np.abs(share - 0.5) > 0.02  # at these pixels rounding to eight bits cannot decide
         assert np.array_equal((share > 0.5)[clear], scene.shapes(0.4)[0][index][clear])
         assert clear.mean() > 0.95 and (share > 0.5).sum() > 300
 

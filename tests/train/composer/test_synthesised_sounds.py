@@ -10,7 +10,7 @@ def sound(category, instance, seconds=5.0):
 
 
 def spectrum(wave, bands=32):
-    """Log magnitude in linear bands, (frames, bands): 25 ms windows every 10 ms, by NumPy alone."""
+    """Computes the log magnitude in linear bands, (frames, bands), by NumPy alone: 25 ms windows every 10 ms."""
     frames = np.lib.stride_tricks.sliding_window_view(wave, 400)[::160] * np.hanning(400)
     magnitude = np.abs(np.fft.rfft(frames, 512))[:, :256]
     return np.log(magnitude.reshape(len(frames), bands, -1).mean(2) + 0.01)

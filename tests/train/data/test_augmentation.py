@@ -17,7 +17,7 @@ def generator(seed=0):
 
 
 def clip(frames=3, height=40, width=48, seed=0):
-    """Smooth random pictures with a square label."""
+    """Makes smooth random pictures with a square label."""
     noise = torch.rand(frames, 3, 5, 6, generator=generator(seed))
     pixels = torch.nn.functional.interpolate(noise, size=(height, width), mode="bilinear")
     labels = torch.zeros(frames, height, width, dtype=torch.int64)
@@ -44,7 +44,7 @@ def test_flip_turns_frames_and_labels():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_all_frames_of_a_clip_get_the_same(seed):
-    """Equal frames stay equal, and a frame comes out the same whichever frames stand before it."""
+    """Equal frames stay equal, and the result of a frame does not depend on the frames before it."""
     frames, labels = clip(frames=1, seed=seed)
     frames, labels = frames.expand(4, -1, -1, -1), labels.expand(4, -1, -1)
     out, out_labels = ClipAugmentation((32, 32))(frames, labels, generator(seed))
@@ -53,7 +53,8 @@ def test_all_frames_of_a_clip_get_the_same(seed):
 
 
 def test_a_colour_is_changed_alike_in_frames_of_different_brightness():
-    """Contrast is about the clip's mean: about each frame's own, the shared patch would come out as two colours."""
+    """Contrast is changed about the mean of the clip. About the mean of each frame, the shared patch would get two
+    colours."""
     frames = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
     frames[0, :, 8:] = 250
     frames[:, :, :8] = torch.tensor([90, 120, 60], dtype=torch.uint8)[:, None, None]
@@ -78,7 +79,7 @@ def test_the_size_and_the_types_are_kept_at_every_scale(size):
 
 def test_a_small_scale_pads_with_the_fill_and_255():
     frames, labels = clip(height=32, width=32)
-    labels[1] = 255  # not annotated, and stays so
+    labels[1] = 255  # this frame is not annotated, and stays so
     augmentation = ClipAugmentation((32, 32), **{**PLAIN, "scale": (0.5, 0.5)}, fill=(9, 8, 7))
     places = set()
     for seed in range(12):
@@ -113,7 +114,7 @@ def test_a_large_scale_shows_a_part():
 
 @pytest.mark.parametrize("seed", range(10))
 def test_labels_stay_on_their_object(seed):
-    """A white object on black: after any crop, scale and flip the labels are where it is white."""
+    """The object is white on black. After any crop, scale and flip the labels must lie on the white pixels."""
     _, labels = clip(height=64, width=64)
     frames = (labels * 255).to(torch.uint8)[:, None].expand(-1, 3, -1, -1)
     out, out_labels = ClipAugmentation((48, 48), colour=0.0)(frames, labels, generator(seed))
@@ -122,7 +123,7 @@ def test_labels_stay_on_their_object(seed):
 
 
 def test_labels_of_another_size_stay_on_their_object():
-    """Label pictures of twice the size: the same drawing, the same result up to the finer edge."""
+    """Label pictures of twice the size show the same drawing. The result is equal up to the finer edge."""
     frames, labels = clip(height=32, width=32)
     doubled = labels.repeat_interleave(2, 1).repeat_interleave(2, 2)
     for seed in range(6):
@@ -193,7 +194,8 @@ SILENCE = -4.6052
 
 
 def make_clip(category="dog", frames=2, index=0, sound=0.0, annotated=(0, 1)):
-    """A clip of one grey level, whose object is a square of 10 x 10 of 30 x 20 pixels, at a place of its own."""
+    """Makes a clip of one grey level. Its object is a square of 10 x 10 of 30 x 20 pixels, at its own place in each
+    clip."""
     labels = torch.full((frames, 20, 30), 255)
     for frame in annotated:
         labels[frame] = 0
@@ -252,7 +254,7 @@ def test_a_still_of_the_annotated_frame_is_pasted_into_all_frames_and_labels_onl
 
 def test_each_frame_gets_what_sounds_in_that_frame():
     own, other = make_clip("dog", index=0), make_clip("cat", index=2)
-    other["labels"][1] = 0  # it is silent by then
+    other["labels"][1] = 0  # the partner's object is silent in this frame
     mixed, _ = mix_two(own, other, paste=1.0, heard=1.0)
     assert (mixed["frames"][0, :, 5:15, 20:30] == 150).all() and (mixed["frames"][1] == 50).all()
 

@@ -74,7 +74,7 @@ def test_avss_takes_frames_and_annotations_by_its_three_kinds(avss_root):
 
 
 def test_loading_opens_no_picture_no_sound_and_no_pickle(s4_root, monkeypatch):
-    """Emptied files load: nothing but their being there is looked at."""
+    """Empty files can be loaded, because loading only checks that the files exist."""
     for path in (s4_root / "Single-source" / "s4_data").rglob("*.*"):
         path.write_bytes(b"")
     monkeypatch.setattr(Pillow, "open", lambda *_: pytest.fail("a picture was opened"))
@@ -87,7 +87,7 @@ def test_the_table_is_in_memory_and_the_same_in_every_process(s4_root, tmp_path)
     assert first.cache_files == [] and not (tmp_path / "tables").exists()
     again = load_avsbench(s4_root, "s4", "train")
     assert again[:]["clip_id"] == first[:]["clip_id"] and again.features == first.features
-    # What `datasets` makes of the data set is found again by its fingerprint.
+    # `datasets` finds its cached results of a data set by this fingerprint.
     code = f"from auss import load_avsbench; print(load_avsbench({str(s4_root)!r}, 's4', 'train')._fingerprint)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == again._fingerprint == first._fingerprint
@@ -108,9 +108,9 @@ def test_another_split_meta_file_or_root_is_another_table(s4_root, tmp_path):
     "text",
     [
         "name,start,category,split\ntrain_0,0,dog,train\n",
-        "video,category,begin,split\ntrain_0,dog,0,train\n",  # the category is found by its name
-        "video,start,kind,fold,split\ntrain_0,0,dog,3,train\n",  # and otherwise stands third
-        "\ufeffname,start,category,split\r\ntrain_0,0,dog,train\r\n\r\n",  # from a spreadsheet
+        "video,category,begin,split\ntrain_0,dog,0,train\n",  # the header names the column of the category
+        "video,start,kind,fold,split\ntrain_0,0,dog,3,train\n",  # without such a name the third column is the category
+        "\ufeffname,start,category,split\r\ntrain_0,0,dog,train\r\n\r\n",  # a spreadsheet writes such a file
     ],
 )
 def test_variants_of_the_csv(s4_root, text):
@@ -225,7 +225,7 @@ def test_dirt_that_nobody_asks_for_is_passed_over_as_pandas_does(s4_root, text):
     (s4_root / "Single-source" / "s4_meta_data.csv").write_text(text, encoding="utf-8", newline="")
     dataset = load_avsbench(s4_root, "s4", "train")
     assert (dataset["clip_id"][:], dataset["category"][:]) == (["train_0", "train_1"], ["dog", "bell"])
-    if ",train,," not in text:  # pandas takes more cells than columns for an index
+    if ",train,," not in text:  # pandas would use the surplus cells as an index
         table = pandas.read_csv(io.StringIO(text.lstrip("\ufeff")), skipinitialspace=True)
         table.columns = table.columns.str.strip()
         assert (table["split"].str.strip() == "train").sum() == len(dataset)
@@ -243,7 +243,7 @@ def test_names_that_lead_out_of_the_folder_are_refused(s4_root, name, column):
 
 
 def test_a_link_that_leads_out_of_the_folder_is_followed(s4_root, tmp_path):
-    """The user made it: data sets are kept on other disks."""
+    """The user made the link, because data sets are often kept on other disks."""
     data = s4_root / "Single-source" / "s4_data"
     data.rename(tmp_path / "disk")
     data.symlink_to(tmp_path / "disk")
@@ -287,7 +287,7 @@ def test_a_missing_wav_beside_its_pickle_tells_what_to_do(s4_root, avss_root):
 
 
 def test_rows_are_saved_as_ordinary_pictures(s4_root, tmp_path):
-    """What is written of a data set is read without auss."""
+    """A saved data set can be read without auss."""
     dataset = load_avsbench(s4_root, "s4", "train")
     dataset.save_to_disk(tmp_path / "saved")
     again = datasets.load_from_disk(tmp_path / "saved")

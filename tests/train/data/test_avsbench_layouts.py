@@ -1,4 +1,4 @@
-"""The folders in which people keep AVSBench, and what variants of its files they have."""
+"""Tests the folders in which people keep AVSBench, and the variants of its files."""
 
 import shutil
 

@@ -52,7 +52,7 @@ def test_no_near_colour_is_taken_for_class_one(value):
 def test_rgb_and_palette_pictures_give_the_same_ids():
     ids = np.random.default_rng(0).integers(0, AVSS_NUM_LABELS, (7, 9)).astype(np.uint8)
     rgb = Image.fromarray(avss_palette()[ids])
-    # A palette picture in which class k is not index k: the colours count, not the indices.
+    # In this palette picture class k is not index k. The colours count, not the indices.
     shuffled = np.random.default_rng(1).permutation(AVSS_NUM_LABELS)
     indexed = Image.fromarray(np.argsort(shuffled)[ids].astype(np.uint8), mode="P")
     indexed.putpalette(avss_palette()[shuffled].ravel().tolist())

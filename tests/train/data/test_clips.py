@@ -28,7 +28,7 @@ def evaluation_row(s4_root):
 
 
 def expected_frame(index, clip=0):
-    """The fixture's pixels, drawn again."""
+    """Draws the pixels of the fixture again."""
     return np.random.default_rng([clip, index]).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
 
 
@@ -101,7 +101,7 @@ def test_decoded_stored_and_plain_paths_give_the_same(s4_root, evaluation_row):
 
 def test_pictures_are_turned_upright(evaluation_row):
     file, exif = io.BytesIO(), Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
+    exif[0x0112] = 6  # this orientation is a quarter turn
     Image.fromarray(expected_frame(0)).save(file, "png", exif=exif)
     row = {**evaluation_row, "frames": [{"path": None, "bytes": file.getvalue()}], "masks": [], "annotated_frames": []}
     np.testing.assert_array_equal(decode_clip(row)["frames"][0].permute(1, 2, 0), np.rot90(expected_frame(0), k=-1))
@@ -123,7 +123,7 @@ def test_a_row_without_masks_has_no_annotation(evaluation_row):
 def test_black_and_white_masks_of_any_mode(evaluation_row, mode):
     grey = np.zeros(SIZE, np.uint8)
     grey[:3] = 255
-    grey[3] = 100  # a smoothed edge, nearer to black
+    grey[3] = 100  # a smoothed edge, closer to black than to white
     picture = Image.fromarray(grey).convert(mode) if mode != "1" else Image.fromarray(grey > 127)
     row = {**evaluation_row, "masks": [picture], "annotated_frames": [0]}
     labels = decode_clip(row, [0])["labels"][0]
@@ -144,7 +144,8 @@ def test_masks_that_are_neither_black_nor_white_are_named(avss_root, evaluation_
     ones = {**evaluation_row, "masks": [png(np.ones(SIZE, np.uint8))], "annotated_frames": [0]}
     with pytest.raises(ValueError, match="grey levels up to 1;"):
         decode_clip(ones, [0])
-    # Bright enough to pass for white: class 6 of the palette, say, is (0, 128, 128), and others are brighter.
+    # This colour is bright enough to count as white. Class 6 of the palette is (0, 128, 128), and other classes are
+    # brighter.
     coloured = np.full((*SIZE, 3), (192, 128, 128), np.uint8)
     with pytest.raises(ValueError, match="must be black and white, got colours"):
         decode_clip({**ones, "masks": [png(coloured)]}, [0])
@@ -184,7 +185,7 @@ def test_files_that_are_missing_truncated_or_no_pictures_are_named(evaluation_ro
 
 
 def test_stereo_is_averaged_and_arrays_are_taken():
-    wave = np.sin(np.arange(100) / 3)  # a channel that holds a constant alone would count as silent
+    wave = np.sin(np.arange(100) / 3)  # a channel that only holds a constant would count as silent
     stereo = np.stack([0.5 * wave, 0.25 * wave], axis=1)
     waveform, rate = decode_audio({"path": None, "bytes": wav_bytes(stereo, subtype="FLOAT")})
     assert rate == 8000 and waveform.shape == (100,) and waveform.dtype == torch.float32

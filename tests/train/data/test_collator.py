@@ -39,7 +39,7 @@ def whole_rows(s4_root):
 
 
 def is_silent(input_features):
-    """Whether every value is the log-mel of digital silence."""
+    """Tells whether every value is the log-mel of digital silence."""
     return bool((input_features - math.log(0.01)).abs().max() < 1e-6)
 
 
@@ -85,7 +85,7 @@ def test_frames_are_told_their_example_whichever_are_drawn(processor, whole_rows
 
 @pytest.mark.parametrize("seconds", [4.81, 4.0, 2.0, 0.3])
 def test_a_sound_that_ends_before_the_frames_repeats_its_last_example(processor, whole_rows, seconds):
-    """As the authors' `extract_one_log_mel` does, whose frames each have an example."""
+    """The authors' `extract_one_log_mel` does the same, so that each frame has its own example."""
     waveform = np.random.default_rng(0).normal(size=round(seconds * 16_000)).astype(np.float32)
     row = {**whole_rows[0], "audio": {"array": waveform, "sampling_rate": 16_000}}
     batch = AussDataCollator(processor)([row])
@@ -100,7 +100,7 @@ def test_a_sound_that_ends_before_the_frames_repeats_its_last_example(processor,
 
 def test_frames_closer_than_a_second_share_the_examples_of_a_short_sound(processor, whole_rows):
     waveform = np.random.default_rng(0).normal(size=2 * 16_000).astype(np.float32)
-    frames = whole_rows[0]["frames"] + whole_rows[1]["frames"]  # ten, more than the model takes examples
+    frames = whole_rows[0]["frames"] + whole_rows[1]["frames"]  # ten frames, more than the model takes examples
     row = {"clip_id": "own", "frames": frames, "audio": {"array": waveform, "sampling_rate": 16_000}}
     batch = AussDataCollator(processor)([row])
     assert batch["input_features_mask"].tolist() == [[1, 1, 0, 0, 0]]
@@ -165,7 +165,7 @@ def test_the_rows_seed_decides_everything(processor, train_rows):
     first = collator(rows)
     torch.manual_seed(2)
     assert_equal_batches(first, collator(rows))
-    # A clip is the same in whatever batch it stands.
+    # A clip does not depend on its batch.
     assert torch.equal(collator([rows[1]])["pixel_values"][0], first["pixel_values"][1])
     train_rows.set_epoch(1)
     assert not torch.equal(first["pixel_values"], collator(list(train_rows))["pixel_values"])
@@ -214,7 +214,7 @@ def test_some_clips_are_muted_and_augmentation_does_not_notice(processor, train_
         first, second = sometimes(list(train_rows)), never(list(train_rows))
         assert torch.equal(first["pixel_values"], second["pixel_values"])
         muted += sum(map(is_silent, first["input_features"]))
-    assert 6 <= muted <= 26  # of 40
+    assert 6 <= muted <= 26  # of 40 clips
 
 
 def test_muted_keeps_the_labels(processor, whole_rows):
@@ -253,7 +253,7 @@ def test_precomputed_features_are_a_mapped_file_that_later_runs_find(processor, 
         patch.setattr(collator_module, "decode_audio", lambda *_: pytest.fail("the sound was read again"))
         again = precompute_input_features(train_rows, extractor, folder)
         assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
-    # Another sound in a file of the same name is another file of log-mels.
+    # If the sound in a file changes, a new file of log-mels is made.
     path = Path(train_rows[0]["audio"]["path"])
     samples, rate = soundfile.read(path)
     soundfile.write(path, samples[: len(samples) // 2], rate)
@@ -333,7 +333,7 @@ def test_a_missing_mask_is_named_with_its_clip(processor, whole_rows):
 
 
 def test_avss_classes(processor, avss_root):
-    """Clips of 5 and of 10 frames, of which v1s annotates the first alone."""
+    """The batch has clips of 5 and of 10 frames. The clip of v1s annotates only its first frame."""
     rows = SeededRows(load_avsbench(avss_root, "avss", "train"))
     batch = AussDataCollator(processor, num_labels=71)(list(rows))
     assert set(batch["labels"].unique().tolist()) == {0, 1, 70, 255}
@@ -362,14 +362,14 @@ def test_labels_are_resized_by_the_nearest_pixel():
     labels = torch.randint(0, 2, (2, 6, 4))
     assert resize_labels(labels, (6, 4)) is labels
     assert torch.equal(resize_labels(labels, (12, 8)), labels.repeat_interleave(2, 1).repeat_interleave(2, 2))
-    labels = torch.randint(0, 2, (2, 6, 5))  # to sizes in which no centre falls between two pixels
+    labels = torch.randint(0, 2, (2, 6, 5))  # at the new sizes no centre falls between two pixels
     expected = torch.nn.functional.interpolate(labels[None].float(), size=(4, 14), mode="nearest-exact")[0].long()
     assert torch.equal(resize_labels(labels, (4, 14)), expected)
     assert resize_labels(labels, (4, 14)).dtype == torch.int64
 
 
 def test_labels_are_resized_as_pillow_does_where_two_pixels_are_as_near():
-    """1280 columns to 224, as the official code of AVSBench-semantic has: every seventh centre lies on a border."""
+    """The official code of AVSBench-semantic resizes 1280 columns to 224: every seventh centre lies on a border."""
     labels = (torch.arange(1280) % 251).expand(1, 2, 1280)
     picture = Image.fromarray(labels[0].to(torch.uint8).numpy()).resize((224, 2), Image.Resampling.NEAREST)
     resized = resize_labels(labels, (2, 224))
@@ -402,11 +402,11 @@ def test_trainer_trains_on_it(processor, s4_root, tiny_model, tmp_path):
 
 def test_mixed_clips_are_seen_and_heard_together(s4_root, monkeypatch):
     rows = SeededRows(load_avsbench(s4_root, "s4", "train"), seed=1)
-    # Of the frames' own size: masks are then pasted as they are.
+    # The processor keeps the size of the frames, so masks are pasted unchanged.
     processor = AussProcessor(AussFeatureExtractor(), AussVideoProcessor(size={"height": 16, "width": 24}))
     options = {"train": True, "frames_per_clip": 1}
     plain = AussDataCollator(processor, **options)(list(rows))
-    # Both objects have the same place, where one would cover the other.
+    # Both objects have the same place, so one would cover the other. Move one of them.
     original = collator_module.decode_clip
 
     def moved(row, *arguments, **keywords):

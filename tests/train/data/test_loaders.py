@@ -41,7 +41,7 @@ def test_train_batches_are_augmented_and_of_the_networks_size(s4_root, processor
 
 @pytest.fixture
 def streaming(s4_root, tmp_path):
-    """Arguments for a stream of two clips in two shards."""
+    """Makes the arguments for a stream of two clips in two shards."""
 
     def make(**options):
         if not (tmp_path / "shards").exists():
@@ -52,7 +52,7 @@ def streaming(s4_root, tmp_path):
 
 
 def test_a_streams_batches_are_those_of_the_files(s4_root, processor, streaming):
-    """But for their order."""
+    """The batches may only differ in their order."""
     data = streaming(augment=False)
     files = create_train_loader(SeededRows(load_avsbench(s4_root, "s4", "train")), processor, data, 2, 0)
     stream = create_stream_loader(open_stream(data, 0), processor, data, 2, 0)

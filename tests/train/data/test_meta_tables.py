@@ -1,4 +1,4 @@
-"""Lines that nobody asks for may be broken; those that are asked for may not."""
+"""Tests the csv tables: lines of other splits may be broken, lines of the wanted split may not."""
 
 from pathlib import Path
 

@@ -89,7 +89,7 @@ def test_a_card_that_names_files_outside_its_folder_is_refused(shards, path, loa
 
 
 def test_rows_that_hold_paths_are_refused(s4_root, tmp_path):
-    """A path in somebody's shard would open a file of this machine."""
+    """If a shard of another person held a path, auss would open a file of this machine."""
     from auss.train.data.rows import StreamedRows
 
     (tmp_path / "paths" / "s4").mkdir(parents=True)

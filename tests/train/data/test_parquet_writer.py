@@ -23,7 +23,7 @@ from ..conftest import make_avss, make_ms3, make_s4
 
 
 def content(dataset) -> dict[str, dict]:
-    """Clip -> its row, with the bytes of the files in place of their paths."""
+    """Returns clip -> row, with the bytes of the files instead of their paths."""
 
     def stored(value):
         if isinstance(value, list):
@@ -96,7 +96,7 @@ def test_the_command_and_the_card(both_root, tmp_path, capsys, monkeypatch):
     size = sum(path.stat().st_size for path in out.glob("s4/val-*")) / 1e6
     assert f"| s4 | val | 5 | 3 | {size:.0f} |" in card
     assert "from data in the layout of AVSBench S4." in card and str(tmp_path) not in card
-    # The card's own example runs where the folder is.
+    # The example of the card must run in the folder of the card.
     lines = card.split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -108,7 +108,7 @@ def test_the_command_and_the_card(both_root, tmp_path, capsys, monkeypatch):
 
 @pytest.fixture
 def fake_hub(tmp_path, monkeypatch):
-    """The folder of a repository that `push_to_hub` writes into, in place of the Hub's."""
+    """Returns a folder that `push_to_hub` writes into instead of a repository of the Hub."""
     import datasets.arrow_dataset
     import datasets.dataset_dict
 

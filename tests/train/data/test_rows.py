@@ -26,7 +26,7 @@ def make_rows(clips=16, shards=4, batch_size=2, **options):
 
 
 def batches(rows, workers=0):
-    """The rows of an epoch, batch by batch, as a training process of that many workers sees them."""
+    """Returns the rows of an epoch, batch by batch, as a training process with `workers` workers gets them."""
     return list(DataLoader(rows, rows.batch_size, num_workers=workers, collate_fn=list))
 
 
@@ -56,7 +56,7 @@ def test_order_follows_from_seed_and_epoch(workers):
 
 
 def test_the_buffer_mixes_what_is_far_apart():
-    """In one shard a buffer of one clip leaves the order as it is."""
+    """With one shard, a buffer of one clip does not change the order."""
     assert names(make_rows(shards=1, buffer_size=1)) == sorted(names(make_rows()))
     assert names(make_rows(shards=1, buffer_size=16)) != sorted(names(make_rows()))
 
@@ -75,7 +75,7 @@ def test_a_clips_seed_depends_on_seed_and_epoch_and_not_on_where_it_is_read():
 
 @pytest.mark.parametrize("processes, workers, clips, shards", [(2, 0, 7, 3), (2, 2, 9, 5), (1, 3, 7, 4), (2, 1, 2, 2)])
 def test_uneven_shards_give_every_process_equally_many_full_batches(processes, workers, clips, shards):
-    """So that none waits for another for ever; and a clip that comes again is augmented in another way."""
+    """Otherwise a process would wait for another for ever. A clip that comes again gets another augmentation."""
     options = {"clips": clips, "shards": shards, "batch_size": 2 * processes, "world_size": processes}
     for rank in range(processes):
         mine = batches(make_rows(rank=rank, **options), workers)
@@ -94,7 +94,7 @@ def test_skipped_batches_are_none_and_those_after_them_the_same(workers, done):
     collator = SkippingCollator(lambda rows: seen.append(len(rows)) or rows)
     again = list(DataLoader(rows, rows.batch_size, num_workers=workers, collate_fn=collator))
     assert again == [None] * done + whole[done:]
-    if not workers:  # what the collator did is seen in its own process only
+    if not workers:  # the calls of the collator are only visible in its own process
         assert seen == [2] * (8 - done)
 
 
@@ -115,7 +115,7 @@ def test_processes_must_share_a_batch_evenly():
 
 
 def clips_of(batches):
-    """Tensors by the clip's name; a clip that comes twice fails."""
+    """Returns tensors by the name of the clip. A clip that comes twice fails."""
     clips = {}
     for batch in batches:
         tensors = {name: value for name, value in batch.items() if torch.is_tensor(value)}
@@ -134,7 +134,7 @@ def assert_same_clips(ours, theirs):
 
 @pytest.fixture
 def files_and_shards(tmp_path):
-    """Sixteen clips, each with pictures and a sound of its own, as files and in four shards."""
+    """Makes sixteen clips with different pictures and sounds, as files and in four shards."""
     root = make_s4(tmp_path / "files", ("train",), clips=16)
     prepare_data_set(root, tmp_path / "parts", shards=4)
     return root, tmp_path / "parts"
@@ -178,7 +178,7 @@ def test_with_the_same_seed_a_clip_of_the_stream_is_augmented_as_that_of_the_fil
 
 @pytest.fixture
 def streamed_root(tmp_path):
-    """Seven clips for training in four shards."""
+    """Makes seven clips for training in four shards."""
     prepare_data_set(make_s4(tmp_path / "avsbench", ("train", "val"), clips=7), tmp_path / "shards", shards=4)
     return tmp_path / "shards"
 
@@ -212,7 +212,7 @@ def run_streamed(streamed_root, tiny_preset, tmp_path):
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_stopped_and_resumed_streaming_run_ends_in_the_same_bits(run_streamed, tmp_path, monkeypatch, workers):
-    """Stopped in the second epoch, at its third batch, and begun again from the second."""
+    """The run is stopped at the third batch of the second epoch, and resumes from its second batch."""
     run_streamed("straight", workers=workers)
     whole_step = train_module.train_step
 
@@ -247,8 +247,8 @@ def test_validation_reads_the_shards_too(run_streamed):
 
 def test_a_streaming_run_trains_as_one_on_the_files(files_and_shards, make_config, tmp_path):
     """
-    A step takes all clips, so that their order in it cannot matter. The same sums in another order: float32. Without
-    AQDL and AQML, whose set of confident queries a rounding error can change.
+    A step takes all clips, so their order in the step does not matter. float32 sums the same numbers in another order.
+    AQDL and AQML are off, because a rounding error can change their set of confident queries.
     """
     root, parts = files_and_shards
     preset = tmp_path / "preset.json"
@@ -269,7 +269,7 @@ def test_a_streaming_run_trains_as_one_on_the_files(files_and_shards, make_confi
 
 @pytest.mark.slow
 def test_two_processes_train_on_a_stream(streamed_root, in_two_processes, tiny_preset, tmp_path):
-    """Seven clips: three batches of two in each epoch, and no process waits for the other at its end."""
+    """Seven clips give three batches of two in each epoch. No process waits for the other at the end."""
     options = ["--data", str(streamed_root), "--streaming", "--preset", tiny_preset, "--output", str(tmp_path / "run")]
     options += ["--steps", "7", "--batch-size", "2", "--image-size", "32", "--workers", "2", "--log-every", "1"]
     assert in_two_processes("train", *options).count("validation M_J") == 1
@@ -305,7 +305,7 @@ def test_rows_are_read_without_opening_pictures(s4_root, monkeypatch):
     assert row["clip_id"] == "train_1" and row["annotated_frames"] == [0]
     assert row["frames"][4]["path"].endswith("train_1_5.png") and row["frames"][4]["bytes"] is None
     with pytest.raises(pytest.fail.Exception):
-        dataset[1]  # what the data set itself would do
+        dataset[1]  # the data set itself would open the pictures
 
 
 def test_any_sequence_of_dicts_is_wrapped_and_left_as_it_was():

@@ -31,7 +31,7 @@ from ..conftest import make_avss
 
 
 def expected_scores(model, processor, rows):
-    """M_J and M_F the plain way: clip by clip, each mask file against the model's own output."""
+    """Computes M_J and M_F in a plain way: clip by clip, each mask file against the model's own output."""
     values = []
     for row in rows:
         frames = [Image.open(frame["path"]) for frame in row["frames"]]
@@ -54,7 +54,7 @@ def test_results_are_the_means_over_clips_of_plain_inference(s4_root, trained_fo
     accelerator = Accelerator()
     loader = create_eval_loader(rows, processor, 2, batch_size, 0)
     results = evaluate(accelerator, model.train(), loader, processor)
-    assert model.training  # as it came
+    assert model.training  # the mode is restored
     expected = expected_scores(model.eval(), processor, list(rows))
     assert (results["M_J"], results["M_F"]) == pytest.approx(tuple(expected), abs=1e-6)
     assert [record["clip_id"] for record in results["per_clip"]] == ["test_0", "test_1"]
@@ -62,8 +62,8 @@ def test_results_are_the_means_over_clips_of_plain_inference(s4_root, trained_fo
 
 
 class DrawingModel(torch.nn.Module):
-    """Claims class 1 where `make_avss` has its square and around, class 70 in the lowest rows of bright frames, class
-    5 in the right half of dark ones and the background elsewhere; it needs no weights."""
+    """Predicts class 1 at and around the square of `make_avss`, class 70 in the lowest rows of bright frames, class 5
+    in the right half of dark frames, and background elsewhere. The model needs no weights."""
 
     def __init__(self, num_labels):
         super().__init__()
@@ -81,7 +81,7 @@ class DrawingModel(torch.nn.Module):
 
 @pytest.fixture
 def avss_test_root(tmp_path):
-    """The test split, in which all frames are annotated; the pictures of v1m have another size."""
+    """Makes the test split, in which all frames are annotated. The pictures of v1m have another size."""
     root = make_avss(tmp_path / "avsbench", ("test",))
     for path in [*root.glob("v1m/*/labels_rgb/*.png"), *root.glob("v1m/*/frames/*.jpg")]:
         with Image.open(path) as picture:
@@ -91,10 +91,10 @@ def avss_test_root(tmp_path):
 
 def official_figures(model, processor, rows, num_labels=71):
     """
-    M_J, M_F and background's J the way of AVSBench-semantic's official code, written from its formulas: 10 frames a
-    clip, those that are missing with labels of background and an output of zeros; pictures of 224 x 224 by Pillow's
-    nearest pixel; for each frame and class IoU and F, in which 0 / 0 counts nothing; class sums by class counts, and
-    the mean over all classes.
+    Computes M_J, M_F and background's J from the formulas of AVSBench-semantic's official code. A clip has 10 frames;
+    missing frames get labels of background and an output of zeros. Pictures are resized to 224 x 224 by Pillow's
+    nearest pixel. IoU and F are computed for each frame and class, and 0 / 0 is not counted. The sums of each class
+    are divided by its counts, and the mean is over all classes.
     """
     iou, f, count = np.zeros(num_labels), np.zeros(num_labels), np.zeros(num_labels)
     palette = avss_palette(num_labels)
@@ -122,7 +122,7 @@ def official_figures(model, processor, rows, num_labels=71):
 
 
 def test_avss_has_the_official_figure_and_the_plain_one(avss_test_root, tiny_config):
-    """Clips of 5 and of 10 frames, one of them of another size, in one batch or in three."""
+    """Clips of 5 and of 10 frames, one of another size, are scored in one batch or in three."""
     dataset = load_avsbench(avss_test_root, "avss", "test")
     processor = create_processor(tiny_config, 32)
     model, accelerator = DrawingModel(71), Accelerator()
@@ -163,7 +163,7 @@ def test_clips_of_several_sizes_are_scored_one_by_one(s4_root, trained_folder, b
 
 @pytest.mark.parametrize("conditioned", [False, True])
 def test_a_batch_in_small_groups_gives_what_it_gives_at_once(make_config, monkeypatch, conditioned):
-    """The sound is encoded once, padding is not seen, and no pass holds more frames than it may."""
+    """The sound is encoded once, the model gets no padding, and no pass has more frames than allowed."""
     torch.manual_seed(0)
     model = AussForAudioVisualSegmentation(make_config(frame_conditioned_queries=conditioned)).eval()
     inputs = {
@@ -178,7 +178,7 @@ def test_a_batch_in_small_groups_gives_what_it_gives_at_once(make_config, monkey
         passes, heard = [], []
         model.auss.register_forward_pre_hook(lambda _, args: passes.append(args[0].shape[:2].numel()))
         model.auss.audio_encoder.register_forward_hook(lambda *_: heard.append(1))
-        torch.testing.assert_close(frame_logits(model, inputs), expected)  # at once
+        torch.testing.assert_close(frame_logits(model, inputs), expected)  # all frames in one pass
         monkeypatch.setattr(video_frames, "CPU_PIXELS", 3 * 32 * 32)
         torch.testing.assert_close(frame_logits(model, inputs), expected, rtol=1e-4, atol=1e-5)
     assert passes == [10, 3, 3, 2] and len(heard) == 2
@@ -207,12 +207,12 @@ def test_a_folder_is_evaluated_into_files(s4_root, trained_folder, sound):
     with Image.open(files["best"]) as best, Image.open(files["worst"]) as worst:
         assert best.size == worst.size
         j = {record["clip_id"]: record["J"] for record in results["per_clip"]}
-        # Two clips: the sheets show both, in opposite order, so they are the same only where J ties.
+        # Both sheets show the two clips in opposite order, so they are only equal if J is equal.
         assert (np.asarray(best) != np.asarray(worst)).any() == (j["test_0"] != j["test_1"])
 
 
 def test_weights_of_half_precision_are_scored_in_it(s4_root, half_folder):
-    """Against plain inference with the same weights."""
+    """The expected scores come from plain inference with the same weights."""
     results = evaluate_folder(str(half_folder), str(s4_root), workers=0)
     model, processor = load_trained(str(half_folder))
     assert model.dtype in (torch.bfloat16, torch.float16)
@@ -223,7 +223,8 @@ def test_weights_of_half_precision_are_scored_in_it(s4_root, half_folder):
 def test_mixed_precision_of_training_does_not_reach_the_scores(
     s4_root, trained_folder, own_accelerator_state, monkeypatch
 ):
-    """Neither those of the network that trains with it, which keeps it, nor those of a folder afterwards."""
+    """Mixed precision changes neither the scores of the network that trains with it nor those of a folder
+    afterwards."""
     from auss.train.evaluation import evaluate as evaluate_module
 
     model, processor = load_trained(str(trained_folder))
@@ -240,11 +241,12 @@ def test_mixed_precision_of_training_does_not_reach_the_scores(
         evaluate(accelerator, model, loader, processor)
     assert torch.equal(model(**batch).logits, autocast)
     monkeypatch.setattr(evaluate_module, "own_precision", lambda _: contextlib.nullcontext())
-    assert evaluate(accelerator, model, loader, processor)["per_clip"] != plain  # it would have shown
+    # Mixed precision would change the scores
+    assert evaluate(accelerator, model, loader, processor)["per_clip"] != plain
 
 
 def test_swapped_sound_reaches_the_model(s4_root, trained_folder, monkeypatch):
-    """Of two clips each hears the other: the log-mel that the model sees is exchanged, the pixels are not."""
+    """With two clips each hears the other: the log-mels that the model gets are exchanged, the pixels are not."""
     from auss.train.evaluation import evaluate as evaluate_module
 
     seen = {}
@@ -271,7 +273,7 @@ def test_an_earlier_result_is_replaced_only_when_asked(s4_root, trained_folder, 
     with pytest.raises(ValueError, match="has s4-test-own.json, s4-test-own.md, .* pass --overwrite to replace it"):
         evaluate_folder(*arguments, workers=0)
     assert mine.read_text() == "mine"
-    evaluate_folder(*arguments, split="val", workers=0)  # another result stands beside it
+    evaluate_folder(*arguments, split="val", workers=0)  # the result of another split is a file of its own
     evaluate_folder(*arguments, output=str(tmp_path / "elsewhere"), workers=0)
     evaluate_folder(*arguments, workers=0, overwrite=True)
     assert "| all | 2 |" in mine.read_text()
@@ -342,7 +344,8 @@ def test_the_command_prints_the_table_and_the_files(s4_root, trained_folder, tmp
 @pytest.mark.parametrize("name", ["s4", "ms3", "avss"])
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_two_processes_evaluate_as_one(odd_root, in_two_processes, make_config, tmp_path, name, batch_size):
-    """Three clips; those of s4, in batches of one, have pictures of unequal size, those of avss unequal lengths."""
+    """There are three clips. In s4, in batches of one, the pictures have unequal sizes. In avss the clips have unequal
+    lengths."""
     root = odd_root(name)
     if (name, batch_size) == ("s4", 1):
         for path in root.rglob("val/*/val_1/*.png"):

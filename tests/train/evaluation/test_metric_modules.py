@@ -1,4 +1,4 @@
-"""The metrics as `evaluate` modules: as they are loaded, fed, and shared by processes, and in a Trainer."""
+"""Tests the metrics as `evaluate` modules: loading, adding clips, sharing between processes, and use in a Trainer."""
 
 import json
 import os
@@ -61,7 +61,8 @@ def test_a_loaded_metric_is_the_mean_over_clips_of_the_formula(name, formula):
 
 
 def semantic_result(clips, num_labels):
-    """What the metric gives for (predictions, labels) of clips; SHAPES' clips lack 5, 9, 0, 5 and 8 frames of 10."""
+    """Returns the result of the metric for (predictions, labels) of clips. SHAPES' clips lack 5, 9, 0, 5 and 8 of 10
+    frames."""
     rows = [class_scores(*clip, num_labels)[0] for clip in clips]
     official = official_class_means(rows, sum(10 - len(labels) for _, labels in clips), num_labels)
     plain = class_means(rows)
@@ -148,7 +149,7 @@ def test_bad_input_is_named_and_the_batch_left_out():
 @pytest.mark.parametrize("in_memory", [True, False])
 @pytest.mark.parametrize("metric_class", [MeanJaccard, MeanFScore, SemanticScores])
 def test_the_maps_are_not_kept(metric_class, in_memory, tmp_path):
-    """Forty clips of 3 MB each leave a few kilobytes, in memory as on the disk."""
+    """Forty clips of 3 MB each take only a few kilobytes, in memory and on the disk."""
     metric = metric_class(cache_dir=str(tmp_path), keep_in_memory=in_memory)
     prediction = np.zeros((5, 400, 400), dtype=np.float32)
     reference = prediction.astype(np.uint8)
@@ -188,7 +189,7 @@ print(json.dumps(results))
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [5, 1])
 def test_two_processes_share_the_clips(tmp_path, count):
-    """Five clips, so that one process has more; and one, so that one process has none."""
+    """With five clips one process has more clips than the other. With one clip one process has none."""
     clips, labelled = make_clips()[:count], make_labelled_clips(4)[:count]
     arrays = {f"score{i}": clip[0] for i, clip in enumerate(clips)} | {f"mask{i}": c[1] for i, c in enumerate(clips)}
     arrays |= {f"class{i}": clip[0] for i, clip in enumerate(labelled)}
@@ -217,12 +218,13 @@ def test_two_processes_share_the_clips(tmp_path, count):
 
 
 def test_trainer_metrics_score_each_batch_when_it_comes():
-    """Against the formulas on the post-processed output, and again after a first evaluation."""
+    """The expected values come from the formulas on the post-processed output. A second evaluation gives them
+    again."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.rand(3, 2, 2, 8, 8, generator=generator)
     labels = (torch.rand(3, 2, 12, 10, generator=generator) < 0.4).long()
     labels[1, 1] = 255
-    labels[2, 1] = -100  # as Trainer pads
+    labels[2, 1] = -100  # Trainer pads with this value
     outputs = type("Outputs", (), {"logits": logits})()
     clips = post_process_audio_visual_segmentation(outputs, [(12, 10)] * 3)
     frames = [2, 1, 1]
@@ -235,14 +237,16 @@ def test_trainer_metrics_score_each_batch_when_it_comes():
     for _ in range(2):
         assert compute_metrics(EvalPrediction(logits[:2], labels[:2]), compute_result=False) == {}
         assert compute_metrics(EvalPrediction(logits[2:].numpy(), labels[2:].numpy()), compute_result=True) == expected
-    assert compute_metrics(EvalPrediction(logits.numpy(), labels.numpy())) == expected  # all at once, by default
+    # By default all batches come in one call
+    assert compute_metrics(EvalPrediction(logits.numpy(), labels.numpy())) == expected
 
 
 def test_trainer_metrics_of_many_classes():
-    """The official figure at 224 x 224, the plain one at the labels' size; padded frames of a batch do not count."""
+    """The official score is that at 224 x 224, the plain one that at the size of the labels. Padded frames do not
+    count."""
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.rand(2, 3, 5, 4, 4, generator=generator), torch.randint(5, (2, 3, 4, 4))
-    labels[0, 2] = 255  # a clip of two frames beside one of three
+    labels[0, 2] = 255  # the first clip has two frames, the second has three
     pairs = [(logits[0, :2], labels[0, :2]), (logits[1], labels[1])]
     plain = semantic_result([(clip.argmax(1), label) for clip, label in pairs], 5)
     fine = [torch.nn.functional.interpolate(clip, (224, 224), mode="bilinear").argmax(1) for clip, _ in pairs]
@@ -253,7 +257,7 @@ def test_trainer_metrics_of_many_classes():
     expected |= {name: pytest.approx(plain[name]) for name in ("plain_m_j", "plain_m_f")}
     assert metrics(EvalPrediction(logits, labels), compute_result=True) == expected
     assert official["m_j"] != official["plain_m_j"] != plain["plain_m_j"]
-    # A batch for each clip, without the padding.
+    # Each clip is a batch of its own, without padding.
     assert metrics(EvalPrediction(logits[:1, :2], labels[:1, :2]), compute_result=False) == {}
     assert metrics(EvalPrediction(logits[1:], labels[1:]), compute_result=True) == expected
 
@@ -268,7 +272,8 @@ def test_trainer_metrics_take_labels_of_several_sizes():
 
 
 def test_the_examples_of_the_documentation_run(s4_root, trained_folder, tmp_path, monkeypatch):
-    """The first gives what `auss evaluate` does, the second the same for masks at the network's size."""
+    """The first example gives the result of `auss evaluate`, the second the same for masks at the size of the
+    network."""
     monkeypatch.chdir(tmp_path)
     text = (Path(auss.__file__).parent / "docs" / "metrics.md").read_text(encoding="utf-8")
     text = text.replace('"runs/s4"', repr(str(trained_folder))).replace('"DATA"', repr(str(s4_root)))
@@ -312,7 +317,7 @@ if trainer.is_world_process_zero():
 
 @pytest.mark.slow
 def test_a_trainer_of_two_processes_counts_each_clip_once(odd_root, trained_folder, tmp_path):
-    """Three clips, of which Trainer gives one to both processes."""
+    """There are three clips. Trainer gives one of them to both processes."""
     script = tmp_path / "trainer.py"
     script.write_text(TRAINER)
     environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}

@@ -30,7 +30,8 @@ def plain_jaccard(scores, masks):
 
 
 def plain_f_score(scores, masks):
-    """A loop over thresholds, in torch as the authors have it; float32 scores meet float32 thresholds."""
+    """Loops over thresholds in torch, as the authors' code does. float32 scores are compared with float32
+    thresholds."""
     scores, masks = torch.as_tensor(scores), torch.as_tensor(masks)
     thresholds = torch.linspace(0, 1 - 1e-10, 255, dtype=scores.dtype)
     total, frames = torch.zeros(255, dtype=torch.float64), 0
@@ -67,7 +68,7 @@ def test_both_equal_the_plain_loops(seed, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_scores_on_the_thresholds_and_beside_them(dtype):
-    """Every threshold itself, its neighbours on both sides, and the ends: where >= and > part."""
+    """The scores are every threshold, its two neighbours, and the ends. There >= and > give different results."""
     thresholds = torch.linspace(0, 1 - 1e-10, 255, dtype=dtype)
     one = torch.ones_like(thresholds)
     ties = torch.cat([thresholds, torch.nextafter(thresholds, one), torch.nextafter(thresholds, -one), one[:2]])
@@ -90,7 +91,8 @@ def test_the_count_of_passed_thresholds_equals_a_binary_search(dtype):
 
 
 def test_float32_scores_meet_the_float32_thresholds_of_the_authors():
-    """float32(i / 254) lies below the float64 threshold for some i: with those the tie would fall the other way."""
+    """float32(i / 254) is less than the float64 threshold for some i, so float64 thresholds would decide the tie
+    differently."""
     single = torch.linspace(0, 1 - 1e-10, 255)
     double = torch.linspace(0, 1 - 1e-10, 255, dtype=torch.float64)
     index = int(torch.nonzero(single.double() < double)[0])
@@ -108,7 +110,7 @@ def test_a_perfect_and_an_inverted_clip():
     assert jaccard(masks.astype(np.float32), masks) == 1.0
     assert f_score(masks.astype(np.float32), masks) == pytest.approx(1.0)
     assert jaccard(1 - masks.astype(np.float32), masks) == 0.0
-    # The threshold 0 takes every pixel: precision is the mask's share, recall 1.
+    # Every pixel reaches the threshold 0, so precision is the share of the mask and recall is 1.
     share = masks.mean(axis=(1, 2))
     expected = (1.3 * share / (0.3 * share + 1)).mean()
     assert f_score(1 - masks.astype(np.float32), masks) == pytest.approx(expected)
@@ -205,7 +207,7 @@ def test_frames_without_annotation_are_left_out():
 
 
 def plain_semantic(predictions, labels, num_labels):
-    """A loop over frames and classes, with the NaNs of 0 / 0."""
+    """Loops over frames and classes. 0 / 0 gives NaN."""
     iou, f, count = np.zeros(num_labels), np.zeros(num_labels), np.zeros(num_labels)
     for prediction, label in zip(predictions, labels, strict=True):
         for index in range(num_labels):
@@ -258,7 +260,8 @@ def test_class_scores_check_their_input():
 
 
 def test_the_official_means_pad_with_background_and_count_every_class():
-    """A clip of five frames and one of ten: background J 0.8 in the frames that are there, 1 in five more."""
+    """There are clips of five and of ten frames. Background has J 0.8 in the real frames and 1 in five padded
+    frames."""
     clips = [[[0, 4.0, 4.5, 5], [2, 1.0, 2.0, 4]], [[0, 8.0, 9.0, 10], [3, 0.0, 0.0, 1]]]
     padding = sum(map(official_padding, (5, 10)))
     official = official_class_means(clips, padding, 5)

@@ -5,7 +5,7 @@ from auss.train.evaluation.score_tables import format_markdown, format_text, res
 
 @pytest.fixture
 def semantic():
-    """Three classes of which two occur, one of them in the padding only."""
+    """Makes results of three classes. Two of them occur, one only in the padding."""
     classes = {
         0: {"J": 0.9, "F": 0.8, "frames": 5, "name": "background"},
         1: {"J": 0.0, "F": 0.0, "frames": 0, "name": "bell"},

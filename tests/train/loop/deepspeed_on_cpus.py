@@ -1,5 +1,5 @@
-"""`python -m auss.train` as a process of `accelerate launch` with DeepSpeed, on CPUs: told of them, Accelerate would
-pass DeepSpeed over, and not told it would look for NCCL."""
+"""Runs `python -m auss.train` on CPUs as a process of `accelerate launch` with DeepSpeed. If Accelerate were told to
+use CPUs, it would skip DeepSpeed. Without being told, it would look for NCCL. So this script chooses gloo itself."""
 
 import sys
 

@@ -1,5 +1,5 @@
-"""`python -m auss.train` as a process of `accelerate launch` with FSDP, on CPUs: Accelerate offers FSDP for several
-accelerators only, so CPUs are passed off as such."""
+"""Runs `python -m auss.train` on CPUs as a process of `accelerate launch` with FSDP. Accelerate only offers FSDP for
+several accelerators, so this script presents CPUs as accelerators."""
 
 import sys
 

@@ -26,7 +26,7 @@ from auss.train.loop.checkpoint import (
 
 @dataclass
 class Run:
-    """A model of one weight and one bias, its optimiser and a scheduler, prepared."""
+    """A prepared model of one weight and one bias, with its optimiser and scheduler."""
 
     accelerator: Accelerator
     model: nn.Module
@@ -77,7 +77,7 @@ def test_a_checkpoint_restores_weights_optimiser_schedule_and_position(run, new_
     for resumed in (run, new_run(weight=3.0)):
         assert resumed.load_newest(tmp_path) == expected == read_position(path)
         assert resumed.weight == saved
-    # With the optimiser's moments and the rate of then.
+    # This step uses the restored moments of the optimiser and the restored rate.
     run.step()
     resumed.step()
     assert run.weight == resumed.weight != saved
@@ -85,7 +85,7 @@ def test_a_checkpoint_restores_weights_optimiser_schedule_and_position(run, new_
 
 
 def test_a_parameter_without_a_gradient_so_far_begins_at_its_first_step(run, new_run, tmp_path):
-    """Adam corrects for the number of a parameter's steps, which torch would begin to count at 1."""
+    """Adam corrects for the number of steps of a parameter. torch would begin to count them at 1."""
     run.step()
     run.save(tmp_path, Position(step=1))
     resumed = new_run()
@@ -143,7 +143,7 @@ def test_saving_stopped_half_way_leaves_no_checkpoint(run, tmp_path, monkeypatch
     with caplog.at_level(logging.WARNING):
         assert run.load_newest(tmp_path).step == 1
     assert f"checkpoint {unfinished} was not finished and is passed over" in caplog.text
-    # The next one clears it away.
+    # The next checkpoint removes the unfinished one.
     run.save(tmp_path, Position(step=3))
     assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == ["step-00000001", "step-00000003"]
 
@@ -163,7 +163,7 @@ def test_a_folder_without_a_readable_position_is_passed_over_with_a_warning(run,
 @pytest.mark.parametrize("name", [MODEL_FILE, OPTIMIZER_FILE])
 @pytest.mark.parametrize("left", [0, -1, None])
 def test_a_file_that_was_cut_off_is_passed_over_with_a_warning(run, tmp_path, name, left, caplog):
-    """As a machine leaves it that loses power before its disk has all: empty, a byte short, or not there."""
+    """A machine that loses power may leave such a file: empty, a byte short, or missing."""
     run.step()
     run.save(tmp_path, Position(step=1))
     broken = run.save(tmp_path, Position(step=9)) / name
@@ -186,7 +186,7 @@ def test_a_file_that_was_cut_off_is_passed_over_with_a_warning(run, tmp_path, na
     ],
 )
 def test_a_checkpoint_of_another_engine_is_refused(run, tmp_path, monkeypatch, wrote, reads):
-    """What DeepSpeed wrote otherwise, or what it did not."""
+    """DeepSpeed wrote the checkpoint with other settings, or another engine wrote it."""
     path = run.save(tmp_path, Position(step=1))
     state = json.loads((path / STATE_FILE).read_text())
     if wrote:

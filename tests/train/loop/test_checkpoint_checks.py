@@ -1,4 +1,4 @@
-"""A checkpoint that is damaged, each in one way, is refused by name and changes nothing."""
+"""Tests that a damaged checkpoint is refused by name and changes nothing. Each case has one kind of damage."""
 
 import copy
 from pathlib import Path
@@ -21,7 +21,7 @@ TENSORS = {"weight:exp_avg": torch.zeros(2, 3), "weight:step": torch.tensor(3.0)
 
 
 def changed(values, path, new):
-    """A copy with the value at the path of keys replaced, or gone where it is ..."""
+    """Returns a copy with the value at the path of keys replaced. `...` removes the value."""
     values = copy.deepcopy(values)
     *keys, last = path
     place = values
@@ -38,7 +38,7 @@ def test_what_a_run_wrote_is_accepted():
     check_state(FOLDER, "state.json", STATE, 3)
     check_weights(FOLDER, "model.safetensors", WEIGHTS, WEIGHTS)
     check_optimizer(FOLDER, "optimizer.safetensors", TENSORS, STATE, WEIGHTS)
-    # As runs wrote it before the tensors were listed.
+    # Earlier releases wrote checkpoints without the list of tensors.
     check_optimizer(FOLDER, "o", TENSORS, changed(STATE, ["optimizer_tensors"], ...), WEIGHTS)
 
 

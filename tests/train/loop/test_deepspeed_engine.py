@@ -1,4 +1,4 @@
-"""What needs no DeepSpeed; with it whole runs are in `test_launched_runs.py`."""
+"""Tests the parts that need no DeepSpeed. Whole runs with DeepSpeed are in `test_launched_runs.py`."""
 
 from types import SimpleNamespace
 
@@ -21,7 +21,7 @@ def checkpoint(tmp_path):
 
 @pytest.fixture
 def configured():
-    """Makes DeepSpeed's configuration of what it is told and what `auss train` is."""
+    """Makes DeepSpeed's configuration from its own settings and the arguments of `auss train`."""
 
     def make(stated: dict, precision: str = "no") -> dict:
         plugin = DeepSpeedPlugin(hf_ds_config={"train_micro_batch_size_per_gpu": 7, **stated})

@@ -1,4 +1,4 @@
-"""Runs of `auss train` as processes of their own: several together, under FSDP, and killed."""
+"""Tests runs of `auss train` in processes of their own: several together, under FSDP or DeepSpeed, and killed runs."""
 
 import json
 import math
@@ -34,7 +34,7 @@ from .unannotated_clip import without_annotation
 pytestmark = pytest.mark.slow
 
 CONFIGURATIONS = Path(auss.__file__).parent / "train" / "launch"
-# The same numbers summed in another order; float32 has 7 digits.
+# float32 has 7 digits, and the same numbers are summed in another order.
 SAME = dict(rel=5e-5, abs=1e-6)
 SECONDS = 240
 
@@ -53,7 +53,7 @@ def start(*command: str, **variables: str) -> subprocess.Popen:
 
 
 def finish(*processes: subprocess.Popen, status: int = 0) -> str:
-    """What the processes wrote, once all have ended with that status."""
+    """Waits until all processes have ended with `status`, and returns their output."""
     try:
         written = "\n".join(process.communicate(timeout=SECONDS)[0] for process in processes)
     finally:
@@ -66,7 +66,7 @@ def finish(*processes: subprocess.Popen, status: int = 0) -> str:
 def launch(
     configuration: str, *options: str, program: tuple[str, ...], cpu: str = "true", **variables: str
 ) -> subprocess.Popen:
-    """`accelerate launch` of two processes in all, on CPUs, by a configuration file that auss ships."""
+    """Starts `accelerate launch` with two processes in all, on CPUs, with a configuration file that auss ships."""
     path = str(CONFIGURATIONS / configuration)
     options = ("--num_processes", "2", "--mixed_precision", "no", *options)
     command = ("-m", "accelerate.commands.launch", "--config_file", path, *options, *program)
@@ -74,7 +74,7 @@ def launch(
 
 
 def losses(output: Path) -> list[dict[str, float]]:
-    """The terms of each step."""
+    """Returns the loss terms of each step."""
     return [entry["losses"] for entry in json.loads((output / "history.json").read_text()) if "losses" in entry]
 
 
@@ -93,8 +93,8 @@ def assert_same_weights(first: Path, second: Path) -> None:
 
 @pytest.fixture
 def striped_root(tmp_path):
-    """Makes a data set whose masks are striped, so that what any crop shows has sounding and silent pixels: in a step
-    every clip has equally many segments, and the mean over a step is that of the means over its parts."""
+    """Makes a data set with striped masks. Every crop then has sounding and silent pixels, so in a step every clip has
+    equally many segments. Then the mean over a step equals the mean of the means over its parts."""
 
     def make(clips: int) -> Path:
         root = make_s4(tmp_path / f"s4-{clips}", ("train", "val"), clips)
@@ -108,7 +108,7 @@ def striped_root(tmp_path):
 
 @pytest.fixture
 def options(tmp_path, make_config):
-    """Options of `auss train` for a tiny network; `overrides` are the network's."""
+    """Makes options of `auss train` for a tiny network. `overrides` are fields of the network's configuration."""
 
     def make(root: Path, output: str, *more: str, **overrides) -> tuple[str, ...]:
         preset = tmp_path / f"{output}.json"
@@ -125,8 +125,8 @@ MODULE = ("-m", "auss.train")
 
 @pytest.mark.parametrize("machines", [1, 2])
 def test_two_processes_train_as_one_that_accumulates(striped_root, options, tmp_path, machines):
-    """Two clips in a step, each a batch of its own, so that dropout and batch normalisation see the same. Over two
-    epochs; as two processes of one machine, or one of each of two."""
+    """A step has two clips, each in its own batch, so dropout and batch normalisation see the same data. The run has
+    two epochs. The two processes run on one machine, or on two machines."""
     root = striped_root(clips=4)
     assert main(options(root, "one", "--batch-size", "1", "--accumulation", "2", dropout=0.3)) == 0
     program = (*MODULE, *options(root, "two", dropout=0.3))
@@ -140,8 +140,9 @@ def test_two_processes_train_as_one_that_accumulates(striped_root, options, tmp_
 
 @pytest.mark.parametrize("annotated", [True, False])
 def test_two_processes_train_as_one_with_the_whole_batch(tmp_path, options, monkeypatch, annotated):
-    """Clips of unequally many segments, or of two one that has none. Without batch normalisation, whose statistics are
-    each process's own. The last batch of five clips would have one alone: it is left out in both."""
+    """The clips have unequal numbers of segments, or one of two clips has none. Batch normalisation is off, because
+    its statistics differ between processes. The last batch of five clips would hold one clip: both runs leave it
+    out."""
     root = make_s4(tmp_path / "s4", ("train",), clips=5 if annotated else 2)
     swin = SwinConfig(
         image_size=32,
@@ -165,7 +166,7 @@ def test_two_processes_train_as_one_with_the_whole_batch(tmp_path, options, monk
 
 
 def test_fsdp2_trains_as_ddp_and_what_it_saves_opens_anywhere(striped_root, options, tmp_path):
-    """Three steps, saved after the second and the third, with validation of three clips by two processes."""
+    """Three steps are saved after the second and the third step. Two processes validate three clips."""
     root = striped_root(clips=3)
     more = ("--steps", "3", "--checkpoint-every", "2", "--eval-every", "2")
     port = ("--main_process_port", free_port())
@@ -188,7 +189,7 @@ def test_fsdp2_trains_as_ddp_and_what_it_saves_opens_anywhere(striped_root, opti
 
 
 def test_a_run_goes_on_under_fsdp2_and_with_another_number_of_processes(striped_root, options, tmp_path):
-    """From one process to two under FSDP2, to one again; against two processes all the way."""
+    """The run goes from one process to two under FSDP2 and back to one. It is compared with a run of two processes."""
     root = striped_root(clips=4)
     more = ("--checkpoint-every", "1", "--resume")
     script = str(Path(__file__).with_name("fsdp_on_cpus.py"))
@@ -210,7 +211,7 @@ def test_a_run_goes_on_under_fsdp2_and_with_another_number_of_processes(striped_
 
 
 def wait_for(process: subprocess.Popen, output: Path, checkpoints: int) -> None:
-    """Until the run has saved so many checkpoints, of which it keeps all."""
+    """Waits until the run has saved `checkpoints` checkpoints. The run keeps all of them."""
     end = time.monotonic() + SECONDS
     while len(list((output / "checkpoints").glob("step-*"))) < checkpoints:
         assert process.poll() is None, process.communicate()[0]
@@ -229,8 +230,8 @@ STREAM = ("--streaming", "--shuffle-buffer", "5", "--workers", "2")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_killed_and_resumed_run_ends_in_the_same_bits(striped_root, options, tmp_path, number, streaming):
-    """Killed somewhere in an epoch of twelve batches; with dropout, augmentation, muting and workers. The two workers
-    of the stream have two shards each."""
+    """The run is killed in an epoch of twelve batches, with dropout, augmentation, muting and workers. Each of the two
+    workers of the stream has two shards."""
     root = striped_root(clips=24)
     more = ("--steps", "40", "--checkpoint-every", "7", "--keep-checkpoints", "9", "--workers", "1")
     more += ("--mute-probability", "0.3")
@@ -253,7 +254,8 @@ def test_a_killed_and_resumed_run_ends_in_the_same_bits(striped_root, options, t
 
 
 def test_two_killed_processes_of_a_streaming_run_go_on_to_the_same_bits(striped_root, options, tmp_path):
-    """All at once, as a machine that fails; eleven clips, so that in an epoch some come twice."""
+    """All processes are killed at once, as by a failing machine. With eleven clips some clips come twice in an
+    epoch."""
     prepare_data_set(striped_root(clips=11), tmp_path / "shards", shards=4)
     more = ("--steps", "30", "--checkpoint-every", "3", "--keep-checkpoints", "99", *STREAM)
     more += ("--mute-probability", "0.3")
@@ -275,7 +277,8 @@ def test_two_killed_processes_of_a_streaming_run_go_on_to_the_same_bits(striped_
 
 
 def test_sigterm_to_one_of_two_processes_saves_and_stops_both(striped_root, options, tmp_path):
-    """As one machine's notice reaches all. The launcher reports what failed, with the status of its own."""
+    """The notice to one machine must stop all. The launcher reports the failed processes and ends with its own
+    status."""
     root = striped_root(clips=8)
     more = ("--steps", "40", "--checkpoint-every", "3", "--keep-checkpoints", "99")
     finish(launch("eight_gpus.yaml", "--main_process_port", free_port(),
@@ -308,7 +311,7 @@ needs_deepspeed = pytest.mark.skipif(not is_deepspeed_available(), reason="needs
 
 
 def launch_deepspeed(stage: int, program: tuple[str, ...], *options: str) -> str:
-    """What two processes wrote that ran the program under DeepSpeed, in a stage of ZeRO."""
+    """Runs the program in two processes under DeepSpeed in a stage of ZeRO, and returns their output."""
     options = ("--main_process_port", free_port(), "--zero_stage", str(stage), *options)
     return finish(launch("deepspeed.yaml", *options, program=program, cpu="false", DS_ACCELERATOR="cpu"))
 
@@ -330,7 +333,7 @@ def test_deepspeed_trains_as_ddp_and_resumes_to_the_same_bits(striped_root, opti
     assert all((path / "deepspeed").is_dir() and not (path / OPTIMIZER_FILE).exists() for path in checkpoints)
     shutil.copytree(checkpoints[1], tmp_path / "resumed" / "checkpoints" / checkpoints[1].name)
     launch_deepspeed(stage, (*DEEPSPEED, *options(root, "resumed", *often, "--resume", "--eval-every", "5")))
-    # Had it begun anew, there would be one of step 2.
+    # If the run had begun anew, it would have saved a checkpoint of step 2.
     assert [path.name for path in whole_checkpoints(tmp_path / "resumed")] == ["step-00000004", "step-00000005"]
     assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
 
@@ -340,13 +343,13 @@ def test_deepspeed_trains_as_ddp_and_resumes_to_the_same_bits(striped_root, opti
 def test_deepspeed_in_half_precision_trains_and_keeps_float32_weights(
     striped_root, options, make_config, tmp_path, stage, precision
 ):
-    """With batch norm and a frozen VGGish."""
+    """The network has batch norm and a frozen VGGish."""
     audio = make_config().audio_config.to_dict() | {"frozen": True}
     given = options(striped_root(clips=4), "half", "--learning-rate", "1e-5", "--eval-every", "5", audio_config=audio)
     launch_deepspeed(stage, (*DEEPSPEED, *given), "--mixed_precision", precision)
     weights = load_file(tmp_path / "half" / "model.safetensors")
     assert {weight.dtype for weight in weights.values() if weight.is_floating_point()} == {torch.float32}
-    # A step so small that bfloat16 would not show it, and weights that no step changes.
+    # The step is so small that bfloat16 would not show it. The second weights are frozen.
     for name in ("auss.fusion_decoder.mask_head.weight", "auss.audio_encoder.embeddings.0.weight"):
         assert not torch.equal(weights[name], weights[name].bfloat16().float())
     assert all(math.isfinite(value) for entry in losses(tmp_path / "half") for value in entry.values())

@@ -39,5 +39,5 @@ def test_what_cannot_hear_longer_says_so(make_config, tiny_model):
     with pytest.raises(ValueError, match="without number_projector has a query for each of its 5 sound examples"):
         hear_longer(model, 10)
     learned = type(tiny_model)(make_config(audio_input=False, query_embedding=True))
-    hear_longer(learned, 10)  # which hears nothing
+    hear_longer(learned, 10)  # this network does not hear any sound
     assert learned.config.num_audio_examples == 10

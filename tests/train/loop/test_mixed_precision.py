@@ -1,4 +1,4 @@
-"""Training under autocast: the losses stay in float32, and finite."""
+"""Tests training under autocast: the losses stay in float32 and are finite."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 @pytest.mark.parametrize("annotated", [True, False])
 @pytest.mark.parametrize("precision", DTYPES)
 def test_losses_under_autocast_are_float32_and_finite(tiny_model, make_inputs, precision, annotated):
-    """Of 40 frames at once, and of mask logits as large as a trained network's, whose sums are beyond float16's
+    """The batch has 40 frames and mask logits as large as those of a trained network. Their sums exceed float16's
     65504."""
     model = tiny_model.train()
     with torch.no_grad():
@@ -21,7 +21,7 @@ def test_losses_under_autocast_are_float32_and_finite(tiny_model, make_inputs, p
         labels.fill_(255)
     with torch.autocast("cpu", dtype=DTYPES[precision]):
         outputs = model(**inputs, labels=labels)
-    assert outputs.class_queries_logits.dtype == DTYPES[precision]  # or there would be nothing to test
+    assert outputs.class_queries_logits.dtype == DTYPES[precision]  # this shows that autocast is on
     for name, term in {"loss": outputs.loss, **outputs.loss_dict}.items():
         assert term.dtype == torch.float32 and term.isfinite(), name
     outputs.loss.backward()

@@ -22,7 +22,7 @@ def umask():
 
 
 def prepare(output, steps=1, **options):
-    Accelerator()  # its loggers need one
+    Accelerator()  # the loggers of `prepare_output` need an accelerator
     prepare_output(DataArguments("d"), OptimArguments(steps=steps), RunArguments(str(output), **options))
 
 
@@ -74,7 +74,7 @@ def test_a_model_that_cannot_be_saved_leaves_the_earlier_one(output, tiny_model,
             save_model(tiny_model, tiny_model.state_dict(), tiny_processor, claim)
 
     save()
-    (output / "model-00001-of-00002.safetensors").touch()  # of an earlier model in several files
+    (output / "model-00001-of-00002.safetensors").touch()  # belongs to an earlier model in several files
     before = {path: path.stat().st_mtime_ns for path in output.iterdir()}
     assert {path.name for path in before} >= {"model.safetensors", "config.json", "README.md", "processor_config.json"}
     assert {path.stat().st_mode & 0o777 for path in before} == {0o666 & ~umask()}

@@ -68,7 +68,7 @@ def test_audio_weights_give_a_new_model_the_standard_encoder(tiny_preset, tmp_pa
     monkeypatch.setattr(
         preparation, "load_audio_weights", lambda model, source, frozen: loaded.append((model, source))
     )
-    with torch.device("meta"):  # 72 million weights need not be drawn
+    with torch.device("meta"):  # this avoids drawing 72 million weights
         model, _ = create_model(DataArguments("d"), RunArguments("o", preset=str(preset), audio_weights="v.pth"), 0.1)
         plain, _ = create_model(DataArguments("d"), RunArguments("o", preset=str(preset)), 0.1)
     assert loaded == [(model, "v.pth")] and not model.config.audio_config.batch_norm

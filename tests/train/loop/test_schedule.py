@@ -6,7 +6,7 @@ from auss.train.loop.schedule import create_optimizer, create_scheduler, paramet
 
 
 def poly_with_warmup(step, steps, warmup_steps, power):
-    """The schedule by its formula."""
+    """Computes the schedule by its formula."""
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
     progress = (step - warmup_steps) / max(1, steps - warmup_steps)
@@ -14,7 +14,8 @@ def poly_with_warmup(step, steps, warmup_steps, power):
 
 
 def undecayed_names(model):
-    """What weight decay spares, by its rule: norms, embeddings, biases, and whatever has one dimension."""
+    """Returns the parameters without weight decay by the rule: norms, embeddings, biases, and those of one
+    dimension."""
     norms = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.Embedding)
     return {
         f"{place}.{name}".lstrip(".")
@@ -25,14 +26,14 @@ def undecayed_names(model):
 
 
 def spared_names(model):
-    """What `parameter_groups` gives no weight decay, by name."""
+    """Returns the names of the parameters that `parameter_groups` gives no weight decay."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     groups = parameter_groups(model, 1e-3, 0.1, 0.05)
     return {names[parameter] for group in groups if not group["weight_decay"] for parameter in group["params"]}
 
 
 def rates(steps, warmup, power, count):
-    """The shares of the peak rate in the first `count` steps, of two groups with rates of their own."""
+    """Returns the shares of the peak rate in the first `count` steps, for two groups with different rates."""
     groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": rate} for rate in (1e-3, 1e-4)]
     optimizer = torch.optim.AdamW(groups, lr=1e-3)
     scheduler = create_scheduler(optimizer, steps, warmup, power)
@@ -53,7 +54,8 @@ def test_rates_are_those_of_the_formula(steps, warmup, power):
 
 
 def test_rates_are_the_literal_polynomial():
-    """Without warm-up: base * (1 - step / steps) ** 0.9, the formula of DeepLab's and Mask2Former's poly schedule."""
+    """Without warm-up the rate is base * (1 - step / steps) ** 0.9, as in the poly schedule of DeepLab and
+    Mask2Former."""
     parameter = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.AdamW([parameter], lr=1e-4)
     scheduler = create_scheduler(optimizer, steps=50, warmup=0.0, power=0.9)
@@ -69,7 +71,8 @@ def test_warm_up_rises_linearly_to_the_peak_and_decay_ends_at_zero():
     assert found[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert found[5:21] == pytest.approx([(1 - (step - 4) / 16) ** 0.9 for step in range(5, 21)])
     assert found[20:] == [0.0, 0.0]
-    assert rates(steps=1, warmup=1.0, power=0.9, count=1)[0] == pytest.approx([0.5, 0.5])  # all warm-up
+    # The only step belongs to the warm-up
+    assert rates(steps=1, warmup=1.0, power=0.9, count=1)[0] == pytest.approx([0.5, 0.5])
 
 
 def test_the_state_is_what_earlier_checkpoints_hold():

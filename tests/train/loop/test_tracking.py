@@ -1,4 +1,4 @@
-"""What trackers are told of a run: TensorBoard's own files, and any tracker by name."""
+"""Tests the values that a run reports to trackers: TensorBoard's own files, and any tracker by name."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ from auss.train.loop.train import train
 
 @pytest.fixture
 def told(monkeypatch):
-    """What a tracker of the name "recorder" is told."""
+    """Returns the values that a run reports to a tracker of the name "recorder"."""
     record = SimpleNamespace(values=[], arguments=None, pictures=[], finished=False)
 
     class Recorder(GeneralTracker):
@@ -46,14 +46,14 @@ def told(monkeypatch):
         def finish(self):
             record.finished = True
 
-    # As `register_tracker_class` does, for this test only.
+    # `register_tracker_class` does the same, but not only for this test.
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "recorder", Recorder)
     return record
 
 
 @pytest.fixture
 def tiny_run(s4_root, tiny_preset, tmp_path):
-    """Trains the tiny network for four steps; options of any of the three groups by name."""
+    """Trains the tiny network for four steps. The options belong to any of the three groups, by name."""
 
     def run(output="run", **options):
         groups = []
@@ -70,8 +70,8 @@ def tiny_run(s4_root, tiny_preset, tmp_path):
 
 
 def outputs(*sounding, num_queries=4):
-    """Frames of a clip in which so many queries are surely sounding, with as many labels as `sounding` has rows."""
-    logits = torch.zeros(1, len(sounding), num_queries, 3)  # silent, sounding, no object: a third each
+    """Makes the output for a clip: frame i has `sounding[i]` queries that surely sound."""
+    logits = torch.zeros(1, len(sounding), num_queries, 3)  # silent, sounding and no object have a third each
     for frame, count in enumerate(sounding):
         logits[0, frame, :count, 1] = 9.0
     return SimpleNamespace(class_queries_logits=logits)
@@ -79,12 +79,12 @@ def outputs(*sounding, num_queries=4):
 
 def test_confident_queries_are_those_that_aqdl_takes():
     assert count_confident(outputs(3, 0, 1), 0.55) == pytest.approx(4 / 3)
-    assert count_confident(outputs(3, 0, 1), 0.3) == 4.0  # a third is over it
+    assert count_confident(outputs(3, 0, 1), 0.3) == 4.0  # a third is more than this threshold
 
 
 def test_confident_queries_sound_of_any_label():
     logits = torch.zeros(1, 1, 2, 5)
-    logits[0, 0, 0, 1:4] = 3.0  # none of them alone is likely
+    logits[0, 0, 0, 1:4] = 3.0  # each label alone is unlikely
     assert count_confident(SimpleNamespace(class_queries_logits=logits), 0.9) == 1.0
 
 
@@ -146,7 +146,7 @@ def test_samples_show_clips_evenly_spread_and_leave_the_network_as_it_was(s4_roo
     assert list(pictures) == ["dog val_0", "bell val_1"]
     assert list(sample_pictures(tiny_model, processor, loader, count=1)) == ["dog val_0"]
     for picture in pictures.values():
-        # A title over three rows of 112 pixels, of five frames each.
+        # The picture has a title above three rows of 112 pixels, with five frames each.
         assert picture.dtype == np.uint8 and picture.shape[2] == 3 and picture.shape[0] > 3 * 112
         assert picture.shape[1] > 5 * 112 * 24 / 16
     assert tiny_model.training
@@ -168,7 +168,7 @@ def test_memory_of_this_process_is_some():
 
 
 def test_a_run_in_tensorboard(tiny_run, tmp_path):
-    """Its own files say what the history says, and show each clip of the samples at each validation."""
+    """TensorBoard's files hold the values of the history, and show each sample clip at each validation."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     history = tiny_run(tracker=["tensorboard"], log_every=2, eval_every=2, max_gradient_norm=0.0)
@@ -215,7 +215,7 @@ def test_a_resumed_run_replaces_what_was_told_of_its_steps(tiny_run, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     tiny_run(tracker=["tensorboard"], checkpoint_every=2)
-    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000004")  # stopped after step 3, say
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000004")  # as if the run had stopped after step 3
     history = tiny_run(tracker=["tensorboard"], checkpoint_every=2, resume=True)
     events = EventAccumulator(str(tmp_path / "run" / "logs" / "auss"))
     events.Reload()

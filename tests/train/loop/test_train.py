@@ -26,7 +26,7 @@ from ..conftest import make_avss
 
 @pytest.fixture
 def run_tiny(s4_root, tiny_preset, tmp_path):
-    """Trains the tiny network on two clips; options of any of the three groups by name."""
+    """Trains the tiny network on two clips. The options belong to any of the three groups, by name."""
 
     def run(output="run", **options):
         def chosen(group, **defaults):
@@ -44,7 +44,7 @@ def run_tiny(s4_root, tiny_preset, tmp_path):
 
 
 def stop_before(monkeypatch, step):
-    """Makes training stop as by Ctrl-C when `step` steps are done."""
+    """Makes training stop, as by Ctrl-C, after `step` steps."""
     whole_step = train_module.train_step
 
     def stopping_step(training, batch):
@@ -56,7 +56,7 @@ def stop_before(monkeypatch, step):
 
 
 def send_at(monkeypatch, step, number):
-    """Sends this process a signal while it does the step after `step` others."""
+    """Sends a signal to this process during the step that follows `step` finished steps."""
     whole_step = train_module.train_step
 
     def signalled_step(training, batch):
@@ -93,7 +93,7 @@ def test_a_run_leaves_a_model_that_loads_its_processor_and_what_happened(run_tin
 
 @pytest.mark.parametrize("stop, options", [(3, {}), (5, {"steps": 7, "accumulation": 2, "checkpoint_every": 1})])
 def test_a_stopped_and_resumed_run_ends_in_the_same_bits(run_tiny, tmp_path, monkeypatch, make_config, stop, options):
-    """With dropout, augmentation and muting on, and a stop in the middle of an epoch between two checkpoints."""
+    """Dropout, augmentation and muting are on, and the run stops in the middle of an epoch between two checkpoints."""
     preset = tmp_path / "dropout.json"
     make_config(dropout=0.3).to_json_file(preset, use_diff=False)
     options = {"preset": str(preset), "mute_probability": 0.3, **options}
@@ -109,7 +109,7 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_bits(run_tiny, tmp_path, mon
 
 @pytest.mark.parametrize("options", [{"log_every": 5}, {"workers": 1}, {"batch_size": 1, "accumulation": 3}])
 def test_sigterm_saves_and_the_resumed_run_ends_in_the_same_bits(run_tiny, tmp_path, monkeypatch, caplog, options):
-    """Before any checkpoint, in the middle of what the history averages, of an epoch, and of a step's batches."""
+    """SIGTERM comes before any checkpoint, within an epoch, a step's batches and an average of the history."""
     options = {"mute_probability": 0.3, "checkpoint_every": 100, **options}
     run_tiny("straight", **options)
     with monkeypatch.context() as patch:
@@ -233,14 +233,15 @@ def test_a_loss_that_is_no_number_stops_the_run_with_step_terms_and_clips(run_ti
 
 
 def damage(tensors):
-    """NaN in one value of the last tensor of more than one."""
+    """Sets one value of the last tensor with more than one value to NaN."""
     name = max(name for name, value in tensors.items() if value.numel() > 1 and value.is_floating_point())
     tensors[name].flatten()[0] = torch.nan
 
 
 @pytest.mark.parametrize("stop", [6, 4])
 def test_weights_that_the_last_update_ruined_are_not_saved(run_tiny, tmp_path, monkeypatch, stop):
-    """Neither as a model nor as a checkpoint, at the end or before: the loss of the step was a number still."""
+    """They are saved neither as a model nor as a checkpoint, at the end or before. The loss of the step was still
+    finite."""
     whole_step = train_module.train_step
 
     def ruining_step(training, batch):
@@ -287,7 +288,7 @@ def test_a_step_that_cannot_be_is_not_resumed_from(run_tiny, tmp_path):
 
 
 def test_avss_trains_at_its_defaults(avss_root, tiny_preset, tmp_path, caplog):
-    """Clips of 5 and of 10 frames in the batches of training and of validation, 10 sound examples, 71 labels."""
+    """Batches of training and of validation have clips of 5 and of 10 frames, 10 sound examples and 71 labels."""
     make_avss(avss_root, ("train", "val"))
     history = train(
         DataArguments(str(avss_root), name="avss", image_size=32, workers=0),
@@ -316,7 +317,7 @@ def test_clips_of_several_sizes_train_and_are_validated(run_tiny, s4_root, tmp_p
 
 
 def test_validation_and_evaluation_agree_under_mixed_precision(run_tiny, s4_root, tmp_path, own_accelerator_state):
-    """In this process, which has trained under autocast, and as in one that has not."""
+    """The scores agree in this process, which has trained under autocast, and in a process that has not."""
     last = run_tiny(mixed_precision="bf16", eval_every=6)[-1]
     results = {}
     for precision in ("bf16", "no"):
@@ -341,8 +342,8 @@ def test_the_command_says_where_the_model_is(s4_root, tiny_preset, tmp_path, cap
 
 @pytest.mark.slow
 def test_the_demo_network_learns_to_segment_what_sounds(tmp_path):
-    """A real run of half a minute: ImageNet's backbone weights, composed clips, 60 steps. Its loss falls, its masks
-    are better than none, on the clips it saw and on others."""
+    """A real run takes half a minute: ImageNet's backbone weights, composed clips, 60 steps. The loss falls, and the
+    masks are better than empty ones, on training clips and on others."""
     data, output = tmp_path / "data", tmp_path / "run"
     compose_data_set(data, s4=(24, 8, 0), size=64)
     history = train(
@@ -365,13 +366,14 @@ def test_the_demo_network_learns_to_segment_what_sounds(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["s4", "ms3", "avss"])
 def test_two_processes_train_and_validate_together(odd_root, in_two_processes, tiny_preset, tmp_path, name):
-    """Three clips in each split, so that one process validates one and the other two; avss' differ in length."""
+    """Each split has three clips, so one process validates one clip and the other two. The clips of avss differ in
+    length."""
     data = str(odd_root(name))
     options = ["--data", data, "--name", name, "--preset", tiny_preset, "--output", str(tmp_path / "run")]
     options += ["--steps", "4", "--batch-size", "2", "--image-size", "32", "--workers", "0", "--eval-every", "2"]
     assert in_two_processes("train", *options).count("validation M_J") == 1
     history = json.loads((tmp_path / "run" / "history.json").read_text())
-    # The trained model, scored by one process.
+    # One process scores the trained model.
     results = evaluate_folder(str(tmp_path / "run"), data, name, "val", workers=0)
     last = next(entry for entry in reversed(history) if "validation_M_J" in entry)
     assert (last["validation_M_J"], last["validation_M_F"]) == pytest.approx(

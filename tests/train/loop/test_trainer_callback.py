@@ -1,6 +1,6 @@
-"""Delta of Eq. 22 under Trainer: the same at each step as `auss train` has it, resumed and wrapped too.
+"""Tests delta of Eq. 22 under Trainer: at each step it equals that of `auss train`, also in resumed and wrapped runs.
 
-And Trainer with everything that auss has for it, as docs/training.md shows it.
+Also tests Trainer with all parts that auss has for it, as docs/training.md shows.
 """
 
 import json
@@ -93,8 +93,8 @@ def test_the_model_is_found_inside_a_wrapper_and_others_are_refused(make_trainer
 
 def documented_example(trained_folder, root, options: str, name: str = "s4") -> str:
     """
-    The example of docs/training.md for a subset of AVSBench, of the model in `trained_folder` on the data set at
-    `root`, with further training arguments.
+    Returns the example of docs/training.md for a subset of AVSBench, with the model in `trained_folder`, the data set
+    at `root` and further training arguments.
     """
     text = (Path(auss.__file__).parent / "docs" / "training.md").read_text(encoding="utf-8")
     for written, here in {
@@ -132,7 +132,8 @@ def test_the_example_of_the_documentation_trains_and_its_checkpoints_open(
 
 
 def test_the_example_for_avss_trains_on_clips_of_5_and_10_frames(tmp_path, tiny_preset, monkeypatch):
-    """With the tiny preset in place of the paper's; its scores are those of the same masks, one clip at a time."""
+    """The tiny preset replaces that of the paper. The scores equal those of the same masks, scored one clip at a
+    time."""
     monkeypatch.chdir(tmp_path)
     root = make_avss(tmp_path / "avsbench", ("train", "val"))
     code = documented_example("", root, "max_steps=1", "avss").replace('"auss-resnet101"', repr(tiny_preset))
@@ -172,7 +173,7 @@ def test_the_example_names_the_clip_and_the_file_of_a_damaged_one(
 def test_the_example_runs_in_two_processes_accumulates_and_loads_its_best_model(
     odd_root, trained_folder, tmp_path, zero_stage
 ):
-    """The scores that two processes find over an odd number of clips are those of the saved model in one."""
+    """The scores of two processes over an odd number of clips equal those of the saved model in one process."""
     options = (
         "max_steps=4, gradient_accumulation_steps=2, eval_strategy='steps', eval_steps=2, save_strategy='steps', "
         "save_steps=2, load_best_model_at_end=True, metric_for_best_model='m_j'"
@@ -186,7 +187,7 @@ def test_the_example_runs_in_two_processes_accumulates_and_loads_its_best_model(
     root = odd_root("s4")
     code = documented_example(trained_folder, root, options)
     code = code.replace("per_device_train_batch_size=4", "per_device_train_batch_size=1")
-    code = code.partition("segmenter =")[0]  # which only the process that saved the model could open at once
+    code = code.partition("segmenter =")[0]  # only the process that saved the model could open it at once
     report = """
 import json
 if trainer.is_world_process_zero():
@@ -205,7 +206,7 @@ if trainer.is_world_process_zero():
     saved = AussForAudioVisualSegmentation.from_pretrained(tmp_path / "runs" / "fine-tuned").state_dict()
     assert all(torch.equal(value, saved[name]) for name, value in best.items())
     if zero_stage == 3:
-        return  # each process scores with its own batch norm statistics, of which the first one's are saved
+        return  # each process scores with its own batch norm statistics, and only those of the first process are saved
     folder = str(tmp_path / "runs" / "fine-tuned")
     alone = Trainer(
         AussForAudioVisualSegmentation.from_pretrained(folder),

@@ -1,4 +1,4 @@
-"""`python -m auss.train` where nothing in the clip train_1 is annotated."""
+"""Runs `python -m auss.train` without any annotation in the clip train_1."""
 
 import sys
 
@@ -7,7 +7,7 @@ from auss.train.data import collator
 
 
 def without_annotation(decode_clip):
-    """`decode_clip` with labels of 255 for that clip."""
+    """Wraps `decode_clip`, so that this clip has labels of 255."""
 
     def decode(row, *arguments, **options):
         clip = decode_clip(row, *arguments, **options)

@@ -1,4 +1,4 @@
-"""The paper's figures: which query stands where, clusters that are there, pictures of a tiny trained model."""
+"""Tests the paper's figures: the order of the queries, the clusters, and the pictures of a tiny trained model."""
 
 import dataclasses
 
@@ -24,7 +24,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def blobs():
-    """Three groups of ten points each in sixty dimensions, far from each other, and their groups."""
+    """Makes three groups of ten points each in sixty dimensions, far from each other. Returns points and groups."""
     random = np.random.default_rng(0)
     groups = np.repeat(np.arange(3), 10)
     return random.normal(size=(3, 60))[groups] * 20 + random.normal(size=(30, 60)), groups
@@ -64,7 +64,7 @@ def test_embedding_keeps_groups_together_and_is_repeatable(blobs):
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
     same = groups[:, None] == groups[None]
     assert distances[same].mean() < distances[~same].min()
-    assert rows.shape[1] > PRINCIPAL_COMPONENTS  # the projection took part
+    assert rows.shape[1] > PRINCIPAL_COMPONENTS  # so the projection on principal components is used
 
 
 def test_equal_rows_are_one_point():
@@ -83,7 +83,7 @@ def test_figures_of_a_trained_model(trained_folder, root, tmp_path, capsys):
     queries, sheet = map(Image.open, capsys.readouterr().out.split())
     assert (queries.width, queries.height) == (1210, 550)
     colours = {colour for _, colour in queries.convert("RGB").getcolors(100_000)}
-    assert len(colours) > 10  # points were drawn
+    assert len(colours) > 10  # the picture shows points
     assert sheet.height > 32
     assert cli.main(["figures", *options]) == cli.USAGE_ERROR
     assert "--overwrite" in capsys.readouterr().err
@@ -111,7 +111,7 @@ def test_queries_of_a_bounded_number_of_clips(trained_folder, root, tmp_path, mo
 
 @pytest.fixture
 def without_masks(monkeypatch):
-    """Takes the annotation from some clips of ms3."""
+    """Removes the annotation of some clips of ms3."""
 
     def take(*names):
         layout = LAYOUTS["ms3"]

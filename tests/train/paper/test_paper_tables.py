@@ -1,4 +1,4 @@
-"""The tables as configurations: every row makes a network, and differs from the others in what the table says."""
+"""Tests the tables as configurations: every row makes a network, and rows only differ as the table says."""
 
 import pytest
 
@@ -98,7 +98,7 @@ def test_tables_3_and_4_have_no_learned_term_beside_the_sounds(preset_name, lear
 def test_rows_that_are_the_same_run_share_its_folder():
     runs = {(table, row.run): row for table, rows in TABLES.items() for row in rows}
     a2u_only = runs[5, "a2u-only"]
-    # N = 300 and no learned term, as Table 4 has it; auss-demo has both otherwise.
+    # The preset auss-resnet101 has N = 300 and no learned term, as Table 4 has. auss-demo differs in both.
     assert run_name("auss-resnet101", a2u_only) == run_name("auss-resnet101", runs[4, "a2u-n300"]) == "a2u-n300"
     assert run_name("auss-demo", a2u_only) == "a2u-only"
     for row in runs.values():

@@ -1,4 +1,4 @@
-"""`auss reproduce` on the tiny network: rows and seeds, the table, going on after a stop, two-stage rows."""
+"""Tests `auss reproduce` on the tiny network: rows and seeds, the table, resuming after a stop, two-stage rows."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def groups(root, tiny_preset, tmp_path):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The (output folder, seed) of every training that really ran."""
+    """Returns the (output folder, seed) of every training that really ran."""
     calls = []
     train = reproduce_module.train
 
@@ -86,7 +86,7 @@ def test_a_stopped_table_goes_on_and_tables_share_rows(groups, trained, monkeypa
     assert len(trained) == 3
     monkeypatch.setattr(reproduce_module, "evaluate_folder", evaluate)
     text = reproduce(5, groups(), seeds=1)
-    assert len(trained) == 6  # the third was trained already and only evaluated
+    assert len(trained) == 6  # the third row had been trained before and was only evaluated
     assert len(text.splitlines()) == 8 + 6
     reproduce(2, groups(), seeds=1)
     assert [folder.split("/")[-2] for folder, _ in trained[6:]] == ["ours-ms3-pretrained-seed0"]
@@ -105,7 +105,7 @@ def test_a_model_that_was_not_saved_whole_is_saved_again(groups, trained, monkey
         if stage != "processor":
             save(self, *arguments, **options)
         if stage == "truncated":
-            written = Path(arguments[0]) / weights.name  # aside, before it takes its place
+            written = Path(arguments[0]) / weights.name  # the file is written in a temporary folder first
             written.write_bytes(written.read_bytes()[:-1000])
         raise KeyboardInterrupt
 

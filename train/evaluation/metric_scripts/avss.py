@@ -1,4 +1,5 @@
-"""M_J and M_F of AVSBench-semantic for `evaluate.load`, which copies this file elsewhere: no relative imports."""
+"""M_J and M_F of AVSBench-semantic for `evaluate.load`. It copies this file elsewhere, so relative imports would
+fail."""
 
 from auss.train.evaluation.metric_modules import SemanticScores
 
