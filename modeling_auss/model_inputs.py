@@ -195,8 +195,9 @@ class RealFrames:
 
     def __init__(self, frame_mask: torch.Tensor | None, shape: torch.Size):
         self.shape = shape
-        is_full = frame_mask is None or bool(frame_mask.all())
-        self.places = None if is_full else frame_mask.flatten().nonzero().squeeze(-1)  # (M,)
+        self.places = None  # (M,) of the real frames among all, if some are padding
+        if frame_mask is not None and not frame_mask.all():
+            self.places = frame_mask.flatten().nonzero().squeeze(-1)
 
     def pack(self, values: torch.Tensor) -> torch.Tensor:
         """Removes the padding: (B, F, ...) to (M, ...)."""

@@ -72,7 +72,9 @@ def frame_logits(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Ten
     for few in torch.arange(len(places), device=places.device).split(step):
         clips, frames = places[few].unbind(1)
         one_frame_clips = inputs["pixel_values"][clips, frames].unsqueeze(1)
-        found = model(pixel_values=one_frame_clips, frame_queries=queries[clips, frames].unsqueeze(1)).logits[:, 0]
+        found: torch.Tensor = model(
+            pixel_values=one_frame_clips, frame_queries=queries[clips, frames].unsqueeze(1)
+        ).logits[:, 0]
         # Allocate the result once. Small results of every pass, kept among large maps that are freed, would fragment
         # the heap.
         if logits is None:
