@@ -1,7 +1,7 @@
-"""Audio-visual segmentation for Transformers: given a video, the masks of what is making the sound.
+"""Audio-visual segmentation for Transformers: a network that marks the pixels of a video that make the sound.
 
-Importing `auss` makes the Auto classes of Transformers know it, so that `AutoModel.from_pretrained` and its kin load
-an auss checkpoint. The public names below are imported when they are first used.
+Importing `auss` registers its classes with the Auto classes of Transformers. `AutoModel.from_pretrained` and the other
+Auto classes can then load an auss checkpoint. Each public name below is imported when it is first used.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    # The public names as type checkers and editors see them; at run time `__getattr__` imports them.
+    # Type checkers and editors read these imports. At run time, `__getattr__` imports the names instead.
     from .configuration.configuration_auss import AussAudioConfig, AussConfig
     from .modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
     from .modeling_auss.published_weights.audio_weights import load_audio_weights
@@ -62,7 +62,7 @@ _PUBLIC_NAMES = {
     "metric_path": ".train.evaluation.metric_modules",
 }
 
-if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for one of ours
+if not TYPE_CHECKING:  # a type checker that saw `__getattr__` would accept every misspelt name
 
     def __getattr__(name: str):
         if name not in _PUBLIC_NAMES:
@@ -77,7 +77,10 @@ def __dir__() -> list[str]:
 
 
 def _read_results(folder: Path):
-    """The results that `auss train` and `auss evaluate` recorded in a model's folder. Imports `train/` when needed."""
+    """
+    Returns the results that `auss train` and `auss evaluate` recorded in a model's folder. `train/` is imported only
+    when this function is called.
+    """
     from .train.recorded_results import read_recorded_results
 
     return read_recorded_results(folder)
@@ -85,9 +88,9 @@ def _read_results(folder: Path):
 
 def _register() -> None:
     """
-    Tells Transformers which auss classes belong to an `AussConfig`, and the pipeline's task. Tells `save_pretrained`
-    which functions write a model repository, and the model card which function reads a model's results. It
-    may be called again.
+    Registers the auss classes and the pipeline's task with Transformers. Registers with auss itself the functions that
+    write a model repository for `save_pretrained`, and the function that reads a model's results for the model card.
+    A second call does no harm.
     """
     from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoProcessor, AutoVideoProcessor
 
@@ -102,7 +105,7 @@ def _register() -> None:
     from .processing.video_processing_auss import AussVideoProcessor
 
     AutoConfig.register(AussConfig.model_type, AussConfig, exist_ok=True)
-    # Of the two `AutoModel` takes the one that the checkpoint's `architectures` names.
+    # `AutoModel` chooses between these two classes by the `architectures` of the checkpoint.
     AutoModel.register(AussConfig, (AussModel, AussForAudioVisualSegmentation), exist_ok=True)
     AutoFeatureExtractor.register(AussConfig, AussFeatureExtractor, exist_ok=True)
     AutoVideoProcessor.register(AussConfig, AussVideoProcessor, exist_ok=True)
@@ -115,23 +118,24 @@ def _register() -> None:
 def _is_command_line() -> bool:
     """Whether this process is the command line: `auss ...`, `python -m auss ...` or `python -m auss.train ...`."""
     script, started = sys.argv[0] if sys.argv else "", sys.orig_argv
-    if script == "-m":  # as long as the interpreter looks for the module
+    if script == "-m":  # the interpreter sets this while it looks for the module
         module = started[started.index("-m") + 1] if "-m" in started[:-1] else ""
         return module.partition(".")[0] == __name__
-    # A process that `multiprocessing` starts has its parent's `sys.argv`, but was itself started otherwise.
+    # `multiprocessing` gives a child process its parent's `sys.argv`. `sys.orig_argv` says how the child was started.
     if script not in started or os.path.splitext(os.path.basename(script))[0] != __name__:
         return False
-    # Where pip puts console scripts: a user's own script may have the name of ours, but not in these folders.
+    # pip puts console scripts into these folders. A user's own script may also be called `auss`, but lies elsewhere.
     schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
     folders = [os.path.realpath(sysconfig.get_path("scripts", scheme)) for scheme in schemes]
     return os.path.dirname(os.path.realpath(script)) in folders
 
 
-# Transformers' Auto classes and `pipeline` look up registered classes without asking anybody, and they take classes,
-# not names. So importing auss registers at once, which imports Transformers and torch and takes seconds. A library
-# user needs both anyway. The command line does not need them to show its help or to refuse a wrong argument: it
-# registers in `cli.main`, when the arguments are right and the command runs. Registering later for everybody would
-# need a hook on Python's import system, which would find modules of auss half imported. If `_is_command_line` misses a
-# way to start the command line, then the command only starts more slowly.
+# The Auto classes and `pipeline` of Transformers find a class only if it is registered, and they register classes, not
+# names of classes. Importing auss therefore registers its classes at once. Registering imports Transformers and torch,
+# which takes seconds. A library user needs both packages anyway. The command line does not need them to show its help
+# or to refuse a wrong argument, so it registers in `cli.load_command`, after the arguments were checked. To register
+# later for library users too, auss would need a hook on Python's import system, and the hook would meet modules of
+# auss that are half imported. If `_is_command_line` misses a way to start the command line, the command still works
+# and only starts more slowly.
 if not _is_command_line():
     _register()

@@ -1,4 +1,8 @@
-"""The command `auss`: one parser, a command's arguments before its other imports, and errors that fit on a line."""
+"""The command line `auss`.
+
+All commands share one parser. A command's arguments are parsed before the command's heavy packages are imported. An
+error that the user can mend is printed on one line.
+"""
 
 import argparse
 import errno
@@ -18,11 +22,11 @@ from .files.stopping import INTERRUPTED, Stopped, clean_stops
 
 
 class Command(NamedTuple):
-    """Where a command stands, and what it does."""
+    """The modules of a command, and its purpose in a few words."""
 
-    # Has `add_NAME_arguments`, and imports neither torch nor Transformers.
+    # The module that defines `add_NAME_arguments`. This module imports neither torch nor Transformers.
     arguments: str
-    # Has `run`, and is imported when the arguments have proven good.
+    # The module that defines `run`. This module is imported after the arguments have been checked.
     module: str
     purpose: str
 
@@ -62,34 +66,34 @@ COMMANDS = {
 }
 USAGE_ERROR = 2
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
-# What the user can mend: auss names it by errors of its own, and the system has its own for files and addresses.
+# Errors that the user can mend: auss's own error classes, and the operating system's errors for files and addresses.
 USER_ERRORS = (AussError, OSError)
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def load_command(name: str):
-    """Imports the module of a command, with torch, Transformers and whatever else it needs."""
+    """Registers auss with Transformers and imports the module of a command. Both steps import heavy packages."""
     _register()
     return importlib.import_module(f".{COMMANDS[name].module}", __package__)
 
 
 def arguments_adder(name: str) -> Callable[[argparse.ArgumentParser], None]:
-    """The function that gives a parser the arguments of a command."""
+    """Returns the function that adds a command's arguments to a parser."""
     module = importlib.import_module(f".{COMMANDS[name].arguments}", __package__)
     return getattr(module, f"add_{name.replace('-', '_')}_arguments")
 
 
 def add_traceback(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser the option that every command has, wherever it stands on the command line."""
-    # Without a default: that of the command would replace what was given before it.
+    """Adds the option `--traceback`, which every command has. It may stand anywhere on the command line."""
+    # The option has no default, because the command's default would overwrite an option given before the command.
     parser.add_argument(
         "--traceback", action="store_true", default=argparse.SUPPRESS, help="show where an error came from"
     )
 
 
 def build_parser(called: str | None = None) -> argparse.ArgumentParser:
-    """The parser with all commands, of which only the one that is `called` has its own arguments."""
+    """Builds the parser with all commands. Only the command named `called` gets its own arguments."""
     parser = argparse.ArgumentParser(prog="auss", description="Audio-visual segmentation: what in a video sounds?")
     parser.add_argument("--version", action="version", version=f"auss {__version__}")
     add_traceback(parser)
@@ -103,10 +107,11 @@ def build_parser(called: str | None = None) -> argparse.ArgumentParser:
 
 
 class OptionNotes:
-    """Takes a command's arguments as a parser does, and only notes its options."""
+    """A stand-in for a parser: it accepts a command's arguments as a parser does, but only notes the options."""
 
     def __init__(self):
-        # Option -> whether it takes one value, which may be any text. argparse adds the help by itself.
+        # The keys are options. The values say whether the option takes one value of any text. argparse adds the help
+        # options by itself.
         self.takes_text = {"-h": False, "--help": False}
 
     def add_argument(self, *names: str, **settings: Any) -> None:
@@ -122,12 +127,12 @@ class OptionNotes:
 
 def attach_values(words: Sequence[str], takes_text: dict[str, bool]) -> list[str]:
     """
-    Joins an option and its value, `-o` and `-x.mp4` to `-o-x.mp4`, if the value begins with a dash and is no option.
-    argparse would take it for an option, but the name of a file may begin with a dash.
+    Joins an option and its value if the value begins with a dash and is not an option itself: `-o` and `-x.mp4` become
+    `-o-x.mp4`. The name of a file may begin with a dash, and argparse would take such a name for an option.
 
     Args:
-        words: those of the command line that follow the command.
-        takes_text: the command's options, as `OptionNotes` has them.
+        words: the words of the command line after the command's name.
+        takes_text: the command's options, as in `OptionNotes.takes_text`.
     """
     joined: list[str] = []
     waiting = iter(words)
@@ -148,7 +153,7 @@ def attach_values(words: Sequence[str], takes_text: dict[str, bool]) -> list[str
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments of a command, and `traceback`."""
+    """Parses a command line. The result holds the command's name, its arguments and `traceback`."""
     called = next((argument for argument in argv if not argument.startswith("-")), None)
     if called in COMMANDS:
         notes = OptionNotes()
@@ -167,16 +172,17 @@ ERROR_NAME = re.compile(r"^\w[\w.]*(?:Error|Exception): ", re.MULTILINE)
 
 
 def one_line(error: Exception) -> str:
-    """An error's message without line breaks, since Transformers', FFmpeg's and file names have some.
+    """Returns an error's message on one line. Messages of Transformers and FFmpeg and file names have line breaks.
 
-    Of an error in a data loader's worker, whose message is its whole traceback, the message itself is left.
+    An error from a data loader's worker process carries the worker's whole traceback as its message. Only the message
+    of the original error is kept.
     """
     text = str(error)
     if WORKER_ERROR.match(text):
         *_, text = ERROR_NAME.split(text)
     text = printable(" ".join(text.split())) or type(error).__name__
     if isinstance(error, OSError) and error.errno in FULL_DISK:
-        text += ": what was being written is removed, and what was there before is as it was"
+        text += ": the unfinished output is removed, and earlier files are unchanged"
     return text
 
 
@@ -187,11 +193,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; those of the process by default.
 
     Returns:
-        The exit status: what the command says, 2 after an error that the user can mend, 70 after a fault of auss, 130
-        after Ctrl-C, 143 after SIGTERM.
+        The exit status: the status that the command returns, 2 after an error that the user can mend, 70 after a fault
+        of auss, 130 after Ctrl-C, 143 after SIGTERM.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    # Names of files may have bytes that are no UTF-8, which standard output refuses to print.
+    # A file name may hold bytes that are not UTF-8. Without this setting, printing such a name raises an error.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     command = "auss"
@@ -210,9 +216,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(arguments: argparse.Namespace, command: str) -> int:
-    """Runs a command. An error that the user can mend is told on one line, any other with its traceback."""
+    """Runs a command. An error that the user can mend is printed on one line, any other error with its traceback."""
     try:
-        # Looked at first: a number out of its range is refused before torch is imported.
+        # Check the arguments first, so that a number out of its range is refused before torch is imported.
         if "check" in arguments:
             arguments.check(arguments)
         return load_command(arguments.command).run(arguments)

@@ -1,9 +1,9 @@
-"""`make bench`: what auss costs beside the least that the same work could cost; writes docs/benchmarks.md.
+"""`make bench` compares the cost of auss with the smallest possible cost of the same work; writes docs/benchmarks.md.
 
     python benchmarks/bench.py [--rows NAME ...] [--no-scaling]
 
-Each row is measured in a process of its own. Run it on an idle machine: torch's threads wait for one another, so that
-another busy process makes every figure worthless.
+Each row is measured in its own process. Run the benchmark on an idle machine: torch's threads wait for one another, so
+another busy process makes all figures useless.
 """
 
 import argparse
@@ -31,12 +31,13 @@ RESULTS = "<!-- measured: written by make bench -->"
 class Row:
     """
     Args:
-        work: as the table says it.
-        measure: in the process of its own.
-        must, aim: what the project holds itself to.
-        kind: "cost" is ours over the limit, at most; "faster" the plain way over ours, at least; "memory" in GB, at
-            most.
-        environment: variables that the process is given.
+        work: the text of the first cell of the row.
+        measure: the measurement. It runs in its own process.
+        must, aim: the bound that the project must reach, and the stricter one that it aims for.
+        kind: the figure that `must` and `aim` bound. "cost" is our time divided by the limit, and may be at most the
+            bound. "faster" is the time of the plain way divided by ours, and must be at least the bound. "memory" is
+            in GB, and may be at most the bound.
+        environment: environment variables for the process.
     """
 
     work: str
@@ -47,14 +48,14 @@ class Row:
     environment: dict[str, str] = field(default_factory=dict)
 
     def figure(self, measured: Measured) -> float:
-        """What `must` and `aim` are about."""
+        """Returns the figure that `must` and `aim` bound."""
         if self.kind == "memory":
             return measured.ours
-        assert measured.limit is not None  # of every other kind
+        assert measured.limit is not None  # only rows of the kind "memory" have no limit
         return measured.ours / measured.limit if self.kind == "cost" else measured.limit / measured.ours
 
     def verdict(self, measured: Measured) -> str:
-        """ "aim", "must", "missed", or nothing where nothing is demanded."""
+        """Returns the reached bound, "aim" or "must", or "missed". The text is empty for a row without bounds."""
         if self.must is None or self.aim is None:
             return ""
         sign = -1 if self.kind == "faster" else 1
@@ -64,7 +65,7 @@ class Row:
 
 FAST, RESNET, SWIN = "auss-fast-resnet50", "auss-resnet101", "auss-swin-base"
 STEP = "a training step (forward, losses, backward)"
-# glibc then gives freed maps back to the system, which it would keep for the next ones of their size.
+# With this variable glibc returns freed feature maps to the system. Otherwise it keeps them for later maps.
 RETURNED = {"MALLOC_MMAP_THRESHOLD_": "8000000"}
 RETURNED_NAME = " ".join(f"`{name}={value}`" for name, value in RETURNED.items())
 ROWS = {
@@ -129,7 +130,7 @@ MEASUREMENTS = {name: row.measure for name, row in ROWS.items()} | {
 
 
 def measure_apart(name: str) -> Measured:
-    """Measures in a new process; what it says on stderr is shown only if it fails."""
+    """Measures in a new process. The text that the process writes to stderr is shown only if the process fails."""
     environment = os.environ | (ROWS[name].environment if name in ROWS else {})
     command = [sys.executable, __file__, "--measure", name]
     child = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -139,7 +140,7 @@ def measure_apart(name: str) -> Measured:
 
 
 def table_line(row: Row, measured: Measured) -> str:
-    """A row of the table."""
+    """Returns a row of the table."""
     if row.kind == "memory":
         ours, limit, figure = f"{measured.ours:.2f} GB", "", f"{measured.ours:.2f} GB"
     else:
@@ -153,7 +154,7 @@ def table_line(row: Row, measured: Measured) -> str:
 
 
 def machine() -> str:
-    """Where and with what this was measured."""
+    """Describes the machine and the versions of the measurement."""
     import torch
 
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "timm", "av"))
@@ -163,7 +164,7 @@ def machine() -> str:
 
 
 def report(names: list[str], scaling: bool) -> str:
-    """Measures, prints line by line, and returns the Markdown."""
+    """Measures all rows, prints each line when it is done, and returns the Markdown."""
     lines = [machine(), ""]
     lines += [
         "| work | auss | comparison | figure | must | aim | reached | remarks |",

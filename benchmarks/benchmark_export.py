@@ -1,10 +1,11 @@
-"""Latency, size and masks of exported networks beside the model in PyTorch, on the CPU.
+"""Compares latency, size and masks of exported networks with the model in PyTorch, on the CPU.
 
     python benchmarks/benchmark_export.py --model auss-demo/model --data auss-demo/data [--clips 50]
     python benchmarks/benchmark_export.py --preset auss-fast-resnet50
 
-The first scores the masks of test clips; the second has random weights, and tells latency and size only. All variants
-take turns, so that a busy machine slows all of them. Prints Markdown tables. Needs `pip install 'auss[export]'`.
+The first command also scores the masks of test clips. The second command uses random weights, so it measures only
+latency and size. All variants take turns, so that a busy machine slows all of them. The results are Markdown tables.
+The benchmark needs `pip install 'auss[export]'`.
 """
 
 import argparse
@@ -41,14 +42,14 @@ NAMES = {"torch-export": "torch.export", "onnx": "ONNX", "int8": "int8 ONNX (`--
 
 
 def export_with_int8_convolutions(model, size: tuple[int, int]):
-    """ONNX Runtime's default, which `--format int8` does not take."""
+    """Exports with ONNX Runtime's default, which also quantises convolutions. `--format int8` does not."""
     quantizer = OnnxRuntimeQuantizer(OnnxRuntimeDynamicConfig())
     config = OnnxConfig(dynamic_shapes=any_clips_and_frames(model.config), quantizer=quantizer)
     return OnnxExporter().export(model, example_inputs(model.config, size, *TRACED_SIZES), config)
 
 
 def make_variants(model, size: tuple[int, int], threads: int) -> dict[str, tuple]:
-    """Name -> (what is called with the inputs, its files' size in bytes)."""
+    """Returns name -> (function that is called with the inputs, size of its files in bytes)."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     variants = {EAGER: (model, sum(value.nbytes for value in model.state_dict().values()))}
@@ -66,7 +67,7 @@ def make_variants(model, size: tuple[int, int], threads: int) -> dict[str, tuple
 
 @torch.no_grad()
 def latencies(variants: dict[str, tuple], inputs: dict[str, torch.Tensor], repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of each call, after one that is not counted."""
+    """Returns the milliseconds of each call. The first call of each variant is not counted."""
     times = {name: [] for name in variants}
     for repeat in tqdm(range(repeats + 1), "latency"):
         for name, (network, _) in variants.items():
@@ -87,7 +88,7 @@ def latency_table(variants: dict[str, tuple], times: dict[str, list[float]]) -> 
 
 @torch.no_grad()
 def mask_table(variants: dict[str, tuple], processor, batches: list[dict]) -> str:
-    """M_J of each variant, and how its scores and masks differ from those of the model in PyTorch."""
+    """Returns M_J of each variant, and the differences of its scores and masks from the model in PyTorch."""
     scores = {name: [] for name in variants}
     largest, changed = {name: [] for name in variants}, {name: [] for name in variants}
     for batch in tqdm(batches, "masks", unit="clip"):

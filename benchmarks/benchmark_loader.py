@@ -1,10 +1,10 @@
-"""Clips per second of the training loader alone, beside a plain loop of PIL and librosa and beside the training step.
+"""Compares the speed of the training loader with a plain loop of PIL and librosa, and with the training step.
 
     python benchmarks/benchmark_loader.py --data DATA [--name s4] [--size 224] [--workers 1 2] [--preset ...]
 
-A worker has one thread, so the clips per second of processor time are what one worker gives on a core of its own: the
-column that a busy machine spoils least, and by which the workers that a training step needs are reckoned. All routes
-take turns over equally many clips. Prints a Markdown table.
+A worker has one thread. So the clips per second of processor time are the clips that one worker gives on its own core.
+A busy machine affects this column least, so the number of workers that a training step needs is computed from it. All
+routes take turns over the same number of clips. The result is a Markdown table.
 """
 
 import argparse
@@ -36,20 +36,30 @@ from auss.train.data.rows import SeededRows, StreamedRows
 from auss.train.loop.preparation import create_processor
 
 SEED = 0
-SHUFFLE_BUFFER = 16  # of so few clips a larger one would be filled for nothing
+SHUFFLE_BUFFER = 16  # there are only a few clips, so filling a larger buffer would be wasted time
 
 
 @dataclass
 class Cost:
-    """Medians over the turns: clips per second, and per second of processor time of all processes together."""
+    """
+    The cost of a route, as medians over the turns.
+
+    Args:
+        per_second: clips per second.
+        per_processor_second: clips per second of processor time of all processes together.
+    """
 
     per_second: float
     per_processor_second: float
 
 
 def plain_clip(row: dict, size: int, mean: np.ndarray, std: np.ndarray) -> dict[str, torch.Tensor]:
-    """What the network needs of a clip, as one would write it down: pixels (F, 3, H, W), log-mel (T, 96, 64), and
-    labels (F, H, W)."""
+    """
+    Prepares a clip for the network with the simplest code.
+
+    Returns:
+        Pixels (F, 3, H, W), log-mel (T, 96, 64) and labels (F, H, W).
+    """
     frames = [Image.open(frame["path"], formats=PICTURE_FORMATS).convert("RGB")
               .resize((size, size), Image.Resampling.BILINEAR) for frame in row["frames"]]  # fmt: skip
     pixels = (np.stack([np.asarray(frame, dtype=np.float32) for frame in frames]) / 255 - mean) / std
@@ -72,7 +82,7 @@ def plain_clip(row: dict, size: int, mean: np.ndarray, std: np.ndarray) -> dict[
 
 
 def plain_batches(rows: SeededRows, size: int, batch_size: int, processor) -> Iterable[dict[str, torch.Tensor]]:
-    """The plain loop, without augmentation."""
+    """Yields the batches of the plain loop, without augmentation."""
     mean, std = (np.asarray(getattr(processor.video_processor, name)) for name in ("image_mean", "image_std"))
     for start in range(0, len(rows) - batch_size + 1, batch_size):
         clips = [plain_clip(rows[start + index], size, mean, std) for index in range(batch_size)]
@@ -80,20 +90,20 @@ def plain_batches(rows: SeededRows, size: int, batch_size: int, processor) -> It
 
 
 def processor_seconds() -> float:
-    """Of this process and of its children that have ended."""
+    """Returns the processor time of this process and of its children that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def turn(batches: Callable[[], Iterable[dict]]) -> tuple[float, float]:
-    """Clips per second and per second of processor time of one pass."""
+    """Returns the clips per second and the clips per second of processor time of one pass."""
     wall, processor = time.perf_counter(), processor_seconds()
     clips = sum(len(batch["labels"]) for batch in batches())
     return clips / (time.perf_counter() - wall), clips / (processor_seconds() - processor)
 
 
 def make_routes(arguments: argparse.Namespace, processor, folder: Path) -> dict[tuple[str, int], Callable]:
-    """(what, workers) -> one pass over the clips."""
+    """Returns (route, number of workers) -> function that starts one pass over the clips."""
     dataset = load_avsbench(arguments.data, arguments.name, "train")
     clips = min(arguments.clips, len(dataset))
     rows = SeededRows(dataset.select(range(clips)), SEED)
@@ -108,7 +118,7 @@ def make_routes(arguments: argparse.Namespace, processor, folder: Path) -> dict[
 
     def streamed(data: DataArguments):
         stream, total = stream_shards(folder, arguments.name, "train")
-        # So many shards as hold about these clips: what is read is trained on, as in a whole epoch.
+        # Take as many shards as hold about this number of clips. Then every clip that is read is used, as in an epoch.
         parts = min(max(1, total // clips), stream.num_shards)
         share = StreamedRows(stream.shard(parts, 0), total // parts, data.batch_size, SEED, SHUFFLE_BUFFER)
         return create_stream_loader(share, processor, data, 2, SEED)
@@ -131,7 +141,7 @@ def make_routes(arguments: argparse.Namespace, processor, folder: Path) -> dict[
 
 
 def measure_routes(routes: dict[tuple[str, int], Callable], repeats: int) -> dict[tuple[str, int], Cost]:
-    """Every route in turns, after a batch of each that warms up."""
+    """Measures all routes in turns. Before that, each route loads one batch to warm up."""
     for batches in routes.values():
         next(iter(batches()))
     turns = {key: [] for key in routes}
@@ -145,8 +155,13 @@ def measure_routes(routes: dict[tuple[str, int], Callable], repeats: int) -> dic
 
 
 def step_rate(preset: str, batch: dict, repeats: int) -> tuple[float, str]:
-    """Clips per second of forward, losses, backward and AdamW on the GPU, in bfloat16, or else per second of processor
-    time of one thread; and where."""
+    """
+    Measures a training step: forward, losses, backward and AdamW.
+
+    Returns:
+        On a GPU, the clips per second in bfloat16. On a CPU, the clips per second of processor time of one thread.
+        The second value names the device.
+    """
     device = torch.device("cpu")
     if torch.accelerator.is_available():
         device = torch.accelerator.current_accelerator() or device
@@ -187,7 +202,7 @@ def main() -> None:
     parser.add_argument("--step-clips", type=int, default=2, help="clips of that step; a GPU wants 8 or more")
     arguments = parser.parse_args()
     processor = create_processor(AussConfig.from_preset(arguments.preset), arguments.size)
-    torch.set_num_threads(1)  # as in a worker
+    torch.set_num_threads(1)  # a worker has one thread too
     with tempfile.TemporaryDirectory() as folder:
         routes = make_routes(arguments, processor, Path(folder))
         costs = measure_routes(routes, arguments.repeats)

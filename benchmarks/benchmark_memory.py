@@ -1,10 +1,10 @@
-"""Peak memory and time of a training step of each preset, in float32 and under bfloat16 autocast; prints a table.
+"""Measures peak memory and time of a training step of each preset, in float32 and under bfloat16 autocast.
 
     python benchmarks/benchmark_memory.py [--presets NAME ...] [--precisions float32 bfloat16] [--clips 1] [--size 224]
 
-A step is forward, losses, backward and AdamW's, on clips of five annotated frames, on a CPU with one thread. Each
-figure comes from a process of its own, whose peak holds Python and its libraries too. Seconds are of processor time,
-which other work on the machine spoils least.
+A step is forward, losses, backward and AdamW, on clips of five annotated frames, on a CPU with one thread. Each figure
+comes from its own process. The peak memory includes Python and its libraries. Seconds are processor time, because
+other work on the machine affects processor time least. The result is a Markdown table.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from timing import peak_gigabytes
 PRESETS = ["auss-demo", "auss-fast-resnet50", "auss-fast-swin-tiny", "auss-resnet101", "auss-swin-base"]
 PRECISIONS = ["float32", "bfloat16"]
 STEPS = 3
-# Of a parameter in float32: itself, its gradient and AdamW's two moments.
+# A float32 parameter, its gradient and AdamW's two moments take 4 bytes each.
 BYTES_PER_PARAMETER = 16
 
 
@@ -31,9 +31,10 @@ BYTES_PER_PARAMETER = 16
 class StepCost:
     """
     Args:
-        seconds: of processor time, the median of the steps after the first.
-        peak_gb: of the process, in 10^9 bytes; libraries_gb of it before the network was made.
-        parameters: of the network, all of which are trained.
+        seconds: the processor time of a step, as the median over all steps but the first.
+        peak_gb: the peak memory of the process, in 10^9 bytes.
+        libraries_gb: the peak memory of the process before the network was built, in 10^9 bytes.
+        parameters: the number of parameters of the network. All of them are trained.
     """
 
     seconds: float
@@ -43,7 +44,7 @@ class StepCost:
 
 
 def measure(preset: str, precision: str, clips: int, size: int) -> StepCost:
-    """Trains for `STEPS` steps in this process."""
+    """Trains `STEPS` steps in this process and measures them."""
     libraries_gb = peak_gigabytes()
     torch.set_num_threads(1)
     model = network(preset).train()
@@ -67,7 +68,7 @@ def measure(preset: str, precision: str, clips: int, size: int) -> StepCost:
 
 
 def measure_apart(preset: str, precision: str, clips: int, size: int) -> StepCost | None:
-    """Measures in a new process; None if that was killed, as for want of memory."""
+    """Measures in a new process. None if the system killed the process, for example because memory ran out."""
     command = [sys.executable, __file__, "--measure", "--presets", preset, "--precisions", precision]
     child = subprocess.run([*command, "--clips", str(clips), "--size", str(size)], capture_output=True, text=True)
     if child.returncode < 0:
@@ -78,7 +79,7 @@ def measure_apart(preset: str, precision: str, clips: int, size: int) -> StepCos
 
 
 def table_line(preset: str, precision: str, cost: StepCost | None) -> str:
-    """A row of the table."""
+    """Returns a row of the table."""
     if cost is None:
         return f"| `{preset}` | {precision} | | | | killed |"
     fixed = cost.parameters * BYTES_PER_PARAMETER / 1e9

@@ -1,8 +1,9 @@
-"""Time and peak memory of the exact shortcuts of docs/paper.md beside the plain routes that they equal.
+"""Compares the exact shortcuts of docs/paper.md with the plain computations that give the same results.
 
     python benchmarks/benchmark_shortcuts.py [--frames 5] [--queries 300] [--size 224] [--repeats 5]
 
-Each measurement is a process of its own, so that peak memory is its own too. Prints a Markdown table.
+It measures time and peak memory. Each measurement runs in its own process, so that the peaks are independent. The
+result is a Markdown table.
 """
 
 import argparse
@@ -21,7 +22,11 @@ NUM_LABELS = 2
 
 
 def random_case(frames: int, queries: int, size: int) -> dict[str, torch.Tensor]:
-    """Tensors of the sizes that the paper's network has at mask stride 1; few queries have a class, as if trained."""
+    """
+    Returns random tensors with the sizes of the paper's network at mask stride 1.
+
+    Only a few queries have a class, as in a trained network.
+    """
     generator = torch.Generator().manual_seed(0)
     class_logits = torch.randn(frames, queries, NUM_LABELS + 1, generator=generator)
     class_logits[:, 8:, -1] += 20
@@ -37,21 +42,21 @@ def all_masks(case: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def visible(mask_logits: torch.Tensor) -> torch.Tensor:
-    """At how many positions the queries may look."""
+    """Returns the number of positions that the queries may attend to."""
     from auss.modeling_auss.fusion_decoder import attention_mask
 
     return (attention_mask(mask_logits, 0.5) == 0).sum()
 
 
 def mask_features(case, size):
-    """`MaskFeatures` with the identity for h."""
+    """Returns `MaskFeatures` whose projection h is the identity."""
     from auss.modeling_auss.resized_maps import MaskFeatures
 
     return MaskFeatures(case["features"], (size, size), torch.eye(HIDDEN_SIZE), torch.zeros(HIDDEN_SIZE))
 
 
 def attention_masks_plain(case, size):
-    """Masks at f_4's size, then resized to the attended map's; strides 8, 4, 2."""
+    """Computes masks at the size of f_4 and resizes them to the sizes of the attended maps, at strides 8, 4 and 2."""
     masks = all_masks(case)
     return [
         visible(nn.functional.interpolate(masks, scale_factor=1 / stride, mode="bilinear")) for stride in (8, 4, 2)
@@ -59,14 +64,14 @@ def attention_masks_plain(case, size):
 
 
 def attention_masks_shortcut(case, size):
-    """The mask features resized, then the masks."""
+    """Resizes the mask features to the sizes of the attended maps, and then computes the masks."""
     features = mask_features(case, size)
     levels = [(size // stride, size // stride) for stride in (8, 4, 2)]
     return [visible(features.at(level).masks(case["embeddings"])) for level in levels]
 
 
 def inference_plain(case, size):
-    """Eq. 20-21 over all N masks."""
+    """Computes Eq. 20-21 with the masks of all N queries."""
     probs = case["class_logits"].softmax(-1)
     confidence, classes = probs[..., :NUM_LABELS].max(-1)
     takes_part = probs.argmax(-1) != NUM_LABELS
@@ -76,14 +81,18 @@ def inference_plain(case, size):
 
 
 def inference_shortcut(case, size):
-    """Eq. 20-21 over the masks of queries that are not "no object"."""
+    """Computes Eq. 20-21 with the masks of those queries that are not "no object"."""
     from auss.modeling_auss.semantic_inference import semantic_scores
 
     return [semantic_scores(case["class_logits"], case["embeddings"], mask_features(case, size)).sum()]
 
 
 def matched_masks(case, plain: bool) -> torch.Tensor:
-    """Dice's masks with gradient: all N and then two a frame, or only those two."""
+    """
+    Computes the masks of the dice loss with their gradient.
+
+    The plain route computes all N masks and selects two per frame. The shortcut computes only these two.
+    """
     embeddings = case["embeddings"].clone().requires_grad_()
     features = case["features"].clone().requires_grad_()
     if plain:
@@ -105,12 +114,18 @@ ROUTES = {
 
 
 def measure(index: int, frames: int, queries: int, size: int, repeats: int) -> dict[str, float | list[float]]:
-    """Median seconds, the GB that the route adds to its inputs at its peak, and checksums of what it gave."""
+    """
+    Measures one route.
+
+    Returns:
+        The median seconds, the GB that the route needs at its peak in addition to its inputs, and checksums of its
+        results.
+    """
     route = list(ROUTES.values())[index]
     case = random_case(frames, queries, size)
     with torch.set_grad_enabled("dice" in list(ROUTES)[index][0]):
         small = {name: value[:1, :, :16, :16] if name == "features" else value[:1] for name, value in case.items()}
-        route(small, 16)  # imports, and the libraries' first-call work
+        route(small, 16)  # do not measure imports and the work of a library's first call
         before = peak_gigabytes()
         seconds = []
         for _ in range(repeats):

@@ -1,10 +1,10 @@
-"""M_J second by second on composed videos whose sounds change at random moments.
+"""Measures M_J second by second on composed videos whose sounds change at random times.
 
     python benchmarks/benchmark_windows.py --model auss-demo/model [--videos 40] [--strides 5 2.5 1] [--objects DIR]
 
-A video lasts 6 to 20 s. Three objects are visible all the time, and one of them sounds for 1 to 8 s, then another.
-The frames, 5 a second, are compared with the object that sounds in them. Prints a Markdown table: a row for each place
-of a frame between the changes of the sound, a column for each stride.
+A video lasts 6 to 20 s. Three objects are visible all the time. One of them sounds for 1 to 8 s, then another one. The
+masks of the frames, 5 a second, are compared with the object that sounds at that time. The result is a Markdown table.
+Its rows are the positions of a frame relative to the changes of the sound, and its columns are the strides.
 """
 
 import argparse
@@ -14,14 +14,18 @@ from pathlib import Path
 import numpy as np
 
 FPS = 5
-SIZE = (144, 256)  # height and width in pixels; the demo's network sees a square of 112
+SIZE = (144, 256)  # height and width in pixels; the demo's network resizes them to 112 x 112
 TURN_SECONDS = (1.0, 8.0)
 NUM_OBJECTS = 3
-CLEAR = 2.5  # seconds to the nearest change or end, in the middle of a window that hears one sound alone
+CLEAR = 2.5  # seconds to the nearest change or end; a window of 5 s around such a frame has only one sound
 
 
 def random_turns(rng: np.random.Generator, seconds: float, whole: bool) -> list[tuple[float, float, int]]:
-    """Who sounds from when to when, as `ComposedVideo.turns` has it; at whole seconds, or at any moments."""
+    """
+    Draws which object sounds from when to when, in the format of `ComposedVideo.turns`.
+
+    The changes are at whole seconds if `whole`, otherwise at any time.
+    """
     edges = [0.0]
     while True:
         step = rng.uniform(*TURN_SECONDS)
@@ -37,7 +41,14 @@ def random_turns(rng: np.random.Generator, seconds: float, whole: bool) -> list[
 
 
 def compose(seed: int, library, changing: bool = True):
-    """A video's plan, which knows the truth, and its `ArrayClip`; every other one changes at whole seconds."""
+    """
+    Composes a video.
+
+    In every other video the sounds change at whole seconds.
+
+    Returns:
+        The video's plan, which contains the true masks, and its `ArrayClip`.
+    """
     from auss.inference.array_clip import ArrayClip
     from auss.train.composer.composed_video import plan_video, sound_of_turns
     from auss.train.composer.synthesised_sounds import SAMPLING_RATE
@@ -54,7 +65,7 @@ def compose(seed: int, library, changing: bool = True):
 
 
 def frame_scores(model, processor, video, clip, window: float, stride: float) -> np.ndarray:
-    """The intersection over union of each frame's mask with the object that sounds in it, (F,)."""
+    """Returns the intersection over union of each frame's mask with the object that sounds then, (F,)."""
     from auss.inference.clip_batches import clip_batches, frame_masks, predict
 
     scores = []
@@ -66,7 +77,7 @@ def frame_scores(model, processor, video, clip, window: float, stride: float) ->
 
 
 def places(times: np.ndarray, turns: list[tuple[float, float, int]]) -> dict[str, np.ndarray]:
-    """Which of the frames lie where: a mask (F,) bool for each row of the table."""
+    """Returns row of the table -> (F,) bool, True for the frames that belong to the row."""
     edges = np.array([0.0, *(stop for _, stop, _ in turns)])
     turn = np.searchsorted(edges, times, side="right") - 1
     since, until = times - edges[turn], edges[turn + 1] - times
@@ -92,12 +103,12 @@ def places(times: np.ndarray, turns: list[tuple[float, float, int]]) -> dict[str
 
 
 def summarise(scores: list[np.ndarray], masks: list[np.ndarray]) -> tuple[float, float, int]:
-    """The mean over all frames of a place, its standard error (over videos), and how many frames there are."""
+    """Returns the mean over all frames of a row, its standard error over the videos, and the number of frames."""
     chosen = [score[mask] for score, mask in zip(scores, masks, strict=True) if mask.any()]
     if not chosen:
         return float("nan"), float("nan"), 0
     values = np.concatenate(chosen)
-    # Frames of one video are alike, so the videos are what was drawn.
+    # The frames of one video are not independent. So the standard error treats each video as one sample.
     errors = np.array([part.sum() - values.mean() * len(part) for part in chosen])
     return float(values.mean()), float(np.sqrt((errors**2).sum()) / len(values)), len(values)
 

@@ -1,14 +1,14 @@
-"""`make gpu`: what auss costs on a GPU, and whether it computes the same there; writes docs/benchmarks_gpu.md.
+"""`make gpu` measures the cost of auss on a GPU and tests its results there; writes docs/benchmarks_gpu.md.
 
     python benchmarks/gpu.py --device cuda [--minutes 8] [--presets NAME ...]
     python benchmarks/gpu.py --device cpu --quick
 
-The tests that take a device run first, on it. Then come the presets: seconds and peak memory of a clip to masks and of
-a training step, beside the image backbone alone and beside Mask2Former. Then the lines at which a step waits for the
-device, the kernels that take most of its time, and how many clips a second the loader gives beside the step.
+First, the tests that accept a device run on it. Then the presets are measured: seconds and peak memory of inference
+and of a training step, compared with the image backbone alone and with Mask2Former. After that come the lines at which
+a step waits for the device, the kernels that take most of its time, and the speeds of the loader and of the step.
 
-What does not fit in `--minutes` is left out, and its cells say so. `--quick` runs every part at the smallest size: it
-shows that the script works, and its figures mean nothing.
+Measurements that do not fit in `--minutes` are left out, and their cells say so. `--quick` runs every part at the
+smallest size. It shows that the script works, and its figures mean nothing.
 """
 
 import argparse
@@ -37,26 +37,26 @@ RESULTS = "<!-- measured: written by make gpu -->"
 
 
 class Budget:
-    """The minutes that the whole run may take."""
+    """The time limit of the whole run."""
 
     def __init__(self, minutes: float):
         self._end = time.monotonic() + 60 * minutes
 
     @property
     def spent(self) -> bool:
-        """Whether the minutes are over."""
+        """Whether the time is over."""
         return time.monotonic() > self._end
 
 
 def machine(device: torch.device) -> str:
-    """The card and the versions."""
+    """Describes the device and the versions of the libraries."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or device.type
     packages = ", ".join(f"{package} {version(package)}" for package in ("torch", "transformers", "timm"))
     return f"{name}, Python {platform.python_version()}, {packages}"
 
 
 def cell(cost: Cost | None) -> str:
-    """Milliseconds and, where the device counts them, GB at the peak."""
+    """Returns the text of a cell: milliseconds and, if the device counts its memory, the peak in GB."""
     if cost is None:
         return ""
     memory = "" if cost.peak_gb is None else f" / {cost.peak_gb:.2f} GB"
@@ -64,12 +64,12 @@ def cell(cost: Cost | None) -> str:
 
 
 def measured_cell(measurement: Callable[[], Cost | None], budget: Budget) -> str:
-    """The cell of a measurement; what fails is said in its place, and the others go on."""
+    """Returns the text of a measurement's cell. If the measurement fails, the cell says so and the run continues."""
     if budget.spent:
         return LATE
     try:
         return cell(measurement())
-    except Exception as error:  # whatever a device or a compiler raises
+    except Exception as error:  # devices and compilers raise errors of any type
         print(f"  failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return f"fails: {type(error).__name__}"
     finally:
@@ -78,7 +78,7 @@ def measured_cell(measurement: Callable[[], Cost | None], budget: Budget) -> str
 
 
 def table(rows: dict[str, dict[str, Callable[[], Cost | None]]], budget: Budget) -> list[str]:
-    """Measures row by row, prints each, and returns the Markdown lines."""
+    """Measures row by row, prints each row, and returns the Markdown lines."""
     columns = list(next(iter(rows.values())))
     lines = [f"| preset | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
     print("\n".join(lines), flush=True)
@@ -90,7 +90,7 @@ def table(rows: dict[str, dict[str, Callable[[], Cost | None]]], budget: Budget)
 
 
 def tests_section(device: torch.device, quick: bool) -> list[str]:
-    """Runs the tests that take a device, on it, and says how they ended; `quick` leaves the slow ones out."""
+    """Runs the tests that accept a device on it, and reports the result. `quick` leaves out the slow tests."""
     chosen = "not slow" if quick else "slow or not slow"
     command = [sys.executable, "-m", "pytest", "-q", "--show-capture=no", "-m", chosen, "tests/test_device.py"]
     done = subprocess.run(
@@ -104,7 +104,7 @@ def tests_section(device: torch.device, quick: bool) -> list[str]:
 
 
 def waits_section(setting: Setting) -> list[str]:
-    """Where a training step waits for a CUDA device."""
+    """Lists the lines at which a training step waits for a CUDA device."""
     if setting.device.type != "cuda":
         return ["A CPU has nothing to wait for."]
     step = gpu_rows.training_step(PROFILED_PRESET, gpu_rows.STEP_VARIANTS[setting.kind][-1], setting)
@@ -115,7 +115,7 @@ def waits_section(setting: Setting) -> list[str]:
 
 
 def kernels_section(setting: Setting) -> list[str]:
-    """What takes the device's time in a training step."""
+    """Lists the kernels that take most of the device's time in a training step."""
     step = gpu_rows.training_step(PROFILED_PRESET, gpu_rows.STEP_VARIANTS[setting.kind][-1], setting)
     lines = ["| kernel | share of the device's time | calls a step |", "| --- | ---: | ---: |"]
     for name, share, calls in gpu_rows.kernels(step, setting.device):
@@ -124,7 +124,7 @@ def kernels_section(setting: Setting) -> list[str]:
 
 
 def loader_section(setting: Setting, budget: Budget, quick: bool) -> list[str]:
-    """Clips a second of the loader and of the step, and which of the two limits training."""
+    """Compares the clips per second of the loader and of the step, and says which of the two limits training."""
     from auss.train.composer.composer import compose_data_set
 
     step = gpu_rows.step_cost(PROFILED_PRESET, gpu_rows.STEP_VARIANTS[setting.kind][-1], setting).seconds
@@ -147,7 +147,7 @@ def loader_section(setting: Setting, budget: Budget, quick: bool) -> list[str]:
 
 
 def sections(setting: Setting, presets: list[str], budget: Budget, quick: bool) -> dict[str, list[str]]:
-    """Heading -> Markdown lines."""
+    """Returns heading -> Markdown lines."""
     forward = "Clips to masks: milliseconds and peak memory"
     found = {"Tests": tests_section(setting.device, quick)}
     found["Where a training step waits"] = waits_section(setting)
@@ -164,14 +164,14 @@ def sections(setting: Setting, presets: list[str], budget: Budget, quick: bool) 
     for clips in sorted({1, setting.clips}):
         rows = {preset: gpu_rows.forward_columns(setting, preset, clips) for preset in presets}
         found[f"{forward}, batches of {clips}"] = table(rows, budget)
-    # The compiler takes most of the minutes, so what it makes comes last.
+    # Compilation takes most of the time, so the compiled networks come last.
     rows = {preset: gpu_rows.compiled_columns(setting, preset, 1) for preset in presets}
     found[f"{forward}, compiled, batches of 1"] = table(rows, budget)
     return found
 
 
 def renewed_page(written: str, measured: list[str]) -> str:
-    """The page with new results. The text above the mark is written by hand and stays."""
+    """Returns the page with new results. The text above the mark is written by hand and does not change."""
     by_hand, mark, _ = written.partition(RESULTS)
     return "\n".join([by_hand.rstrip() if mark else "# On a GPU", "", RESULTS, "", *measured]) + "\n"
 

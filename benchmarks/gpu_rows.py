@@ -1,4 +1,4 @@
-"""What a GPU is measured for: seconds and peak memory of the presets, synchronisations, kernels, loader and step."""
+"""The GPU measurements: seconds and peak memory of the presets, synchronisations, kernels, loader and step."""
 
 import statistics
 import time
@@ -16,8 +16,8 @@ from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
 from auss import AussConfig
 
-# Variants of the network, of the compiled network, and of a training step. A CPU without instructions for bfloat16 is
-# many times slower in it than in float32, so the CPU has float32 alone.
+# The variants of the network, of the compiled network and of a training step. A CPU without instructions for bfloat16
+# is many times slower in bfloat16 than in float32, so the CPU runs float32 only.
 PLAIN_VARIANTS = {"cuda": ("float32", "bfloat16"), "cpu": ("float32",)}
 COMPILED_VARIANTS = {"cuda": ("bfloat16, compiled", "bfloat16, CUDA graphs"), "cpu": ("float32, compiled",)}
 STEP_VARIANTS = {"cuda": ("float32", "bfloat16 autocast"), "cpu": ("float32",)}
@@ -29,10 +29,10 @@ KERNELS_SHOWN = 12
 class Setting:
     """
     Args:
-        device: where everything runs.
-        size: height and width of the frames.
-        clips: clips of five frames in a batch of the throughput rows.
-        repeats: timed calls; the median counts.
+        device: the device of all measurements.
+        size: height and width of the frames, in pixels.
+        clips: the number of clips in a batch of the throughput rows. A clip has five frames.
+        repeats: the number of timed calls. The result is their median.
     """
 
     device: torch.device
@@ -42,12 +42,12 @@ class Setting:
 
     @property
     def kind(self) -> str:
-        """Whose variants are measured: "cuda"'s or, on any other device, "cpu"'s."""
+        """The kind of variants that are measured: "cuda" on a CUDA device and "cpu" on every other device."""
         return "cuda" if self.device.type == "cuda" else "cpu"
 
     @classmethod
     def quick(cls, device: torch.device) -> "Setting":
-        """The smallest setting that still runs every line."""
+        """Returns the smallest setting that still runs every line."""
         return cls(device, size=64, clips=1, repeats=2)
 
 
@@ -55,8 +55,9 @@ class Setting:
 class Cost:
     """
     Args:
-        seconds: of one call, the median.
-        peak_gb: the most memory that tensors took on the device, in 10^9 bytes; None on a CPU, which does not count.
+        seconds: the median time of one call.
+        peak_gb: the peak memory of the tensors on the device, in 10^9 bytes. None on a CPU, where torch does not count
+            it.
     """
 
     seconds: float
@@ -64,13 +65,13 @@ class Cost:
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits until the device has done everything it was given."""
+    """Waits until the device has finished all its work."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
 def measure(work: Callable[[], object], setting: Setting) -> Cost:
-    """Time and peak memory of a call, after three calls that warm up."""
+    """Measures time and peak memory of a call, after three calls to warm up."""
     device = setting.device
     for _ in range(3):
         work()
@@ -88,18 +89,18 @@ def measure(work: Callable[[], object], setting: Setting) -> Cost:
 
 
 def clips_on(setting: Setting, clips: int, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-    """A batch of noise on the device."""
+    """Returns a batch of noise on the device."""
     return {name: value.to(setting.device, dtype) for name, value in inputs(size=setting.size, batch=clips).items()}
 
 
 def network_on(setting: Setting, preset: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
-    """The preset's network, made on the device, where random weights take less time."""
+    """Builds the preset's network on the device, where it takes less time to draw random weights."""
     with setting.device:
         return network(preset).to(dtype)
 
 
 def forward_cost(preset: str, variant: str, setting: Setting, clips: int) -> Cost:
-    """Clips to masks in one of `PLAIN_VARIANTS` or `COMPILED_VARIANTS`."""
+    """Measures inference, from clips to masks, in one of `PLAIN_VARIANTS` or `COMPILED_VARIANTS`."""
     dtype = torch.bfloat16 if "bfloat16" in variant else torch.float32
     model, batch = network_on(setting, preset, dtype), clips_on(setting, clips, dtype)
     if "compiled" in variant or "graphs" in variant:
@@ -111,7 +112,7 @@ def forward_cost(preset: str, variant: str, setting: Setting, clips: int) -> Cos
 
 
 def backbone_cost(preset: str, dtype: torch.dtype, setting: Setting, clips: int) -> Cost:
-    """The frames of the clips through the preset's image backbone alone."""
+    """Measures the preset's image backbone alone on the frames of the clips."""
     model = network_on(setting, preset, dtype)
     backbone = model.auss.image_embedding_extractor.backbone
     frames = clips_on(setting, clips, dtype)["pixel_values"].flatten(0, 1)
@@ -120,14 +121,17 @@ def backbone_cost(preset: str, dtype: torch.dtype, setting: Setting, clips: int)
 
 
 def mask2former_cost(preset: str, dtype: torch.dtype, setting: Setting, clips: int) -> Cost | None:
-    """Mask2Former's forward pass with as many queries on the same backbone; None where the benchmark has no backbone
-    of Transformers for the preset."""
+    """
+    Measures Mask2Former's forward pass with the same backbone and the same number of queries.
+
+    None if the benchmark has no Transformers backbone for the preset.
+    """
     if preset not in WHOLE_BACKBONES:
         return None
     backbone_config = WHOLE_BACKBONES[preset](out_features=["stage1", "stage2", "stage3", "stage4"])
     queries = AussConfig.from_preset(preset).num_queries
     config = Mask2FormerConfig(backbone_config=backbone_config, num_queries=queries)
-    # Not made on the device, as ours is: Mask2Former mixes numbers of the CPU into what it makes there.
+    # Build it on the CPU and then move it. On the device its constructor mixes in tensors of the CPU.
     model = Mask2FormerForUniversalSegmentation(config).eval().to(setting.device, dtype)
     frames = clips_on(setting, clips, dtype)["pixel_values"].flatten(0, 1)
     with torch.inference_mode():
@@ -135,9 +139,9 @@ def mask2former_cost(preset: str, dtype: torch.dtype, setting: Setting, clips: i
 
 
 def training_step(preset: str, variant: str, setting: Setting) -> Callable[[], None]:
-    """A training step on `setting.clips` clips: forward, losses, backward and AdamW's update."""
+    """Returns a training step on `setting.clips` clips: forward, losses, backward and AdamW's update."""
     model = network_on(setting, preset).train()
-    # Fused as in a run on a GPU: one kernel updates all parameters.
+    # A training run on a GPU also uses the fused optimiser, in which one kernel updates all parameters.
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=setting.device.type == "cuda")
     labels = torch.rand(setting.clips, FRAMES, setting.size, setting.size) > 0.8
     batch = clips_on(setting, setting.clips) | {"labels": labels.long().to(setting.device)}
@@ -153,12 +157,12 @@ def training_step(preset: str, variant: str, setting: Setting) -> Callable[[], N
 
 
 def step_cost(preset: str, variant: str, setting: Setting) -> Cost:
-    """A training step in one of `STEP_VARIANTS`."""
+    """Measures a training step in one of `STEP_VARIANTS`."""
     return measure(training_step(preset, variant, setting), setting)
 
 
 def synchronisations(work: Callable[[], object]) -> Counter[str]:
-    """The lines of Python at which one call waits for a CUDA device, and how often each does."""
+    """Returns the lines of Python at which one call waits for a CUDA device, and how often it waits at each line."""
     work()
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("warn")
@@ -173,7 +177,12 @@ def synchronisations(work: Callable[[], object]) -> Counter[str]:
 
 
 def kernels(work: Callable[[], object], device: torch.device) -> list[tuple[str, float, int]]:
-    """(name, share of the device's time, calls) of the kernels, or on a CPU the operators, that take most time."""
+    """
+    Finds the kernels that take most time. On a CPU, it finds operators in place of kernels.
+
+    Returns:
+        (name, share of the device's time, number of calls) of each.
+    """
     work()
     synchronize(device)
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
@@ -191,7 +200,7 @@ def kernels(work: Callable[[], object], device: torch.device) -> list[tuple[str,
 
 
 def loader_seconds(folder: Path, preset: str, setting: Setting, workers: int, clips: int) -> float:
-    """Seconds that the training loader takes for a batch, on a composed data set of `clips` clips."""
+    """Returns the seconds that the training loader takes per batch, on a composed data set of `clips` clips."""
     from auss.train.arguments import DataArguments
     from auss.train.data.avsbench import load_avsbench
     from auss.train.data.loaders import create_train_loader
@@ -210,7 +219,7 @@ def loader_seconds(folder: Path, preset: str, setting: Setting, workers: int, cl
 
 
 def forward_columns(setting: Setting, preset: str, clips: int) -> dict[str, Callable[[], Cost | None]]:
-    """Column -> the measurement, for one preset: the network, its backbone alone, and Mask2Former."""
+    """Returns column -> measurement for one preset: the network, its backbone alone, and Mask2Former."""
     columns: dict[str, Callable[[], Cost | None]] = {}
     for variant in PLAIN_VARIANTS[setting.kind]:
         dtype = getattr(torch, variant)
@@ -221,7 +230,7 @@ def forward_columns(setting: Setting, preset: str, clips: int) -> dict[str, Call
 
 
 def compiled_columns(setting: Setting, preset: str, clips: int) -> dict[str, Callable[[], Cost | None]]:
-    """Column -> the measurement, for one preset, of the compiled network."""
+    """Returns column -> measurement of the compiled network for one preset."""
     return {
         variant: partial(forward_cost, preset, variant, setting, clips) for variant in COMPILED_VARIANTS[setting.kind]
     }

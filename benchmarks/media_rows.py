@@ -1,4 +1,4 @@
-"""Sound, metrics and whole videos against the plain way to the same result."""
+"""Compares the processing of sound, metrics and whole videos with plain code for the same results."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ RATE = 44_100
 
 
 def log_mel() -> Measured:
-    """Five seconds of 44.1 kHz stereo to log-mel, against torchvggish with its resampler."""
+    """Compares log-mel of five seconds of 44.1 kHz stereo with torchvggish and its resampler."""
     from torchvggish.vggish_input import waveform_to_examples
 
     sound = np.random.default_rng(0).normal(0, 0.1, (2, 5 * RATE)).astype(np.float32)
@@ -39,7 +39,7 @@ def log_mel() -> Measured:
 
 
 def plain_f_score(scores: torch.Tensor, labels: torch.Tensor) -> float:
-    """M_F of one clip threshold by threshold, as the protocol says it."""
+    """Computes M_F of one clip in a loop over the thresholds, as the protocol describes it."""
     totals = torch.zeros(255, dtype=torch.float64)
     frames = 0
     for score, mask in zip(scores, labels, strict=True):
@@ -57,7 +57,7 @@ def plain_f_score(scores: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def clip_f_score() -> Measured:
-    """M_F of a clip of five frames of 224 x 224, against a loop over its thresholds."""
+    """Compares M_F of a clip of five frames of 224 x 224 with a loop over the thresholds."""
     generator = torch.Generator().manual_seed(0)
     labels = (torch.rand(5, 224, 224, generator=generator) > 0.8).double()
     scores = (torch.rand(5, 224, 224, generator=generator) * 0.6 + 0.4 * labels).float()
@@ -69,7 +69,7 @@ def clip_f_score() -> Measured:
 
 
 def write_video(path: Path, length: int, height: int = 720, width: int = 1280, fps: int = 25) -> None:
-    """`length` seconds of a textured picture in which discs move, with a tone and noise."""
+    """Writes a video of `length` seconds: discs move over a textured background, with a tone and noise as sound."""
     generator = np.random.default_rng(0)
     coarse = generator.integers(0, 255, (height // 16, width // 16, 3), dtype=np.uint8)
     background = coarse.repeat(16, 0).repeat(16, 1)
@@ -102,7 +102,7 @@ def decoded(path: Path) -> Iterator[av.VideoFrame]:
 
 
 def plain_pass(path: Path, output: Path, backbone: torch.nn.Module) -> None:
-    """Decodes every frame and encodes it again, and shows the backbone one a second, eight at a time."""
+    """Decodes and encodes every frame. One frame a second goes through the backbone, in groups of eight."""
     shown: list[torch.Tensor] = []
 
     def show() -> None:
@@ -121,19 +121,19 @@ def plain_pass(path: Path, output: Path, backbone: torch.nn.Module) -> None:
                 if len(shown) == 8:
                     show()
             frame.pts, frame.time_base = index, Fraction(1, 25)
-            frame.pict_type = PictureType.NONE  # the encoder's own choice, not what the frame was
+            frame.pict_type = PictureType.NONE  # let the encoder choose the type again
             container.mux(stream.encode(frame))
         show()
         container.mux(stream.encode(None))
 
 
 def segmented_video(preset: str, length: int = 60) -> Measured:
-    """`auss segment` of a 720p video at a mask a second, against decoding, the backbone and encoding alone."""
+    """Compares `auss segment`, with one mask a second of a 720p video, with only decoding, backbone and encoding."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         video, model = folder / "video.mp4", network(preset)
         write_video(video, length)
-        with torch.no_grad():  # of random weights, which find nothing otherwise
+        with torch.no_grad():  # without this bias, random weights find no objects
             model.class_head.bias[1] += 3
         model.save_pretrained(folder / "model")
         AussProcessor(feature_extractor=AussFeatureExtractor(), video_processor=AussVideoProcessor()).save_pretrained(

@@ -1,4 +1,4 @@
-"""The network against its image backbone alone, which is the least that any network on it can take."""
+"""Compares the network with its image backbone alone. No network with this backbone can take less time."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from auss.train.evaluation.evaluate import frame_logits
 
 SIZE = 224
 FRAMES = 5
-# The presets' backbones with all of their stages.
+# The backbones of the presets, with all stages.
 WHOLE_BACKBONES = {
     "auss-fast-resnet50": partial(ResNetConfig, depths=[3, 4, 6, 3]),
     "auss-resnet101": partial(ResNetConfig, depths=[3, 4, 23, 3]),
@@ -24,12 +24,13 @@ WHOLE_BACKBONES = {
 
 def network(preset: str, classes: int = 8, **changes) -> AussForAudioVisualSegmentation:
     """
-    A network of random weights, for evaluation.
+    Builds a network with random weights in evaluation mode.
 
     Args:
-        preset: its name.
-        classes: so many queries have a class, and so a mask. The others are "no object", as most are once trained.
-        changes: over the preset's fields.
+        preset: the name of the preset.
+        classes: the number of queries that have a class and therefore a mask. The other queries are "no object", like
+            most queries of a trained network.
+        changes: configuration fields that replace those of the preset.
     """
     torch.manual_seed(0)
     model = AussForAudioVisualSegmentation(AussConfig.from_preset(preset, **changes)).eval()
@@ -44,7 +45,7 @@ def network(preset: str, classes: int = 8, **changes) -> AussForAudioVisualSegme
 
 
 def inputs(frames: int = FRAMES, size: int = SIZE, batch: int = 1, examples: int = 5) -> dict[str, torch.Tensor]:
-    """Noise of the shape of clips."""
+    """Returns noise with the shapes of clips."""
     return {
         "pixel_values": torch.randn(batch, frames, 3, size, size),
         "input_features": torch.randn(batch, examples, 96, 64),
@@ -52,16 +53,20 @@ def inputs(frames: int = FRAMES, size: int = SIZE, batch: int = 1, examples: int
 
 
 def masks(model: AussForAudioVisualSegmentation, clip: dict[str, torch.Tensor]) -> list[dict]:
-    """All that a user waits for: VGGish, the network a few frames at a time, and masks of the frames' own size."""
+    """
+    Does all the work that a user waits for.
+
+    This is VGGish, the network on a few frames at a time, and masks at the size of the frames.
+    """
     num_clips, num_frames, _, *size = clip["pixel_values"].shape
     outputs = SimpleNamespace(logits=frame_logits(model, clip).unflatten(0, (num_clips, num_frames)))
     return post_process_audio_visual_segmentation(outputs, [tuple(size)] * num_clips)
 
 
 def flops(model: torch.nn.Module, **arguments) -> int:
-    """The floating-point operations of the products and convolutions of a call, attention's included."""
-    # Torch does not count a CPU's fused attention, and its counter fails at a layer that is given a weight with a
-    # gradient, as the fusion blocks are given the queries' positions.
+    """Returns the floating-point operations of all products and convolutions of a call, including attention."""
+    # torch does not count fused attention on a CPU, so use eager attention. torch's counter also fails if a layer gets
+    # a parameter with a gradient as an input. The fusion blocks get the query positions, so turn gradients off.
     model.requires_grad_(False).set_attn_implementation("eager")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(**arguments)
@@ -69,7 +74,7 @@ def flops(model: torch.nn.Module, **arguments) -> int:
 
 
 def forward(preset: str, classes: int = 8) -> Measured:
-    """A clip of five frames to masks, against its frames through the backbone."""
+    """Compares inference on a clip of five frames with the backbone alone on these frames."""
     model, clip = network(preset, classes), inputs()
     backbone, frames = model.auss.image_embedding_extractor.backbone, clip["pixel_values"].flatten(0, 1)
     with torch.inference_mode():
@@ -82,10 +87,12 @@ def forward(preset: str, classes: int = 8) -> Measured:
 
 def beside_mask2former(preset: str) -> Measured:
     """
-    A clip of five frames to masks, against the forward pass alone of Transformers' Mask2Former, which hears nothing,
-    with as many queries on the same backbone: on all of its stages, where the paper's presets leave the last one out.
+    Compares inference on a clip of five frames with the forward pass of Transformers' Mask2Former.
+
+    Mask2Former has the same backbone and the same number of queries, and no audio input. It uses all stages of the
+    backbone. The paper's presets leave out the last stage.
     """
-    # Here, since libraries count in the rows of memory.
+    # Import here, because the memory of imported libraries would count in the memory rows.
     from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, Mask2FormerImageProcessor
 
     model, clip = network(preset), inputs()
@@ -105,7 +112,7 @@ def beside_mask2former(preset: str) -> Measured:
 
 
 def training_parts(preset: str, frozen_sound: bool):
-    """A step (forward, losses, backward) and the backbone's forward and backward."""
+    """Returns a training step (forward, losses, backward), and forward and backward of the backbone alone."""
     model = network(preset).train()
     if frozen_sound:
         model.auss.audio_encoder.requires_grad_(False)
@@ -126,12 +133,12 @@ def training_parts(preset: str, frozen_sound: bool):
 
 
 def training_step(preset: str, frozen_sound: bool) -> Measured:
-    """A training step without the optimiser's, against the backbone's."""
+    """Compares a training step without the optimiser with forward and backward of the backbone alone."""
     return Measured(*in_turns(*training_parts(preset, frozen_sound)))
 
 
 def training_memory(preset: str, frozen_sound: bool) -> Measured:
-    """The peak memory of training steps, in GB, of the whole process."""
+    """Measures the peak memory of the whole process during training steps, in GB."""
     before = peak_gigabytes()
     step, _ = training_parts(preset, frozen_sound)
     for _ in range(3):
@@ -140,7 +147,11 @@ def training_memory(preset: str, frozen_sound: bool) -> Measured:
 
 
 def further_frame(preset: str) -> Measured:
-    """What each of 20 more frames adds to a window, the sound being shared, against what it adds to the backbone."""
+    """
+    Measures the additional time per frame when a window gets 20 more frames. All frames share the sound.
+
+    The limit is the additional time per frame of the backbone.
+    """
     model, few, many = network(preset), inputs(5), inputs(25)
     backbone = model.auss.image_embedding_extractor.backbone
     with torch.inference_mode():
@@ -152,7 +163,7 @@ def further_frame(preset: str) -> Measured:
 
 
 def compiled_forward(preset: str) -> Measured:
-    """The network under `torch.compile` without a graph break, against eager."""
+    """Compares the network under `torch.compile`, without a graph break, with the network in eager mode."""
     model, clip = network(preset), inputs()
     compiled = torch.compile(model, fullgraph=True)
     with torch.no_grad():
@@ -163,7 +174,7 @@ def compiled_forward(preset: str) -> Measured:
 
 
 def scaled(preset: str, queries: int | None = None, examples: int = 5, **shape: int) -> Measured:
-    """Seconds of one forward pass with masks; the note has the peak memory."""
+    """Measures the seconds of one forward pass with masks. The note has the peak memory."""
     changes: dict = {} if queries is None else {"num_queries": queries}
     if examples != 5:
         changes["num_audio_examples"] = examples
@@ -184,7 +195,7 @@ SCALED_PRESET = "auss-fast-resnet50"
 
 
 def scaling_measurements() -> dict[tuple[str, int], partial]:
-    """(what grows, its value) -> the measurement."""
+    """Returns (the quantity that grows, its value) -> measurement."""
     return {
         (name, *values.values()): partial(scaled, SCALED_PRESET, **values)
         for name, cases in SCALINGS.items()

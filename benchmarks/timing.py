@@ -1,4 +1,4 @@
-"""How every benchmark here measures: in turns with what it is held against, medians, in a process of its own."""
+"""The measuring functions of the benchmarks. Both sides of a comparison take turns, and medians are reported."""
 
 import resource
 import statistics
@@ -14,9 +14,9 @@ REPEATS = 5
 class Measured:
     """
     Args:
-        ours: seconds, or GB.
-        limit: of what ours is held against, in the same unit; None for a measurement that stands alone.
-        note: what the reader of the table should know.
+        ours: the cost of auss, in seconds or GB.
+        limit: the cost that `ours` is compared with, in the same unit. None for a measurement without a comparison.
+        note: additional information for the table.
     """
 
     ours: float
@@ -25,28 +25,32 @@ class Measured:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long one call takes."""
+    """Returns the seconds that one call takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def in_turns(ours: Callable[[], object], limit: Callable[[], object], repeats: int = REPEATS) -> tuple[float, float]:
-    """The median seconds of both, after a call of each that warms up; in turns, so that a slow minute meets both."""
+    """
+    Returns the median seconds of both functions.
+
+    Each function is called once to warm up. Then both take turns, so that a slow minute affects both.
+    """
     ours(), limit()
     pairs = [(seconds(ours), seconds(limit)) for _ in range(repeats)]
     return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
 
 
 def median_seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
-    """The median seconds of a call, after one that warms up."""
+    """Returns the median seconds of a call, after one call to warm up."""
     work()
     return statistics.median(seconds(work) for _ in range(repeats))
 
 
 def peak_gigabytes() -> float:
-    """The most memory that this process had at once, interpreter and libraries included, in GB."""
-    # Linux counts a parent's peak in a child's `ru_maxrss`, but not in this.
+    """Returns the peak memory of this process in GB, including the interpreter and libraries."""
+    # On Linux, a child's `ru_maxrss` includes the peak of its parent. VmHWM in this file does not.
     status = Path("/proc/self/status")
     lines = status.read_text(encoding="ascii").splitlines() if status.exists() else []
     peaks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]

@@ -1,1 +1,1 @@
-"""`AussConfig`, which says what network is built and how it is trained, and the presets as JSON."""
+"""`AussConfig`, which describes the network and the weights of its losses, and the presets as JSON files."""

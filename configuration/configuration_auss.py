@@ -1,4 +1,4 @@
-"""Configuration of AUSS (Ling et al. 2023): what the network is; how it is trained stands in `train/`."""
+"""The configuration of the AUSS network (Ling et al. 2023). The settings of a training run are in `train/`."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ NOT_NEGATIVE = (
     *("no_object_weight", "query_distance_threshold", "initializer_range"),
 )
 
-# Fields that name one of several ways.
+# Fields that take one of a few words.
 CHOICES = {
     "confidence_schedule": ("increasing", "fixed"),
     "unmatched_queries": ("no_object", "silent", "free"),
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Read = TypeVar("Read")
 
     class ReadAs(Generic[Read]):
-        """A field that is given as an object, a dictionary or None, and read as the object that it becomes."""
+        """A field that accepts an object, a dictionary or None. Reading the field gives the object made from it."""
 
         def __get__(self, instance: Any, owner: Any) -> Read: ...
 
@@ -46,15 +46,15 @@ if TYPE_CHECKING:
 
 def read_json_object(path: Path) -> dict[str, Any]:
     """
-    The object in a JSON file.
+    Returns the object in a JSON file.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no JSON, or JSON of another kind; the message has the file's name.
+        ValueError: the file is not JSON, or its JSON is not an object. The message names the file.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, nested without end
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested too deeply
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold a JSON object, {{...}}, got {type(values).__name__}")
@@ -62,9 +62,9 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def warn_of_unknown_backbone_fields(backbone: dict[str, Any]) -> None:
-    """Warns of names in a saved backbone's configuration that no class reads: they would have no effect."""
+    """Warns of names in a saved backbone's configuration that its class does not read. They have no effect."""
     known_class = CONFIG_MAPPING[backbone["model_type"]] if backbone.get("model_type") in CONFIG_MAPPING else None
-    if known_class is None or backbone["model_type"] == "timm_backbone":  # which passes on what it does not know
+    if known_class is None or backbone["model_type"] == "timm_backbone":  # this type passes unknown names on
         return
     known = TRANSFORMERS_NAMES | known_class().to_dict().keys() | known_class.attribute_map.keys()
     unknown = sorted(name for name in backbone if name not in known and not hasattr(known_class, name))
@@ -78,21 +78,22 @@ def warn_of_unknown_backbone_fields(backbone: dict[str, Any]) -> None:
 @strict
 class AussAudioConfig(KnownFieldsMixin, PreTrainedConfig):
     r"""
-    The VGGish audio encoder (Hershey et al. 2017). The defaults are the standard network, which public weights fit.
+    The VGGish audio encoder (Hershey et al. 2017). The defaults describe the standard network. Public weights fit it.
 
     Args:
         stage_channels: channels of each stage of 3x3 convolutions; a 2x2 max-pooling ends every stage.
         stage_depths: convolutions in each stage.
         hidden_features: width of the two hidden fully connected layers.
         embedding_size: e_0, the features of one 0.96 s example.
-        batch_norm: normalise after each convolution and each linear layer. Off in VGGish; without it an encoder that
-            starts from scratch gives nearly the same features for every sound.
+        batch_norm: normalise after each convolution and each linear layer. VGGish does not normalise. Without
+            normalisation, an encoder trained from scratch gives nearly the same features for every sound.
         num_mel_bins, num_frames: size of one log-mel example, bands by 10 ms frames.
-        frozen: never train the encoder, as [49] does with AudioSet weights; `load_audio_weights` sets it.
+        frozen: never train the encoder. [49] freezes it with AudioSet weights. `load_audio_weights` sets this field.
 
     Raises:
-        ValueError: an unknown field.
-        huggingface_hub.errors.StrictDataclassError: a field of a wrong type, a size below 1, stages that do not fit.
+        ValueError: a field is unknown.
+        huggingface_hub.errors.StrictDataclassError: a field has a wrong type, a size is below 1, or the two lists of
+            stages differ in length.
     """
 
     model_type = "auss_audio"
@@ -108,7 +109,7 @@ class AussAudioConfig(KnownFieldsMixin, PreTrainedConfig):
     frozen: bool = False
 
     def validate_stages(self):
-        """Each stage has channels and a depth."""
+        """Checks that each stage has channels and a depth."""
         if len(self.stage_channels) != len(self.stage_depths):
             raise InputError(
                 f"stage_channels and stage_depths must have the same length, got {len(self.stage_channels)} "
@@ -119,70 +120,73 @@ class AussAudioConfig(KnownFieldsMixin, PreTrainedConfig):
                 check_count(name, value)
 
     def validate_sizes(self):
-        """Sizes are at least 1, also of the maps after the last stage."""
+        """Checks that every size is at least 1, including the size of the maps after the last stage."""
         for name in ("hidden_features", "embedding_size", "num_mel_bins", "num_frames"):
             check_count(name, getattr(self, name))
         smallest = 2 ** len(self.stage_channels)
         if min(self.num_mel_bins, self.num_frames) < smallest:
             raise InputError(
-                f"num_mel_bins and num_frames must be at least {smallest} for {len(self.stage_channels)} stages, each "
-                f"of which halves them, got {self.num_mel_bins} and {self.num_frames}"
+                f"num_mel_bins and num_frames must be at least {smallest} for {len(self.stage_channels)} stages, "
+                f"because each stage halves them, got {self.num_mel_bins} and {self.num_frames}"
             )
 
 
 @strict
 class AussConfig(KnownFieldsMixin, PreTrainedConfig):
     r"""
-    The whole network. The defaults are the paper's, with ResNet-101 (Sec. 4.2); `from_preset` reads the shipped ones.
+    The whole network. The defaults are the paper's with ResNet-101 (Sec. 4.2). `from_preset` reads other networks.
 
     Args:
-        backbone_config: any configuration that `AutoBackbone.from_config` takes. Its last output map is f_ori.
+        backbone_config: any configuration that `AutoBackbone.from_config` takes. The backbone's last map is f_ori.
         audio_config: the VGGish encoder's configuration.
         num_audio_examples: T, the 0.96 s log-mel examples of a clip that A2U's number projector expects.
         num_queries: N (paper: 300).
         hidden_size: e (paper: 2 * e_0 = 256).
-        num_attention_heads: heads of every attention; the paper prints one, its references [5] and [37] have eight.
+        num_attention_heads: heads of every attention. The paper's equations have one head, its references [5] and [37]
+            have eight.
         intermediate_size: width of the feed-forward layers in A2U and in the fusion blocks.
         num_audio_layers: N_a, the encoder layers of the Dependency Catcher (paper: 6).
         num_fusion_layers: L, the MATD blocks (paper: 6).
         dropout: applied to attention weights and feed-forward activations.
-        query_embedding: add a learned N x e term to the space projector's output. Off in the paper, where W1 A W2 has
-            rank T at most.
-        audio_input: let the sound make the queries. Without it they are the learned N x e term alone (Table 3, "w/o
-            audio input"), and the sound is not heard.
-        number_projector: W_1 of Eq. 1. Without it the T examples are the queries, N = T (Table 4, first row).
-        channel_projector: W_2 of Eq. 1. Without it e must be e_0 (Table 3, "w/ audio input").
-        frame_conditioned_queries: add the features of a frame's own sound example, projected, to all its queries. Off
-            in the paper, where all frames of a clip start from the same queries.
+        query_embedding: add a learned N x e term to the space projector's output W1 A W2. The paper does not add it,
+            so there the rank of the queries is T at most.
+        audio_input: compute the queries from the sound. Without sound the queries are the learned N x e term alone
+            (Table 3, "w/o audio input"), and the network ignores the sound.
+        number_projector: use W_1 of Eq. 1. Without W_1 the T examples are the queries, so N = T (Table 4, first row).
+        channel_projector: use W_2 of Eq. 1. Without W_2 e must be e_0 (Table 3, "w/ audio input").
+        frame_conditioned_queries: project the features of a frame's own sound example and add them to all queries of
+            the frame. The paper does not: all frames of a clip start from the same queries.
         query_position_embedding: add a learned N x e position to queries in the fusion blocks, as Mask2Former does.
         feature_strides: strides of f_1 ... f_3, attended in round robin (paper: 8, 4, 2).
         mask_stride: stride of f_4, on which masks are predicted (paper: 1).
-        lateral_connections: add the backbone's own map of the same stride to every upsampled map. Off in the paper.
+        lateral_connections: add the backbone's map of the same stride to every upsampled map. The paper does not.
         mask_threshold: tau of Eq. 13 (paper: 0.5).
         aqdl_weight, aqml_weight, class_weight, dice_weight: lambda_1 ... lambda_4 of Eq. 19 (paper: 2, 2, 5, 5).
-        mask_focal_weight: focal loss over the masks' pixels, the second reading of Eq. 19's focal term.
-        mask_cross_entropy_weight: binary cross-entropy over the masks' pixels, as in Mask2Former. Off in the paper.
+        mask_focal_weight: weight of a focal loss over the masks' pixels. This is the second way to read the focal term
+            of Eq. 19.
+        mask_cross_entropy_weight: weight of a binary cross-entropy over the masks' pixels, as in Mask2Former. The
+            paper has no such loss.
         no_object_weight: weight of unmatched queries in the class loss, as in Mask2Former.
         focal_gamma: gamma of both focal losses.
-        queries_per_segment: how many queries Hungarian matching gives to each segment; the paper does not say. With
-            one, hardly two queries are ever confident, and AQDL and AQML stay 0.
-        unmatched_queries: what a query without a segment is taught: `"no_object"`, as in [5, 6]; `"silent"`, as the
-            paper's K = 2 can be read; or `"free"`, nothing.
-        segments_by: `"label"`, a segment for each label that a frame shows, or `"component"`, one for each connected
-            component of a label other than silent.
+        queries_per_segment: how many queries Hungarian matching gives to each segment. The paper does not say. With
+            one query for each segment, there are hardly ever two confident queries, so AQDL and AQML stay 0.
+        unmatched_queries: the training target of a query without a segment: `"no_object"`, as in [5, 6]; `"silent"`,
+            as the paper's K = 2 can be read; or `"free"` for no target.
+        segments_by: `"label"` makes one segment for each label in a frame; `"component"` makes one segment for each
+            connected component of a label other than silent.
         deep_supervision: apply the supervised losses to every fusion layer, and to A2U's own queries, as [5] does.
         query_distance_threshold: d_0 of Eq. 16, a squared distance; the paper gives no value.
         confidence_schedule: `"increasing"` (Eq. 22) or `"fixed"` (delta = 0.6).
-        training_progress: the part of the training run that is done, in [0, 1], at which delta of Eq. 22 stands;
-            `set_training_progress` moves it, so that a saved model keeps its delta.
-        initializer_range: standard deviation of `query_embedding`'s initial values: small beside the sound's own term,
-            or the queries would differ among themselves far more than from sound to sound.
+        training_progress: the finished part of the training run, in [0, 1]. Delta of Eq. 22 follows from it.
+            `set_training_progress` changes this field, so a saved model keeps its delta.
+        initializer_range: standard deviation of `query_embedding`'s initial values. It must be small compared with the
+            term that comes from the sound. Otherwise the queries differ among themselves far more than between sounds.
 
     Raises:
-        ValueError: an unknown field, or a backbone of an unknown type.
-        huggingface_hub.errors.StrictDataclassError: a field of a wrong type; or strides that are not descending
-            powers of two, a hidden size that the heads or the position embeddings cannot split, an unknown confidence
-            schedule, a threshold, exponent, weight or number out of its range, labels that are not 0 ... K-1.
+        ValueError: a field is unknown, or the backbone has an unknown type.
+        huggingface_hub.errors.StrictDataclassError: a field has a wrong type; the strides are not descending powers of
+            two; the heads or the position embeddings cannot split the hidden size; the confidence schedule is unknown;
+            a threshold, exponent, weight or number is out of its range; or the labels are not 0 ... K-1.
     """
 
     model_type = "auss"
@@ -190,13 +194,13 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         "backbone_config": SubConfigSpec(
             config_class=AutoConfig,
             model_type="resnet",
-            # Stage 4 would be computed and never read: f_ori has stride 16.
+            # f_ori has stride 16, so nothing would read stage 4. The network therefore leaves it out.
             init_kwargs={"depths": [3, 4, 23], "hidden_sizes": [256, 512, 1024], "out_features": ["stage3"]},
         ),
         "audio_config": SubConfigSpec(config_class=AussAudioConfig),
     }
     attribute_map = {"num_hidden_layers": "num_fusion_layers"}
-    # Of all outputs Trainer gathers the logits alone for evaluation.
+    # Trainer gathers only the logits for evaluation and leaves out these outputs.
     keys_to_ignore_at_inference = [
         "loss_dict",
         "class_queries_logits",
@@ -211,7 +215,7 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         backbone_config: ReadAs[PreTrainedConfig] = ReadAs()
         audio_config: ReadAs[AussAudioConfig] = ReadAs()
         id2label: ReadAs[dict[int, str]] = ReadAs()
-        num_labels: int = 2  # a property, which the constructor takes too
+        num_labels: int = 2  # a property that the constructor also takes as an argument
     else:
         backbone_config: dict | PreTrainedConfig | None = None
         audio_config: dict | AussAudioConfig | None = None
@@ -251,12 +255,12 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
     initializer_range: float | int = 0.2
 
     def __post_init__(self, **kwargs):
-        # PreTrainedConfig's own default names are LABEL_0 and LABEL_1.
+        # PreTrainedConfig would name the two labels LABEL_0 and LABEL_1.
         if self.id2label is None and self.label2id is None and kwargs.get("num_labels") in (None, 2):
             self.id2label = {0: "silent", 1: "sounding"}
             self.label2id = {"silent": 0, "sounding": 1}
         check_label_names(self.id2label, self.label2id, kwargs.get("num_labels"))
-        # AutoModel goes through them to choose between the model with heads and the one without.
+        # AutoModel iterates over `architectures` to choose between the model with heads and the model without heads.
         self.architectures = self.architectures or []
         backbone = self.backbone_config
         if isinstance(backbone, dict) and backbone.get("model_type") not in CONFIG_MAPPING:
@@ -267,7 +271,7 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def validate_strides(self):
-        """Strides are powers of two, from the coarsest map to the masks'."""
+        """Checks that the strides are powers of two, and descend from the coarsest map to the map of the masks."""
         strides = [*self.feature_strides, self.mask_stride]
         if not self.feature_strides or any(stride < 1 or stride & (stride - 1) for stride in strides):
             raise InputError(f"feature_strides and mask_stride must be powers of two, got {strides}")
@@ -275,7 +279,7 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
             raise InputError(f"feature_strides must descend towards mask_stride, got {strides}")
 
     def validate_attention(self):
-        """The heads share the features evenly, and position embeddings the two halves of them."""
+        """Checks that the features split evenly between the heads, and between sines and cosines of two axes."""
         for name in ("hidden_size", "num_attention_heads"):
             check_count(name, getattr(self, name))
         if self.hidden_size % (2 * self.num_attention_heads):
@@ -285,12 +289,12 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
             )
         if self.hidden_size % 4:
             raise InputError(
-                "hidden_size must be a multiple of 4, for a position is a sine and a cosine of its row and of its "
-                f"column, got {self.hidden_size}"
+                "hidden_size must be a multiple of 4, because a position is encoded by sines and cosines of its row "
+                f"and of its column, got {self.hidden_size}"
             )
 
     def validate_audio_queries(self):
-        """What is switched off leaves queries that differ and fit."""
+        """Checks that the queries still differ and have the right size if one of their parts is switched off."""
         if not self.audio_input and not self.query_embedding:
             raise InputError("query_embedding must be True without audio_input: the queries would all be zero")
         if self.audio_input and not self.number_projector and self.num_queries != self.num_audio_examples:
@@ -308,14 +312,14 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
             raise InputError("frame_conditioned_queries must be False without audio_input: there is no sound to add")
 
     def validate_choices(self):
-        """Fields that name one of several ways name one of them."""
+        """Checks that each field of `CHOICES` has one of its words."""
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 listed = " or ".join(f'"{value}"' for value in allowed)
                 raise InputError(f"{name} must be {listed}, got {getattr(self, name)!r}")
 
     def validate_ranges(self):
-        """Thresholds, exponents, weights and numbers lie in their ranges, and none of them is NaN or infinite."""
+        """Checks that thresholds, exponents, weights and numbers are finite and in their ranges."""
         for name in (
             *("num_queries", "num_audio_examples", "num_fusion_layers", "intermediate_size"),
             "queries_per_segment",
@@ -329,13 +333,13 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         if not 0 < self.mask_threshold < 1:
             raise InputError(f"mask_threshold must lie between 0 and 1, got {self.mask_threshold}")
         if not (self.focal_gamma == 0 or 1 <= self.focal_gamma < float("inf")):
-            # Its gradient is infinite where a class is certain.
+            # Between 0 and 1 the gradient of the focal loss is infinite where a class is certain.
             raise InputError(f"focal_gamma must be 0, or 1 or more, got {self.focal_gamma}")
 
     def validate_labels(self):
-        """There is a label beside silence, and labels are numbered from 0."""
+        """Checks that there is a label beside silence, and that the labels are numbered from 0."""
         if not 2 <= self.num_labels <= IGNORED_LABEL:
-            raise InputError(f"num_labels must be 2 to 255, of which 0 is silent, got {self.num_labels}")
+            raise InputError(f"num_labels must be 2 to 255, including label 0 for silent, got {self.num_labels}")
         if sorted(self.id2label) != list(range(self.num_labels)):
             raise InputError(
                 f"id2label must have the keys 0 ... {self.num_labels - 1}, a name for each label, got "
@@ -344,9 +348,9 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict, **kwargs):
-        """As Transformers does; but an installed auss forgets where the file says that code to load it with lies."""
+        """Reads a dictionary as Transformers does. An installed auss ignores the file's references to remote code."""
         if not cls.__module__.startswith("transformers_modules."):
-            # `pipeline` would ask for leave to run the code of `custom_pipelines`, although the task is registered.
+            # With `custom_pipelines`, `pipeline` asks before it runs remote code, although the task is registered.
             config_dict = {key: config_dict[key] for key in config_dict if key not in ("auto_map", "custom_pipelines")}
         backbone = config_dict.get("backbone_config")
         if isinstance(backbone, dict):
@@ -362,17 +366,18 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
 
     @classmethod
     def preset_names(cls) -> list[str]:
-        """The names that `from_preset` takes."""
+        """Returns the names that `from_preset` takes."""
         return sorted(path.stem for path in PRESETS_FOLDER.glob("*.json"))
 
     @classmethod
     def from_preset(cls, name: str, **overrides) -> "AussConfig":
         """
-        The shipped configuration called `name`, or the one in the JSON file `name`; `overrides` replace its fields.
+        Returns the shipped configuration called `name`, or the configuration in the JSON file `name`. `overrides`
+        replace its fields.
 
         Raises:
-            ValueError: no preset and no file has that name, the file is no JSON object, or a key of the file or an
-                override is no field.
+            ValueError: no preset and no file has that name, the file does not hold a JSON object, or a key of the file
+                or an override is not a field.
         """
         path = Path(name) if name.endswith(".json") else PRESETS_FOLDER / f"{name}.json"
         if not path.is_file():

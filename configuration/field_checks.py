@@ -1,4 +1,4 @@
-"""What both configurations refuse: names that are no field, numbers out of their range."""
+"""Checks that both configurations share. They refuse names that are not fields, and numbers out of their range."""
 
 import difflib
 import math
@@ -13,9 +13,9 @@ from ..files.errors import InputError
 
 logger = logging.get_logger(__name__)
 
-MOST_LABELS = 255  # the number itself stands for pixels that nobody annotated
+MOST_LABELS = 255  # labels are 0 ... 254, because the label 255 marks pixels that nobody annotated
 
-# What Transformers takes beside declared fields, or wrote into the config.json of earlier releases.
+# Names that Transformers accepts beside the declared fields, or that its earlier releases wrote into config.json.
 TRANSFORMERS_NAMES = {
     *("attn_implementation", "auto_map", "custom_pipelines", "experts_implementation", "name_or_path", "num_labels"),
     *("output_attentions", "per_layer_config", "quantization_config", "torch_dtype"),
@@ -26,7 +26,7 @@ TRANSFORMERS_NAMES = {
 
 
 def check_number(name: str, value: Any, low: float, high: float = math.inf, open_end: bool = False) -> None:
-    """Raises ValueError unless `value` is a finite number from `low` to `high`, without `high` if `open_end`."""
+    """Raises ValueError unless `value` is a finite number from `low` to `high`. `open_end` excludes `high` itself."""
     in_range = not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
     if not in_range or (open_end and value == high):
         expected = f"a number of at least {low:g}" if high == math.inf else f"a number from {low:g} to {high:g}"
@@ -41,21 +41,22 @@ def check_count(name: str, value: Any, low: int = 1) -> None:
 
 def check_label_names(id2label: Any, label2id: Any, num_labels: Any) -> None:
     """
-    Raises ValueError for labels that Transformers would stumble over, before it makes a name for each.
+    Raises ValueError for labels that Transformers cannot use. The check must run before Transformers makes a name for
+    every label, which never ends for a huge `num_labels`.
 
     Args:
         id2label, label2id: dictionaries, or None.
-        num_labels: how many labels there are, or None.
+        num_labels: the number of labels, or None.
     """
     for name, value in (("id2label", id2label), ("label2id", label2id)):
         if value is not None and not isinstance(value, dict):
             raise InputError(f"{name} must be a dictionary of names of labels, got {value!r}")
     if num_labels is not None and not (type(num_labels) is int and 2 <= num_labels <= MOST_LABELS):
-        raise InputError(f"num_labels must be 2 to {MOST_LABELS}, of which 0 is silent, got {num_labels!r}")
+        raise InputError(f"num_labels must be 2 to {MOST_LABELS}, including label 0 for silent, got {num_labels!r}")
 
 
 class KnownFieldsMixin:
-    """Refuses in the constructor what Transformers would take without a word: a misspelt field."""
+    """Makes the constructor refuse a misspelt field. Transformers alone would accept it silently."""
 
     attribute_map: ClassVar[dict[str, str]]
 
@@ -65,15 +66,15 @@ class KnownFieldsMixin:
 
     @classmethod
     def field_names(cls) -> list[str]:
-        """The names of all declared fields; Transformers makes a dataclass of every configuration."""
+        """Returns the names of all declared fields. Transformers makes every configuration a dataclass."""
         return [field.name for field in fields(cls)]  # pyright: ignore[reportArgumentType]
 
     @classmethod
     def unknown_names(cls, names: Iterable[str]) -> list[str]:
-        """Those of `names` that are no field, and that Transformers does not know either, in alphabetical order."""
+        """Returns, in alphabetical order, the names that are not fields and that Transformers does not know either."""
         known = TRANSFORMERS_NAMES | set(cls.field_names()) | cls.attribute_map.keys()
         known |= GenerationConfig._get_default_generation_params().keys()
-        # A property or a class's constant, such as model_type, may stand in a file; a method may not.
+        # A file may hold the value of a property or of a class constant such as model_type, but not of a method.
         return sorted(
             name
             for name in names
@@ -82,7 +83,7 @@ class KnownFieldsMixin:
 
     @classmethod
     def check_names(cls, names: Iterable[str]) -> None:
-        """Raises ValueError for names that are no field, and says which field may be meant."""
+        """Raises ValueError for names that are not fields. The message suggests similar field names."""
         unknown = cls.unknown_names(names)
         if unknown:
             meant = [match for name in unknown for match in difflib.get_close_matches(name, cls.field_names(), n=1)]
@@ -92,8 +93,8 @@ class KnownFieldsMixin:
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs) -> Any:
         """
-        As Transformers does. A saved configuration may come from another version, so that names that are no field
-        raise no error there: they are kept, and a warning names them.
+        Reads a dictionary as Transformers does. A saved configuration may come from another version of auss. Names in
+        it that are not fields therefore raise no error: they are kept, and a warning lists them.
         """
         unknown = cls.unknown_names(config_dict)
         if unknown:

@@ -1,1 +1,1 @@
-"""Files and folders that appear whole, runs that do not disturb each other, what a stopped run leaves, and saving."""
+"""Writes files and folders completely or not at all, keeps runs apart, cleans up after stopped runs, saves models."""

@@ -1,8 +1,9 @@
 """Hidden files and folders that one run writes into before its results appear under their names.
 
-A claim is made new and exclusively, so that it can neither be somebody's link nor another run's file. It is locked as
-long as its process lives: the lock ends with the process, however that ends, so a claim without a lock is a leftover
-and is cleaned up by the next run. Where a file system has no locks, claims are passed over instead.
+A run creates its claim exclusively: if the name is taken, the creation fails. A claim is therefore never somebody's
+link or another run's file. The run locks its claim. The operating system ends the lock when the process ends, however
+the process ends. A claim without a lock is therefore a leftover, and the next run removes it. If the file system has
+no locks, a run leaves the claims of other runs alone.
 """
 
 import errno
@@ -28,7 +29,7 @@ except ImportError:  # on Windows
 
 logger = logging.getLogger(__name__)
 
-# Whose claim it is (a digest of the result's name), when it was made, and a random number.
+# The name holds a digest of the result's name, the time of creation, and a random number.
 CLAIM_NAME = re.compile(r"\.auss-([0-9a-f]{12})-([0-9a-f]{16}[0-9a-f]{8})(\.[0-9A-Za-z]{1,8})?", re.ASCII)
 ATTEMPTS = 100
 
@@ -38,7 +39,7 @@ class BusyError(FileExistsError):
 
 
 def try_lock(handle: int) -> bool | None:
-    """Locks an open file or folder. False if another process has it locked, None where there are no locks."""
+    """Locks an open file or folder. Returns False if another process holds the lock, None if locks are missing."""
     if fcntl is None:
         return None
     try:
@@ -49,7 +50,7 @@ def try_lock(handle: int) -> bool | None:
 
 
 def is_at(handle: int, path: Path) -> bool:
-    """Whether the open file or folder still has this name."""
+    """Whether `path` is still the name of the open file or folder."""
     try:
         there = os.lstat(path)
     except FileNotFoundError:
@@ -63,7 +64,7 @@ def digest_of(name: str) -> str:
 
 
 def open_existing(path: Path) -> int | None:
-    """An open handle on a regular file or a folder; None for anything else, links included."""
+    """Opens a regular file or a folder and returns the handle. Returns None for anything else, including a link."""
     try:
         kind = os.lstat(path).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
@@ -75,8 +76,8 @@ def open_existing(path: Path) -> int | None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[bool | None]:
-    """Tries to lock what lies at `path`: True while it is locked here, False if another process has it, and None where
-    that cannot be told."""
+    """Tries to lock the file or folder at `path` for the `with` statement. Yields True if this process holds the lock,
+    False if another process holds it, and None if neither is certain."""
     handle = open_existing(path)
     if handle is None:
         yield None
@@ -89,7 +90,7 @@ def locked(path: Path) -> Iterator[bool | None]:
 
 
 def remove(path: Path) -> None:
-    """Removes a file or a folder with all that is in it; a link itself, not what it points to."""
+    """Removes a file, or a folder with its contents. A link is removed itself; its target stays."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -97,7 +98,7 @@ def remove(path: Path) -> None:
 
 
 def is_claim(name: str) -> bool:
-    """Whether an entry of a folder is named as claims are."""
+    """Whether `name` has the form of a claim's name."""
     return CLAIM_NAME.fullmatch(name) is not None
 
 
@@ -109,7 +110,10 @@ def claims_in(folder: Path) -> list[Path]:
 
 
 def tidy(folder: Path) -> None:
-    """Removes the claims that killed runs left in a folder, after finishing what one of them was just installing."""
+    """
+    Removes the claims that killed runs left in a folder. If a killed run was just moving its results into place, this
+    function first moves the remaining results.
+    """
     for path in claims_in(folder):
         with locked(path) as state:
             if not state:
@@ -119,20 +123,20 @@ def tidy(folder: Path) -> None:
                     logger.warning("%s: finishing what an earlier run was replacing", printable(folder))
                     finish_installation(path, folder)
                 remove(path)
-            except (OSError, ValueError) as error:  # somebody else's, or changed by hand: it is in nobody's way
+            except (OSError, ValueError) as error:  # another user's claim, or changed by hand; it does no harm
                 logger.warning("%s, left by an earlier run, stays: %s", printable(path), error)
 
 
 class Claim:
     """
-    A new hidden file or folder beside a result that is being made, or inside it. To be released when it is over.
+    A new hidden file or folder in which a run makes its result. The caller must release the claim at the end.
 
     Args:
-        folder: is there; what killed runs left in it is tidied up first.
-        target: names the result; of the claims with the same target in the same folder only one can be.
-        directory: whether a folder is made, or a file.
-        suffix: of the file's name, for libraries that go by it.
-        exclusive: False if several runs may make this result, and the last one is to stay.
+        folder: an existing folder. Leftovers of killed runs in the folder are removed first.
+        target: the name of the result. In one folder only one claim can have the same target.
+        directory: True makes a folder, False makes a file.
+        suffix: the suffix of the file's name, for libraries that choose the format by the suffix.
+        exclusive: False if several runs may make this result at the same time. The last result then stays.
 
     Raises:
         BusyError: another run has a claim on the same target.
@@ -164,7 +168,7 @@ class Claim:
             else:
                 flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
                 handle = os.open(path, flags, 0o666)
-            # Another run that tidied up before the lock was taken may have removed it: then it is made again.
+            # Another run may have removed the claim before it was locked. The loop then makes the claim again.
             if handle is None:
                 if os.path.lexists(path):
                     return path, None
@@ -173,11 +177,11 @@ class Claim:
             if is_at(handle, path):
                 return path, handle
             os.close(handle)
-        raise OSError(errno.EBUSY, f"{printable(folder)}: no file could be made that stays")
+        raise OSError(errno.EBUSY, f"{printable(folder)}: every new file in this folder was removed at once")
 
     def _rival(self, folder: Path) -> Path | None:
-        """A claim on the same target that is older and alive. Of two runs that start together both see both, and the
-        older one goes on."""
+        """Returns an older claim on the same target whose run is alive, or None. If two runs start together, each sees
+        both claims, so exactly the run with the older claim goes on."""
         for path in claims_in(folder):
             match = CLAIM_NAME.fullmatch(path.name)
             own = CLAIM_NAME.fullmatch(self.path.name)
@@ -190,7 +194,7 @@ class Claim:
         return None
 
     def release(self) -> None:
-        """Removes what still has the claim's name, and unlocks. May be called again."""
+        """Removes the file or folder that still has the claim's name, and unlocks it. A second call does no harm."""
         remove(self.path)
         self.unlock()
 

@@ -1,23 +1,24 @@
 """Errors that the user can mend. The command line shows their message alone, and a traceback of every other error.
 
-Each is also the error of Python that it was before it had a name of its own, so that `except ValueError` still holds.
+Each class but `AussError` is also a subclass of one of Python's own errors. For example, `except ValueError` catches
+an `InputError`.
 """
 
 
 class AussError(Exception):
-    """What all errors of this module are."""
+    """The base class of all errors in this module."""
 
 
 class InputError(AussError, ValueError):
-    """A file, a folder, an option or an argument is not what is accepted; the message says what is."""
+    """A file, a folder, an option or an argument is not accepted. The message says what is accepted."""
 
 
 class MissingPackageError(AussError, ImportError):
-    """A package is needed that is not installed; the message says how to install it."""
+    """A package that is needed is not installed. The message says how to install the package."""
 
 
 class DivergedError(AussError, FloatingPointError):
-    """A training run computes numbers that are infinite or none; the message says at which step and on which clips."""
+    """A training run computes infinite or NaN values. The message names the step and the clips."""
 
 
 __all__ = ["AussError", "DivergedError", "InputError", "MissingPackageError"]

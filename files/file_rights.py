@@ -1,4 +1,4 @@
-"""Rights of files: those that the umask gives, and a plain word where a file cannot be read."""
+"""File permissions: give files the permissions of the umask, and raise a clear error for a file that is unreadable."""
 
 import errno
 import os
@@ -9,9 +9,8 @@ from pathlib import Path
 
 
 def new_file_mode(folder: str | Path) -> int:
-    """The permission bits that a file gets which is newly made in `folder`. The umask and the folder's own default
-    rights decide them. A file is made and removed to find out, because asking for the umask would change it for all
-    threads."""
+    """Returns the permission bits of a new file in `folder`. The umask and the folder's default permissions decide
+    them. The function makes a file and removes it, because reading the umask would change it for all threads."""
     path = Path(folder) / f".auss-{secrets.token_hex(8)}"
     handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
@@ -22,8 +21,8 @@ def new_file_mode(folder: str | Path) -> int:
 
 
 def follow_umask(paths: Iterable[str | Path]) -> None:
-    """Gives each regular file the rights that any newly made file gets in its folder. Libraries that write through
-    temporary files, as safetensors does, leave files that only their owner can read."""
+    """Gives each regular file the permissions that a new file in its folder gets. Some libraries, such as safetensors,
+    write through temporary files. Their files would otherwise be readable only for their owner."""
     modes: dict[Path, int] = {}
     for path in map(Path, paths):
         if path.is_symlink() or not path.is_file():
@@ -34,7 +33,8 @@ def follow_umask(paths: Iterable[str | Path]) -> None:
 
 
 def file_stamps(folder: str | Path, pattern: str = "*.safetensors") -> dict[Path, tuple[int, int]]:
-    """(inode, time of change) of the files in `folder`, by which a later look tells which of them were written."""
+    """Returns (inode, time of change) of each matching file in `folder`. A later call gives other values for the files
+    that were written in between."""
     found = {}
     for path in Path(folder).glob(pattern):
         facts = path.lstat()
@@ -44,19 +44,21 @@ def file_stamps(folder: str | Path, pattern: str = "*.safetensors") -> dict[Path
 
 def check_readable(path: str | Path, name: str = "file") -> None:
     """
+    Checks a file's permissions before a library reads the file. Some libraries report an unreadable file as missing.
+
     Args:
-        path: a file that is about to be read by a library.
-        name: what the message calls the file.
+        path: the file.
+        name: how the error message calls the file.
 
     Raises:
-        PermissionError: the file is there and may not be read. Some libraries call such a file missing.
+        PermissionError: the file exists, but this user may not read it.
     """
     try:
         os.close(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)))
     except PermissionError as error:
         raise PermissionError(errno.EACCES, f"{name} {path} cannot be read: permission denied") from error
     except OSError:
-        return  # missing, or a folder: the reader has words of its own for it
+        return  # the file is missing or a folder; the library reports that itself
 
 
 __all__ = ["check_readable", "file_stamps", "follow_umask", "new_file_mode"]

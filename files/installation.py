@@ -1,14 +1,14 @@
-"""Moving new files and folders into the places of old ones: all of them or, in the end, all of them.
+"""Replaces old files and folders by new ones, as one step: an interrupted replacement is finished later.
 
-A workspace is a hidden folder inside the one whose contents are replaced:
+The workspace is a hidden folder inside the folder whose contents are replaced. It holds:
 
-    new/            the successors, while they are being made
-    arriving/       the same folder under this name, once all of them are complete
-    plan.json       which of the old entries go without a successor of the same name
-    replaced/       what has been moved out of the way
+    new/            the new entries, while they are being made
+    arriving/       the folder `new` under its second name, when all new entries are complete
+    plan.json       the old entries that are removed without a new entry of the same name
+    replaced/       the old entries that have been moved away
 
-Until `new` is renamed to `arriving` nothing outside the workspace has changed. From then on the installation can be
-finished from what lies on the disk, by this process or, if it was killed, by the next one.
+Nothing outside the workspace changes before `new` is renamed to `arriving`. After that, the files on the disk suffice
+to finish the installation. This process finishes it or, if this process is killed, the next run does.
 """
 
 import json
@@ -22,25 +22,25 @@ NEW, ARRIVING, REPLACED, PLAN_FILE = "new", "arriving", "replaced", "plan.json"
 
 
 def move_away(path: Path, workspace: Path) -> None:
-    """Moves an old entry, a link itself and not what it points to, into the workspace."""
+    """Moves an old entry into the workspace. A link is moved itself; its target stays."""
     if not os.path.lexists(path):
         return
     place = workspace / REPLACED
     place.mkdir(exist_ok=True)
-    # A second entry of the same name can only come where somebody else writes into the folder meanwhile.
+    # The entries are numbered, because somebody else may write a second entry of the same name meanwhile.
     number = len(os.listdir(place))
     os.rename(path, place / f"{number:06d}")
 
 
 def finish_installation(workspace: Path, folder: Path) -> None:
-    """Moves what has arrived into `folder`. Called again after an interruption at any place, it goes on."""
+    """Moves the entries of `arriving` into `folder`. After an interruption at any point, a second call goes on."""
     arriving = workspace / ARRIVING
     plan = json.loads((workspace / PLAN_FILE).read_text(encoding="utf-8"))
     for name in plan["goes"]:
         move_away(folder / name, workspace)
     last = plan["last"]
     for name in sorted(os.listdir(arriving), key=lambda name: (name in last, name)):
-        # While a successor is still here, the entry of its name in the folder is the old one.
+        # As long as the new entry is still in `arriving`, the entry of this name in `folder` is the old one.
         move_away(folder / name, workspace)
         os.rename(arriving / name, folder / name)
 
@@ -50,10 +50,10 @@ def install(workspace: Path, folder: Path, old: Iterable[str] = (), last: Sequen
     Puts everything in `workspace/new` into `folder`.
 
     Args:
-        workspace: in `folder`, so that everything stays on one file system.
-        folder: where entries of the same names are replaced.
-        old: names in `folder` that go in any case.
-        last: names that come after all others, since they say that the rest is whole.
+        workspace: a folder inside `folder`, so that all moves stay on one file system.
+        folder: the folder in which entries of the same names are replaced.
+        old: names of entries of `folder` that are removed in any case.
+        last: names that are moved after all others. Their presence says that all other entries are complete.
     """
     names = set(os.listdir(workspace / NEW))
     plan = {"goes": sorted(set(old) - names), "last": list(last)}
@@ -64,7 +64,7 @@ def install(workspace: Path, folder: Path, old: Iterable[str] = (), last: Sequen
 
 
 def was_installing(workspace: Path) -> bool:
-    """Whether a process was killed after its successors were complete and before all were in their places."""
+    """Whether a process was killed after its new entries were complete and before all of them were in place."""
     return (workspace / ARRIVING).is_dir()
 
 

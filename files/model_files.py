@@ -1,4 +1,4 @@
-"""The weight files of a model folder: each lies in the folder, can be read, and is whole, before any is loaded."""
+"""Checks the weight files of a model folder before they are loaded: each is in the folder, readable and complete."""
 
 import hashlib
 import json
@@ -8,24 +8,24 @@ from pathlib import Path
 from .errors import InputError
 
 INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-ANY_INDEX = "*.index*.json"  # also of a variant, such as fp16
+ANY_INDEX = "*.index*.json"  # includes the index of a variant, such as fp16
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 LFS_POINTER = b"version https://git-lfs"
-# safetensors allows no longer header.
+# The longest header, in bytes, that safetensors allows.
 LARGEST_HEADER = 100_000_000
 
 
 def shard_files(index: Path) -> list[Path]:
     """
-    The files that the index of a model in several parts names.
+    Returns the weight files that an index names. An index belongs to a model whose weights are in several files.
 
     Raises:
-        ValueError: the index is damaged, or names a file outside its folder.
+        ValueError: the index is damaged, or it names a file outside its folder.
     """
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise InputError(f"{index} must be a JSON object with a weight_map, file by tensor: {error!r}") from error
+        raise InputError(f"{index} must be a JSON object with a weight_map of tensors to files: {error!r}") from error
     for name in names:
         if not isinstance(name, str) or name in ("", ".", "..") or any(mark in name for mark in "/\\:\0"):
             raise InputError(f"{index} names the weights file {name!r}, which is no file of its folder")
@@ -51,10 +51,12 @@ def check_safetensors(file: Path) -> None:
 
 def check_weight_file(file: Path) -> None:
     """
+    Checks that a weight file can be loaded.
+
     Raises:
         FileNotFoundError: there is no such file.
-        PermissionError: it may not be read.
-        ValueError: it is empty, a Git LFS pointer, or no whole safetensors file.
+        PermissionError: this user may not read the file.
+        ValueError: the file is empty, a Git LFS pointer, or not a complete safetensors file.
     """
     if not file.is_file():
         raise FileNotFoundError(f"there is no weights file {file}")
@@ -72,14 +74,15 @@ def check_weight_file(file: Path) -> None:
 
 def check_weight_files(folder: Path) -> list[Path]:
     """
-    The weight files that Transformers would load from a model folder; none if the folder has none under usual names.
+    Checks and returns the weight files that Transformers would load from a model folder. The list is empty if the
+    folder has no weight files with the usual names.
 
     Raises:
-        As `shard_files` and `check_weight_file`.
+        The errors of `shard_files` and `check_weight_file`.
     """
     for index in sorted(folder.glob(ANY_INDEX)):
         shard_files(index)
-    # In the order of Transformers: a safetensors file, one in parts, and the same of torch.
+    # Transformers looks in this order: one safetensors file, several safetensors files, one torch file, several ones.
     for weights, index in zip(WEIGHT_FILES, INDEX_FILES, strict=True):
         if os.path.lexists(folder / weights):
             files = [folder / weights]
@@ -94,7 +97,7 @@ def check_weight_files(folder: Path) -> list[Path]:
 
 
 def weights_digest(folder: str | Path) -> str:
-    """A digest of the weights saved in `folder`, by which an evaluation says what it evaluated."""
+    """Returns a digest of the weights saved in `folder`. An evaluation records which weights it measured by it."""
     digest = hashlib.sha256()
     for path in sorted(Path(folder).glob("*.safetensors")):
         with open(path, "rb") as file:

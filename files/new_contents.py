@@ -1,4 +1,4 @@
-"""New contents of a folder, made aside inside it and put into their places when all of them are complete."""
+"""Makes new contents for a folder in a hidden workspace, and moves them into place when all of them are complete."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from .installation import NEW, install
 
 
 def missing_folders(folder: Path) -> list[Path]:
-    """Those of a folder and the folders around it that are not there, the innermost first."""
+    """Returns `folder` and those folders above it that do not exist, the innermost first."""
     missing = []
     for path in (folder, *folder.parents):
         if os.path.lexists(path):
@@ -20,7 +20,7 @@ def missing_folders(folder: Path) -> list[Path]:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What is in a folder, without what runs of auss have in the making there. Empty if there is no such folder."""
+    """Returns the entries of a folder, except unfinished results of auss. The list is empty without such a folder."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if not is_claim(path.name))
@@ -28,16 +28,16 @@ def entries(folder: Path) -> list[Path]:
 
 class NewContents:
     """
-    A hidden workspace in a folder; what is written to `new` in it is installed by `install`, or gone after the `with`
-    statement. A killed run's workspace is tidied up by the next one.
+    A hidden workspace in a folder. The caller writes into the subfolder `new` and calls `install`. Whatever is not
+    installed is removed at the end of the `with` statement. If a run is killed, the next run removes its workspace.
 
     Args:
-        folder: is made if missing, and removed again if nothing comes into it.
-        target: the name in `folder` that is made, so that runs which make others may work beside this one; "" for the
-            folder as a whole.
+        folder: made if missing, and removed again if it stays empty.
+        target: the name of the entry of `folder` that is made. Runs that make other entries may work at the same time.
+            "" stands for the folder as a whole.
 
     Raises:
-        BusyError: another run is at work on the same.
+        BusyError: another run makes the same target.
         NotADirectoryError: `folder` is a file.
     """
 
@@ -56,11 +56,11 @@ class NewContents:
             raise
 
     def install(self, old: Iterable[str] = (), last: Sequence[str] = ()) -> None:
-        """Puts everything in `new` into the folder; see `installation.install`."""
+        """Moves everything in `new` into the folder; see `installation.install`."""
         install(self._claim.path, self.folder, old, last)
 
     def close(self) -> None:
-        """Removes the workspace, and folders that were made for it and are empty."""
+        """Removes the workspace. Also removes the folders that were made for it, if they are empty."""
         self._claim.release()
         self._remove_empty()
 
@@ -68,7 +68,7 @@ class NewContents:
         for path in self._missing:
             try:
                 path.rmdir()
-            except OSError:  # something is in it
+            except OSError:  # the folder is not empty
                 return
 
     def __enter__(self) -> "NewContents":

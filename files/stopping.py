@@ -1,5 +1,8 @@
-"""How a command stops: SIGTERM and SIGHUP unwind it as Ctrl-C does, a step that must not be halved is let finish, and
-worker processes do not outlive the process that started them."""
+"""How a command stops.
+
+SIGTERM and SIGHUP raise an exception as Ctrl-C does, so that the command cleans up. Steps that belong together are
+finished first. Worker processes end with the process that started them.
+"""
 
 import multiprocessing
 import os
@@ -8,13 +11,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-INTERRUPTED = 128 + signal.SIGINT  # what a shell reports for a program that Ctrl-C stopped
+INTERRUPTED = 128 + signal.SIGINT  # a shell reports this status for a program that Ctrl-C stopped
 # SIGHUP comes when a terminal is closed. Windows has no such signal.
 ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Stopped(SystemExit):
-    """A signal asked the process to end; the status is the one that a shell reports for the signal."""
+    """A signal asked the process to end. The exit status is the one that a shell reports for this signal."""
 
     def __init__(self, number: int):
         self.status = 128 + number
@@ -28,11 +31,11 @@ def is_main_thread() -> bool:
 
 @contextmanager
 def clean_stops() -> Iterator[None]:
-    """A context in which SIGTERM and SIGHUP raise `Stopped`, so that everything on the way out tidies up.
+    """A context in which SIGTERM and SIGHUP raise `Stopped`, so that every `finally` and `with` cleans up.
 
-    Signals that the process ignores or handles already stay as they are; in a thread other than the main one nothing
-    changes, since Python takes signal handlers only there. After the first signal further ones are ignored, because
-    they would interrupt the tidying up.
+    A signal that the process already ignores or handles stays as it is. Python allows signal handlers only in the main
+    thread, so the context does nothing in other threads. After the first signal, further signals are ignored, because
+    they would interrupt the cleaning up.
     """
     if not is_main_thread():
         yield
@@ -55,8 +58,8 @@ def clean_stops() -> Iterator[None]:
 
 @contextmanager
 def stops_deferred() -> Iterator[None]:
-    """A context of a few quick steps that belong together: a signal that comes meanwhile takes effect after them."""
-    if not is_main_thread():  # where no signal handler runs
+    """A context for a few quick steps that belong together. A signal that comes meanwhile takes effect afterwards."""
+    if not is_main_thread():  # signal handlers run only in the main thread
         yield
         return
     noted: list[int] = []
@@ -75,8 +78,8 @@ def stops_deferred() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """To be called in a worker process of `multiprocessing`: ends the process as soon as its parent has ended, also
-    where the parent was killed and could tell nobody. In a process that is no worker it does nothing."""
+    """Ends a worker process of `multiprocessing` as soon as its parent process has ended, even if the parent was
+    killed. The worker itself calls this function. In a process that is not a worker, the function does nothing."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -89,8 +92,8 @@ def end_with_parent() -> None:
 
 
 def leave_signals_to_parent() -> None:
-    """To be called in a worker process: Ctrl-C, which reaches all processes of a terminal, is left to the parent, and
-    SIGTERM ends the worker at once."""
+    """Makes a worker process ignore Ctrl-C and end at once on SIGTERM. The worker itself calls this function. Ctrl-C
+    reaches all processes of a terminal, but only the parent shall react to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in ENDING_SIGNALS:
         signal.signal(number, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Files that appear under their names when they are complete, and not before."""
+"""Files that get their names only when they are complete."""
 
 import os
 import stat
@@ -11,16 +11,16 @@ from .stopping import stops_deferred
 
 class WholeFile:
     """
-    A file that is written as `partial_path` and gets its name at the end. To be used in a `with` statement, or with
-    `finish` and `abandon`.
+    A file that the caller writes to `partial_path`, and that gets its name at the end. Use it in a `with` statement,
+    or call `finish` or `abandon`.
 
     Args:
         path: the file's name. Its folder is made if missing.
-        overwrite: whether a file of this name may be replaced, at the end.
-        exclusive: False if several runs may write it at once, and the last one is to stay.
+        overwrite: whether the new file may replace a file of this name.
+        exclusive: False if several runs may write the file at the same time. The last file then stays.
 
     Raises:
-        FileExistsError: the name is taken, now or at the end, and may not be.
+        FileExistsError: a file of this name exists, now or at the end, and `overwrite` is False.
         BusyError: another run is writing the same file.
     """
 
@@ -33,7 +33,7 @@ class WholeFile:
 
     def _check(self) -> None:
         try:
-            kind = os.lstat(self.path).st_mode  # raises where the name is too long, before anything is written
+            kind = os.lstat(self.path).st_mode  # raises OSError for a name that is too long, before any writing
         except FileNotFoundError:
             return
         if stat.S_ISDIR(kind):
@@ -42,7 +42,7 @@ class WholeFile:
             raise FileExistsError(f"{printable(self.path)} exists: choose another name, or allow it to be replaced")
 
     def finish(self) -> None:
-        """Gives the file its name. A link of this name is replaced, not what it points to."""
+        """Gives the file its name. If a link has this name, the link is replaced and its target stays."""
         with stops_deferred():
             try:
                 self._check()
@@ -55,14 +55,14 @@ class WholeFile:
 
     def _link(self) -> None:
         try:
-            os.link(self.partial_path, self.path)  # which fails, as renaming does not, if the name is taken
+            os.link(self.partial_path, self.path)  # fails if the name is taken; renaming would replace the file
         except FileExistsError as error:
             raise FileExistsError(f"{printable(self.path)} was made by somebody else meanwhile, and stays") from error
         except OSError:  # a file system without hard links
             os.rename(self.partial_path, self.path)
 
     def abandon(self) -> None:
-        """Removes what has been written."""
+        """Removes the partial file."""
         self._claim.release()
 
     def __enter__(self) -> "WholeFile":
@@ -76,7 +76,8 @@ class WholeFile:
 
 
 def write_whole(path: str | Path, content: str | bytes) -> None:
-    """Writes a small file, text as UTF-8, in the place of an earlier one. It is whole or as it was before."""
+    """Writes a small file and replaces an earlier file; text is written as UTF-8. If the writing breaks off, the
+    earlier file stays as it was."""
     with WholeFile(path, overwrite=True, exclusive=False) as file:
         if isinstance(content, str):
             content = content.encode("utf-8", errors="backslashreplace")

@@ -1,1 +1,1 @@
-"""What a model repository on the Hub holds besides the weights, so that it loads where auss is not installed."""
+"""Writes the files of a model repository besides the weights, so that a model loads where auss is not installed."""

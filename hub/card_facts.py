@@ -1,8 +1,8 @@
-"""What a model card says of one model: read from what was saved, and handed in by whoever trained and measured it.
+"""The facts that a model card states about one model.
 
-`hub/` does not know in which files a run records its results. The code that records them hands in a function that
-reads them, by `register_results_reader`. Code that was loaded from a model repository has no such function, so its
-cards have no results.
+Some facts are read from the saved files. The results are read by a function that other code registers with
+`register_results_reader`, because `hub/` does not know in which files a run records its results. Code that was loaded
+from a model repository has no such function, so its cards have no results.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Score:
-    """One figure pair of the card's table: M_J and M_F on a split, with a sound."""
+    """One row of the card's table of results: M_J and M_F on one split, measured with one kind of sound."""
 
     data: str
     split: str
@@ -30,12 +30,12 @@ class TrainingRun:
     data: str  # in words, never a path
     steps: int
     batch_size: int  # clips
-    preset: str | None = None  # None or "" if it has no name that others know
+    preset: str | None = None  # None or "" if the network is not a preset
 
 
 @dataclass(frozen=True)
 class Results:
-    """What is known of the model in a folder besides its own files."""
+    """The recorded training and measurements of the model in a folder."""
 
     training: TrainingRun | None = None
     scores: list[Score] = field(default_factory=list)
@@ -43,10 +43,10 @@ class Results:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card says beyond what all cards say; whatever is unknown is left out of it."""
+    """The facts that differ from card to card. The card leaves out unknown facts."""
 
-    name: str  # the repository's, as `from_pretrained` takes it
-    config: dict[str, Any] | None = None  # config.json, None for processors alone
+    name: str  # the repository's name, as `from_pretrained` takes it
+    config: dict[str, Any] | None = None  # the contents of config.json; None for processors without a model
     tags: list[str] = field(default_factory=list)
     size: tuple[int, int] | None = None  # the processor's (height, width), in pixels
     training: TrainingRun | None = None
@@ -54,7 +54,7 @@ class CardFacts:
 
 
 def no_results(folder: Path) -> Results:
-    """Reads nothing: nobody has handed in a reader."""
+    """The reader before another one is registered. It finds no results."""
     return Results()
 
 
@@ -62,12 +62,12 @@ _reader: dict[str, Callable[[Path], Results]] = {"read": no_results}
 
 
 def register_results_reader(read: Callable[[Path], Results]) -> None:
-    """Makes cards tell what `read` finds in a model's folder."""
+    """Sets the function that reads the results in a model's folder for the model card."""
     _reader["read"] = read
 
 
 def read_json(path: Path) -> Any:
-    """The contents of a JSON file, None if there is no such file or it is not JSON."""
+    """Returns the contents of a JSON file. Returns None if the file is missing or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -75,7 +75,8 @@ def read_json(path: Path) -> Any:
 
 
 def read_size(folder: Path) -> tuple[int, int] | None:
-    """The (height, width) of frames that the processor saved in `folder` makes; None if there is none of that form."""
+    """Returns the (height, width) to which the processor saved in `folder` resizes frames. Returns None if the folder
+    has no processor or its size is not given as a height and a width."""
     size = read_json(folder / "processor_config.json")
     for name in ("video_processor", "size"):
         size = size.get(name) if isinstance(size, dict) else None
@@ -85,13 +86,13 @@ def read_size(folder: Path) -> tuple[int, int] | None:
 
 
 def read_facts(folder: Path, name: str, tags: list[str], results: Path | None = None) -> CardFacts:
-    """The facts of the model saved in `folder`.
+    """Reads the facts of the model saved in `folder`.
 
     Args:
-        folder: what `save_pretrained` wrote.
-        name: what the card's example loads.
-        tags: beside the usual ones.
-        results: another folder whose results are told, if `folder` has none.
+        folder: the folder that `save_pretrained` wrote.
+        name: the name that the card's example loads.
+        tags: tags to add to the usual ones.
+        results: another folder, whose results are used if `folder` has none.
     """
     places = [folder, *([results] if results else [])]
     found = [_reader["read"](place) for place in places]

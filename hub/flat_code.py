@@ -1,12 +1,12 @@
-"""The code files of a model repository: all that the models, the processors and the pipeline import, in one folder.
+"""Writes the code files of a model repository: one flat folder with every file that loading and saving a model needs.
 
-Transformers loads code from a repository file by file: it reads which files a file imports, and wants them beside it.
-So the sources are copied into one folder, and `from ..folder.file import X` becomes `from .file import X`. One of the
-copies gets further imports at its end (`repository_lines`). Code that was itself loaded from a repository is copied as
-it is.
+Transformers loads code from a repository file by file. It reads which files a file imports, and expects them in the
+same folder. The sources are therefore copied into one folder, and `from ..folder.file import X` becomes
+`from .file import X`. One of the copies gets further imports at its end (`repository_lines`). Code that was itself
+loaded from a repository is copied as it is.
 
-The files have ordinary names, like `pipeline.py` and `loss.py`. A last line marks those that auss wrote, which it may
-replace, so that it never replaces the user's own.
+The files have ordinary names, like `pipeline.py` and `loss.py`, which a user's own file may have too. auss therefore
+signs each file that it writes with a last line, and replaces only files with a valid signature.
 """
 
 import ast
@@ -16,8 +16,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-# Where the files of a repository start, and a name that each defines: what Transformers loads, and what writes the
-# repository. All that these files import comes along.
+# The files that Transformers loads and the file that writes the repository, each with a name that it defines. A
+# repository holds these files and every file that they import, directly or indirectly.
 ROOTS = {
     "configuration/configuration_auss.py": "AussConfig",
     "modeling_auss/modeling_auss.py": "AussModel",
@@ -27,7 +27,7 @@ ROOTS = {
     "inference/pipeline.py": "AudioVisualSegmentationPipeline",
     "hub/repository.py": "save_repository",
 }
-# Every class that is saved imports this file. Its copy in a repository has lines of its own at the end.
+# Every class that can be saved imports this file. In a repository, `repository_lines` are added to its end.
 SAVING_FILE = "repository_saving.py"
 IMPORT_ACROSS_FOLDERS = re.compile(r"^(\s*from )\.+(?:\w+\.)*(\w+ import\b)", flags=re.MULTILINE)
 
@@ -36,10 +36,11 @@ SIGNED_FILE = re.compile(r"(.*)# auss wrote this file, and replaces it until it 
 
 
 def relative_imports(file: Path) -> list[Path]:
-    """The files that `file` imports relatively, wherever in it the import stands.
+    """Returns the files that `file` imports relatively, at the top or inside a function.
 
     Raises:
-        ValueError: an import that a flat folder cannot have: `from . import X`, or of something that is no file.
+        ValueError: an import is impossible in a flat folder: `from . import X`, or an import of something that is not
+            a file.
     """
     found = []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -57,16 +58,16 @@ def relative_imports(file: Path) -> list[Path]:
 
 
 def is_in_repository() -> bool:
-    """Whether this very code lies flat in a model repository, or in the place to which Transformers copied it."""
+    """Whether this file itself lies in the flat folder of a model repository, or in Transformers' copy of one."""
     return all((Path(__file__).resolve().parent / Path(root).name).is_file() for root in ROOTS)
 
 
 @lru_cache(maxsize=1)
 def code_files() -> dict[str, Path]:
-    """The files of a repository: name there -> where it is here, in alphabetical order.
+    """Returns the code files of a repository: file name -> path of the source, in alphabetical order.
 
     Raises:
-        ValueError: two of the files have the same name, or one imports what a flat folder cannot have.
+        ValueError: two files have the same name, or a file has an import that is impossible in a flat folder.
     """
     files: dict[str, Path] = {}
     here = Path(__file__).resolve().parent
@@ -81,19 +82,19 @@ def code_files() -> dict[str, Path]:
 
 
 def flatten(source: str) -> str:
-    """The source text with `from ..folder.file import X` turned into `from .file import X`."""
+    """Returns the source text with `from ..folder.file import X` changed to `from .file import X`."""
     return IMPORT_ACROSS_FOLDERS.sub(r"\1.\2", source)
 
 
 def sign_code(source: str) -> str:
-    """The source text with a last line by which `is_untouched_code` knows it; the line it may have is renewed."""
+    """Returns the source text with the signature line at its end. An old signature line is replaced."""
     match = SIGNED_FILE.fullmatch(source)
     text = match.group(1) if match else source
     return text + SIGNATURE.format(digest=hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
 def is_untouched_code(file: Path) -> bool:
-    """Whether auss wrote this file, of whatever release, and nobody has changed it since."""
+    """Whether some release of auss wrote this file and nobody has changed the file since."""
     if not file.is_file():
         return False
     source = file.read_text(encoding="utf-8", errors="replace")
@@ -102,9 +103,10 @@ def is_untouched_code(file: Path) -> bool:
 
 def repository_lines() -> str:
     """
-    The lines at the end of the copy of `repository_saving.py`. They register the writer of repositories, as
-    `auss/__init__.py` does in the package. And they import every file that `ROOTS` names: Transformers reads these
-    imports and fetches the files, whichever class is loaded first, so that it can be saved again with all of the code.
+    Returns the lines that are added to the copy of `repository_saving.py`. The lines register the writer of
+    repositories, as `auss/__init__.py` does in the package. They also import every file that `ROOTS` names.
+    Transformers reads these imports and downloads every file, whichever class is loaded first. The loaded object can
+    therefore be saved again with all code files.
     """
     imports = [f"    from .{Path(root).stem} import {name}" for root, name in ROOTS.items()]
     lines = [
@@ -122,7 +124,7 @@ def repository_lines() -> str:
 
 
 def repository_text(file: Path) -> str:
-    """What a repository has of a code file, signed."""
+    """Returns the signed text that a repository holds for the source `file`."""
     source = file.read_text(encoding="utf-8")
     if is_in_repository():
         return sign_code(source)
@@ -131,12 +133,14 @@ def repository_text(file: Path) -> str:
 
 def check_code(folder: str | Path, remedy: str = "") -> None:
     """
+    Checks that writing the code files would not replace a file of the user.
+
     Args:
-        folder: where the code files are to be written.
-        remedy: what else the caller can do, for the message.
+        folder: the folder for the code files.
+        remedy: what else the user can do; this text is added to the error message.
 
     Raises:
-        FileExistsError: `folder` has files with names of code files that auss did not write, or that were edited.
+        FileExistsError: a file in `folder` has the name of a code file, and auss did not write it or it was edited.
     """
     found = [name for name in code_files() if os.path.lexists(Path(folder) / name)]
     others = [name for name in found if not is_untouched_code(Path(folder) / name)]
@@ -149,10 +153,10 @@ def check_code(folder: str | Path, remedy: str = "") -> None:
 
 
 def write_code(folder: str | Path) -> None:
-    """Writes all code files into `folder`, which exists.
+    """Writes all code files into the existing folder `folder`.
 
     Raises:
-        FileExistsError: as `check_code`, before anything is written.
+        FileExistsError: as in `check_code`. Nothing has been written then.
     """
     check_code(folder)
     for name, file in code_files().items():

@@ -1,4 +1,7 @@
-"""The model card: what the model is and knows, how it did, and lines that run where auss is not installed."""
+"""Writes the model card: what the model is, which labels it knows, how it scored, and an example.
+
+The example runs where auss is not installed.
+"""
 
 import hashlib
 import re
@@ -16,7 +19,7 @@ TASK = "audio-visual-segmentation"
 CARD_FILE = "README.md"
 LICENSE = "apache-2.0"
 
-# What the code files import, as auss itself requires it; a test holds the two together.
+# The packages that the code files import. A test checks that setup.cfg has the same requirements.
 REQUIREMENTS = (
     "av>=17",
     "numpy>=1.26",
@@ -29,24 +32,24 @@ REQUIREMENTS = (
 )
 TIMM_REQUIREMENT = "timm>=1.0.23"
 
-# The last line of a card that auss wrote. Its digest tells a card that nobody has edited from one that is the user's.
+# The last line of a card that auss wrote. The digest in it shows whether somebody has edited the card.
 SIGNATURE = "<!-- auss wrote this card, and renews it until it is edited: {digest} -->\n"
 SIGNED_CARD = re.compile(r"(.*)<!-- auss wrote this card, and renews it until it is edited: (\w+) -->\n", re.DOTALL)
 
 
 def sign(text: str) -> str:
-    """The card with a last line by which `is_untouched` knows it."""
+    """Returns the card with the signature line, by which `is_untouched` recognises the card."""
     return text + SIGNATURE.format(digest=hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
 def is_untouched(card: str) -> bool:
-    """Whether auss wrote this card and nobody has changed it since."""
+    """Whether auss wrote this card and nobody has changed the card since."""
     match = SIGNED_CARD.fullmatch(card)
     return match is not None and sign(match.group(1)) == card
 
 
 def metadata(facts: CardFacts) -> str:
-    """The YAML head of the card, between its lines of dashes."""
+    """Returns the YAML head of the card, including its two lines of dashes."""
     measured = [score for score in facts.scores if score.sound == "own"]
     results = [
         EvalResult(
@@ -62,7 +65,7 @@ def metadata(facts: CardFacts) -> str:
         for metric, value in (("M_J", score.jaccard), ("M_F", score.f_score))
     ]
     data = ModelCardData(
-        # Transformers' `pipeline` takes a repository only if it names this library.
+        # `pipeline` of Transformers accepts a repository only if its card names this library.
         library_name="transformers",
         license=LICENSE,
         pipeline_tag=TASK if facts.config else None,
@@ -74,7 +77,7 @@ def metadata(facts: CardFacts) -> str:
 
 
 def requirements(config: dict[str, Any] | None) -> list[str]:
-    """What pip has to install for a repository with this config.json."""
+    """Returns the packages that pip must install for a repository with this config.json."""
     backbone = (config or {}).get("backbone_config") or {}
     return [*REQUIREMENTS, *([TIMM_REQUIREMENT] if backbone.get("model_type") == "timm_backbone" else [])]
 
@@ -123,7 +126,8 @@ The code files are part of `auss`, Apache 2.0. So are the weights, unless their 
 
 
 def use_section(facts: CardFacts) -> str:
-    """How to install and load: the pipeline for a model with heads, else what the repository has."""
+    """Returns the section about installing and loading. Its example uses the pipeline for a model with heads, and
+    otherwise the model or the processor that the repository has."""
     lines, auto_class = PROCESSOR_LINES, "AutoProcessor"
     if facts.config:
         has_heads = facts.config.get("architectures") != ["AussModel"]
@@ -135,7 +139,7 @@ def use_section(facts: CardFacts) -> str:
 
 
 def model_section(facts: CardFacts) -> str:
-    """What the network knows and was trained on."""
+    """Returns the section about the network's labels, settings and training."""
     config, training, size = facts.config or {}, facts.training, facts.size
     labels = [label for _, label in sorted(config.get("id2label", {}).items(), key=lambda item: int(item[0]))]
     backbone = config.get("backbone_config") or {}
@@ -150,7 +154,7 @@ def model_section(facts: CardFacts) -> str:
         "preset": training.preset if training else None,
     }
     table = [
-        f"| {name} | {value if name == 'trained on' else markdown_text(value)} |"  # which is of auss's own words
+        f"| {name} | {value if name == 'trained on' else markdown_text(value)} |"  # auss wrote "trained on" itself
         for name, value in rows.items()
         if value
     ]
@@ -158,7 +162,7 @@ def model_section(facts: CardFacts) -> str:
 
 
 def results_section(facts: CardFacts) -> str:
-    """The table of figures."""
+    """Returns the section with the table of scores, or "" without scores."""
     if not facts.scores:
         return ""
     rows = [
@@ -172,7 +176,7 @@ def results_section(facts: CardFacts) -> str:
 
 
 def card_text(facts: CardFacts) -> str:
-    """The whole card, signed."""
+    """Returns the text of the whole card with its signature line."""
     title = facts.name.rpartition("/")[2]
     parts = [
         metadata(facts),
@@ -186,13 +190,13 @@ def card_text(facts: CardFacts) -> str:
 def write_card(
     folder: str | Path, name: str | None = None, tags: Sequence[str] = (), results: Path | None = None
 ) -> None:
-    """Writes the card of the model saved in `folder`, unless one is there that somebody has edited.
+    """Writes the card of the model saved in `folder`, unless the folder has a card that somebody wrote or edited.
 
     Args:
-        folder: what `save_pretrained` wrote. Results that were recorded there are told.
-        name: what the card's example loads, by default the folder's name.
-        tags: to stand in the card beside the usual ones.
-        results: another folder whose results are told, if `folder` has none; they must be of the same weights.
+        folder: the folder that `save_pretrained` wrote. The card shows the results recorded there.
+        name: the name that the card's example loads; by default the folder's name.
+        tags: tags to add to the usual ones.
+        results: another folder, whose results are shown if `folder` has none. They must belong to the same weights.
     """
     folder = Path(folder)
     card = folder / CARD_FILE
@@ -202,7 +206,7 @@ def write_card(
 
 
 def renew_card(folder: str | Path) -> None:
-    """Tells figures that came after the model was saved, if `folder` has a card and nobody has edited it."""
+    """Adds results that were recorded after the model was saved, if `folder` has a card and nobody has edited it."""
     if (Path(folder) / CARD_FILE).is_file():
         write_card(folder)
 

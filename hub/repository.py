@@ -1,8 +1,8 @@
 """Saves and pushes whole repositories: weights, configurations, code and a model card.
 
-The models, the processors and the pipeline call these functions through `files/repository_saving.py`. Transformers'
-own way, `register_for_auto_class`, copies a class's file as it is, which fails for files that import across folders,
-and adds neither the pipeline nor a card.
+The models, the processors and the pipeline call these functions through `files/repository_saving.py`. Transformers
+itself offers `register_for_auto_class`. That function copies a class's file unchanged, which fails for a file that
+imports across folders. It adds neither the pipeline nor a card.
 """
 
 import filecmp
@@ -24,7 +24,7 @@ from ..files.whole_files import write_whole
 from .flat_code import check_code, write_code
 from .model_card import CARD_FILE, TASK, is_untouched, write_card
 
-# Which class of which code file answers each Auto class, as the `auto_map` of a saved configuration says it.
+# Auto class -> "file.Class", the class that it loads. The `auto_map` of a saved configuration holds these entries.
 CONFIG_CLASS = {"AutoConfig": "configuration_auss.AussConfig"}
 MODELING_FILE = "modeling_auss"
 PROCESSOR_CLASSES = {
@@ -32,15 +32,15 @@ PROCESSOR_CLASSES = {
     "AutoFeatureExtractor": "feature_extraction_auss.AussFeatureExtractor",
     "AutoVideoProcessor": "video_processing_auss.AussVideoProcessor",
 }
-# How `pipeline` finds the task in config.json. `pt` must be a name that Transformers itself has.
+# `pipeline` finds the task by this entry of config.json. `pt` must name a class of Transformers itself.
 CUSTOM_PIPELINES = {
     TASK: {"impl": "pipeline.AudioVisualSegmentationPipeline", "pt": ["AutoModel"], "type": "multimodal"}
 }
 MODEL_FILE = "config.json"
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
-# Transformers has this name as `trainer_utils.PREFIX_CHECKPOINT_DIR`, in a module that takes a second to import.
+# Transformers defines this name as `trainer_utils.PREFIX_CHECKPOINT_DIR`, but importing that module takes a second.
 TRAINER_CHECKPOINT = re.compile(r"checkpoint-\d+")
-# Arguments of `save_pretrained` that only say how to push.
+# The arguments of `save_pretrained` that concern only the push.
 PUSH_ARGUMENTS = (
     "repo_id",
     "commit_message",
@@ -59,14 +59,13 @@ def is_first_process() -> bool:
 
 
 def model_of(saved: object) -> object:
-    """A pipeline's model; anything else itself."""
+    """Returns the model of a pipeline, and any other object itself."""
     return getattr(saved, "model", saved)
 
 
 def model_class(saved: object) -> str | None:
-    """The class to load a saved model with, "file.Class": its own, or the first of its bases that auss defines.
-
-    None for processors.
+    """Returns the class that loads a saved model, as "file.Class". This is the model's own class if auss defines it,
+    and otherwise the first base class that auss defines. Returns None for processors.
     """
     for cls in type(model_of(saved)).__mro__:
         if cls.__module__.rpartition(".")[2] == MODELING_FILE:
@@ -83,7 +82,7 @@ def edit_json(file: Path, values: dict[str, Any], parts: tuple[str, ...] = ()) -
 
 
 def write_auto_map(folder: Path, saved: object) -> None:
-    """Says in the configurations in `folder` which code files to load them with; `saved` is what was saved there."""
+    """Writes into the configurations in `folder` which code files load them. `saved` is the object saved there."""
     model = model_class(saved)
     if model and (folder / MODEL_FILE).is_file():
         auto_map = {**CONFIG_CLASS, "AutoModel": model, **PROCESSOR_CLASSES}
@@ -94,9 +93,9 @@ def write_auto_map(folder: Path, saved: object) -> None:
 
 
 def origin(saved: object, folder: Path) -> Path | None:
-    """The folder that a saved model was loaded from, if its weights there are still those now in `folder`.
+    """Returns the folder that a saved model was loaded from, if both folders have the same weights; otherwise None.
 
-    What was measured of the weights there is true of these too; after more training it would not be.
+    Results that were measured with the loaded weights hold for equal weights, but not after more training.
     """
     name = getattr(model_of(saved), "name_or_path", "")
     weights = sorted(path.name for path in folder.glob("*.safetensors"))
@@ -108,7 +107,7 @@ def origin(saved: object, folder: Path) -> Path | None:
 
 
 def remote_card(api: HfApi, repo_id: str, token: bool | str | None, revision: str | None) -> str | None:
-    """The text of the repository's model card, None if it has none."""
+    """Returns the text of the model card on the Hub, or None if the repository has no card."""
     try:
         return Path(api.hf_hub_download(repo_id, CARD_FILE, token=token, revision=revision)).read_text(
             encoding="utf-8"
@@ -118,9 +117,9 @@ def remote_card(api: HfApi, repo_id: str, token: bool | str | None, revision: st
 
 
 def choose_card(folder: Path, saved: object, repo_id: str, remote: str | None, tags: list[str] | None) -> None:
-    """Leaves in `folder`, about to be pushed, the card to push: none where the repository's own shall stay."""
+    """Prepares the card in `folder` for the push. Removes it if the card that is on the Hub shall stay."""
     card = folder / CARD_FILE
-    if not card.is_file():  # an adapter's
+    if not card.is_file():  # an adapter has no card
         return
     if remote is not None and not (model_class(saved) and is_untouched(remote)):
         card.unlink()
@@ -133,19 +132,19 @@ def choose_card(folder: Path, saved: object, repo_id: str, remote: str | None, t
 
 
 def has_configuration(folder: Path) -> bool:
-    """Whether a model or processors are saved in `folder`. Of an adapter alone there is no such file."""
+    """Whether a model or processors are saved in `folder`. An adapter alone has no configuration file."""
     return any((folder / name).is_file() for name in (MODEL_FILE, *PROCESSOR_FILES))
 
 
 def is_trainer_checkpoint(folder: Path) -> bool:
-    """Whether the folder is named as `Trainer` names its checkpoints."""
+    """Whether the folder has a name that `Trainer` gives to checkpoints."""
     return TRAINER_CHECKPOINT.fullmatch(os.path.basename(os.path.abspath(folder))) is not None
 
 
 def write_code_and_card(folder: Path, saved: object) -> None:
-    """Adds to what Transformers saved in `folder` what loads it without auss, and says what it is."""
+    """Adds the code files and the model card to the files that Transformers saved in `folder`."""
     write_code(folder)
-    # Processors know nothing of a model that lies beside them: where there is a card, they leave it.
+    # A processor does not know the model in the same folder, so saving a processor keeps a card that exists.
     if model_class(saved) or not (folder / CARD_FILE).exists():
         write_card(folder, results=origin(saved, folder))
 
@@ -158,20 +157,20 @@ def save_repository(
     with_code: bool | None = None,
     **kwargs: Any,
 ) -> Any:
-    """Does `RepositoryMixin.save_pretrained`, whose arguments these are.
+    """Does the work of `RepositoryMixin.save_pretrained`. The arguments that are not listed here are the same.
 
     Args:
-        saved: a model, a processor or a part of one, or a pipeline.
-        save_itself: saves it as Transformers does; called with `folder` and what `kwargs` has for Transformers.
+        saved: a model, a processor, a part of a processor, or a pipeline.
+        save_itself: saves the object as Transformers does. Its arguments are `folder` and the rest of `kwargs`.
 
     Returns:
-        What `save_itself` returns.
+        The result of `save_itself`.
     """
     push_arguments = {name: kwargs.pop(name) for name in PUSH_ARGUMENTS if name in kwargs}
     writes = kwargs.get("is_main_process", True) and is_first_process()
     if with_code is None:
         with_code = not is_trainer_checkpoint(folder)
-    # An adapter is saved without a configuration, and without code: its base model has both.
+    # An adapter is saved without configuration and code, because its base model has both.
     is_adapter = getattr(saved, "_hf_peft_config_loaded", False)
     if writes and with_code and (not is_adapter or has_configuration(folder)):
         check_code(folder, "pass with_code=False to save without code")
@@ -200,7 +199,7 @@ def push_repository(
     max_shard_size: int | str | None,
     tags: list[str] | None,
 ) -> CommitInfo:
-    """Does `RepositoryMixin.push_to_hub`, whose arguments these are, for the object `saved`."""
+    """Does the work of `RepositoryMixin.push_to_hub` for the object `saved`. The other arguments are the same."""
     api = HfApi(library_name="auss")
     repo_id = api.create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
     if revision is not None and not create_pr and not revision.startswith("refs/pr"):

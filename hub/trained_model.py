@@ -1,4 +1,4 @@
-"""A trained model and its processor, as `auss train` and `save_pretrained` leave them in a folder."""
+"""Loads a trained model and its processor from the folder that `auss train` or `save_pretrained` wrote."""
 
 import logging
 from pathlib import Path
@@ -25,17 +25,17 @@ PART_TYPES = {
     "processor_class": AussProcessor.__name__,
 }
 PARTS = ("feature_extractor", "video_processor")
-# Nothing that the folder says makes Transformers run code of the folder, ask for leave to, or contact the Hub.
+# With these arguments Transformers neither runs code of the folder, nor asks whether it may, nor contacts the Hub.
 LOCAL_AND_OWN_CODE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 
 
 def kind_and_message(error: Exception) -> str:
-    """The kind and the message of an error, without line breaks."""
+    """Returns the class and the message of an error on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def check_configuration(path: Path) -> None:
-    """Raises ValueError unless the config.json is an auss model's, whose attention does not come from the Hub."""
+    """Raises ValueError if config.json belongs to another type of model, or asks for attention code from the Hub."""
     values = read_json_object(path)
     model_type = values.get("model_type")
     if model_type != AussConfig.model_type:
@@ -53,8 +53,8 @@ def check_configuration(path: Path) -> None:
 
 def check_report(folder: Path, report: dict[str, Any]) -> None:
     """
-    Raises ValueError where the weights are not those of the network that config.json describes. Transformers would
-    draw what is missing at random, leave out what is too much, and only warn: another network would run.
+    Raises ValueError if the weights do not belong to the network that config.json describes. Transformers would only
+    warn. It would draw missing weights at random and ignore superfluous ones, so another network would run.
     """
     if report["mismatched_keys"]:
         name, found, expected = min((str(name), *shapes) for name, *shapes in report["mismatched_keys"])
@@ -77,22 +77,22 @@ def check_report(folder: Path, report: dict[str, Any]) -> None:
 
 
 def load_network(folder: Path, dtype: torch.dtype | None) -> AussForAudioVisualSegmentation:
-    """The model of `load_trained`."""
+    """Loads the model for `load_trained`."""
     check_configuration(folder / "config.json")
     if not check_weight_files(folder):
         raise FileNotFoundError(f"{folder} is no folder with a trained model: it has no model.safetensors")
     try:
-        # Annotated to return a model alone.
+        # The annotation of `from_pretrained` says that it returns only a model, so `loaded` is annotated as Any.
         loaded: Any = AussForAudioVisualSegmentation.from_pretrained(
             str(folder),
             dtype=dtype or "auto",
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # `check_report` names them
+            ignore_mismatched_sizes=True,  # `check_report` reports tensors of a wrong size
             **LOCAL_AND_OWN_CODE,
         )
     except MemoryError:
         raise
-    except Exception as error:  # torch, safetensors, timm and Transformers each have their own
+    except Exception as error:  # torch, safetensors, timm and Transformers raise errors of many classes
         raise InputError(f"the model in {folder} cannot be loaded: {kind_and_message(error)}") from error
     model, report = loaded
     check_report(folder, report)
@@ -100,7 +100,7 @@ def load_network(folder: Path, dtype: torch.dtype | None) -> AussForAudioVisualS
 
 
 def warn_of_unknown_names(path: Path, values: dict[str, Any]) -> None:
-    """Warns of names in a processor's file that nothing reads: what a misspelt one sets would have no effect."""
+    """Warns of names in a processor's file that nothing reads. A misspelt name would have no effect."""
     known = {*PART_TYPES, *PARTS, "auto_map", "processor_class"}
     for part in (AussFeatureExtractor(), AussVideoProcessor()):
         known |= part.to_dict().keys() | set(getattr(part, "valid_kwargs", VideosKwargs).__annotations__)
@@ -112,8 +112,8 @@ def warn_of_unknown_names(path: Path, values: dict[str, Any]) -> None:
 
 def check_processor_files(folder: Path) -> None:
     """
-    Raises FileNotFoundError if there is no processor file, and ValueError for one that is damaged, or that names a
-    part of another type than auss's.
+    Raises FileNotFoundError if there is no processor file. Raises ValueError if a processor file is damaged, or names
+    a part whose type is not one of auss.
     """
     if not any((folder / name).is_file() for name in PROCESSOR_FILES):
         raise FileNotFoundError(f"{folder} has a model, but no processor: it has no {PROCESSOR_FILES[0]}")
@@ -134,11 +134,11 @@ def check_processor_files(folder: Path) -> None:
 
 
 def load_processor(folder: Path) -> AussProcessor:
-    """The processor of `load_trained`."""
+    """Loads the processor for `load_trained`."""
     check_processor_files(folder)
     try:
         processor = AussProcessor.from_pretrained(str(folder), **LOCAL_AND_OWN_CODE)
-    except Exception as error:  # as above
+    except Exception as error:  # the libraries raise errors of many classes
         raise InputError(f"the processor in {folder} cannot be loaded: {kind_and_message(error)}") from error
     for part, expected in (
         (processor.feature_extractor, AussFeatureExtractor),
@@ -157,17 +157,18 @@ def load_trained(
     folder: str | Path, dtype: torch.dtype | None = None
 ) -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
     """
-    The model, in evaluation mode, and the processor saved in `folder`. The weights are of `dtype`, or as saved. No
-    code that lies in the folder is run, no other folder is read, and the Hub is not asked.
+    Loads the model and the processor saved in `folder`. The model is in evaluation mode. Its weights have the type
+    `dtype`, or the saved type by default. No code in the folder is run, no other folder is read, and the Hub is not
+    contacted.
 
     Raises:
-        FileNotFoundError: there is no such folder, or no model in it.
-        PermissionError: a file in it may not be read.
-        ValueError: the model in it is of another kind, a file is damaged or names something outside the folder, or the
-            weights are not those of its config.json.
+        FileNotFoundError: the folder is missing, or it holds no model.
+        PermissionError: this user may not read a file in the folder.
+        ValueError: the model has another type, a file is damaged or names something outside the folder, or the weights
+            do not belong to the network of config.json.
     """
     path = Path(folder) / "config.json"
-    # safetensors calls a file missing that may not be read.
+    # safetensors reports an unreadable file as missing, so the permissions are checked first.
     for file in (
         Path(folder),
         path,
@@ -175,7 +176,7 @@ def load_trained(
         *sorted(Path(folder).glob("*.json")),
     ):
         check_readable(file, "model file")
-    # Looked at first: for what is no folder Transformers would ask a hub, and another model's weights it would try.
+    # Without config.json, Transformers would take the path for the name of a repository and ask the Hub.
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is no folder with a trained model: it has no config.json")
     return load_network(Path(folder), dtype), load_processor(Path(folder))

@@ -1,1 +1,1 @@
-"""The network, a file for each stage of the paper's Fig. 2, and `modeling_auss.py` with the Transformers classes."""
+"""The network: one file for each stage of the paper's Fig. 2. `modeling_auss.py` has the Transformers classes."""

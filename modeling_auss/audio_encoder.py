@@ -1,4 +1,4 @@
-"""The audio encoder VGGish (Hershey et al. 2017; paper, Sec. 3.1): log-mel examples to A_ori, T x e_0."""
+"""The audio encoder VGGish (Hershey et al. 2017; paper, Sec. 3.1). It turns log-mel examples into A_ori, T x e_0."""
 
 import torch
 from torch import nn
@@ -8,9 +8,9 @@ from ..configuration.configuration_auss import AussAudioConfig
 
 class VGGish(nn.Module):
     """
-    The standard VGGish network, its final ReLU included, for any widths.
+    The standard VGGish network with its final ReLU. The configuration sets its widths.
 
-    With the default configuration layers and their order are those of the public `torchvggish` weights file.
+    With the default configuration, the layers and their order match the public `torchvggish` weights file.
     """
 
     def __init__(self, config: AussAudioConfig):
@@ -40,12 +40,12 @@ class VGGish(nn.Module):
             self.freeze()
 
     def freeze(self) -> None:
-        """Leaves the weights, and the batch norms' statistics, as they are from now on."""
+        """Keeps the weights and the statistics of batch norm unchanged from now on."""
         self.frozen = True
         self.eval()
 
     def train(self, mode: bool = True) -> "VGGish":
-        if self.frozen:  # here too, since loading a checkpoint makes new parameters and then calls eval()
+        if self.frozen:  # loading a checkpoint creates new parameters and then calls eval(), so freeze them here too
             self.requires_grad_(False)
         return super().train(mode and not self.frozen)
 
@@ -53,18 +53,19 @@ class VGGish(nn.Module):
         """
         Args:
             input_features: (B, T, 96, 64) log-mel, frames by bands.
-            is_sound: (B, T), 0 for the examples that are padding; none are, if None. In training batch norm does not
-                see them, unless a single example is left, which it cannot normalise.
+            is_sound: (B, T), 1 for sound and 0 for padding. None means that no example is padding. In training, batch
+                norm does not see the padding. The exception is a batch with fewer than two examples of sound: batch
+                norm cannot normalise a single example.
 
         Returns:
-            A_ori, (B, T, e_0), not negative; of any values in the padding.
+            A_ori, (B, T, e_0), not negative. The values in the padding are arbitrary.
         """
         if is_sound is not None and self.training and 2 <= is_sound.sum() < is_sound.numel():
             is_sound = is_sound.bool()
             features = self.forward(input_features[is_sound].unsqueeze(1)).squeeze(1)
             return features.new_zeros(*is_sound.shape, features.shape[-1]).index_put((is_sound,), features)
         batch_size, num_examples = input_features.shape[:2]
-        # Channels last, in which pooling is many times faster on a CPU.
+        # On a CPU, pooling is many times faster in the channels-last layout.
         maps = self.features(input_features.flatten(0, 1).unsqueeze(-1).permute(0, 3, 1, 2))
         # The public weights expect TensorFlow's order: time, band, channel.
         flat = maps.permute(0, 2, 3, 1).flatten(1)

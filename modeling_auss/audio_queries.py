@@ -1,4 +1,4 @@
-"""A2U, the attention-based audio unmixing module (paper, Sec. 3.1, Fig. 3): A_ori to N audio queries."""
+"""A2U, the attention-based audio unmixing module (paper, Sec. 3.1, Fig. 3). It turns A_ori into N audio queries."""
 
 import torch
 from torch import nn
@@ -10,10 +10,10 @@ from .attention import Attention, FeedForward
 
 class SpaceProjector(nn.Module):
     """
-    Eq. 1: W_1 A_ori W_2, from T examples of e_0 features to N queries of e features.
+    Eq. 1: W_1 A_ori W_2 turns T examples of e_0 features into N queries of e features.
 
-    The product has rank T at most; `query_embedding` adds a learned N x e term that tells the queries apart. Each of
-    the factors can be left out, for the rows of the paper's Tables 3 and 4.
+    The rank of the product is at most T. `query_embedding` adds a learned N x e term that distinguishes the N queries.
+    The configuration can leave out each factor, to reproduce the rows of the paper's Tables 3 and 4.
     """
 
     def __init__(self, config: AussConfig):
@@ -36,14 +36,14 @@ class SpaceProjector(nn.Module):
     def forward(self, audio_features: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """
         Args:
-            audio_features: A_ori, (B, T, e_0); with `audio_input=False` only B is read off it.
-            valid: (B, T) bool, False for the examples that a short clip lacks; they add nothing.
+            audio_features: A_ori, (B, T, e_0). With `audio_input=False` only its batch size B is used.
+            valid: (B, T) bool, False for the examples that a short clip lacks. These examples add nothing.
 
         Returns:
             (B, N, e).
         """
         if not self.audio_input:
-            assert self.query_embedding is not None  # `validate_audio_queries`
+            assert self.query_embedding is not None  # `AussConfig.validate_audio_queries` makes sure of it
             return self.query_embedding.expand(audio_features.shape[0], -1, -1)
         queries = audio_features if self.channel_projector is None else self.channel_projector(audio_features)
         queries = queries * valid.unsqueeze(-1)
@@ -56,7 +56,8 @@ class DependencyCatcherLayer(GradientCheckpointingLayer):
     """
     A vanilla transformer encoder layer (Eq. 2-7), equal to `torch.nn.TransformerEncoderLayer`.
 
-    Eq. 3 prints no second layer normalisation; the text asks for the vanilla encoder of [37], which has one.
+    Eq. 3 prints no second layer normalisation. The text names the vanilla encoder of [37], which has one, so this
+    layer has one too.
     """
 
     def __init__(self, config: AussConfig):
@@ -74,7 +75,7 @@ class DependencyCatcherLayer(GradientCheckpointingLayer):
 
 
 class AudioQueryGenerator(nn.Module):
-    """A2U: the Space Projector (Eq. 1), then N_a encoder layers as the Dependency Catcher (Eq. 2-7)."""
+    """A2U: the Space Projector (Eq. 1), followed by the Dependency Catcher, which is N_a encoder layers (Eq. 2-7)."""
 
     def __init__(self, config: AussConfig):
         super().__init__()
@@ -82,7 +83,7 @@ class AudioQueryGenerator(nn.Module):
         self.dependency_catcher = nn.ModuleList(DependencyCatcherLayer(config) for _ in range(config.num_audio_layers))
 
     def forward(self, audio_features: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """(B, T, e_0) and (B, T) bool to the audio queries A, (B, N, e)."""
+        """Turns A_ori, (B, T, e_0), and `valid`, (B, T) bool, into the audio queries A, (B, N, e)."""
         queries = self.space_projector(audio_features, valid)
         for layer in self.dependency_catcher:
             queries = layer(queries)
@@ -91,14 +92,16 @@ class AudioQueryGenerator(nn.Module):
 
 def spread_frames(num_frames: int, valid: torch.Tensor, frame_mask: torch.Tensor | None = None) -> torch.Tensor:
     """
-    The sound example that each frame is shown with, where the frames spread evenly over the sound; as many frames as
-    examples, as in AVSBench, have one each.
+    Returns the number of the sound example that plays while each frame is shown.
+
+    The frames are assumed to spread evenly over the sound. If there are as many frames as examples, as in AVSBench,
+    each frame gets an example of its own.
 
     Args:
         num_frames: F.
-        valid: (B, T), 1 for the examples that are sound; these come first.
-        frame_mask: (B, F), 1 for the frames of a clip, among which its sound is spread, and 0 for padding; all are
-            frames, if None.
+        valid: (B, T), 1 for the examples that are sound. They come before the padding.
+        frame_mask: (B, F), 1 for the frames of a clip and 0 for padding. Only the frames of the clip share its
+            sound. None means that there is no padding.
 
     Returns:
         (B, F) int64, 0 ... T - 1.
@@ -106,13 +109,13 @@ def spread_frames(num_frames: int, valid: torch.Tensor, frame_mask: torch.Tensor
     if frame_mask is None:
         centres = (torch.arange(num_frames, device=valid.device) + 0.5) / num_frames
     else:
-        numbers = frame_mask.long().cumsum(1)  # 1, 2, ... of the clip's own frames
+        numbers = frame_mask.long().cumsum(1)  # numbers the clip's own frames 1, 2, ...
         centres = (numbers - 0.5).clamp(min=0) / frame_mask.sum(1, keepdim=True)
     return (centres * valid.sum(1, keepdim=True)).long()
 
 
 class FrameConditioner(nn.Module):
-    """Adds to the audio queries of each frame the sound of its own moment, so that masks can follow it."""
+    """Adds the sound at a frame's time to the audio queries of that frame, so that masks can follow the sound."""
 
     def __init__(self, config: AussConfig):
         super().__init__()
@@ -124,8 +127,8 @@ class FrameConditioner(nn.Module):
         """
         Args:
             frame_queries: (B, F, N, e).
-            audio_features: A_ori, (B, T, e_0), 0 for examples that a clip lacks.
-            frame_examples: (B, F) int64, the example of each frame.
+            audio_features: A_ori, (B, T, e_0), 0 for the examples that a clip lacks.
+            frame_examples: (B, F) int64, the number of the sound example of each frame.
 
         Returns:
             (B, F, N, e).

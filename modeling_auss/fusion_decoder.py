@@ -1,4 +1,4 @@
-"""The audio-visual fusion module (paper, Sec. 3.1, Fig. 4): audio queries attend the image where their masks are."""
+"""The audio-visual fusion module (paper, Sec. 3.1, Fig. 4). Each audio query attends to the image inside its mask."""
 
 import math
 
@@ -15,10 +15,11 @@ def sine_position_embedding(
     height: int, width: int, channels: int, like: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Normalised two-dimensional sines, half of the channels for each axis, as in [5].
+    Computes normalised two-dimensional sine embeddings, with half of the channels for each axis, as in [5].
 
     Returns:
-        (height, channels) and (width, channels): the embedding of a position is its row's plus its column's.
+        (height, channels) for the rows and (width, channels) for the columns. The embedding of a position is the sum
+        of the embeddings of its row and its column.
     """
     half = channels // 2
     frequencies = 10_000 ** (-torch.arange(0, half, 2, device=like.device, dtype=torch.float32) / half)
@@ -33,12 +34,14 @@ def sine_position_embedding(
 
 def attention_mask(mask_logits: torch.Tensor, threshold: float) -> torch.Tensor:
     """
-    Eq. 13: what is added to attention's scores, 0 where the mask is and the dtype's lowest number where it is not. A
-    query whose mask is empty attends everywhere, as in [5].
+    Computes the attention mask of Eq. 13, which is added to the attention scores.
+
+    It is 0 inside the query's mask and the lowest number of the dtype outside. A query whose mask is empty attends to
+    all positions, as in [5].
 
     Args:
-        mask_logits: (B, N, h, w); overwritten, since they are as large as what is attended to.
-        threshold: tau, a probability; a pixel of just that is not in the mask.
+        mask_logits: (B, N, h, w). This tensor is overwritten to save memory, because it is as large as the result.
+        threshold: tau, a probability. A pixel is in the mask if its probability is greater than tau.
 
     Returns:
         (B, N, h*w).
@@ -76,8 +79,8 @@ class FusionBlock(GradientCheckpointingLayer):
         """
         Args:
             queries: A_{l-1}, (B*F, N, e).
-            maps, size, position_lines: f_i with its level embedding, as `MaskedAttention` takes it.
-            query_positions: (N, e), added to queries and keys of both attentions.
+            maps, size, position_lines: f_i with its level embedding, in the form that `MaskedAttention` takes.
+            query_positions: (N, e), added to the queries of both attentions and to the keys of self-attention.
             mask: (B*F, N, h*w), see `attention_mask`.
 
         Returns:
@@ -92,7 +95,7 @@ class FusionBlock(GradientCheckpointingLayer):
 
 
 class FusionDecoder(nn.Module):
-    """L MATD blocks over f_1 ... f_3 in round robin, with the mask head g_3 of Eq. 12."""
+    """L MATD blocks, which attend to f_1 ... f_3 in turn, and the mask head g_3 of Eq. 12."""
 
     def __init__(self, config: AussConfig):
         super().__init__()
@@ -111,9 +114,9 @@ class FusionDecoder(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """
         Args:
-            queries: A_0, A2U's output for each frame, (B*F, N, e).
+            queries: A_0, the output of A2U for each frame, (B*F, N, e).
             embeddings: f_1 ... f_3, each (B*F, e, h_i, w_i).
-            mask_features: those of B*F frames.
+            mask_features: the mask features of the B*F frames.
 
         Returns:
             A_0 ... A_L, each (B*F, N, e).
@@ -122,7 +125,8 @@ class FusionDecoder(nn.Module):
         for embedding, level_embedding in zip(embeddings, self.level_embedding, strict=True):
             maps = embedding.maps + level_embedding[:, None, None]
             lines = sine_position_embedding(*embedding.size, maps.shape[1], like=maps)
-            # The attention mask at the attended map's own size: the resize commutes with the product of Eq. 12.
+            # The resize commutes with the product of Eq. 12. So the attention mask is computed directly at the size
+            # of the attended map.
             with torch.no_grad():
                 level_mask_features = mask_features.at(embedding.size)
             levels.append(((maps, embedding.size, lines), level_mask_features))
@@ -130,8 +134,9 @@ class FusionDecoder(nn.Module):
         all_queries = [queries]
         for index, layer in enumerate(self.layers):
             image, level_mask_features = levels[index % len(levels)]
-            # With gradients, although none is asked for: autocast of older torch keeps the cast weights of a layer's
-            # first call for its later ones, which train them.
+            # Call the mask head outside `no_grad`, although the attention mask needs no gradient. Autocast of older
+            # torch versions caches the cast weights of a layer's first call. If that call had no gradient, later
+            # calls would not train the weights.
             mask_embeddings = self.mask_head(queries)
             with torch.no_grad():
                 mask = attention_mask(level_mask_features.masks(mask_embeddings), self.mask_threshold)

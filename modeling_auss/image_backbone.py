@@ -1,4 +1,4 @@
-"""The image backbone: any of Transformers or timm is built, its maps are measured, and what cannot work is refused."""
+"""Builds an image backbone of Transformers or timm, measures its maps, and refuses backbones that cannot work."""
 
 import copy
 import itertools
@@ -17,30 +17,31 @@ from ..files.errors import InputError
 
 logger = logging.get_logger(__name__)
 
-# timm's networks of a fixed frame size take any size with one of these; at their own size they compute the same.
+# Some timm networks have a fixed frame size. With one of these options they take any size, and at their own size they
+# compute the same values.
 TIMM_SIZE_OPTIONS = ({"dynamic_img_size": True}, {"strict_img_size": False})
-# Frames of no usual multiple, of which a backbone that rounds down or needs a multiple would lose the last pixels; and
-# of a multiple of every usual stride, patch and window. Their sides are no multiples of each other, so that rows,
-# columns and channels cannot be confused.
+# The sides of the odd size are not multiples of any usual stride: a backbone that rounds down or needs a multiple
+# cannot process all of its pixels. The sides of the even size are multiples of every usual stride, patch and window.
+# Height and width are not multiples of each other, so that rows, columns and channels cannot be confused.
 ODD_SIZE, EVEN_SIZE = (385, 321), (672, 448)
 POWERS_OF_TWO = tuple(2**exponent for exponent in range(8))
 
-# The layouts of backbones that this process has measured, by their configuration.
+# The backbone layouts that this process has already measured. The key is the backbone's configuration as JSON.
 measured: dict[str, "BackboneLayout"] = {}
 
 
 @dataclass(frozen=True)
 class BackboneLayout:
     """
-    What a backbone's maps are like, as measured on frames of several sizes.
+    The shape of a backbone's maps, measured on frames of several sizes.
 
     Args:
-        channels: C of every map.
-        strides: the pixels that a map's row or column stands for, of every map.
-        channels_last: whether the maps come as (M, h, w, C).
-        multiple: frames are padded at the bottom and the right to a multiple of it, in pixels; 1 leaves them as they
-            are. Without padding such a backbone would fail, or cut off the frame's last rows and columns.
-        fixed_size: the only (H, W) that the backbone takes, None if it takes any.
+        channels: the number of channels C of each map.
+        strides: for each map, the number of pixels that one row or column of the map stands for.
+        channels_last: whether the backbone returns maps as (M, h, w, C).
+        multiple: in pixels. Frames are padded at the bottom and at the right until H and W are multiples of it. 1
+            means no padding. Without the padding the backbone would fail or ignore the frame's last rows and columns.
+        fixed_size: the only (H, W) that the backbone takes. None if the backbone takes any size.
     """
 
     channels: tuple[int, ...]
@@ -51,10 +52,10 @@ class BackboneLayout:
 
     def padded(self, frames: torch.Tensor) -> torch.Tensor:
         """
-        (M, 3, H, W) with H and W enlarged to multiples of `multiple` by zeros, the mean colour.
+        Pads frames (M, 3, H, W) with zeros until H and W are multiples of `multiple`. Zero is the mean colour.
 
         Raises:
-            ValueError: the backbone takes frames of one size only, and these are of another.
+            ValueError: the backbone takes frames of one size only, and these frames have another size.
         """
         size = tuple(frames.shape[-2:])
         if self.fixed_size is not None and size != self.fixed_size:
@@ -71,7 +72,7 @@ class BackboneLayout:
     def trimmed(
         self, maps: tuple[torch.Tensor, ...], frame_size: tuple[int, int] | torch.Size
     ) -> tuple[torch.Tensor, ...]:
-        """The maps as (M, C, ceil(H / stride), ceil(W / stride)), without what lies over the padding."""
+        """Returns the maps as (M, C, ceil(H / stride), ceil(W / stride)), without the parts that cover the padding."""
         if self.channels_last:
             maps = tuple(level.permute(0, 3, 1, 2) for level in maps)
         if self.multiple == 1:
@@ -84,15 +85,19 @@ class BackboneLayout:
 
 
 def backbone_name(config: PreTrainedConfig) -> str:
-    """What a backbone is called in messages: its type, and timm's name for it."""
+    """Returns the backbone's name for messages: its model type and, for a timm network, timm's name."""
     name = getattr(config, "backbone", None)
     return f"{config.model_type} {name!r}" if name else repr(config.model_type)
 
 
 def check_backbone_config(config: PreTrainedConfig) -> None:
     """
-    Raises ValueError for a configuration whose backbone gives no maps of colour frames, or comes from elsewhere: timm
-    would ask the Hub for a name such as "hf-hub:...", or read another folder for "local-dir:...".
+    Checks that a configuration describes a backbone that auss can use.
+
+    Raises:
+        ValueError: the backbone does not take frames with three colours or returns no maps; or timm would load the
+            network's description from elsewhere. For "hf-hub:..." timm would ask the Hub, and for "local-dir:..."
+            timm would read another folder.
     """
     if getattr(config, "num_channels", 3) != 3:
         raise InputError(f"backbone_config.num_channels must be 3, for frames have colours, got {config.num_channels}")
@@ -110,23 +115,27 @@ def check_backbone_config(config: PreTrainedConfig) -> None:
 
 
 def from_config(config: PreTrainedConfig) -> PreTrainedModel:
-    """`AutoBackbone.from_config`, without foreign code, and for frames of any size where timm leaves the choice."""
+    """
+    Calls `AutoBackbone.from_config` without running foreign code.
+
+    A timm network that has an option to take frames of any size is built with that option.
+    """
     options = TIMM_SIZE_OPTIONS if config.model_type == "timm_backbone" else ()
     for option in options:
         try:
             return AutoBackbone.from_config(config, trust_remote_code=False, **option)
-        except TypeError as error:  # this network has no such option, and is refused before its layers are made
+        except TypeError as error:  # a network without this option raises before it builds its layers
             if next(iter(option)) not in str(error):
                 raise
     return AutoBackbone.from_config(config, trust_remote_code=False)
 
 
 def usable_attention(backbone: PreTrainedModel, requested: str) -> str | None:
-    """`requested`, if `backbone` supports that attention implementation, or else the one that it has."""
+    """Returns `requested` if the backbone supports that attention implementation, otherwise its current one."""
     try:
         return backbone.get_correct_attn_implementation(requested, is_init_check=True)
     except (ValueError, ImportError) as error:
-        # Without sdpa there is no attention to speak of: a ResNet or ConvNeXt.
+        # A backbone that does not support sdpa, such as a ResNet or ConvNeXt, has no attention. It needs no warning.
         if backbone._supports_sdpa:
             logger.warning_once(f"The backbone keeps {backbone.config._attn_implementation} attention: {error}")
         return backbone.config._attn_implementation
@@ -134,13 +143,13 @@ def usable_attention(backbone: PreTrainedModel, requested: str) -> str | None:
 
 def build_backbone(config: PreTrainedConfig) -> PreTrainedModel:
     """
-    Any `AutoBackbone`, with the attention implementation that `config` asks for if it supports that one.
+    Builds any `AutoBackbone`. It uses the attention implementation that `config` requests, if it supports that one.
 
-    Transformers writes the implementation asked of a model into the configurations of its parts too, and a backbone
-    that does not support it would refuse to be built.
+    Transformers copies the attention implementation requested for a model into the configurations of the model's
+    parts. A backbone that does not support that implementation would raise an error while it is built.
 
     Raises:
-        ValueError: `config` is no backbone's; or see `check_backbone_config`.
+        ValueError: no backbone can be built from `config`; or see `check_backbone_config`.
         ImportError: the backbone needs a package that is not installed.
     """
     check_backbone_config(config)
@@ -158,9 +167,9 @@ def build_backbone(config: PreTrainedConfig) -> PreTrainedModel:
 
 
 def meta_maps(backbone: PreTrainedModel) -> Callable[[tuple[int, int]], tuple[torch.Tensor, ...]]:
-    """A function from a frame's (H, W) to the maps of such a frame on the meta device, where nothing is computed."""
+    """Returns a function from (H, W) to a frame's maps on the meta device, which computes shapes but no values."""
     tensors = {
-        # A weight that DeepSpeed has shared out is empty, and knows its shape as `ds_shape`.
+        # A weight that DeepSpeed has split over the processes is empty. Its full shape is in `ds_shape`.
         name: torch.empty(getattr(tensor, "ds_shape", tensor.shape), dtype=tensor.dtype, device="meta")
         for name, tensor in itertools.chain(backbone.named_parameters(), backbone.named_buffers())
     }
@@ -174,7 +183,7 @@ def meta_maps(backbone: PreTrainedModel) -> Callable[[tuple[int, int]], tuple[to
 
 
 def real_maps(backbone: PreTrainedModel) -> Callable[[tuple[int, int]], tuple[torch.Tensor, ...]]:
-    """The same by a copy that computes, for backbones that the meta device does not know."""
+    """Does the same as `meta_maps`, but on the CPU, for backbones whose operations do not run on the meta device."""
     with torch.device("cpu"):
         network = from_config(copy.deepcopy(backbone.config)).eval()
     return lambda size: network(torch.zeros(1, 3, *size, dtype=network.dtype), output_hidden_states=False).feature_maps
@@ -183,16 +192,16 @@ def real_maps(backbone: PreTrainedModel) -> Callable[[tuple[int, int]], tuple[to
 def try_size(
     maps_of: Callable[[tuple[int, int]], tuple[torch.Tensor, ...]], size: tuple[int, int]
 ) -> tuple[list[tuple[int, ...]] | None, str]:
-    """The shapes of the maps of a frame, or None and why there are none."""
+    """Returns the shapes of a frame's maps and an empty text. If the backbone fails: None and the reason."""
     try:
         with torch.no_grad():
             return [tuple(level.shape) for level in maps_of(size)], ""
-    except Exception as error:  # of any kind: a network's own assertion, a shape that does not fit
+    except Exception as error:  # networks raise errors of any type, for example an assertion or a shape mismatch
         return None, f"{type(error).__name__}: {error}"
 
 
 def own_size(backbone: PreTrainedModel) -> tuple[int, int] | None:
-    """The (H, W) that the backbone was made for, as far as its configuration tells."""
+    """Returns the (H, W) that the backbone was made for. None if its configuration does not name it."""
     size = getattr(backbone.config, "image_size", None)
     if backbone.config.model_type == "timm_backbone":
         size = (getattr(backbone._backbone, "pretrained_cfg", None) or {}).get("input_size", (0, 0, 0))[1:]
@@ -202,7 +211,11 @@ def own_size(backbone: PreTrainedModel) -> tuple[int, int] | None:
 
 
 def map_stride(grid: tuple[int, ...], size: tuple[int, int]) -> int | None:
-    """The pixels that a row and a column of a map (h, w) of a frame of `size` stand for; None if these differ."""
+    """
+    Returns the stride of a map of size `grid` (h, w) for a frame of `size` (H, W), in pixels.
+
+    None if no whole stride leads to this size, or if rows and columns have different strides.
+    """
     if all(cells and side % cells == 0 for cells, side in zip(grid, size, strict=True)):
         rows, columns = (side // cells for cells, side in zip(grid, size, strict=True))
         return rows if rows == columns else None
@@ -216,8 +229,11 @@ def read_maps(
     shapes: list[tuple[int, ...]], size: tuple[int, int], channels: list[int]
 ) -> tuple[list[int], list[int], bool] | None:
     """
-    The channels and strides of maps of a frame by their shapes, and whether the channels come last; None if there is
-    no whole stride that rounds up to the maps' sizes.
+    Reads the channels and the strides of a frame's maps from their shapes.
+
+    Returns:
+        The channels, the strides, and whether the channels come last. None if no whole strides give the maps' sizes
+        when the division is rounded up.
     """
     readings = []
     for channels_last in (False, True):
@@ -225,22 +241,27 @@ def read_maps(
         if None not in strides:
             found = [shape[3] if channels_last else shape[1] for shape in shapes]
             readings.append((found, cast(list[int], strides), channels_last))
-    # Of a square frame both readings may fit, and the backbone's own word decides.
+    # For a square frame both readings may fit. Then prefer the reading with the channels that the backbone declares.
     readings.sort(key=lambda reading: reading[0] != channels)
     return readings[0] if readings else None
 
 
 def check_maps(shapes: list[tuple[int, ...]], size: tuple[int, int], name: str) -> None:
-    """Raises ValueError for shapes that are no maps' (M, C, h, w), such as those of ViT's tokens."""
+    """Raises ValueError for shapes other than (M, C, h, w), such as the shapes of ViT's tokens."""
     if any(len(shape) != 4 for shape in shapes):
         raise InputError(
-            f"the backbone {name} gives tensors of shapes {shapes} for a frame of {size[0]} x {size[1]} pixels, where "
-            "maps (M, C, h, w) are needed: where there is backbone_config.reshape_hidden_states, it must be True"
+            f"the backbone {name} gives tensors of shapes {shapes} for a frame of {size[0]} x {size[1]} pixels, but "
+            "the network needs maps (M, C, h, w): if backbone_config has the field reshape_hidden_states, it must be "
+            "True"
         )
 
 
 def candidate_multiples(stride: int, own: tuple[int, int] | None) -> Iterator[int]:
-    """What frame sizes may have to be multiples of: the coarsest stride, windows of 2 or 4 of it, or the own size."""
+    """
+    Yields the numbers that frame sizes may have to be multiples of.
+
+    These are `stride`, the coarsest stride; 2 and 4 times it, for backbones with windows; and the backbone's own size.
+    """
     yield from (stride, 2 * stride, 4 * stride)
     if own is not None and own[0] == own[1] and own[0] % stride == 0:
         yield own[0]
@@ -249,7 +270,12 @@ def candidate_multiples(stride: int, own: tuple[int, int] | None) -> Iterator[in
 def layout_by(
     maps_of: Callable[[tuple[int, int]], tuple[torch.Tensor, ...]], backbone: PreTrainedModel
 ) -> tuple[BackboneLayout | None, str]:
-    """The layout of a backbone that gives `maps_of` frames of a size; or None, and why no size works."""
+    """
+    Measures a backbone's layout with `maps_of`, the function from a frame's (H, W) to its maps.
+
+    Returns:
+        The layout and an empty text. If the backbone fails at every size: None and the reason.
+    """
     name, own, channels = backbone_name(backbone.config), own_size(backbone), list(cast(list[int], backbone.channels))
     failure = ""
     for size in (ODD_SIZE, EVEN_SIZE, own):
@@ -261,12 +287,12 @@ def layout_by(
             continue
         check_maps(shapes, size, name)
         reading = read_maps(shapes, size, channels)
-        if reading is None and size == ODD_SIZE:  # it may round down, and is asked again
+        if reading is None and size == ODD_SIZE:  # the backbone may round sizes down, so try the next size
             continue
         if reading is None:
             raise InputError(
-                f"the backbone {name} gives maps {shapes} for a frame of {size[0]} x {size[1]} pixels, where every "
-                "map must have the frame's height and width divided by one and the same whole number"
+                f"the backbone {name} gives maps {shapes} for a frame of {size[0]} x {size[1]} pixels. Each map must "
+                "have the frame's height and width, divided by one and the same whole number"
             )
         found, strides, last = reading
         multiple = 1 if size == ODD_SIZE else find_multiple(maps_of, strides, last, own)
@@ -281,7 +307,11 @@ def find_multiple(
     channels_last: bool,
     own: tuple[int, int] | None,
 ) -> int | None:
-    """The number that a frame's height and width must be multiples of; None if no other size than its own works."""
+    """
+    Returns the number that a frame's height and width must be multiples of.
+
+    None if the backbone works only at its own size.
+    """
     for multiple in candidate_multiples(math.lcm(*strides), own):
         size = (3 * multiple, 5 * multiple)
         shapes, _ = try_size(maps_of, size)
@@ -293,10 +323,12 @@ def find_multiple(
 
 def measure_layout(backbone: PreTrainedModel) -> BackboneLayout:
     """
-    Runs the backbone on frames of several sizes, on the meta device, to learn what it takes and gives.
+    Runs the backbone on frames of several sizes to measure which sizes it takes and which maps it returns.
+
+    The backbone runs on the meta device. If it cannot run there, a copy runs on the CPU.
 
     Raises:
-        ValueError: it fails at every size, or what it gives are no maps of whole strides.
+        ValueError: the backbone fails at every size, or does not return maps with whole strides.
     """
     key = backbone.config.to_json_string(use_diff=False)
     if key in measured:

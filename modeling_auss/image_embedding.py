@@ -1,4 +1,4 @@
-"""The image embedding extractor (paper, Sec. 3.1): a frame to the embeddings f_1 ... f_4 at ever finer strides."""
+"""The image embedding extractor (paper, Sec. 3.1). It turns a frame into f_1 ... f_4, from coarse to fine strides."""
 
 import math
 from collections.abc import Sequence
@@ -16,20 +16,22 @@ logger = logging.get_logger(__name__)
 
 
 def map_size(frame_size: Sequence[int], stride: int) -> tuple[int, int]:
-    """(ceil(H / stride), ceil(W / stride))."""
+    """Returns the size of a map of this stride: (ceil(H / stride), ceil(W / stride))."""
     return math.ceil(frame_size[0] / stride), math.ceil(frame_size[1] / stride)
 
 
 def projection(in_channels: int, out_channels: int) -> nn.Sequential:
-    """A 1x1 convolution and a group norm, so that maps of any backbone meet at one scale, as in [5]."""
+    """A 1x1 convolution and a group norm. They bring the maps of any backbone to the same scale, as in [5]."""
     norm = nn.GroupNorm(math.gcd(32, out_channels), out_channels)
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False), norm)
 
 
 class UpsamplingStep(nn.Module):
     """
-    One step of "gradually upsample": bilinear, and a depthwise 3x3 refinement where there is something to refine. That
-    is after a lateral map has been added; without one the larger map has nothing new, and the smaller one is refined.
+    One step of the paper's "gradually upsample": a bilinear resize and a depthwise 3x3 refinement.
+
+    With a lateral map, the refinement works on the larger map, to which the lateral map is added. Without a lateral
+    map, enlarging adds no information, so the refinement works on the smaller map, which is cheaper.
     """
 
     def __init__(self, channels: int):
@@ -38,22 +40,22 @@ class UpsamplingStep(nn.Module):
         self.norm = nn.GroupNorm(math.gcd(32, channels), channels)
 
     def refined(self, maps: torch.Tensor) -> torch.Tensor:
-        """(B, C, h, w) to (B, C, h, w)."""
+        """Refines maps (B, C, h, w) and keeps their shape."""
         return maps + nn.functional.gelu(self.norm(self.refine(maps)))
 
     def forward(self, maps: torch.Tensor, size: tuple[int, int], lateral: torch.Tensor | None) -> ResizedMaps:
         if lateral is None:
             return ResizedMaps(self.refined(maps), size)
-        # A patch of 14 pixels is no step of the pyramid, but close to one.
+        # A lateral map of 14-pixel patches does not have exactly the size of a pyramid level, so resize it.
         return ResizedMaps(self.refined(resize(maps, size) + resize(lateral, size)), size)
 
 
 class ImageEmbeddingExtractor(nn.Module):
     """
-    Any `AutoBackbone`, whose last map is f_ori, and a pyramid upsampled from it.
+    An `AutoBackbone`, whose last map is f_ori, and a pyramid of maps that are upsampled from f_ori.
 
-    f_ori is projected to e channels before it is upsampled, not after: a bilinear resize commutes with the 1x1
-    projection, and the maps stay e instead of C_v channels wide.
+    f_ori is projected to e channels before it is upsampled, not after. The bilinear resize commutes with the 1x1
+    projection, and the upsampled maps then have e channels instead of C_v.
     """
 
     def __init__(self, config: AussConfig):
@@ -78,12 +80,13 @@ class ImageEmbeddingExtractor(nn.Module):
 
     def find_lateral_strides(self) -> tuple[int, ...]:
         """
-        For every map of the backbone but the last, the stride of the pyramid to which it is added.
+        Returns a stride for every map of the backbone except the last. The map is added to the pyramid level of that
+        stride.
 
         Raises:
-            ValueError: the pyramid has no such stride, or two maps have the same one.
+            ValueError: the pyramid has no level of that stride, or two maps have the same stride.
         """
-        # A patch size that is no power of two, such as 14, goes to the nearest.
+        # A stride that is not a power of two, such as a patch size of 14, is rounded to the nearest power of two.
         strides = tuple(2 ** round(math.log2(stride)) for stride in self.layout.strides[:-1])
         for index, stride in enumerate(strides):
             if stride not in self.strides:
@@ -93,21 +96,24 @@ class ImageEmbeddingExtractor(nn.Module):
                 )
             if stride in strides[:index]:
                 raise InputError(
-                    f"backbone_config.out_features gives several maps of stride {stride}, of which "
-                    "lateral_connections can add one: leave the others out, as a backbone whose stages all have one "
-                    "stride needs lateral_connections=False"
+                    f"backbone_config.out_features gives several maps of stride {stride}, but lateral_connections can "
+                    "only add one of them: leave the others out, or set lateral_connections=False if all stages of "
+                    "the backbone have the same stride"
                 )
         return strides
 
     def backbone_maps(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """
-        (M, 3, H, W) to the backbone's maps (M, C, ceil(H / stride), ceil(W / stride)), f_ori being the last.
+        Runs the backbone on frames (M, 3, H, W).
+
+        Returns:
+            The backbone's maps, each (M, C, ceil(H / stride), ceil(W / stride)). The last one is f_ori.
 
         Raises:
-            ValueError: frames of another size than the only one that the backbone takes.
+            ValueError: the backbone takes frames of one size only, and these frames have another size.
         """
         frames = self.layout.padded(pixel_values)
-        # The rest of the model's hidden states and attentions does not include the backbone's.
+        # The model's hidden states and attentions do not include those of the backbone, so do not compute them here.
         maps = self.backbone(frames, output_hidden_states=False, output_attentions=False).feature_maps
         return self.layout.trimmed(maps, pixel_values.shape[-2:])
 
@@ -117,14 +123,14 @@ class ImageEmbeddingExtractor(nn.Module):
             pixel_values: (M, 3, H, W) frames.
 
         Returns:
-            f_1 ... f_3, each (M, e, ceil(H / stride), ceil(W / stride)), and f_4 with h of Eq. 12.
+            f_1 ... f_3, each (M, e, ceil(H / stride), ceil(W / stride)); and f_4 together with h of Eq. 12.
         """
         maps = self.backbone_maps(pixel_values)
         laterals = {
             stride: project(lateral)
             for stride, project, lateral in zip(self.lateral_strides, self.lateral_projections, maps, strict=False)
         }
-        # A pixel's channels side by side, as attention reads them: no map is copied again.
+        # Attention reads the channels of a pixel together. The channels-last layout here avoids later copies.
         top = self.top_projection(maps[-1]).contiguous(memory_format=torch.channels_last)
         levels = [ResizedMaps(top, tuple(top.shape[-2:]))]
         for stride, step in zip(self.strides, self.upsampling_steps, strict=True):

@@ -1,4 +1,4 @@
-"""What the models take: which inputs they refuse, and how they leave out the padding of clips of unequal length."""
+"""Checks the inputs of the models, and removes the padding of clips that differ in length."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,14 +8,17 @@ import torch
 from ..configuration.configuration_auss import IGNORED_LABEL, AussConfig
 from ..files.errors import InputError
 
-# The class logit of "no object" in a frame that is padding. Those of the other classes are 0.
+# The class logit of "no object" in a padding frame. The logits of the other classes are 0 there.
 CERTAIN = 100.0
 FLOATING = ("pixel_values", "input_features", "frame_queries")
 
 
 def check_types(**arguments: Any) -> None:
-    """Raises ValueError for an argument of `forward` that is no tensor, or whose numbers are of the wrong kind; None
-    says that an argument was not given. `pixel_values` must be."""
+    """
+    Raises ValueError for an argument of `forward` that is not a tensor or has a wrong dtype.
+
+    None means that an argument was not given. `pixel_values` must be given.
+    """
     if arguments.get("pixel_values") is None:
         raise InputError("pixel_values must be (B, F, 3, H, W), got None")
     for name, value in arguments.items():
@@ -28,14 +31,14 @@ def check_types(**arguments: Any) -> None:
 
 
 def has_values(tensor: torch.Tensor) -> bool:
-    """Whether a tensor's numbers may be looked at: not while a graph is made, and not on the meta device."""
+    """Whether code may read a tensor's values. It may not while a graph is compiled, nor on the meta device."""
     return tensor.device.type != "meta" and not torch.compiler.is_compiling()
 
 
 def check_examples(
     input_features: torch.Tensor, input_features_mask: torch.Tensor | None, frame_examples: torch.Tensor | None
 ) -> None:
-    """Raises ValueError for a mask of other values than 0 and 1, and for examples that there are not."""
+    """Raises ValueError for a mask with values other than 0 and 1, and for numbers of examples that do not exist."""
     mask, num_examples = input_features_mask, input_features.shape[1]
     if mask is not None and has_values(mask) and not ((mask == 0) | (mask == 1)).all():
         raise InputError(
@@ -53,7 +56,7 @@ def check_examples(
 
 
 def check_sound(config: AussConfig, num_clips: int, features: torch.Tensor, mask: torch.Tensor | None) -> None:
-    """Raises ValueError for log-mel, or a mask of it, whose shapes do not belong together or to the clips."""
+    """Raises ValueError if the shapes of the log-mel, of its mask and of the clips do not agree."""
     audio = config.audio_config
     if features.ndim != 4 or tuple(features.shape[2:]) != (audio.num_frames, audio.num_mel_bins):
         raise InputError(
@@ -77,7 +80,11 @@ def check_sound(config: AussConfig, num_clips: int, features: torch.Tensor, mask
 
 
 def check_frame_queries(config: AussConfig, frames_shape: Sequence[int], frame_queries: torch.Tensor) -> None:
-    """Raises ValueError for queries that are not those of (B, F) frames, or of several views of one frame a clip."""
+    """
+    Raises ValueError for frame queries of a wrong shape.
+
+    Their shape must be that of (B, F) frames. If each clip has one frame, several views of that frame are allowed.
+    """
     num_clips, num_frames = frames_shape
     expected = (num_clips, num_frames, config.num_queries, config.hidden_size)
     shape = tuple(frame_queries.shape)
@@ -87,7 +94,7 @@ def check_frame_queries(config: AussConfig, frames_shape: Sequence[int], frame_q
 
 
 def check_frame_mask(frame_mask: torch.Tensor, frames_shape: Sequence[int]) -> None:
-    """Raises ValueError for a mask of another shape than (B, F), of other values than 0 and 1, or an empty clip."""
+    """Raises ValueError for a mask with a shape other than (B, F), values other than 0 and 1, or an empty clip."""
     if frame_mask.shape != frames_shape:
         raise InputError(
             f"frame_mask must be (B, F) as pixel_values {tuple(frames_shape)}, got {tuple(frame_mask.shape)}"
@@ -108,7 +115,7 @@ def check_inputs(
     frame_queries: torch.Tensor | None = None,
     frame_mask: torch.Tensor | None = None,
 ) -> None:
-    """Raises ValueError for shapes that do not belong together, and what is no tensor, naming the argument."""
+    """Raises ValueError for shapes that do not agree and for arguments that are not tensors. It names the argument."""
     check_types(
         pixel_values=pixel_values,
         input_features=input_features,
@@ -145,8 +152,13 @@ def check_inputs(
 
 def stack_labels(labels: Sequence[torch.Tensor], pixel_values: torch.Tensor) -> torch.Tensor:
     """
-    A (F, h, w) of labels for each clip to (B, F, H, W): of their own size where they have one, or else of that of
-    `pixel_values`, each pixel from the label nearest to its centre. ValueError for those that are no such list.
+    Stacks a list of labels, (F, h, w) for each clip, to one tensor (B, F, H, W).
+
+    If all clips have labels of the same size, the labels keep that size. Otherwise they are resized to the size of
+    `pixel_values`: each pixel takes the label nearest to its centre.
+
+    Raises:
+        ValueError: `labels` is not such a list, or its clips and frames are not those of `pixel_values`.
     """
     if not isinstance(labels, Sequence) or isinstance(labels, str) or not labels:
         got = "an empty list" if isinstance(labels, Sequence) and not labels else type(labels).__name__
@@ -170,13 +182,14 @@ def stack_labels(labels: Sequence[torch.Tensor], pixel_values: torch.Tensor) -> 
 
 class RealFrames:
     """
-    The frames of a batch without its padding, one after the other.
+    Packs the real frames of a batch into one sequence without padding, and unpacks results again.
 
-    Batch norm, attention and losses work frame by frame or over all frames of a batch. So a network that never sees
-    the padding gives each clip what it gives this clip alone.
+    Batch norm, attention and losses work frame by frame or over all frames of a batch. Because the network never sees
+    the padding, a clip's result does not depend on how much padding the batch has.
 
     Args:
-        frame_mask: (B, F), 1 for the M real frames, which may lie anywhere, and 0 for padding; all are real, if None.
+        frame_mask: (B, F), 1 for the M real frames and 0 for padding. Real frames may be at any place. None means that
+            all frames are real.
         shape: (B, F).
     """
 
@@ -186,12 +199,16 @@ class RealFrames:
         self.places = frame_mask.flatten().nonzero().squeeze(-1) if has_padding else None  # (M,)
 
     def pack(self, values: torch.Tensor) -> torch.Tensor:
-        """(B, F, ...) to (M, ...)."""
+        """Removes the padding: (B, F, ...) to (M, ...)."""
         values = values.flatten(0, 1)
         return values if self.places is None else values.index_select(0, self.places)
 
     def unpack(self, values: torch.Tensor, padding: torch.Tensor | float = 0.0) -> torch.Tensor:
-        """(M, ...) to (B, F, ...), with the value `padding`, or the row of values, in frames that are padding."""
+        """
+        Puts the padding back: (M, ...) to (B, F, ...).
+
+        Padding frames are filled with `padding`, which is one value or one row of values.
+        """
         if self.places is not None:
             padded = values.new_empty(self.shape.numel(), *values.shape[1:])
             padded[:] = padding
@@ -199,11 +216,15 @@ class RealFrames:
         return values.unflatten(0, self.shape)
 
     def unpack_states(self, states: tuple | None) -> tuple | None:
-        """Recorded states, each (M, ...) or None, to (B*F, ...); None if there are none."""
+        """Unpacks recorded states, each (M, ...) or None, to (B*F, ...). Returns None if no states were recorded."""
         return states and tuple(state if state is None else self.unpack(state).flatten(0, 1) for state in states)
 
     def unpack_classes(self, class_logits: torch.Tensor) -> torch.Tensor:
-        """(M, N, K + 1) class logits to (B, F, N, K + 1). In the padding every query is sure of "no object"."""
+        """
+        Unpacks class logits: (M, N, K + 1) to (B, F, N, K + 1).
+
+        In padding frames, every query has the class "no object" with a probability close to 1.
+        """
         no_object = class_logits.new_zeros(class_logits.shape[-1])
         no_object[-1] = CERTAIN
         return self.unpack(class_logits, padding=no_object)
@@ -212,10 +233,18 @@ class RealFrames:
         self, labels: torch.Tensor | Sequence[torch.Tensor], pixel_values: torch.Tensor, num_labels: int
     ) -> torch.Tensor:
         """
-        (B, F, H, W) labels of (B, F, 3, H, W) frames, or a list of a clip's (F, H, W), to (M, H, W) int64.
+        Checks labels and removes their padding.
+
+        Args:
+            labels: (B, F, H, W) integers, or a list with one (F, H, W) for each clip.
+            pixel_values: (B, F, 3, H, W), the frames of the labels.
+            num_labels: K.
+
+        Returns:
+            (M, H, W) int64.
 
         Raises:
-            ValueError: a wrong shape, or values outside 0 ... K-1 and 255 in a real frame.
+            ValueError: a shape is wrong, or a real frame has values other than 0 ... K-1 and 255.
         """
         if not isinstance(labels, torch.Tensor):
             labels = stack_labels(labels, pixel_values)

@@ -27,8 +27,9 @@ logger = logging.get_logger(__name__)
 
 
 def in_weights_dtype(values: torch.Tensor, module: nn.Module) -> torch.Tensor:
-    """Floating-point inputs of `module`, which may be float32 where its weights are not, in the weights' dtype."""
-    # Not that of 8-bit weights, which compute in another. A replica of `nn.DataParallel` lists no parameters.
+    """Converts floating-point inputs of `module` to the dtype of its weights. Other inputs stay as they are."""
+    # Skip 8-bit weights, because their layers compute in another dtype. A replica of `nn.DataParallel` lists no
+    # parameters; then the inputs keep their dtype.
     dtypes = (weight.dtype for weight in module.parameters() if weight.is_floating_point() and weight.itemsize > 1)
     return values.to(next(dtypes, values.dtype)) if values.is_floating_point() else values
 
@@ -39,7 +40,7 @@ class AussModel(AussPreTrainedModel):
     def __init__(self, config: AussConfig):
         super().__init__(config)
         self.audio_encoder = VGGish(config.audio_config) if config.audio_input else None
-        # `from_pretrained` builds on the meta device: weights of any other are random.
+        # `from_pretrained` builds the model on the meta device. On any other device the weights are random.
         if self.audio_encoder is not None and self.audio_encoder.frozen and self.device.type != "meta":
             logger.warning(
                 "audio_config.frozen keeps the audio encoder at random weights, which tell sounds apart badly: load "
@@ -52,19 +53,29 @@ class AussModel(AussPreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module | None:
-        """W_2 of Eq. 1, where features become queries: what a token embedding is to a language model."""
+        """
+        Returns W_2 of Eq. 1, which turns audio features into queries.
+
+        It plays the role that the token embedding plays in a language model.
+        """
         return self.audio_query_generator.space_projector.channel_projector
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Puts another module in the place of W_2."""
+        """Replaces W_2 of Eq. 1 by another module."""
         self.audio_query_generator.space_projector.channel_projector = value
 
     def audio_features(
         self, input_features: torch.Tensor, input_features_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        (B, t, 96, 64) log-mel to A_ori, (B, T, e_0), and which examples are sound, (B, T); those that a clip lacks, or
-        that the mask denies, are 0.
+        Encodes the sound.
+
+        Args:
+            input_features: (B, t, 96, 64) log-mel, t at most T.
+            input_features_mask: (B, t), 1 for sound and 0 for padding. None means that there is no padding.
+
+        Returns:
+            A_ori, (B, T, e_0); and (B, T), 1 for sound. Both are 0 for padding and for examples that a clip lacks.
         """
         input_features = in_weights_dtype(input_features, self.audio_encoder or self.audio_query_generator)
         missing = self.config.num_audio_examples - input_features.shape[1]
@@ -80,7 +91,11 @@ class AussModel(AussPreTrainedModel):
     def audio_queries(
         self, input_features: torch.Tensor, input_features_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """(B, t, 96, 64) log-mel to A, (B, N, e); examples that a clip lacks, or that the mask denies, add nothing."""
+        """
+        Turns log-mel (B, t, 96, 64) into the audio queries A, (B, N, e).
+
+        Padding and examples that a clip lacks add nothing.
+        """
         return self.audio_query_generator(*self.audio_features(input_features, input_features_mask))
 
     def frame_queries(
@@ -92,9 +107,13 @@ class AussModel(AussPreTrainedModel):
         frame_mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        A, (B, N, e), and what each of `num_frames` frames starts from, (B, F, N, e), which `forward` takes in place of
-        the sound. All frames of a clip start from A, but with `config.frame_conditioned_queries`. Frames that
-        `frame_mask` (B, F) calls padding start from any values.
+        Computes the queries that enter the fusion decoder. `forward` accepts them in place of the sound.
+
+        Without `config.frame_conditioned_queries` every frame of a clip gets the same queries A. With it, the sound
+        at the frame's time is added. In frames that `frame_mask` (B, F) marks as padding the values are arbitrary.
+
+        Returns:
+            The audio queries A, (B, N, e); and the queries of each of the F = `num_frames` frames, (B, F, N, e).
         """
         audio_features, valid = self.audio_features(input_features, input_features_mask)
         audio_queries = self.audio_query_generator(audio_features, valid)
@@ -106,18 +125,35 @@ class AussModel(AussPreTrainedModel):
         return audio_queries, frame_queries
 
     def mask_features(self, outputs: AussModelOutput, pixel_values: torch.Tensor) -> MaskFeatures:
-        """What the masks of this model's outputs for (B, F, 3, H, W) frames are read from, of B*F frames."""
-        assert outputs.mask_features is not None  # as every output has
+        """
+        Returns the object that computes the masks of this model's outputs.
+
+        Args:
+            outputs: what `forward` returned for `pixel_values`.
+            pixel_values: (B, F, 3, H, W). The result holds B*F frames.
+        """
+        assert outputs.mask_features is not None  # `forward` always sets it
         size = map_size(pixel_values.shape[-2:], self.config.mask_stride)
         return self.image_embedding_extractor.mask_projection(ResizedMaps(outputs.mask_features.flatten(0, 1), size))
 
-    # Hidden states and attentions are recorded here and not in `forward`, since a backbone may record its own. The
-    # last of them is not tied to `last_hidden_state`, which has a frame axis.
+    # A backbone may record its own hidden states and attentions. So the model records its states here, where the
+    # backbone does not run, and not in `forward`. `last_hidden_state` has a frame axis and the recorded states have
+    # none, so the last recorded state is not tied to it.
     @capture_outputs(tie_last_hidden_states=False)
     def fuse(
         self, queries: torch.Tensor, embeddings: list[ResizedMaps], mask_features: MaskFeatures, **kwargs
     ) -> AussModelOutput:
-        """(M, N, e) queries, f_1 ... f_3 and f_4 of M frames to `mask_features` and `layer_queries` of M frames."""
+        """
+        Runs the fusion decoder on M frames.
+
+        Args:
+            queries: A_0, (M, N, e).
+            embeddings: f_1 ... f_3.
+            mask_features: f_4 with h.
+
+        Returns:
+            An `AussModelOutput` with `mask_features` and `layer_queries` of the M frames.
+        """
         layer_queries = self.fusion_decoder(queries, embeddings, mask_features)
         return AussModelOutput(mask_features=mask_features.maps, layer_queries=layer_queries)
 
@@ -134,32 +170,33 @@ class AussModel(AussPreTrainedModel):
     ) -> AussModelOutput:
         """
         Args:
-            pixel_values: (B, F, 3, H, W) normalised frames; any F >= 1, H and W. Like the log-mel of any floating
-                dtype, and computed in that of the weights.
+            pixel_values: (B, F, 3, H, W) normalised frames; any F >= 1, H and W. Frames and log-mel may have any
+                floating-point dtype. The model converts both to the dtype of its weights.
             input_features: (B, T, 96, 64) log-mel, T at most `config.num_audio_examples`.
-            input_features_mask: (B, T), 1 for the examples that are sound and 0 for padding; all are, if None.
-            frame_examples: (B, F) int64, the example in which each frame is shown; spread evenly, if None. Read only
-                with `config.frame_conditioned_queries`.
-            frame_queries: (B, F, N, e), what the method `frame_queries` made of the sound, given instead of it: frames
-                that come in several passes need their sound encoded only once. `audio_queries` is then None. With
-                F = 1 it may be (B, V, N, e): the frame is seen with V sounds, its picture is encoded once, and the
-                outputs are those of V frames.
-            frame_mask: (B, F), 1 for the frames of a clip and 0 for padding, where clips differ in length; all are
-                frames, if None. Padding changes nothing, batch norm's statistics included, and gives zeros.
+            input_features_mask: (B, T), 1 for sound and 0 for padding. None means that there is no padding.
+            frame_examples: (B, F) int64, the number of the sound example that plays while each frame is shown. None
+                means that the frames spread evenly over the sound. Used only with `config.frame_conditioned_queries`.
+            frame_queries: (B, F, N, e), the queries that the method `frame_queries` computed from the sound. Give them
+                in place of `input_features` if the frames come in several passes: then the sound is encoded only
+                once, and the output has no `audio_queries`. With F = 1 they may be (B, V, N, e) for V sounds. Then
+                each frame is encoded once, and the outputs have V frames, one for each sound.
+            frame_mask: (B, F), 1 for the frames of a clip and 0 for padding, for clips that differ in length. None
+                means that there is no padding. Padding does not change other results or the statistics of batch norm.
+                The outputs of padding are zeros.
 
         Returns:
             An `AussModelOutput`: `last_hidden_state` (B, F, N, e), the fused queries; `audio_queries` (B, N, e);
-            `mask_features` (B, F, e, h', w'), see `AussModelOutput`; `layer_queries`, those of every layer.
+            `mask_features` (B, F, e, h', w'), see `AussModelOutput`; `layer_queries`, the queries of every layer.
 
         Raises:
-            ValueError: shapes that do not belong together, not one of `input_features` and `frame_queries`, a clip
-                without a frame.
+            ValueError: shapes do not agree; both or neither of `input_features` and `frame_queries` are given; or a
+                clip has no frame.
         """
         check_inputs(
             self.config, pixel_values, input_features, input_features_mask, frame_examples, frame_queries, frame_mask
         )
         audio_queries, num_frames = None, pixel_values.shape[1]
-        if input_features is not None:  # VGGish and A2U: A of Eq. 1-7
+        if input_features is not None:  # VGGish and A2U compute A (Eq. 1-7)
             audio_queries, frame_queries = self.frame_queries(
                 num_frames, input_features, input_features_mask, frame_examples, frame_mask
             )
@@ -169,7 +206,7 @@ class AussModel(AussPreTrainedModel):
         if (num_views := frame_queries.shape[1]) > num_frames:
             embeddings = [embedding.repeated(num_views) for embedding in embeddings]
             mask_features = mask_features.repeated(num_views)
-        # The L MATD blocks, Eq. 8-10 and 13-14: A_0 ... A_L.
+        # The L MATD blocks compute A_0 ... A_L (Eq. 8-10 and 13-14).
         fused = self.fuse(real.pack(frame_queries), embeddings, mask_features, return_dict=True, **kwargs)
         layer_queries = tuple(real.unpack(queries) for queries in fused.layer_queries)
         return AussModelOutput(
@@ -183,9 +220,10 @@ class AussModel(AussPreTrainedModel):
 
 
 class AussForAudioVisualSegmentation(AussPreTrainedModel):
-    """AUSS with its class and mask heads: the masks of what sounds, frame by frame."""
+    """AUSS with its class head and mask head. It predicts the masks of the sounding objects in every frame."""
 
-    # Trainer would take **kwargs for a loss already divided by `num_items_in_batch`, and skip the accumulation steps.
+    # `forward` accepts **kwargs. Trainer would conclude that the loss is already divided by `num_items_in_batch`, and
+    # would not divide it by the number of accumulation steps.
     accepts_loss_kwargs = False
 
     def __init__(self, config: AussConfig):
@@ -199,8 +237,14 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
 
     def set_training_progress(self, progress: float) -> None:
         """
-        Moves delta of Eq. 22 to `progress`, the part of the run that is done, in [0, 1]. It is kept in
-        `config.training_progress` and saved with it.
+        Sets delta of Eq. 22 to its value at this point of the training run.
+
+        Args:
+            progress: the finished part of the run, in [0, 1]. It is stored in `config.training_progress` and saved
+                with the configuration.
+
+        Raises:
+            ValueError: `progress` is outside [0, 1].
         """
         if not 0 <= progress <= 1:
             raise InputError(f"progress must be in [0, 1], got {progress}")
@@ -208,7 +252,12 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         self.confidence_threshold = confidence_threshold(progress, self.config.confidence_schedule)
 
     def heads(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, F, N, e) or (M, N, e) queries to class logits (M, N, K + 1), Eq. 11, and g_3(A) (M, N, e) of Eq. 12."""
+        """
+        Applies the class head (Eq. 11) and the mask head (Eq. 12) to queries (B, F, N, e) or (M, N, e).
+
+        Returns:
+            The class logits (M, N, K + 1) and the mask embeddings g_3(A), (M, N, e).
+        """
         queries = queries.flatten(0, -3)
         return self.class_head(self.class_norm(queries)), self.auss.fusion_decoder.mask_head(queries)
 
@@ -227,28 +276,29 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
     ) -> AussSegmentationOutput:
         """
         Args:
-            pixel_values: (B, F, 3, H, W) normalised frames; any F >= 1, H and W. Like the log-mel of any floating
-                dtype, and computed in that of the weights.
+            pixel_values: (B, F, 3, H, W) normalised frames; any F >= 1, H and W. Frames and log-mel may have any
+                floating-point dtype. The model converts both to the dtype of its weights.
             input_features: (B, T, 96, 64) log-mel, T at most `config.num_audio_examples`.
-            input_features_mask: (B, T), 1 for the examples that are sound and 0 for padding; all are, if None.
-            labels: (B, F, H, W) integers, class ids and 255 where nothing is annotated. Then the loss is computed, and
-                `logits` carry no gradient. Clips whose labels differ in size come as a list of (F, H, W), and are
-                compared at the size of `pixel_values`.
-            frame_examples: (B, F) int64, the sound example of each frame, as `AussModel` takes it.
-            output_masks_queries_logits: also return the masks of all queries, the largest tensor of all.
-            frame_queries: (B, F, N, e) in place of `input_features`, or (B, V, N, e) for V views of one frame, as
-                `AussModel` takes it.
-            frame_mask: (B, F), 1 for the frames of a clip and 0 for padding, where clips differ in length; all are
-                frames, if None. Padding, its labels included, has no part in the loss, in gradients or in batch norm's
-                statistics: a clip is to the network what it is alone. In its frames nothing sounds: `logits` are 0.
+            input_features_mask: (B, T), 1 for sound and 0 for padding. None means that there is no padding.
+            labels: (B, F, H, W) integers: class ids, and 255 where nothing is annotated. With labels the loss is
+                computed, and `logits` have no gradient. If the labels of the clips differ in size, give a list of
+                (F, H, W). The labels of such a list are resized to the size of `pixel_values`.
+            frame_examples: (B, F) int64, the number of the sound example of each frame, see `AussModel`.
+            output_masks_queries_logits: whether to return the masks of all queries, which are the largest tensor.
+            frame_queries: (B, F, N, e) in place of `input_features`, or (B, V, N, e) for V views of one frame, see
+                `AussModel`.
+            frame_mask: (B, F), 1 for the frames of a clip and 0 for padding, for clips that differ in length. None
+                means that there is no padding. Padding and its labels do not change the loss, the gradients or the
+                statistics of batch norm, so a clip gets the same result as without padding. In padding frames
+                `logits` are 0.
 
         Returns:
             An `AussSegmentationOutput`: `logits` (B, F, K, h, w) in [0, 1]; `class_queries_logits` (B, F, N, K + 1);
-            `masks_queries_logits` (B, F, N, h, w), if asked for; `audio_queries` (B, N, e); `fused_queries`
-            (B, F, N, e); with labels `loss` and `loss_dict`; on request `hidden_states` and `attentions`.
+            `masks_queries_logits` (B, F, N, h, w), on request; `audio_queries` (B, N, e); `fused_queries`
+            (B, F, N, e); with labels, `loss` and `loss_dict`; on request, `hidden_states` and `attentions`.
 
         Raises:
-            ValueError: shapes that do not belong together, labels that are not class ids, a clip without a frame.
+            ValueError: shapes do not agree, labels are not class ids, or a clip has no frame.
         """
         check_types(pixel_values=pixel_values, frame_queries=frame_queries, frame_mask=frame_mask)
         real = RealFrames(frame_mask, (pixel_values if frame_queries is None else frame_queries).shape[:2])

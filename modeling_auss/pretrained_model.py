@@ -1,4 +1,4 @@
-"""What both models share: how weights start, and which attention implementations there are."""
+"""The base class of both models: initial weights, loading and saving, and the attention implementations."""
 
 import os
 from pathlib import Path
@@ -39,7 +39,7 @@ class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
     }
 
     if TYPE_CHECKING:
-        # PreTrainedModel wraps them in a way that hides from type checkers that they are methods.
+        # PreTrainedModel wraps these methods, so type checkers do not see that they are methods.
         def to(self, *args: Any, **kwargs: Any) -> Self: ...
 
         def cuda(self, *args: Any) -> Self: ...
@@ -47,12 +47,12 @@ class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any):
         """
-        As in Transformers; but of a folder the weight files are looked at first.
+        Loads a model as Transformers does. If the model is a folder, its weight files are checked first.
 
         Raises:
-            ValueError: a weights file of the folder is damaged, empty or a Git LFS pointer, or its index names a file
-                outside the folder.
-            PermissionError: it may not be read.
+            ValueError: a weights file of the folder is damaged, empty or a Git LFS pointer, or the folder's index
+                names a file outside the folder.
+            PermissionError: a weights file may not be read.
         """
         if pretrained_model_name_or_path is not None and os.path.isdir(pretrained_model_name_or_path):
             check_weight_files(Path(pretrained_model_name_or_path) / (kwargs.get("subfolder") or ""))
@@ -60,7 +60,12 @@ class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        """Xavier for projections as in [5], He for the convolutions of a VGGish trained from scratch."""
+        """
+        Sets the initial weights of a module.
+
+        Projections start with Xavier's scheme, as in [5]. Convolutions start with He's scheme, for a VGGish that is
+        trained from scratch.
+        """
         if isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
@@ -72,7 +77,7 @@ class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
         elif isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d)):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-            for name, statistic in module.named_buffers():  # of a batch normalisation
+            for name, statistic in module.named_buffers():  # only batch norm has buffers
                 (init.ones_ if name == "running_var" else init.zeros_)(statistic)
         elif isinstance(module, SpaceProjector):
             if module.number_projector is not None:
@@ -80,7 +85,8 @@ class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
             if module.query_embedding is not None:
                 init.normal_(module.query_embedding, std=self.config.initializer_range)
         elif isinstance(module, FusionDecoder):
-            # The product of Eq. 12 sums e terms of unit scale: mask logits shall start near 0, not near sqrt(e).
+            # The product of Eq. 12 sums e terms of unit scale, so its size would be about sqrt(e). The gain makes
+            # the mask logits start near 0.
             init.xavier_uniform_(module.mask_head.weight, gain=module.mask_head.in_features**-0.5)
             init.normal_(module.level_embedding)
             if module.query_position_embedding is not None:
@@ -88,22 +94,23 @@ class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
 
     @property
     def image_backbone(self) -> PreTrainedModel:
-        """The pretrained part, which has an attention implementation of its own."""
+        """The image backbone, a pretrained network that has its own attention implementation."""
         return cast(PreTrainedModel, self.base_model.get_submodule("image_embedding_extractor.backbone"))
 
     def set_attn_implementation(self, attn_implementation: str | dict, allow_all_kernels: bool = False) -> None:
         """
-        As in Transformers, but that a plain string reaches only parts that support it: a ResNet refuses even "sdpa".
+        Sets the attention implementation as Transformers does, except that a plain string changes only the parts of
+        the model that support it. A ResNet backbone, for example, refuses even "sdpa".
 
         Args:
-            attn_implementation: `"eager"`, `"sdpa"`, `"flash_attention_2"` or another flash kernel; or a dict of them,
-                `""` for this model's own attention, `"backbone_config"` for the backbone's. Under flash kernels masked
-                attention (Eq. 8) stays on sdpa, since they take no mask for each query.
-            allow_all_kernels: also those of unverified repositories.
+            attn_implementation: `"eager"`, `"sdpa"`, `"flash_attention_2"` or another flash kernel. A dict sets each
+                part: `""` is this model's own attention, and `"backbone_config"` is the backbone's. Flash kernels take
+                no mask per query, so with them masked attention (Eq. 8) still uses sdpa.
+            allow_all_kernels: whether to allow kernels from unverified repositories.
 
         Raises:
-            ValueError: an unknown or, here, impossible implementation.
-            ImportError: a flash kernel that is not installed.
+            ValueError: the implementation is unknown, or this model cannot use it.
+            ImportError: the flash kernel is not installed.
         """
         if isinstance(attn_implementation, str):
             attn_implementation = dict.fromkeys(("", *self.config.sub_configs), attn_implementation)
@@ -112,14 +119,16 @@ class AussPreTrainedModel(RepositoryMixin, PreTrainedModel):
 
     def enable_input_require_grads(self) -> None:
         """
-        Lets gradients pass reentrant checkpoints when only adapters are trained; PEFT and Trainer call it. What enters
-        the checkpointed layers of A2U, and of a backbone that has any, then requires a gradient.
+        Lets gradients pass reentrant checkpoints when only adapters are trained. PEFT and Trainer call this method.
+
+        The inputs of the checkpointed layers then require a gradient. A2U has such layers, and some backbones do.
         """
 
         def require_gradient(module: nn.Module, inputs: tuple, output: torch.Tensor | None = None) -> None:
             (inputs[0] if output is None else output).requires_grad_(True)
 
-        # Not by the backbone's own input embeddings, as in Transformers: Swin's are a module that returns a tuple.
+        # Transformers would add the hook to the backbone's input embeddings. Swin's embeddings return a tuple, on
+        # which the hook would fail, so add a hook before the whole backbone.
         embeddings, backbone = self.get_input_embeddings(), self.image_backbone
         self._require_grads_hooks = []
         if embeddings is not None:

@@ -1,4 +1,4 @@
-"""Semantic inference (paper, Sec. 3.3, Eq. 20-21): from queries to one score for each label at each pixel."""
+"""Semantic inference (paper, Sec. 3.3, Eq. 20-21). It turns queries into one score for each label at each pixel."""
 
 import torch
 
@@ -10,17 +10,19 @@ def semantic_scores(
     class_logits: torch.Tensor, mask_embeddings: torch.Tensor, mask_features: MaskFeatures
 ) -> torch.Tensor:
     """
-    For each label the best p_i(c_i) * m_i(x, y) of the queries whose class c_i it is, 0 where there is none.
+    Computes the score of every label at every pixel.
 
-    A query whose most probable class is "no object" takes no part, so its mask is not computed.
+    The score of a label is the largest p_i(c_i) * m_i(x, y) of all queries i whose most probable class c_i is that
+    label. It is 0 if there is no such query. A query whose most probable class is "no object" is left out, so its mask
+    is not computed.
 
     Args:
-        class_logits: (M, N, K + 1), "no object" last.
+        class_logits: (M, N, K + 1). The last class is "no object".
         mask_embeddings: g_3(A_L), (M, N, e).
-        mask_features: those of M frames.
+        mask_features: the mask features of the M frames.
 
     Returns:
-        (M, K, h, w) in [0, 1]; its argmax over K is Eq. 20.
+        (M, K, h, w) in [0, 1]. The argmax over K is Eq. 20.
     """
     num_labels = class_logits.shape[-1] - 1
     probs = class_logits.float().softmax(-1)

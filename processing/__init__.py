@@ -1,1 +1,1 @@
-"""From waveforms and frames to the network's inputs, and from its outputs back to masks."""
+"""Turns waveforms and frames into the network's inputs, and the network's outputs into masks."""

@@ -1,6 +1,6 @@
-"""Sounds as `datasets` and torchcodec hand them out, as `{"array", "sampling_rate"}`, which `waveforms` reads.
+"""Converts the sound objects of `datasets` and torchcodec to `{"array", "sampling_rate"}`, which `waveforms` reads.
 
-Everything is recognised by its attributes and keys, so neither library has to be installed.
+The objects are recognised by their attributes and keys, so neither library needs to be installed.
 """
 
 import importlib
@@ -14,12 +14,12 @@ import numpy as np
 from ..files.errors import InputError
 from .waveforms import HIGHEST_RATE, LOWEST_RATE
 
-# What a wav written to a pipe says where its length belongs.
+# A program that writes a wav file to a pipe does not know the length, and writes one of these numbers in its place.
 UNKNOWN_LENGTHS = (0, 0xFFFFFFFF)
 
 
 def _check_wav_length(head: bytes, size: int, name: str) -> None:
-    """Raises ValueError where a RIFF header announces more bytes than the file has: libsndfile reads on regardless."""
+    """Raises ValueError if a RIFF header announces more bytes than the file has. libsndfile itself raises no error."""
     announced = int.from_bytes(head[4:8], "little")
     if head[:4] == b"RIFF" and announced not in UNKNOWN_LENGTHS and announced + 8 > size:
         raise InputError(f"{name} is truncated: {size} of {announced + 8} bytes")
@@ -29,19 +29,20 @@ def read_sound(source: Any, name: str) -> tuple[np.ndarray, int]:
     """Reads a sound file.
 
     Args:
-        source: the path of a file on this machine, or the bytes of one. A URL is not opened.
-        name: what the error messages call it, such as "audio file a.wav".
+        source: the path of a file on this machine, or the bytes of a file. A URL is not opened.
+        name: how the error messages call the file, such as "audio file a.wav".
 
     Returns:
-        The samples, (samples,) for one channel and (samples, channels) for more, float32, nominally in [-1, 1]; and
-        the sampling rate in Hz.
+        The samples and the sampling rate in Hz. The samples are (samples,) for one channel and (samples, channels) for
+        more channels, float32, nominally in [-1, 1].
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, no sound that libsndfile reads, truncated, has no samples, or a sampling rate
-            of less than 100 Hz or more than 10 MHz.
+        ValueError: the file is empty, is truncated, is not a sound that libsndfile reads, or has no samples; or its
+            sampling rate is less than 100 Hz or more than 10 MHz.
     """
-    # Imported here, by name: a model repository's code asks only for what segmenting a video takes.
+    # Transformers asks for every package that a repository's code imports by a statement. Segmenting a video does not
+    # need soundfile, so it is imported by its name and only here.
     soundfile = importlib.import_module("soundfile")
     if isinstance(source, bytes | bytearray | memoryview):
         source, head, size = io.BytesIO(source), bytes(source[:8]), len(source)
@@ -49,7 +50,7 @@ def read_sound(source: Any, name: str) -> tuple[np.ndarray, int]:
         path = os.fspath(source)
         if not os.path.exists(path):
             raise FileNotFoundError(f"{name} does not exist")
-        if not os.path.isfile(path):  # reading a pipe would wait for ever
+        if not os.path.isfile(path):  # reading a pipe may never end
             raise InputError(f"{name} is no file")
         size = os.path.getsize(path)
         with open(path, "rb") as file:
@@ -71,12 +72,12 @@ def read_sound(source: Any, name: str) -> tuple[np.ndarray, int]:
 
 
 def _as_number(rate: Any) -> Any:
-    """A sampling rate that a formatted row holds as an array of no dimensions, as a plain number."""
+    """Returns a sampling rate as a plain number. A formatted row may hold it as an array of no dimensions."""
     return rate.item() if getattr(rate, "shape", None) == () and hasattr(rate, "item") else rate
 
 
 def _decoded_file(value: Mapping) -> dict | None:
-    """What a `{"bytes", "path"}` of an `Audio(decode=False)` column holds, decoded; None for another mapping."""
+    """Decodes a `{"bytes", "path"}` of an `Audio(decode=False)` column. Returns None for another mapping."""
     if value.get("bytes") is not None:
         source = value["bytes"]
         source = source.tobytes() if hasattr(source, "tobytes") else source
@@ -89,7 +90,7 @@ def _decoded_file(value: Mapping) -> dict | None:
 
 
 def _keyed_sound(clip: Any) -> Any:
-    """What gives ["array"] and ["sampling_rate"] as a dict of both; anything else as it is."""
+    """Converts an object with the keys "array" and "sampling_rate" to a dict. Other objects are returned unchanged."""
     try:
         return {"array": clip["array"], "sampling_rate": _as_number(clip["sampling_rate"])}
     except (KeyError, TypeError, IndexError):
@@ -97,21 +98,22 @@ def _keyed_sound(clip: Any) -> Any:
 
 
 def decoded_sound(clip: Any) -> Any:
-    """One sound as `{"array", "sampling_rate"}` where it brings its rate along; anything else as it is.
+    """Converts one sound that knows its sampling rate to `{"array", "sampling_rate"}`. Others are returned unchanged.
 
     Args:
         clip: an `AudioDecoder` (anything with `get_all_samples`), an `AudioSamples` (anything with `data` and
-            `sample_rate`), a mapping or an object that gives `["array"]` and `["sampling_rate"]`, a mapping of `bytes`
-            and `path` as an undecoded column holds it, or a waveform.
+            `sample_rate`), a mapping or an object with the keys "array" and "sampling_rate", a mapping of `bytes` and
+            `path` from an undecoded column, or a waveform.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_sound`, for a mapping of bytes or a path; a decoder that fails.
+        FileNotFoundError, ValueError: as in `read_sound`, for a mapping of bytes or a path. A decoder that fails
+            raises ValueError.
     """
     if hasattr(clip, "get_all_samples"):
-        # Not ["array"], which averages the channels: where left and right cancel, it hears nothing.
+        # Do not use clip["array"]. It averages the channels, so sounds that cancel between left and right are lost.
         try:
             clip = clip.get_all_samples()
-        except Exception as error:  # torchcodec passes on whatever FFmpeg says, as a RuntimeError or otherwise
+        except Exception as error:  # torchcodec raises errors of many classes for what FFmpeg reports
             path = getattr(getattr(clip, "metadata", None), "path", None)
             raise InputError(f"audio {path or '(without a path)'} cannot be decoded: {error}") from error
     if hasattr(clip, "sample_rate") and hasattr(clip, "data"):  # data is (channels, samples)
@@ -125,18 +127,18 @@ def decoded_sound(clip: Any) -> Any:
 
 
 def decoded_audio(audio: Any) -> Any:
-    """`audio`, one sound or several, with every sound that brings its rate along as `{"array", "sampling_rate"}`.
+    """Converts one sound or several sounds: each sound that knows its rate becomes `{"array", "sampling_rate"}`.
 
-    A column of a data set, and an array of objects as `with_format("numpy")` gives, become lists. Waveforms stay what
-    they are.
+    A column of a data set becomes a list, and so does an array of objects from `with_format("numpy")`. Waveforms are
+    returned as they are.
 
     Raises:
-        FileNotFoundError, ValueError: as `decoded_sound`.
+        FileNotFoundError, ValueError: as in `decoded_sound`.
     """
     if isinstance(audio, np.ndarray) and audio.dtype == object:
         audio = audio.tolist()
     if isinstance(audio, Sequence) and not isinstance(audio, str | bytes | bytearray | memoryview):
-        # A waveform may be a list of numbers: only its first element is looked at.
+        # A waveform may be a list of numbers. To recognise it quickly, only the first element is examined.
         if len(audio) and (isinstance(audio[0], int | float) or getattr(audio[0], "ndim", None) == 0):
             return audio
         return [decoded_sound(clip) for clip in audio]

@@ -1,33 +1,36 @@
-"""One channel out of several, without losing what the channels have with opposite signs.
+"""Mixes several channels down to one and keeps sounds that the channels hold with opposite signs.
 
-The mean of two channels loses a sound whose polarity is reversed in one of them: a miswired cable, a stereo widener, a
-recording of middle and side. The mean is therefore compared with its channels in cells of time and frequency. Where
-the channels cancel each other, the loudest channel of that cell stands in for the mean. Sound that does not cancel
-stays the plain mean, to the last bit.
+The mean of two channels loses a sound if one channel holds it with reversed polarity. Reversed polarity comes from a
+miswired cable, a stereo widener, or a recording of middle and side. The mean is therefore compared with its channels
+in cells of time and frequency. In a cell in which the channels cancel each other, the loudest channel replaces the
+mean. If nothing is cancelled, the result is the plain mean, to the last bit.
 """
 
 import numpy as np
 
 FFT_LENGTH = 1024  # samples: 21 ms at 48 kHz
 HOP_LENGTH = FFT_LENGTH // 2
-BLOCK_FRAMES = 16  # a cell lasts for so many frames: 0.17 s at 48 kHz
+BLOCK_FRAMES = 16  # frames in a cell: 0.17 s at 48 kHz
 NUM_BANDS = 32
 LOWEST_BIN = 3  # 141 Hz at 48 kHz. Below it lie the DC offset and rumble, and VGGish hears from 125 Hz on.
-# The energy of a mix against that of the same channels without any relation: 1 for unrelated channels, 2 for equal
-# ones in stereo, 0 where they cancel. At 0.4 the second channel has minus 0.38 times the signal of the first.
+# A cell counts as cancelled below this ratio. The ratio is the energy of the mix divided by the energy that a mix of
+# unrelated channels would have. It is 1 for unrelated channels, 2 for two equal channels, and 0 for channels that
+# cancel completely. It is 0.4 if the second of two equally weighted channels is -1/3 times the first.
 CANCELLED = 0.4
-# Two microphones in a room cancel each other in some narrow bands by their distance, as any mean does.
-LEAST_LOST_SHARE = 0.1  # of a block's energy, from which on its cells are mended
+# The cells of a block are mended if cancelling loses more than this share of the block's energy. A smaller loss is
+# normal: because of their distance, two microphones in a room cancel each other in some narrow bands.
+LEAST_LOST_SHARE = 0.1
 ABOUT_EQUAL = 0.5  # energies within 3 dB
-GROUP_VALUES = 2**22  # samples that are transformed at once, so that an hour of sound takes no more memory
-# A channel that is this much quieter than the loudest one (40 dB) is not in use.
+GROUP_VALUES = 2**22  # samples that are transformed at once; this bounds the memory, even for an hour of sound
+# A channel counts as unused if its level is less than this part of the loudest channel's level (-40 dB).
 UNUSED_LEVEL = 0.01
-# Squares of samples below one step of 24-bit sound are rounding, in which nothing can be heard.
+# One step of 24-bit sound. A lower level is only rounding noise, which nobody can hear.
 UNHEARD_LEVEL = 2.0**-23
 
 
 def band_edges() -> np.ndarray:
-    """The first bin of each band and, last, the number of bins. Bands widen with the frequency, 3 bins at least."""
+    """Returns the first bin of each band, and then the number of bins. The bands widen towards high frequencies, and
+    each has at least 3 bins."""
     edges, num_bins = [LOWEST_BIN], FFT_LENGTH // 2 + 1
     for edge in np.geomspace(LOWEST_BIN, num_bins, NUM_BANDS + 1)[1:-1]:
         if round(edge) >= edges[-1] + 3:
@@ -36,11 +39,11 @@ def band_edges() -> np.ndarray:
 
 
 def used_weights(channels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The weights of channels (C, samples), scaled so that those of the channels in use add up to 1.
+    """Scales the weights of channels (C, samples) so that the weights of the channels in use add up to 1.
 
-    Channels may be empty: one microphone in a stereo recording, a voice in the centre of eight channels. In a mean of
-    all channels such a sound would be quieter than its recording. Where only channels without a weight sound, such as
-    the low-frequency one, they are mixed.
+    Some channels may be empty, for example in a stereo recording of one microphone or in eight channels with a voice
+    in the centre channel. A mean over all channels would make such a sound quieter than its recording. If only
+    channels of weight 0 sound, such as the low-frequency channel, these channels are mixed.
     """
     levels = channels.std(axis=1, dtype=np.float64)
     if (weights == 0).any() and levels[weights > 0].max(initial=0) < UNHEARD_LEVEL < levels.max():
@@ -51,15 +54,15 @@ def used_weights(channels: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def cancelled_cells(energies: np.ndarray, mixed: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Where channels cancel each other.
+    """Finds the cells in which channels cancel each other.
 
     Args:
-        energies: of the channels, (C, blocks, bands).
-        mixed: the energy of their mix, (blocks, bands).
-        weights: of the channels in the mix, (C,).
+        energies: the energies of the channels, (C, blocks, bands).
+        mixed: the energies of the mix, (blocks, bands).
+        weights: the weights of the channels in the mix, (C,).
 
     Returns:
-        (blocks, bands) bool; True only in blocks that lose `LEAST_LOST_SHARE` of their energy or more.
+        (blocks, bands) bool. It is True only in blocks that lose more than `LEAST_LOST_SHARE` of their energy.
     """
     unrelated = np.einsum("c,ctb->tb", weights**2, energies)
     cancelled = mixed < CANCELLED * unrelated
@@ -68,15 +71,15 @@ def cancelled_cells(energies: np.ndarray, mixed: np.ndarray, weights: np.ndarray
 
 
 def mended_difference(framed: np.ndarray, weights: np.ndarray, window: np.ndarray) -> np.ndarray | None:
-    """What has to be added to the mix of some frames so that nothing in it is cancelled.
+    """Computes the signal that must be added to a mix so that its cancelled cells sound again.
 
     Args:
-        framed: (C, blocks * BLOCK_FRAMES, FFT_LENGTH), samples of the channels without their DC offset.
-        weights: of the channels, (C,).
-        window: (FFT_LENGTH,), for analysis and synthesis.
+        framed: the frames of the channels, without their DC offset, (C, blocks * BLOCK_FRAMES, FFT_LENGTH).
+        weights: the weights of the channels, (C,).
+        window: the window for analysis and synthesis, (FFT_LENGTH,).
 
     Returns:
-        (blocks * BLOCK_FRAMES, FFT_LENGTH), frames to be overlapped and added; None where nothing is cancelled.
+        Frames for `overlap_add`, (blocks * BLOCK_FRAMES, FFT_LENGTH), or None if nothing is cancelled.
     """
     edges = band_edges()
     spectra = np.fft.rfft(framed * window, axis=-1)  # (C, frames, bins)
@@ -90,12 +93,12 @@ def mended_difference(framed: np.ndarray, weights: np.ndarray, window: np.ndarra
     cancelled = cancelled_cells(energies, cell_energies(mix), weights)
     if not cancelled.any():
         return None
-    # The first of those that are about equally loud, so that neighbouring cells come from one channel.
+    # Take the first of the channels that are about as loud as the loudest. Neighbouring cells then use one channel.
     weighted = weights[:, None, None] * energies
     loudest = (weighted >= ABOUT_EQUAL * weighted.max(axis=0)).argmax(axis=0)  # (blocks, bands)
     levels = np.sqrt(energies)
     level = np.take_along_axis(levels, loudest[None], axis=0)[0]
-    # As loud as the mix would be if the channels had one sign.
+    # The gain makes the chosen channel as loud as the mix would be if all channels had the same sign.
     gains = np.einsum("c,ctb->tb", weights, levels) / np.maximum(level, np.finfo(level.dtype).tiny)
     difference = np.zeros_like(mix)
     for block, band in np.argwhere(cancelled):
@@ -107,7 +110,7 @@ def mended_difference(framed: np.ndarray, weights: np.ndarray, window: np.ndarra
 
 
 def overlap_add(frames: np.ndarray) -> np.ndarray:
-    """Adds frames (F, FFT_LENGTH), HOP_LENGTH apart, up to ((F + 1) * HOP_LENGTH,) samples."""
+    """Adds up frames (F, FFT_LENGTH) that start HOP_LENGTH apart. Returns ((F + 1) * HOP_LENGTH,) samples."""
     halves = frames.reshape(len(frames), 2, HOP_LENGTH)
     samples = np.zeros((len(frames) + 1, HOP_LENGTH), frames.dtype)
     samples[:-1] += halves[:, 0]
@@ -116,12 +119,12 @@ def overlap_add(frames: np.ndarray) -> np.ndarray:
 
 
 def mend_cancelled(mono: np.ndarray, channels: np.ndarray, weights: np.ndarray) -> None:
-    """Adds to a mix (samples,), in place, what its channels (C, samples) with their weights (C,) lost in it."""
+    """Restores, in place, the sounds of channels (C, samples) that their mix (samples,) lost. `weights` are (C,)."""
     num_channels, num_samples = channels.shape
     window = np.sin(np.pi * (np.arange(FFT_LENGTH) + 0.5) / FFT_LENGTH).astype(channels.dtype)
     block = BLOCK_FRAMES * HOP_LENGTH
     step = block * max(1, GROUP_VALUES // (num_channels * BLOCK_FRAMES * FFT_LENGTH))
-    # The first frame lies half before the sound, so that each sample is in two frames.
+    # The first frame starts half a frame before the sound, so that each sample lies in two frames.
     for start in range(-HOP_LENGTH, num_samples - HOP_LENGTH, step):
         low, high = max(start, 0), min(start + step + HOP_LENGTH, num_samples)
         part = channels[:, low:high]
@@ -139,12 +142,12 @@ def mix_channels(channels: np.ndarray, weights: np.ndarray | None = None) -> np.
 
     Args:
         channels: (C, samples), floating point and finite.
-        weights: (C,), from 0 on, which say how much of each channel belongs into the mix; equal by default. They are
-            scaled to add up to 1, see `used_weights`.
+        weights: (C,), at least 0: the share of each channel in the mix. The weights are equal by default, and are
+            scaled to add up to 1; see `used_weights`.
 
     Returns:
-        (samples,) of the same type: the weighted mean, with the loudest channel in the place of the mean where the
-        channels cancel each other.
+        (samples,) of the same type: the weighted mean. In cells in which the channels cancel each other, the loudest
+        channel replaces the mean.
     """
     if len(channels) == 1 or channels.shape[1] == 0:
         return channels[0]

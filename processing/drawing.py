@@ -1,7 +1,7 @@
-"""Pictures for people: mask overlays, contact sheets of clips, and curves of a training run.
+"""Draws mask overlays, contact sheets of clips, and the curves of a training run.
 
-Nothing here keeps global state: pictures are Pillow images, and figures use Matplotlib's object interface with the
-Agg canvas, so that drawing works without a display and from any thread.
+The functions keep no global state. Pictures are Pillow images. Figures use Matplotlib's object interface with the Agg
+canvas, so drawing works without a display and from any thread.
 """
 
 import colorsys
@@ -17,8 +17,10 @@ from ..configuration.configuration_auss import IGNORED_LABEL
 # A warm red that is rare in photographs of instruments, animals and vehicles, and reads well at half opacity.
 SOUNDING_COLOUR = (255, 40, 70)
 SCORE_THRESHOLD = 0.5
-COLOUR_MARGIN = 3  # pixels. Video stores colours at half the size, so pixels beside a mask give theirs to its edge
-# Keys of a history entry that are neither losses nor metrics, so never drawn.
+# Pixels around a mask that get its colour. Video stores colours at half the size, so the colours of pixels beside a
+# mask mix into the mask's edge.
+COLOUR_MARGIN = 3
+# Keys of a history entry that are neither losses nor metrics. They are not drawn.
 UNDRAWN_KEYS = frozenset(
     {"step", "epoch", "time", "seconds", "lr", "learning_rate", "delta", "training_progress", "fraction", "grad_norm"}
 )
@@ -31,7 +33,7 @@ ROW_NAMES = ("frame", "truth", "predicted")
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
-    """The colour of a class id: 1 is `SOUNDING_COLOUR`; further ids are spread over the hues by the golden ratio."""
+    """Returns the colour of a class id: `SOUNDING_COLOUR` for 1. The golden ratio spreads other ids over the hues."""
     if label <= 1:
         return SOUNDING_COLOUR
     red, green, blue = colorsys.hsv_to_rgb((label * 0.61803398875) % 1.0, 0.85, 1.0)
@@ -39,20 +41,21 @@ def class_colour(label: int) -> tuple[int, int, int]:
 
 
 def outline_thickness(size: tuple[int, int]) -> int:
-    """How thick an outline is on a picture of this height and width, in pixels: 1/200 of the shorter side."""
+    """Returns the thickness of an outline in pixels for a (height, width): 1/200 of the shorter side, at least 1."""
     return max(1, round(min(size) / 200))
 
 
 def outline(mask: np.ndarray, thickness: int) -> np.ndarray:
-    """The inner border of a boolean mask (H, W): its pixels within `thickness` of a pixel outside it, as bool (H, W).
+    """Returns the inner border of a boolean mask (H, W), as bool (H, W).
 
-    The picture's edge is not a border: an object that leaves the picture stays open there.
+    The border consists of the mask's pixels that are at most `thickness` pixels away from a pixel outside the mask.
+    The edge of the picture is not a border, so an object that leaves the picture has no outline there.
     """
     border = np.zeros_like(mask)
     found = ndimage.find_objects(mask.astype(np.uint8))
     if not found:
         return border
-    # Only the mask's surroundings are looked at: of a large picture that is a small part.
+    # Process only the rectangle around the mask, because a mask may be a small part of a large picture.
     area = tuple(slice(max(0, side.start - thickness), side.stop + thickness) for side in found[0])
     inside = ndimage.minimum_filter(mask[area].view(np.uint8), 2 * thickness + 1, mode="constant", cval=1)
     border[area] = mask[area] & (inside == 0)
@@ -62,24 +65,24 @@ def outline(mask: np.ndarray, thickness: int) -> np.ndarray:
 def mark_layer(
     labels: np.ndarray, alpha: float = 0.5, contour: int | None = None, colour: tuple[int, int, int] | None = None
 ) -> np.ndarray:
-    """What is drawn over a picture: a tint for every label and an opaque outline around it.
+    """Makes the layer to lay over a picture: a tint for every label, with an opaque outline.
 
     Args:
         labels: (H, W) bool or class ids. Pixels of 0 and of 255 (not annotated) stay as they are.
         alpha: opacity of the tint in [0, 1].
-        contour: thickness of the outline in pixels; `None` takes that of `outline_thickness`; 0 draws none.
-        colour: red, green and blue, 0 to 255, of all labels; `None` gives each label its `class_colour`.
+        contour: thickness of the outline in pixels. `None` means `outline_thickness`; 0 draws no outline.
+        colour: red, green and blue, 0 to 255, for all labels. `None` gives each label its `class_colour`.
 
     Returns:
-        (H, W, 4) uint8: red, green, blue and opacity. The colours go on for `COLOUR_MARGIN` around the labels, without
-        opacity there.
+        (H, W, 4) uint8: red, green, blue and opacity. Pixels up to `COLOUR_MARGIN` away from a label have its colour,
+        but opacity 0.
     """
     layer = Image.new("RGBA", labels.shape[::-1])
     marked = labels if labels.dtype == bool else (labels != 0) & (labels != IGNORED_LABEL)
     found = ndimage.find_objects(marked.view(np.uint8))
     if not found:
         return np.array(layer)
-    # Only the surroundings of what is marked are looked at: of a large picture that is a small part.
+    # Process only the rectangle around the labels, because labels may cover a small part of a large picture.
     thickness = outline_thickness(labels.shape) if contour is None else contour
     margin = max(COLOUR_MARGIN, thickness)
     rows, columns = (slice(max(0, side.start - margin), side.stop + margin) for side in found[0])
@@ -99,7 +102,7 @@ def mark_layer(
 
 
 def lay_over(picture: np.ndarray, layer: np.ndarray) -> np.ndarray:
-    """A new picture (H, W, 3) uint8: `picture` under a layer (H, W, 4) of `mark_layer`."""
+    """Lays a layer (H, W, 4) of `mark_layer` over a picture (H, W, 3) uint8. Returns a new picture."""
     result = Image.fromarray(picture)
     result.paste(Image.fromarray(layer[..., :3]), mask=Image.fromarray(layer[..., 3]))
     return np.array(result)
@@ -112,18 +115,18 @@ def overlay(
     alpha: float = 0.5,
     contour: int | None = None,
 ) -> np.ndarray:
-    """Tints what sounds and draws its outline.
+    """Tints the sounding pixels of a frame and draws their outline.
 
     Args:
         frame: (H, W, 3) uint8; not changed.
-        scores: (H, W), either scores in [0, 1], where above 0.5 is drawn, or a boolean mask.
-        colour, alpha, contour: as `mark_layer` takes them.
+        scores: (H, W), either a boolean mask or scores in [0, 1]. Scores above 0.5 are drawn.
+        colour, alpha, contour: the arguments of `mark_layer`.
 
     Returns:
         A new (H, W, 3) uint8 picture.
 
     Raises:
-        ValueError: if the shapes or the dtype do not fit, or `alpha` lies outside [0, 1].
+        ValueError: the shapes or the dtype do not fit, or `alpha` lies outside [0, 1].
     """
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
         raise ValueError(f"frame must be (H, W, 3) uint8, got shape {frame.shape} {frame.dtype}")
@@ -140,8 +143,8 @@ def overlay(
 def overlay_labels(
     frame: np.ndarray, labels: np.ndarray, alpha: float = 0.5, contour: int | None = None
 ) -> np.ndarray:
-    """Draws a label map (H, W) of class ids on a frame (H, W, 3) uint8: 0 stays as it is, each other id has its
-    colour, and pixels labelled 255 (not annotated) are greyed out."""
+    """Draws a label map (H, W) of class ids on a frame (H, W, 3) uint8. Pixels of 0 stay as they are. Pixels of 255
+    (not annotated) are greyed out. Every other id has its own colour."""
     picture = lay_over(frame, mark_layer(labels, alpha, contour))
     ignored = labels == IGNORED_LABEL
     if ignored.any():
@@ -151,7 +154,8 @@ def overlay_labels(
 
 
 def resize_map(values: np.ndarray, size: tuple[int, int], nearest: bool = False) -> np.ndarray:
-    """Resizes a map (H, W) or a picture (H, W, 3) to `size` (height, width): bilinear with antialias, or nearest."""
+    """Resizes a map (H, W) or a picture (H, W, 3) to `size` (height, width). The interpolation is bilinear with
+    antialiasing, or takes the nearest value."""
     if values.shape[:2] == size:
         return values
     kind = np.uint8 if values.dtype == bool or nearest or values.ndim == 3 else np.float32
@@ -163,21 +167,21 @@ def resize_map(values: np.ndarray, size: tuple[int, int], nearest: bool = False)
 def contact_sheet(
     clips: Sequence[dict], path: str | Path, columns: int = 1, tile_height: int = 112, max_frames: int = 5
 ) -> Path:
-    """Saves one picture with a block per clip: its title, then the frames, the ground truth and the prediction.
+    """Saves one picture with a block for each clip: its title, its frames, the ground truth and the prediction.
 
     Args:
         clips: dicts with `title` (str), `frames` (F, H, W, 3) uint8, `labels` (F, h, w) class ids with 255 for "not
-            annotated", and `scores` (F, h, w) in [0, 1]. Labels and scores may have a size of their own.
+            annotated", and `scores` (F, h, w) in [0, 1]. Labels and scores may differ from the frames in size.
         path: the file to write (.png or .jpg); its folder is made if missing.
         columns: blocks side by side.
         tile_height: height of each small picture in pixels; its width follows the frame.
-        max_frames: a clip with more frames shows this many of them, evenly spread.
+        max_frames: the largest number of frames to show. A longer clip shows frames that are evenly spread.
 
     Returns:
         The path written.
 
     Raises:
-        ValueError: without clips, or where a clip's parts disagree on the number of frames.
+        ValueError: there is no clip, or the frames, labels and scores of a clip differ in number.
     """
     if not clips:
         raise ValueError("clips must have at least one clip, got none")
@@ -201,7 +205,7 @@ def contact_sheet(
 
 
 def clip_block(clip: dict, tile_height: int, max_frames: int) -> Image.Image:
-    """One clip of a contact sheet: the title above three named rows (frame, truth, predicted), a column a frame."""
+    """Draws one clip of a contact sheet: a title and three named rows (frame, truth, predicted), a column a frame."""
     frames, labels, scores = (np.asarray(clip[key]) for key in ("frames", "labels", "scores"))
     if not len(frames) == len(labels) == len(scores) or len(frames) == 0:
         raise ValueError(
@@ -231,16 +235,16 @@ def clip_block(clip: dict, tile_height: int, max_frames: int) -> Image.Image:
 
 
 def is_metric(name: str) -> bool:
-    """Whether a history key names a segmentation metric: M_J or M_F, whatever precedes it (`validation_M_J`)."""
+    """Whether a history key names M_J or M_F. The key may have a prefix, as in `validation_M_J`."""
     return name.lower().replace("-", "_").endswith(("m_j", "m_f"))
 
 
 def history_series(history: Iterable[dict]) -> dict[str, tuple[list[float], list[float]]]:
-    """Turns a training history into curves: {name: (steps, values)}, losses and metrics alike.
+    """Turns a training history into curves of losses and metrics: {name: (steps, values)}.
 
-    Each entry has `step` (the number of optimiser steps done) and any of: losses by name, either at the top or in a
-    dict under `losses` or `loss_dict`; `M_J` or `M_F`, whatever prefix they carry. Entries need not have the same
-    keys, since validation is rarer than logging. What is no number, and bookkeeping such as `epoch`, is left out.
+    Each entry has `step`, the number of finished optimiser steps. It may hold losses by name, either directly or in a
+    dict under `losses` or `loss_dict`. It may hold `M_J` or `M_F` with any prefix. Entries may have different keys,
+    because validation is rarer than logging. Values that are not numbers, and keys such as `epoch`, are left out.
     """
     series: dict[str, tuple[list[float], list[float]]] = {}
     for entry in history:
@@ -259,7 +263,7 @@ def history_series(history: Iterable[dict]) -> dict[str, tuple[list[float], list
 
 
 def training_curves(history: list[dict], path: str | Path) -> Path:
-    """Saves the curves of a training run: every loss by name on the left (logarithmic), M_J and M_F on the right.
+    """Saves the curves of a training run: each loss on the left (logarithmic axis), M_J and M_F on the right.
 
     Args:
         history: log entries as in `history_series`, in the order of their steps.
@@ -269,7 +273,7 @@ def training_curves(history: list[dict], path: str | Path) -> Path:
         The path written.
 
     Raises:
-        ValueError: if no entry holds anything to draw, or one lacks `step`.
+        ValueError: no entry holds a loss or a metric, or an entry lacks `step`.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -291,14 +295,14 @@ def training_curves(history: list[dict], path: str | Path) -> Path:
     if losses and min(losses) > 0:
         loss_axes.set_yscale("log")
     elif any(value > 0 for value in losses):
-        # Terms that reach zero (AQML without confident queries) would vanish from a logarithmic axis.
+        # A logarithmic axis cannot show zero, and AQML is zero if no query is confident.
         loss_axes.set_yscale("symlog", linthresh=max(1e-3, min(value for value in losses if value > 0)))
     loss_axes.set(title="losses", xlabel="step")
     metric_axes.set(title="validation", xlabel="step", ylim=(0, 1))
     for axes in (loss_axes, metric_axes):
         axes.grid(alpha=0.3)
         if axes.get_lines():
-            # Under the axes, where no curve runs.
+            # Put the legend below the axes, so that it covers no curve.
             axes.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.13))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`AussFeatureExtractor`: waveforms of any rate to the log-mel examples that VGGish hears (section 3.1, as [49])."""
+"""`AussFeatureExtractor` turns waveforms of any rate into log-mel examples for VGGish (section 3.1, as in [49])."""
 
 import math
 from typing import Any
@@ -17,7 +17,7 @@ from .waveforms import resample, to_mono, waveforms_and_rates
 
 
 def check_return_tensors(return_tensors: Any) -> None:
-    """Raises ValueError for a kind of tensors that Transformers does not make."""
+    """Raises ValueError if Transformers does not know this kind of tensors."""
     try:
         TensorType(return_tensors) if return_tensors is not None else None
     except ValueError as error:
@@ -25,7 +25,7 @@ def check_return_tensors(return_tensors: Any) -> None:
 
 
 def check_padding(padding: Any) -> None:
-    """Raises ValueError for what is neither True, False nor the name of a padding."""
+    """Raises ValueError unless `padding` is True, False or the name of a padding strategy."""
     try:
         padding if isinstance(padding, bool) else PaddingStrategy(padding)
     except ValueError as error:
@@ -40,12 +40,13 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
         feature_size: mel bands; VGGish fixes it at 64.
         sampling_rate: Hz at which the log-mel is computed; VGGish fixes it at 16000. Audio of any other rate is
             resampled to it.
-        padding_value: what stands in an example that a shorter clip of a batch lacks; log(0.01), which is silence.
-        num_audio_examples: T, how many examples `padding="max_length"` and `truncation=True` aim at unless
-            `max_length` is passed; 5, a clip of 5 s, which is what AVSBench's clips are.
+        padding_value: the value that fills the examples that a shorter clip of a batch lacks. The default log(0.01)
+            means silence.
+        num_audio_examples: T, the default of `max_length` for `padding="max_length"` and `truncation=True`. The
+            default of 5 fits a clip of 5 s, as in AVSBench.
 
     Raises:
-        ValueError: a `feature_size` or `sampling_rate` that VGGish does not have.
+        ValueError: `feature_size` or `sampling_rate` differs from VGGish.
     """
 
     model_input_names = ["input_features", "input_features_mask"]
@@ -83,32 +84,33 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
         """Computes the log-mel examples of one clip or of a batch of clips.
 
         Args:
-            audio: one waveform or a list of them (a batch): NumPy, torch or lists of numbers. A waveform is
-                (samples,), or two-dimensional with one or two channels, which the shorter axis counts. Two channels
-                are averaged; where they cancel each other, the louder one is heard. Floating point is taken as it
-                is, nominally in [-1, 1]; int16 and int32 are PCM and scaled to that. In place of each waveform, what
-                `datasets` makes of sound: an `AudioDecoder`, a dict of `array` and `sampling_rate`, or one of `bytes`
-                and `path`, which is then decoded.
-            sampling_rate: the rate of `audio` in Hz: one for all clips, or a list of one for each. Required, unless
-                `audio` has it.
-            padding: `True` or `"longest"` pads to the batch's longest clip, `"max_length"` to `max_length`, `False`
-                not at all.
-            max_length: examples, `num_audio_examples` unless passed.
-            truncation: cuts clips to `max_length` examples. Off by default, so that no sound is lost unsaid.
+            audio: one waveform, or a list of waveforms (a batch): NumPy, torch or lists of numbers. A waveform is
+                (samples,), or two-dimensional with one or two channels. The shorter axis is the axis of channels. Two
+                channels are averaged; if they cancel each other, the louder channel is used. Floating-point samples
+                are used as they are, nominally in [-1, 1]. int16 and int32 samples are PCM and are scaled to [-1, 1].
+                A waveform may also be a sound object of `datasets`: an `AudioDecoder`, a dict of `array` and
+                `sampling_rate`, or a dict of `bytes` and `path`, which is decoded.
+            sampling_rate: the rate of `audio` in Hz: one rate for all clips, or a list with one rate for each clip.
+                Required, unless `audio` holds the rate.
+            padding: `True` or `"longest"` pads to the longest clip of the batch, `"max_length"` pads to `max_length`,
+                `False` does not pad.
+            max_length: a number of examples, by default `num_audio_examples`.
+            truncation: cut clips to `max_length` examples. Off by default, so that no sound is lost silently.
             pad_to_multiple_of: makes the padded length a multiple of this many examples.
-            return_attention_mask: whether `input_features_mask` is returned; as the constructor said, which says yes.
-            return_tensors: `"pt"`, `"np"`, or `None` for a list of arrays, one a clip.
-            device: where the tensors of `return_tensors="pt"` are put. They are computed on the CPU.
+            return_attention_mask: whether to return `input_features_mask`. The constructor sets the default, which is
+                True unless changed.
+            return_tensors: `"pt"`, `"np"`, or `None` for a list with one array for each clip.
+            device: the device for the tensors of `return_tensors="pt"`. They are computed on the CPU.
 
         Returns:
-            `input_features` (B, T, 96, 64) float32, and `input_features_mask` (B, T) int64, 1 where an example is
-            sound of the clip and 0 where it is padding. Silent audio is legal: all its values are log(0.01).
+            `input_features` (B, T, 96, 64) float32, and `input_features_mask` (B, T) int64. The mask is 1 for an
+            example of the clip and 0 for padding. Silent audio is allowed: all its values are log(0.01).
 
         Raises:
-            ValueError: no `sampling_rate`, one that is not positive or not the one that `audio` has; audio without
-                samples, with NaN or infinite samples or floating-point ones far beyond [-1, 1], of more than two
-                dimensions or channels, or of another type;
-                `return_tensors` for clips whose lengths `padding` leaves unequal.
+            ValueError: `sampling_rate` is missing, not positive, or different from the rate in `audio`; the audio has
+                no samples, NaN or infinite samples, floating-point samples far beyond [-1, 1], more than two
+                dimensions or channels, or another type; or `return_tensors` is set and the clips have unequal lengths
+                after padding.
         """
         check_return_tensors(return_tensors)
         check_padding(padding)
@@ -117,7 +119,7 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
         waveforms = [resample(to_mono(clip, name), rate) for clip, name, rate in zip(clips, names, rates, strict=True)]
         features = [clip.flatten(1).numpy() for clip in log_mel_examples(waveforms)]  # (T, 96 * 64) each
 
-        # The base class pads two-dimensional features, and calls their mask by another name.
+        # The base class pads only two-dimensional features, and it calls the mask `attention_mask`.
         to_max_length = truncation or padding == PaddingStrategy.MAX_LENGTH
         padded = self.pad(
             BatchFeature({"input_features": features}),

@@ -1,11 +1,11 @@
-"""The log-mel examples that VGGish hears: the front end of Hershey et al. 2017, batched in torch.
+"""Computes the log-mel examples that are the input of VGGish: the front end of Hershey et al. 2017, batched in torch.
 
-Follows `mel_features.py` of the AudioSet VGGish release (Apache-2.0), to which the tests hold it. All frames of all
-clips go through one FFT and one product by the mel matrix.
+The code follows `mel_features.py` of the AudioSet VGGish release (Apache-2.0). The tests compare it with that file.
+All frames of all clips go through one FFT and one product with the mel matrix.
 
-Everything is float64 until the end. A clip takes 3 ms that way; in float32 a loud pure tone leaves FFT noise in the
-quiet bands that the logarithm of (x + 0.01) turns into errors of 7e-4, above the 1e-4 that pretrained weights are
-promised.
+All values are float64 until the end, and a clip takes 3 ms. In float32, a loud pure tone would leave FFT noise in the
+quiet bands. The logarithm of (x + 0.01) would turn this noise into errors of 7e-4. auss promises at most 1e-4, so that
+pretrained weights see the input that they were trained on.
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ EXAMPLE_LENGTH = (NUM_EXAMPLE_FRAMES - 1) * HOP_LENGTH + WINDOW_LENGTH  # sample
 
 @lru_cache(maxsize=1)
 def mel_matrix() -> np.ndarray:
-    """The weight of each FFT bin in each mel band, (257, 64) float64.
+    """Returns the weight of each FFT bin in each mel band, (257, 64) float64.
 
-    The bands are triangles on the mel scale of HTK, as in the reference. Kaldi's scale is the same one.
+    The bands are triangles on the mel scale of HTK, as in the reference. Kaldi uses the same scale.
     """
     return mel_filter_bank(
         FFT_LENGTH // 2 + 1,
@@ -47,10 +47,10 @@ def mel_matrix() -> np.ndarray:
 
 
 def cut_into_examples(waveform: torch.Tensor) -> torch.Tensor:
-    """Cuts a waveform (samples,) at 16 kHz into the samples (T, 15600) of its examples, 15360 samples apart.
+    """Cuts a waveform (samples,) at 16 kHz into examples (T, 15600) that start 15360 samples apart.
 
-    A waveform shorter than one example is filled up with silence; a tail too short for another example is dropped, as
-    the reference does.
+    A waveform that is shorter than one example is filled up with silence. As in the reference, a tail that is too
+    short for another example is dropped.
     """
     missing = EXAMPLE_LENGTH - waveform.shape[0]
     if missing > 0:
@@ -59,7 +59,7 @@ def cut_into_examples(waveform: torch.Tensor) -> torch.Tensor:
 
 
 def log_mel(examples: torch.Tensor) -> torch.Tensor:
-    """The log-mel spectrograms (E, 96, 64) float64 of the samples (E, 15600) of examples at 16 kHz."""
+    """Computes the log-mel spectrograms (E, 96, 64) float64 of examples (E, 15600) at 16 kHz."""
     examples = examples.to(torch.float64)
     window = torch.hann_window(WINDOW_LENGTH, periodic=True, dtype=examples.dtype, device=examples.device)
     frames = examples.unfold(1, WINDOW_LENGTH, HOP_LENGTH) * window  # (E, 96, 400)
@@ -71,7 +71,7 @@ def log_mel(examples: torch.Tensor) -> torch.Tensor:
 def log_mel_examples(waveforms: Sequence[np.ndarray | torch.Tensor]) -> list[torch.Tensor]:
     """Turns waveforms (samples,) at 16 kHz, nominally in [-1, 1], into log-mel examples (T, 96, 64) float32 each.
 
-    T is 1 + (samples - 15600) // 15360, at least 1. The clips may differ in length; they are computed together.
+    T is 1 + (samples - 15600) // 15360, at least 1. The clips may differ in length and are computed together.
     """
     examples = [cut_into_examples(torch.as_tensor(waveform, dtype=torch.float64)) for waveform in waveforms]
     features = log_mel(torch.cat(examples)).to(torch.float32)

@@ -1,4 +1,4 @@
-"""Pictures as arrays: opened from files, and scaled from whatever type their pixels have."""
+"""Opens picture files, and scales pixels of any type to 8 bits or to floating point."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ EXIF_ORIENTATION = 0x0112
 
 
 def _check_file(path: str, name: str) -> None:
-    """Refuses a path that is no file with content. Opening a pipe would wait for ever."""
+    """Refuses a path that is not a file with content. Opening a pipe could wait forever."""
     if not os.path.exists(path):
         raise FileNotFoundError(f"{name} does not exist")
     if not os.path.isfile(path):
@@ -31,13 +31,14 @@ def _check_file(path: str, name: str) -> None:
 
 def check_png(source: Any) -> None:
     """
-    Reads the checksums of a PNG, which Pillow passes over when it decodes one; other files are left alone.
+    Checks the checksums of a PNG file, because Pillow decodes damaged files without checking them all. Other files are
+    not checked.
 
     Args:
-        source: a path, or a file of bytes.
+        source: a path, or a file object with bytes.
 
     Raises:
-        SyntaxError, ValueError: a checksum does not hold, or the file ends before its end.
+        SyntaxError, ValueError: a checksum is wrong, or the file is truncated.
     """
     with contextlib.nullcontext(source) if isinstance(source, io.BytesIO) else open(source, "rb") as file:
         start = file.read(len(PNG_START))
@@ -47,7 +48,7 @@ def check_png(source: Any) -> None:
 
 
 def check_chunks(file: BinaryIO) -> None:
-    """As `check_png`, of what follows a PNG's first bytes."""
+    """Checks the chunks of a PNG file, from the position behind its first 8 bytes. Raises as `check_png`."""
     while True:
         head = file.read(8)
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
@@ -56,27 +57,28 @@ def check_chunks(file: BinaryIO) -> None:
         if len(stored) < 4:
             raise InputError("it is truncated")
         if zlib.crc32(content, zlib.crc32(kind)) != int.from_bytes(stored, "big"):
-            raise InputError(f"its part {kind.decode('latin-1')!r} does not have the checksum that it says")
+            raise InputError(f"the checksum of its part {kind.decode('latin-1')!r} is wrong")
         if kind == b"IEND":
             return
 
 
 def open_picture(source: Any, name: str) -> Image.Image:
-    """Opens a picture, loads it and turns it upright, as its EXIF orientation says.
+    """Opens and loads a picture, and turns it upright by its EXIF orientation.
 
-    Of an animation the first frame is loaded; its `n_frames` says how many there are.
+    If the file is an animation, the first frame is loaded. `n_frames` of the result is the number of frames.
 
     Args:
-        source: the path of a file, or the bytes of one.
-        name: what the error messages call it, such as "frames file a.png". It is kept as the picture's `filename`.
+        source: the path of a file, or the bytes of a file.
+        name: how the error messages call the picture, such as "frames file a.png". It becomes the picture's
+            `filename`.
 
     Returns:
-        A PIL image of whatever mode the file has.
+        A PIL image in the mode of the file.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, no picture of `PICTURE_FORMATS`, damaged or truncated, or has more pixels than
-            Pillow's limit against decompression bombs (`PIL.Image.MAX_IMAGE_PIXELS`) allows.
+        ValueError: the file is empty, damaged or truncated, or is not a picture of `PICTURE_FORMATS`; or it has more
+            pixels than Pillow's limit against decompression bombs (`PIL.Image.MAX_IMAGE_PIXELS`).
     """
     if isinstance(source, bytes | bytearray | memoryview):
         if len(source) == 0:
@@ -101,17 +103,18 @@ def open_picture(source: Any, name: str) -> Image.Image:
         frames = getattr(picture, "n_frames", 1)
         picture = ImageOps.exif_transpose(picture)
         picture.n_frames = frames  # type: ignore[attr-defined]  # `exif_transpose` returns a plain image
-    picture.filename = name  # type: ignore[attr-defined]  # files have one, and pictures made from bytes do not
+    picture.filename = name  # type: ignore[attr-defined]  # only pictures from files have a name so far
     return picture
 
 
 def is_stored_picture(value: Any) -> bool:
-    """Whether `value` is a picture as an undecoded column of `datasets` holds it: a mapping of `bytes` and `path`."""
+    """Whether `value` is a picture from an undecoded column of `datasets`: a mapping of `bytes` and `path`."""
     return isinstance(value, Mapping) and (value.get("bytes") is not None or value.get("path") is not None)
 
 
 def open_stored_picture(value: Mapping, name: str = "picture file") -> Image.Image:
-    """Opens the `{"bytes", "path"}` of an undecoded column; its path is added to `name`. Raises as `open_picture`."""
+    """Opens the `{"bytes", "path"}` of an undecoded column. Errors are those of `open_picture`, with the path added to
+    `name`."""
     path, content = value.get("path"), value.get("bytes")
     if content is not None and hasattr(content, "tobytes"):  # with_format("numpy") may make an array of bytes
         content = content.tobytes()
@@ -120,14 +123,14 @@ def open_stored_picture(value: Mapping, name: str = "picture file") -> Image.Ima
 
 FULL_SCALE = 255
 FULL_SCALE_16_BITS = 65_535
-# Pillow before release 11 opens grey PNG files of 16 bits as "I", as it still opens PGM files of 16 bits.
+# Pillow opens grey PGM files of 16 bits in the mode "I". Before release 11, it opens grey PNG files of 16 bits so too.
 FORMATS_OF_16_BITS = ("PNG", "PPM")
-# Values this far outside of the scale still round to a value on it: interpolation leaves such values.
+# Interpolation may leave values slightly outside of the scale. Values up to this distance round to a value on it.
 TOLERANCE = 0.5
 
 
 def _grey_levels(image: Image.Image, name: str) -> np.ndarray:
-    """The values of a picture of mode I or F on the scale 0-255, or an error where their scale cannot be known."""
+    """Returns the values of a picture of mode I or F on the scale 0-255. Raises ValueError if the scale is unclear."""
     values = np.asarray(image, dtype=np.float64)
     if not np.isfinite(values).all():
         raise InputError(f"{name} of mode {image.mode} holds NaN or infinite values")
@@ -145,20 +148,20 @@ def _grey_levels(image: Image.Image, name: str) -> np.ndarray:
 
 
 def to_eight_bits(image: Image.Image, name: str = "picture") -> Image.Image:
-    """A picture with 16 or 32 bits a pixel as one with 8; any other picture is returned as it is.
+    """Converts a picture with 16 or 32 bits for a pixel to 8 bits. Any other picture is returned as it is.
 
-    Pillow's own `convert` clips such values to 255, which turns the picture white. A 16-bit picture is scaled by its
-    type. Where one grey level of it stands for "transparent", the result has an alpha channel.
+    Pillow's own `convert` clips such values to 255, which turns the picture white. This function scales a 16-bit
+    picture from 65535 to 255. If the picture marks a grey level as transparent, the result has an alpha channel.
 
     Args:
-        image: of any mode.
-        name: what the error messages call it.
+        image: a picture of any mode.
+        name: how the error messages call the picture.
 
     Returns:
         A picture of mode L or LA for the modes I;16, I and F.
 
     Raises:
-        ValueError: a picture of mode I or F whose values are not 0 to 255, or NaN.
+        ValueError: a picture of mode I or F has NaN values or values outside of 0 to 255.
     """
     if image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.float64)
@@ -176,15 +179,15 @@ def to_eight_bits(image: Image.Image, name: str = "picture") -> Image.Image:
 
 
 def on_the_scale(frames: torch.Tensor, name: str, limit: float | None = FULL_SCALE) -> torch.Tensor:
-    """Frames whose values lie between 0 and `limit`: uint8 as it is, everything else as float32.
+    """Checks that the values of frames lie between 0 and `limit`. uint8 frames stay uint8, others become float32.
 
     Args:
-        frames: of any shape and any real type. 16-bit frames (uint16) are scaled by their type: 65535 becomes `limit`.
-        name: what the error messages call them.
-        limit: the value of full brightness; `None` leaves values of other types than uint16 unchecked.
+        frames: frames of any shape and any real type. 16-bit frames (uint16) are scaled: 65535 becomes `limit`.
+        name: how the error messages call the frames.
+        limit: the value of full brightness. `None` leaves the range unchecked, and scales uint16 frames to 255.
 
     Raises:
-        ValueError: bool or complex values, NaN, infinite values, or values outside of 0 to `limit`.
+        ValueError: the values are bool, complex, NaN, infinite, or outside of 0 to `limit`.
     """
     if frames.dtype == torch.uint8:
         return frames

@@ -1,4 +1,4 @@
-"""From the network's output back to masks of the frames' own size (Eq. 20-21)."""
+"""Turns the network's output into masks of the original size of the frames (Eq. 20-21)."""
 
 import numbers
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from torch.nn.functional import interpolate
 from ..configuration.score_threshold import DEFAULT_THRESHOLD, check_threshold
 from ..files.errors import InputError
 
-# Numbers that are resized at once: 64 MiB of float32, however many frames a clip has and however large they are.
+# Values that are resized at once: 64 MiB of float32. The limit does not depend on the number and size of the frames.
 MAX_RESIZED_VALUES = 2**24
 
-# Pixels of a frame: 32768 x 32768. A larger size is a slip, and would fill the memory.
+# The most pixels of a frame: 32768 x 32768. A larger size is surely a mistake, and would fill the memory.
 LARGEST_SIZE = 2**30
 
 
@@ -22,13 +22,13 @@ def _is_side(side: Any) -> bool:
 
 
 def _checked_sizes(target_sizes: Any, num_clips: int) -> list[tuple[int, int]]:
-    """(height, width) of each clip, given as numbers, arrays or tensors of any integer type."""
+    """Checks and returns the (height, width) of each clip. The sizes may be numbers, arrays or tensors of integers."""
     try:
         if isinstance(target_sizes, Mapping | str):
             raise TypeError
         sizes = target_sizes.tolist() if hasattr(target_sizes, "tolist") else list(target_sizes)
         num_sizes = len(sizes)
-    except TypeError:  # a number, an array of none, a dictionary
+    except TypeError:  # a number, an array of no dimensions, a dictionary or a string
         raise InputError(
             f"target_sizes must hold one (height, width) for each of the {num_clips} clips of outputs.logits, got "
             f"{target_sizes!r}"
@@ -38,7 +38,7 @@ def _checked_sizes(target_sizes: Any, num_clips: int) -> list[tuple[int, int]]:
             f"target_sizes must hold one (height, width) for each of the {num_clips} clips of outputs.logits, "
             f"got {num_sizes}"
         )
-    # A pair may also be made of NumPy's or torch's numbers, such as those that `frame.shape` arithmetic gives.
+    # A pair may hold numbers of NumPy or torch, which come from arithmetic with the shape of a frame.
     sizes = [size.tolist() if hasattr(size, "tolist") else size for size in sizes]
     sizes = [
         [side.item() if isinstance(side, torch.Tensor) and side.ndim == 0 else side for side in size]
@@ -57,11 +57,11 @@ def _checked_sizes(target_sizes: Any, num_clips: int) -> list[tuple[int, int]]:
 
 def check_logits(logits: Any, got: str) -> None:
     """
-    Raises ValueError for what no model gives as logits.
+    Raises ValueError if `logits` cannot be the logits of a model.
 
     Args:
-        logits: of frames of clips, (B, F, K, h, w).
-        got: the name of what they were taken from, for the message.
+        logits: the logits of the frames of clips, (B, F, K, h, w).
+        got: the name of the type of the model's output, for the error message.
     """
     if not isinstance(logits, torch.Tensor) or logits.ndim != 5:
         got = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else got
@@ -76,9 +76,9 @@ def check_logits(logits: Any, got: str) -> None:
 def segment_frames(
     logits: torch.Tensor, size: tuple[int, int], threshold: float = DEFAULT_THRESHOLD
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The labels (F, *size) int64 and the scores (F, *size) float32 of frames' logits (F, K, h, w)."""
+    """Computes labels (F, *size) int64 and scores (F, *size) float32 from the logits (F, K, h, w) of frames."""
     logits = logits.to(torch.float32)
-    # Not finite, or negative: of a NaN neither comparison holds.
+    # This finds negative, infinite and NaN values. A comparison with NaN is always False.
     if not ((logits >= 0) & (logits < torch.inf)).all():
         raise InputError(
             "outputs.logits must be numbers, got NaN, infinite or negative ones: the weights or the "
@@ -88,18 +88,18 @@ def segment_frames(
         logits = interpolate(logits, size=size, mode="bilinear", align_corners=False)
     weighted = logits
     if threshold != DEFAULT_THRESHOLD:
-        # A label's share against silence, l / (l + l_0), is over the threshold t where (1 - t) * l is over t * l_0.
+        # A label's share against silence, l / (l + l_0), exceeds the threshold t exactly if (1 - t) * l > t * l_0.
         odds = logits.new_full((logits.shape[1], 1, 1), 1 - threshold)
         odds[0] = threshold
         weighted = logits * odds
-    # Of equal values argmax takes the first, so that a tie with label 0 is silent. A comparison of two labels says the
-    # same a hundred times as fast.
+    # argmax takes the first of equal values, so a tie with label 0 is silent. For two labels, a comparison gives the
+    # same result a hundred times as fast.
     two = logits.shape[1] == 2
     labels = (weighted[:, 1] > weighted[:, 0]).long() if two else weighted.argmax(dim=1)
     total = logits.sum(dim=1)
     scores = torch.where(total > 0, 1 - logits[:, 0] / total, torch.zeros_like(total)).clamp(0, 1)
     if two:
-        # Rounding may move a score across the threshold where the labels all but tie; the argmax decides.
+        # If the labels almost tie, rounding may move a score across the threshold. The label decides on the side.
         highest_silent = torch.tensor(threshold, dtype=torch.float32, device=logits.device)
         lowest_sounding = torch.nextafter(highest_silent, torch.ones_like(highest_silent))
         scores = torch.where(labels == 1, scores.clamp(min=lowest_sounding), scores.clamp(max=highest_silent))
@@ -112,21 +112,22 @@ def post_process_audio_visual_segmentation(
     """Turns the output of `AussForAudioVisualSegmentation` into masks of the wanted size.
 
     Args:
-        outputs: what the model returned; its `logits` (B, F, K, h, w) in [0, 1] of any floating type, on any device.
-        target_sizes: the (height, width) in pixels to resize to, one for each clip; `None` keeps (h, w).
-        threshold: how sure a label must be against silence, in [0, 1]: a pixel has the best of the labels other than
-            silent where that one's l / (l + l_silent) is over it. At 0.5 this is the argmax of Eq. 20.
+        outputs: the model's output. Its `logits` (B, F, K, h, w) are in [0, 1], of any floating type, on any device.
+        target_sizes: the (height, width) in pixels to resize to, one for each clip. `None` keeps (h, w).
+        threshold: the certainty that a label needs against silence, in [0, 1]. Let l be the highest value of the
+            labels other than silent. The pixel gets this label if l / (l + l_silent) exceeds the threshold, and is
+            silent otherwise. With 0.5 this is the argmax of Eq. 20.
 
     Returns:
-        A dictionary for each clip: `segmentation` (F, height, width) int64, the label of every pixel, 0 (silent) where
-        labels tie or nothing claims the pixel; `scores` (F, height, width) float32 in [0, 1], the share of the labels
-        other than silent, 0 where nothing claims the pixel. With two labels `scores > threshold` is
-        `segmentation == 1`.
+        A dictionary for each clip. `segmentation` (F, height, width) int64 is the label of every pixel. A pixel is 0
+        (silent) if a label ties with silence or if all values of the pixel are 0. `scores` (F, height, width) float32
+        in [0, 1] is the share of the labels other than silent, or 0 if all values of the pixel are 0. With two labels,
+        `scores > threshold` equals `segmentation == 1`.
 
     Raises:
-        ValueError: `outputs` has no five-dimensional floating-point `logits` of a frame and two labels or more, or
-            some that are NaN, infinite or negative; `target_sizes` holds the wrong number of sizes, or something else
-            than pairs of positive integers; `threshold` is no number from 0 to 1.
+        ValueError: `outputs` has no five-dimensional floating-point `logits` with at least one frame and two labels;
+            a value is NaN, infinite or negative; `target_sizes` holds a wrong number of sizes, or something else than
+            pairs of positive integers; or `threshold` is not a number from 0 to 1.
     """
     check_threshold(threshold)
     threshold = float(threshold)

@@ -1,4 +1,4 @@
-"""`AussProcessor`: frames and sound in, the network's inputs out; and the network's output back to masks."""
+"""`AussProcessor` turns frames and sound into the network's inputs, and the network's output into masks."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -20,13 +20,13 @@ class AussProcessor(RepositoryMixin, ProcessorMixin):
     """Joins an `AussFeatureExtractor` for the sound and an `AussVideoProcessor` for the frames.
 
     Args:
-        feature_extractor: what turns waveforms into log-mel examples.
-        video_processor: what turns frames into pixels.
+        feature_extractor: an `AussFeatureExtractor`, which turns waveforms into log-mel examples.
+        video_processor: an `AussVideoProcessor`, which turns frames into normalised pixels.
     """
 
     valid_processor_kwargs = ProcessingKwargs
-    # `Trainer` asks the tokenizer of any processor for its special tokens, and fails where there is no tokenizer. This
-    # one has no tokens. It is the class's and no argument of `__init__`, hence no part of the processor and not saved.
+    # `Trainer` reads the special tokens of a processor's tokenizer and fails without a tokenizer. This stand-in has no
+    # tokens. It is a class attribute and not an argument of `__init__`, so it is not saved as a part of the processor.
     tokenizer = SimpleNamespace(eos_token_id=None, bos_token_id=None, pad_token_id=None, init_kwargs={})
 
     def __init__(self, feature_extractor, video_processor):
@@ -38,17 +38,19 @@ class AussProcessor(RepositoryMixin, ProcessorMixin):
         Args:
             videos: the frames, as `AussVideoProcessor` takes them; `None` prepares the sound alone.
             audio: the waveforms, as `AussFeatureExtractor` takes them; `None` prepares the frames alone.
-            kwargs: `sampling_rate`, the rate of `audio` in Hz, required with it unless it brings its own: one number,
-                or a list of one for each clip; `return_tensors`, `"pt"` or `"np"`; and everything that the two parts
-                take, either flat or in the dictionaries `audio_kwargs` and `videos_kwargs`.
+            kwargs: `sampling_rate` is the rate of `audio` in Hz: one number, or a list with one number for each clip.
+                It is required with `audio`, unless `audio` holds the rate. `return_tensors` is `"pt"` or `"np"`. All
+                arguments of the two parts are accepted too, directly or in the dictionaries `audio_kwargs` and
+                `videos_kwargs`.
 
         Returns:
-            `pixel_values` (B, F, 3, H, W) float32, `input_features` (B, T, 96, 64) float32 log-mel and
-            `input_features_mask` (B, T) int64, as far as their input was passed.
+            `pixel_values` (B, F, 3, H, W) float32 if `videos` is passed. `input_features` (B, T, 96, 64) float32
+            log-mel and `input_features_mask` (B, T) int64 if `audio` is passed.
 
         Raises:
-            ValueError: neither input, or different numbers of clips in the two; and what the two parts refuse.
-            TypeError: an input of another kind (`text`, `images`).
+            ValueError: both inputs are missing, or they hold different numbers of clips, or one of the two parts
+                refuses its input.
+            TypeError: an input of another kind (`text`, `images`) is passed.
         """
         for name in ("text", "images"):
             if kwargs.pop(name, None) is not None:
@@ -64,7 +66,7 @@ class AussProcessor(RepositoryMixin, ProcessorMixin):
                     f"videos and audio must hold equally many clips, got {num_videos} in videos and {num_waveforms} "
                     "in audio"
                 )
-        # `_merge_kwargs` is annotated to take an instance of that class.
+        # The annotation of `_merge_kwargs` asks for an instance, but the method takes the class.
         merged_kwargs = self._merge_kwargs(cast(Any, self.valid_processor_kwargs), **kwargs)
         data = {}
         if videos is not None:
@@ -82,17 +84,18 @@ class AussProcessor(RepositoryMixin, ProcessorMixin):
         """Turns the model's output into a dictionary for each clip: `segmentation` and `scores`, (F, height, width).
 
         Args:
-            outputs: what `AussForAudioVisualSegmentation` returned.
-            target_sizes: the (height, width) in pixels to resize to, one for each clip; `None` keeps the logits' size.
-            threshold: how sure a label must be against silence for a pixel to have it, in [0, 1]; with two labels the
-                score over which it sounds.
+            outputs: the output of `AussForAudioVisualSegmentation`.
+            target_sizes: the (height, width) in pixels to resize to, one for each clip. `None` keeps the logits' size.
+            threshold: the certainty that a label needs against silence, in [0, 1]. With two labels, a pixel sounds if
+                its score exceeds the threshold.
 
         Returns:
-            For each clip `segmentation` int64, the label of every pixel, and `scores` float32 in [0, 1], how surely
-            it is not silent.
+            For each clip `segmentation` int64, the label of every pixel, and `scores` float32 in [0, 1], the certainty
+            that a pixel is not silent.
 
         Raises:
-            ValueError: no logits in `outputs`, not one size for each clip, a `threshold` that is no number in [0, 1].
+            ValueError: `outputs` has no logits, `target_sizes` does not hold one size for each clip, or `threshold` is
+                not a number in [0, 1].
         """
         return post_process_audio_visual_segmentation(outputs, target_sizes, threshold)
 

@@ -1,4 +1,4 @@
-"""Rows of a data set in whatever format `datasets` hands them out, as plain dicts."""
+"""Converts rows of a data set to plain dicts, from each format in which `datasets` returns rows."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,14 +7,14 @@ from ..files.errors import InputError
 
 
 def plain_row(row: Any) -> dict[str, Any]:
-    """A row as a dict; what its columns hold is left as it is.
+    """Converts a row to a dict. The values of its columns are not converted.
 
     Args:
-        row: a mapping, as `datasets` gives it with no format or with the formats torch, numpy and jax; or a table of
-            one row, as the formats arrow, pandas and polars give it.
+        row: a mapping, which `datasets` returns without a format and with the formats torch, numpy and jax; or a table
+            of one row, which it returns with the formats arrow, pandas and polars.
 
     Raises:
-        ValueError: something else, or a table of another number of rows.
+        ValueError: `row` is something else, or a table with another number of rows.
     """
     if isinstance(row, Mapping):
         return dict(row)
@@ -32,7 +32,8 @@ def plain_row(row: Any) -> dict[str, Any]:
 
 
 def list_of_values(values: Any) -> list:
-    """What a list column of a row holds, as a list: `None` is none, and arrays are split along their first axis."""
+    """Returns the value of a list column as a list. `None` gives an empty list. An array is split along its first
+    axis."""
     if values is None:
         return []
     if getattr(values, "shape", None) == ():

@@ -1,4 +1,4 @@
-"""Frames as users have them, checked and stacked: every clip becomes one tensor (F, 3, H, W)."""
+"""Checks and stacks the frames that users pass: every clip becomes one tensor (F, 3, H, W)."""
 
 import os
 from typing import Any
@@ -13,19 +13,19 @@ from .pictures import FULL_SCALE, is_stored_picture, on_the_scale, open_stored_p
 
 ACCEPTED = "frames: a list of PIL images, an array (F, H, W, 3) or (F, 3, H, W), a list of frames or of such clips"
 
-# What a frame may have: grey, RGB, RGB with alpha.
+# The numbers of channels that a frame may have: grey, RGB, RGB with alpha.
 CHANNEL_COUNTS = (1, 3, 4)
 WHITE = 255
-# Of the frames that a CPU sees in one pass: two of 224 x 224. A larger group takes as long, and needs more memory:
-# the C library asks the system for new pages for every map of 32 MB or more.
+# The most pixels that a CPU processes in one pass: two frames of 224 x 224. A larger group is not faster and needs
+# more memory, because the C library asks the system for new pages for every map of 32 MB or more.
 CPU_PIXELS = 2 * 224 * 224
 MODES_WITH_ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
 
 
 def frames_per_pass(frames: torch.Tensor, most: int) -> int:
     """
-    How many of (..., H, W) frames a network should see in one pass, at least 1 and `most` at most. On a CPU small
-    groups of frames fit the caches, so they run faster and use less memory; another device takes `most`.
+    Returns how many frames (..., H, W) a network should process in one pass, from 1 to `most`. On a CPU, small groups
+    of frames fit the cache, so they run faster and use less memory. Other devices process `most` frames.
     """
     if frames.device.type != "cpu":
         return max(1, most)
@@ -43,26 +43,28 @@ def is_frame(value: Any) -> bool:
 
 
 def to_tensor(array: np.ndarray | torch.Tensor, name: str) -> torch.Tensor:
-    """An array as a tensor that shares its memory where torch can. NumPy's big-endian values change their order."""
+    """Converts an array to a tensor. The tensor shares the array's memory if torch can use it. Big-endian values are
+    converted to the machine's byte order."""
     if isinstance(array, torch.Tensor):
         return array
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name} must hold uint8 or floating-point values, got {array.dtype}")
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    # torch takes no negative strides, as turning BGR round leaves them, and warns of memory that is not to be written.
+    # torch refuses negative strides, which come from reversing BGR to RGB, and warns of read-only memory. Such arrays
+    # are copied.
     return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 def decoded_video(video: Any) -> Any:
-    """The pictures of what `datasets` and torchcodec hand out; anything else is returned as it is.
+    """Returns the pictures in an object of `datasets` or torchcodec. Any other object is returned as it is.
 
-    A `VideoDecoder` gives frames by slices, and a `FrameBatch` holds them as `data` (F, C, H, W) beside their times.
-    They are recognised by these names, so torchcodec need not be installed. A picture that is not decoded yet,
+    A `VideoDecoder` returns frames for a slice. A `FrameBatch` holds frames as `data` (F, C, H, W), and their times.
+    Both are recognised by their attributes, so torchcodec need not be installed. A picture that is not decoded yet,
     `{"bytes", "path"}`, becomes a PIL image.
 
     Raises:
-        FileNotFoundError, ValueError: as `open_picture`.
+        FileNotFoundError, ValueError: as in `open_picture`.
     """
     if is_array(video):
         return video
@@ -78,8 +80,8 @@ def decoded_video(video: Any) -> Any:
 def list_of_videos(videos: Any) -> list:
     """Splits `videos` into its clips: each is a four-dimensional array or a list of frames.
 
-    A single frame is a clip of one frame; a list of frames is one clip; a five-dimensional array or a list of clips
-    is a batch. What torchcodec decodes is a clip.
+    A single frame is a clip of one frame. A list of frames is one clip. A five-dimensional array or a list of clips is
+    a batch. A decoder or a batch of frames of torchcodec is one clip.
 
     Raises:
         ValueError: `videos` is empty, a path, or something that holds no frames.
@@ -104,10 +106,10 @@ def list_of_videos(videos: Any) -> list:
 
 
 def pil_to_rgb(image: Image.Image, name: str = "frame") -> torch.Tensor:
-    """A PIL image of any mode as (H, W, 3) uint8; what is transparent turns white, as everywhere in Transformers.
+    """Converts a PIL image of any mode to (H, W, 3) uint8. Transparent pixels become white, as in Transformers.
 
     Raises:
-        ValueError: a picture of 32 bits a pixel with values outside of 0 to 255, by `name`.
+        ValueError: a picture of 32 bits for a pixel has values outside of 0 to 255. The message has `name`.
     """
     if image.mode != "RGB" or "transparency" in image.info:
         image = to_eight_bits(image, name)
@@ -119,7 +121,7 @@ def pil_to_rgb(image: Image.Image, name: str = "frame") -> torch.Tensor:
 
 
 def to_rgb(frames: torch.Tensor, name: str) -> torch.Tensor:
-    """Frames (F, C, H, W), C grey, RGB or RGB with alpha, as (F, 3, H, W)."""
+    """Converts frames (F, C, H, W), which are grey, RGB or RGB with alpha, to (F, 3, H, W)."""
     num_channels = frames.shape[1]
     if num_channels == 1:
         return frames.expand(-1, 3, -1, -1)
@@ -132,7 +134,8 @@ def to_rgb(frames: torch.Tensor, name: str) -> torch.Tensor:
 
 
 def channels_first(frames: torch.Tensor, name: str, data_format: str | ChannelDimension | None) -> torch.Tensor:
-    """Moves the channels of frames (F, H, W, C) before the rows; by default they are the axis of 1, 3 or 4."""
+    """Moves the channels of frames (F, H, W, C) before the rows. Without `data_format`, an axis of length 1, 3 or 4 is
+    taken for the axis of channels."""
     if data_format is None:
         if frames.shape[1] in CHANNEL_COUNTS:
             data_format = ChannelDimension.FIRST
@@ -146,10 +149,10 @@ def channels_first(frames: torch.Tensor, name: str, data_format: str | ChannelDi
 def stack_frames(
     clip: list | tuple, name: str, data_format: str | ChannelDimension | None, limit: float | None
 ) -> torch.Tensor:
-    """Stacks the frames of one clip to (F, C, H, W), each on the scale of 0 to `limit`.
+    """Stacks the frames of one clip to (F, C, H, W). The values of arrays must lie between 0 and `limit`.
 
     Raises:
-        ValueError: no frames, frames of unequal size, or something that is no frame.
+        ValueError: there are no frames, the frames have unequal sizes, or an element is not a frame.
     """
     if len(clip) == 0:
         raise InputError(f"{name} has no frames; a clip must have one at least")
@@ -162,7 +165,7 @@ def stack_frames(
             frames.append(pil_to_rgb(frame, f"{name}[{index}]").permute(2, 0, 1))
         else:
             values = channels_first(to_tensor(frame, name)[None], name, data_format)[0]
-            # Each frame by its own type: a clip may mix frames of 8 and of 16 bits.
+            # Scale each frame by its own type, because a clip may mix frames of 8 bits and frames of 16 bits.
             frames.append(on_the_scale(values, f"{name}[{index}]" if len(clip) > 1 else name, limit))
     shapes = sorted({tuple(frame.shape) for frame in frames})
     if len(shapes) > 1:
@@ -178,19 +181,19 @@ def clip_to_tensor(
     convert_rgb: bool = True,
     limit: float | None = FULL_SCALE,
 ) -> torch.Tensor:
-    """Turns one clip into a tensor (F, 3, H, W), uint8 where it was that and float32 otherwise.
+    """Turns one clip into a tensor (F, 3, H, W). A uint8 clip stays uint8, any other clip becomes float32.
 
     Args:
-        clip: a four-dimensional array with the channels behind the frames or last, or a list of frames.
-        name: what the error messages call it.
-        data_format: where the channels of arrays are; by default it is the axis of 1, 3 or 4.
-        convert_rgb: whether grey arrays are repeated thrice and arrays with alpha laid on white; PIL images always
-            are.
-        limit: the value of full brightness; `None` leaves it open. Frames of uint16 are scaled to it by their type.
+        clip: a list of frames, or a four-dimensional array (F, C, H, W) or (F, H, W, C).
+        name: how the error messages call the clip.
+        data_format: the position of the channels in arrays. By default, the axis of length 1, 3 or 4 holds them.
+        convert_rgb: whether to repeat a grey channel three times and to lay frames with alpha on white. PIL images are
+            always converted.
+        limit: the value of full brightness. `None` leaves the range unchecked. uint16 frames are scaled to the limit.
 
     Raises:
-        ValueError: no frames, frames of unequal size, another shape or type, or a value that is NaN, infinite or
-            outside of 0 to `limit`.
+        ValueError: there are no frames, the frames have unequal sizes, the shape or type is another one, or a value is
+            NaN, infinite or outside of 0 to `limit`.
     """
     if isinstance(clip, list | tuple):
         frames = stack_frames(clip, name, data_format, limit)

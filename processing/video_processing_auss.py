@@ -1,4 +1,4 @@
-"""`AussVideoProcessor`: the frames of clips to normalised pixels, on the base classes of Transformers."""
+"""`AussVideoProcessor` turns the frames of clips into normalised pixels, on the base classes of Transformers."""
 
 import math
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from .video_frames import clip_to_tensor, list_of_videos
 logger = logging.get_logger(__name__)
 
 
-# The sides that a size may name together.
+# The combinations of sides that a size may name.
 SIZE_NAMES = (
     {"height", "width"},
     {"shortest_edge"},
@@ -34,14 +34,14 @@ SIZE_NAMES = (
 
 def check_size(size: Any) -> None:
     """
-    Raises ValueError for a size that no frame can be brought to.
+    Raises ValueError if frames cannot be resized to this size.
 
     Args:
         size: pixels of the shortest side, a pair (height, width), or a dictionary of sides as Transformers names them.
     """
     sides = [size]
     if isinstance(size, Mapping | SizeDict):
-        # Transformers fills in the sides that are not given with None.
+        # Transformers sets the sides that are not given to None.
         named = {name: side for name, side in dict(size).items() if side is not None}
         sides = list(named.values()) if named.keys() in SIZE_NAMES else []
     elif isinstance(size, list | tuple):
@@ -55,7 +55,8 @@ def check_size(size: Any) -> None:
 
 
 def check_setting(name: str, value: Any, low: float, most: int = 1) -> None:
-    """Raises ValueError unless `value` is a finite number above `low`, or a list of as many as `most`."""
+    """Raises ValueError unless `value` is a finite number above `low`. If `most` > 1, a list of `most` such numbers is
+    allowed too."""
     values = list(value) if isinstance(value, list | tuple) and len(value) == most > 1 else [value]
     if not all(isinstance(one, Real) and not isinstance(one, bool) and low < float(one) < math.inf for one in values):
         above = f" above {low}" if low > -math.inf else ""
@@ -66,9 +67,9 @@ def check_setting(name: str, value: Any, low: float, most: int = 1) -> None:
 class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
     """Resizes, rescales and normalises frames.
 
-    The constructor takes what every video processor of Transformers takes. The defaults here: 224 x 224 pixels, by
-    bilinear interpolation with antialiasing; values from 0-255 to 0-1, then ImageNet's mean and standard deviation.
-    uint8 frames stay uint8 until they have their final size, which is the fast way.
+    The constructor takes the arguments of every video processor of Transformers. By default, frames are resized to
+    224 x 224 pixels by bilinear interpolation with antialiasing. Values are rescaled from 0-255 to 0-1 and normalised
+    with the mean and standard deviation of ImageNet. uint8 frames stay uint8 until they are resized, which is fast.
     """
 
     model_input_names = ["pixel_values"]
@@ -90,20 +91,21 @@ class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
         """Prepares one clip or a batch of clips.
 
         Args:
-            videos: a clip: a list of PIL images of any mode, an array (F, H, W, C) or (F, C, H, W) of NumPy or torch,
-                or a list of such frames. A single frame is a clip of one. A list of clips or a five-dimensional array
-                is a batch. Values 0-255; floating-point frames in 0-1 need `do_rescale=False`. Frames of 16 bits,
-                uint16 or PIL's I;16, are scaled to that.
-            kwargs: what the constructor takes, for this call only; and `return_tensors`, `"pt"`, `"np"` or `None` for
-                a list of tensors, one a clip.
+            videos: a clip or a batch of clips. A clip is a list of PIL images of any mode, an array (F, H, W, C) or
+                (F, C, H, W) of NumPy or torch, or a list of such frames. A single frame is a clip of one frame. A list
+                of clips or a five-dimensional array is a batch. Values lie in 0-255. Floating-point frames in 0-1 need
+                `do_rescale=False`. Frames of 16 bits (uint16, or I;16 of PIL) are scaled to 0-255.
+            kwargs: the constructor's arguments, for this call only; and `return_tensors`, which is `"pt"`, `"np"`, or
+                `None` for a list with one tensor for each clip.
 
         Returns:
             `pixel_values` (B, F, 3, H, W) float32.
 
         Raises:
-            ValueError: no clips or frames; frames of unequal size in a clip; clips of unequal frame counts, or of
-                unequal size after the resizing; an array of another shape, with NaN or infinite values, or with values
-                below 0 or above 255 (or what `rescale_factor` makes 1); a path; and as `check_settings`.
+            ValueError: there are no clips or frames; the frames of a clip have unequal sizes; the clips have unequal
+                frame counts, or unequal sizes after the resizing; an array has another shape, NaN or infinite values,
+                values below 0, or values above 255 (above 1 / `rescale_factor` in general); `videos` is a path; or
+                `check_settings` refuses a setting.
         """
         check_return_tensors(kwargs.get("return_tensors"))
         self.check_settings(**kwargs)
@@ -111,7 +113,7 @@ class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
         convert_rgb = bool(kwargs.get("do_convert_rgb", self.do_convert_rgb))
         rescale = kwargs.get("do_rescale", self.do_rescale)
         factor = kwargs.get("rescale_factor") or self.rescale_factor
-        # What full brightness is in the caller's frames. Without rescaling the caller has brought them to any scale.
+        # The value of full brightness in the caller's frames. Without rescaling, the caller may use any scale.
         limit = 1 / factor if rescale and factor else None
         clips = list_of_videos(videos)
         names = [f"videos[{index}]" if len(clips) > 1 else "videos" for index in range(len(clips))]
@@ -129,14 +131,14 @@ class AussVideoProcessor(PartRepositoryMixin, BaseVideoProcessor):
 
     def check_settings(self, **kwargs: Any) -> None:
         """
-        Looks at the sizes and numbers that frames are processed with.
+        Checks the sizes and numbers with which frames are processed.
 
         Args:
-            kwargs: as `preprocess` takes them; the others are the processor's own.
+            kwargs: arguments of `preprocess`. They replace the processor's own settings.
 
         Raises:
-            ValueError: a size that no frame can be brought to; a factor, mean or deviation that makes pixels NaN,
-                infinite or dark for bright.
+            ValueError: frames cannot be resized to the size; or a factor, mean or deviation makes pixels NaN or
+                infinite, or makes bright pixels dark.
         """
 
         def setting(name: str) -> Any:

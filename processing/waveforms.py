@@ -1,4 +1,4 @@
-"""Waveforms as users have them, checked and turned into mono at 16 kHz."""
+"""Checks the waveforms that users pass, and turns them into mono at 16 kHz."""
 
 import numbers
 from typing import Any
@@ -15,23 +15,23 @@ from .log_mel import SAMPLING_RATE
 logger = logging.get_logger(__name__)
 
 MAX_CHANNELS = 2
-# What a damaged header says lies outside; resampling from a few Hz would fill the memory.
+# A rate outside of this range comes from a damaged header. Resampling from a few Hz would fill the memory.
 LOWEST_RATE, HIGHEST_RATE = 100, 10_000_000  # Hz
 
 # Integer samples are PCM: full scale is the largest magnitude that the type can hold.
 FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31}
 
-# Floating-point sound has its full scale at 1, and decoders of compressed sound overshoot it a little. Samples
-# that are 24 dB larger have another scale, such as integer PCM that was only converted to floats.
+# The full scale of floating-point sound is 1, and decoders of compressed sound exceed it a little. Samples that exceed
+# it by 24 dB have another scale. They may be integer PCM that was converted to floats without scaling.
 LARGEST_SAMPLE = 16.0
-# The full scale of 24-bit samples that were put into int32 without a shift.
+# The full scale of 24-bit samples that were stored as int32 without a shift.
 FULL_SCALE_24_BITS = 2**23
 
 ACCEPTED = "a waveform of shape (samples,), (channels, samples) or (samples, channels) with at most 2 channels"
 
 
 def list_of_waveforms(audio: Any) -> list:
-    """Splits `audio` into its clips: a list (or tuple) of waveforms is a batch; an array or a list of numbers is one.
+    """Splits `audio` into its clips. A list or tuple of waveforms is a batch; an array or list of numbers is one clip.
 
     Raises:
         ValueError: `audio` is an empty list.
@@ -45,10 +45,10 @@ def list_of_waveforms(audio: Any) -> list:
 
 
 def sampling_rates(sampling_rate: Any, num_clips: int) -> list[float]:
-    """The sampling rate in Hz of each of `num_clips` clips, from one rate for all of them or one for each.
+    """Returns the sampling rate in Hz of each of `num_clips` clips. The input is one rate for all, or one for each.
 
     Raises:
-        ValueError: no rate, one that is no number from 100 Hz to 10 MHz, or a wrong number of rates.
+        ValueError: the rate is missing, a rate is not a number from 100 Hz to 10 MHz, or the number of rates is wrong.
     """
     if sampling_rate is None:
         raise InputError(
@@ -63,7 +63,7 @@ def sampling_rates(sampling_rate: Any, num_clips: int) -> list[float]:
             f"sampling_rate holds {len(rates)} rates for {num_clips} clips: pass one number, or one a clip"
         )
     for rate in rates:
-        # Compared as it is: a whole number may be too large for a float.
+        # Compare the rate without a conversion to float, because a whole number may be too large for a float.
         is_number = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
         if not is_number or not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise InputError(
@@ -74,13 +74,13 @@ def sampling_rates(sampling_rate: Any, num_clips: int) -> list[float]:
 
 
 def waveforms_and_rates(audio: Any, sampling_rate: Any = None) -> tuple[list, list[float]]:
-    """Splits `audio` into its clips, and gives the sampling rate in Hz of each.
+    """Splits `audio` into its clips, and returns the clips and the sampling rate in Hz of each.
 
-    A clip may bring its rate along, as `datasets` decodes sound: `{"array": waveform, "sampling_rate": Hz}`.
+    A clip may hold its rate: `datasets` decodes sound to `{"array": waveform, "sampling_rate": Hz}`.
 
     Raises:
-        ValueError: as `list_of_waveforms` and `sampling_rates` do; clips of which only some bring their rate along; a
-            `sampling_rate` that contradicts those.
+        ValueError: as in `list_of_waveforms` and `sampling_rates`. Also, only some of the clips hold their rates, or
+            `sampling_rate` contradicts the rates in the clips.
     """
     clips = list_of_waveforms(audio)
     if not any(isinstance(clip, dict) for clip in clips):
@@ -96,7 +96,7 @@ def waveforms_and_rates(audio: Any, sampling_rate: Any = None) -> tuple[list, li
 
 
 def to_array(waveform: Any, name: str) -> np.ndarray:
-    """`waveform` as a NumPy array, checked to be a waveform's shape and not empty."""
+    """Converts `waveform` to a NumPy array. Raises ValueError if its shape is not a waveform's or if it is empty."""
     if isinstance(waveform, torch.Tensor):
         waveform = waveform.detach().cpu()
         # NumPy has no bfloat16.
@@ -118,8 +118,8 @@ def to_array(waveform: Any, name: str) -> np.ndarray:
 
 
 def to_floating_point(array: np.ndarray, name: str) -> np.ndarray:
-    """An array of samples as float64 with its full scale at 1; ValueError for a type or a scale that is not accepted,
-    and for samples that are NaN or infinite."""
+    """Converts an array of samples to float64 with its full scale at 1. Raises ValueError for a type or a scale that
+    is not accepted, and for NaN or infinite samples."""
     if array.dtype in FULL_SCALE:
         if array.dtype == np.int32 and 2**15 < np.abs(array, dtype=np.int64).max() <= FULL_SCALE_24_BITS:
             logger.warning_once(
@@ -143,16 +143,16 @@ def to_floating_point(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def to_mono(waveform: Any, name: str = "audio") -> np.ndarray:
-    """Turns one waveform into mono float64 (samples,), in [-1, 1] if it was integer PCM.
+    """Turns one waveform into mono float64 (samples,). Integer PCM is scaled to [-1, 1].
 
     Args:
-        waveform: (samples,), or two-dimensional with one or two channels, which the shorter axis counts and which
-            `mix_channels` mixes. A NumPy array, torch tensor or list of any floating type, taken as it is; or int16
-            or int32 PCM.
-        name: what the error messages call it.
+        waveform: a NumPy array, torch tensor or list. It is (samples,), or two-dimensional with one or two channels.
+            The shorter axis is the axis of channels, which `mix_channels` mixes. Samples of any floating type are used
+            as they are; int16 and int32 samples are PCM.
+        name: how the error messages call the waveform.
 
     Raises:
-        ValueError: more dimensions or channels, no samples, another type, a sample that is NaN or infinite, or
+        ValueError: the waveform has more dimensions or channels, no samples, another type, NaN or infinite samples, or
             floating-point samples far beyond [-1, 1].
     """
     array = to_floating_point(to_array(waveform, name), name)

@@ -1,4 +1,5 @@
-"""A network small enough for every test: a two-stage ResNet, eight queries of sixteen features, three blocks."""
+"""Fixtures with a network that is small enough for every test. The network has a two-stage ResNet, eight queries of
+sixteen features, and three fusion blocks."""
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from auss.processing.video_processing_auss import AussVideoProcessor
 
 from .small_videos import make_tracks, make_video, media, model_folder, red_sounds, serve  # noqa: F401
 
-# Transformers' own tests, which `make conformance` runs with settings of their own.
+# This folder runs the tests of Transformers itself. `make conformance` runs them with their own settings.
 collect_ignore = ["conformance"]
 
 
@@ -73,7 +74,7 @@ def segmenter(tiny_model, tiny_processor):
 
 @pytest.fixture(scope="module")
 def public_file(tmp_path_factory):
-    """A VGGish weights file like the public one: torchvggish's network, here with random weights."""
+    """A weights file like the public VGGish file: the network of torchvggish, but with random weights."""
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp("weights") / "vggish-10086976.pth"
     torch.save(torchvggish._vgg(postprocess=False).state_dict(), path)

@@ -1,4 +1,4 @@
-"""The command `auss` from its arguments to files, its exit status and its one-line errors."""
+"""Tests of the command line `auss`: its arguments, the files it writes, its exit status and its one-line errors."""
 
 import re
 import resource
@@ -49,7 +49,7 @@ def heavy_imports(report):
 
 
 def imported_by(*words, start=("-m", "auss"), status=0):
-    """The heavy packages that a command line imports, as `python -X importtime` reports them."""
+    """Returns the heavy packages that a command line imports, as `python -X importtime` reports them."""
     done = subprocess.run([sys.executable, "-X", "importtime", *start, *words], capture_output=True, text=True)
     assert done.returncode == status, done.stderr[-2000:]
     return heavy_imports(done.stderr)
@@ -78,7 +78,7 @@ def test_wrong_arguments_import_no_heavy_package(start, words, status):
 
 
 def test_the_console_script_imports_no_heavy_package(tmp_path):
-    """A script as pip writes it, in the folder where pip writes it."""
+    """The test writes the script that pip would write, into the folder where pip would put it."""
     venv.create(tmp_path, with_pip=False)
     site_packages = tmp_path / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     (site_packages / "auss").symlink_to(Path(auss.__file__).parent)
@@ -96,7 +96,8 @@ def test_the_console_script_imports_no_heavy_package(tmp_path):
         ("SCRIPTS/auss", ["python", "SCRIPTS/auss", "segment"], True),
         ("-m", ["python", "-X", "dev", "-m", "auss", "segment"], True),
         ("-m", ["python", "-u", "-m", "auss.train"], True),
-        # Whoever imports auss in another way needs the Auto classes: a test, a script, and what a command starts.
+        # Every other program that imports auss needs the Auto classes: a test, a script, a process that a command
+        # starts.
         ("-m", ["python", "-m", "aussie", "-m", "auss"], False),
         ("-m", ["python", "-m", "pytest", "auss"], False),
         ("", ["python"], False),
@@ -286,12 +287,12 @@ def test_interrupt(monkeypatch, capsys, segment, make_video, tmp_path):
 
 @pytest.mark.slow
 def test_constant_memory(segment, make_video, tmp_path):
-    """Six minutes need hardly more memory than the twenty seconds read before them."""
+    """Segmenting six minutes takes hardly more memory than segmenting twenty seconds before that."""
     videos = [make_video(f"{seconds}.mp4", seconds=seconds, size=(144, 192)) for seconds in (20, 360)]
     peaks = []
     for video in videos:
         assert segment(video, tmp_path / f"out-{video.name}", "--fps", 1) == 0
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # KiB, the most so far
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # KiB, the highest value so far
     assert peaks[1] - peaks[0] < 30_000
 
 
@@ -355,7 +356,7 @@ def test_settings_that_accelerate_refuses_are_one_line(tmp_path, capsys):
 
 
 class Broken:
-    """A data set whose rows cannot be read, one after another error."""
+    """A data set whose rows cannot be read. Its error is raised from a second error."""
 
     def __len__(self):
         return 2

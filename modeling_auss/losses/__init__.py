@@ -1,1 +1,1 @@
-"""The loss of Eq. 19: matching, the four terms, and which queries count as confident; apart from the forward pass."""
+"""The loss of Eq. 19: matching, the four loss terms, and the choice of confident queries."""

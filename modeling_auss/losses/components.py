@@ -1,4 +1,4 @@
-"""Segments by connected component: things of one label that lie apart are separate segments (design, Sec. 4)."""
+"""Segments by connected component: objects of one label that do not touch are separate segments (design, Sec. 4)."""
 
 from typing import Any
 
@@ -8,14 +8,19 @@ from scipy import ndimage
 
 from ...configuration.configuration_auss import IGNORED_LABEL
 
-# A component of less than this share of the frame is no thing of its own: it joins the largest one of its label.
+# A component that covers a smaller share of the frame is not a segment of its own. It is merged into the largest
+# component of its label.
 SMALLEST_SHARE = 1e-3
 DIAGONAL_TOO = np.ones((3, 3), dtype=bool)
 
 
 def label_components(labels: np.ndarray, label: int, smallest: float) -> list[np.ndarray]:
-    """The components of one label of a frame (H, W), largest first, each (H, W) bool; none if the label is absent."""
-    found: Any = ndimage.label(labels == label, DIAGONAL_TOO)  # annotated for all of its options at once
+    """
+    Returns the components of one label in a frame (H, W), each (H, W) bool, the largest first.
+
+    The list is empty if the frame does not have the label.
+    """
+    found: Any = ndimage.label(labels == label, DIAGONAL_TOO)  # scipy annotates one return type for all options
     numbers, count = found
     if count == 0:
         return []
@@ -30,8 +35,10 @@ def label_components(labels: np.ndarray, label: int, smallest: float) -> list[np
 @torch.no_grad()
 def component_segments(labels: torch.Tensor, num_labels: int) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Numbers the segments of every frame: what is silent, label 0, is one; any other label has one for each component.
-    Pixels that touch at a corner belong together.
+    Numbers the segments of every frame.
+
+    Silence, label 0, is one segment. Every other label has one segment for each connected component. Pixels that touch
+    only at a corner are connected.
 
     Args:
         labels: (M, H, W) int64, 255 where nothing is annotated.
@@ -39,7 +46,8 @@ def component_segments(labels: torch.Tensor, num_labels: int) -> tuple[torch.Ten
 
     Returns:
         (M, H, W) int64, the number of each pixel's segment, 0 for silence and 255 where nothing is annotated; and
-        (M, S) int64, the label of each segment, 0 where a frame has fewer than S. S is at least K.
+        (M, S) int64, the label of each segment. S is the largest number of segments of a frame, and at least K. A
+        frame with fewer segments has the label 0 in the remaining places.
     """
     frames = labels.cpu().numpy()
     smallest = SMALLEST_SHARE * frames.shape[1] * frames.shape[2]

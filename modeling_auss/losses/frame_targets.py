@@ -1,4 +1,4 @@
-"""What the supervised losses of every layer compare with: the segments of each frame."""
+"""The targets of the supervised losses: the segments of each frame."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,16 @@ from ...configuration.configuration_auss import IGNORED_LABEL
 @dataclass(frozen=True)
 class FrameTargets:
     """
-    S is the largest number of segments of a frame: K where each label is a segment.
+    The targets of M frames. S is the largest number of segments of a frame. If each label is a segment, S is K.
 
     Args:
-        segments: (M, S, H, W) bool, where each segment is.
+        segments: (M, S, H, W) bool, the pixels of each segment.
         labels: (M, S) int64, the label of each segment.
         valid: (M, H, W) bool, the annotated pixels.
         present: (M, S) bool, the segments that a frame shows.
-        shares: (M, S, h*w), each segment's share of the annotated part of a mask's pixel.
-        annotated: (M, 1, h*w), the annotated share of a mask's pixel.
+        shares: (M, S, h*w). One mask pixel covers several label pixels. This is the share of each segment in the
+            annotated ones of these label pixels.
+        annotated: (M, 1, h*w), the share of annotated label pixels in each mask pixel.
     """
 
     segments: torch.Tensor
@@ -35,19 +36,19 @@ def frame_targets(
     numbers: torch.Tensor, mask_size: tuple[int, int], num_segments: int, segment_labels: torch.Tensor | None = None
 ) -> FrameTargets:
     """
-    The targets for masks of a size.
+    Computes the targets for masks of size `mask_size`.
 
     Args:
-        numbers: (M, H, W) int64, each pixel's segment, 255 where nothing is annotated.
+        numbers: (M, H, W) int64, the number of each pixel's segment, 255 where nothing is annotated.
         mask_size: (h, w).
         num_segments: S.
-        segment_labels: (M, S) int64, the label of each segment; None where a segment's number is its label.
+        segment_labels: (M, S) int64, the label of each segment. None if the number of a segment is its label.
     """
     valid = numbers != IGNORED_LABEL
     segments = torch.stack([numbers == number for number in range(num_segments)], dim=1)
     shares = nn.functional.adaptive_avg_pool2d(segments.float(), mask_size).flatten(2)
     annotated = nn.functional.adaptive_avg_pool2d(valid.unsqueeze(1).float(), mask_size).flatten(2)
-    # The pooled target is a share of the whole pixel; the matching cost wants the share of its annotated part.
+    # Pooling gives the share in the whole mask pixel. The matching cost needs the share in its annotated part.
     shares = shares / annotated.clamp(min=1e-6)
     if segment_labels is None:
         segment_labels = torch.arange(num_segments, device=numbers.device).expand(len(numbers), -1)

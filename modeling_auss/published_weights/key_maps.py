@@ -1,8 +1,8 @@
-"""The names of the same tensors in timm, in Transformers, in torchvision and in the authors' own files, by family.
+"""Maps between timm's and Transformers' tensor names, one for each family of networks.
 
-Each family's map is written once, from timm's names to those of Transformers' classes, and read in both directions.
-Other layouts are renamed to timm's first. `tests/modeling_auss/published_weights/test_fitting.py`
-compares what the libraries compute.
+Each map is written once, from timm's names to Transformers' names, and used in both directions. The names of
+torchvision and of the networks' authors are first renamed to timm's (`layouts.py`). The test
+`tests/modeling_auss/published_weights/test_fitting.py` compares the outputs of the libraries.
 """
 
 import math
@@ -50,8 +50,8 @@ SWIN = tuple(
         ("layers.{i}.blocks.{j}.norm2.{p}", f"{SWIN_BLOCK}.layernorm_after.{{p}}"),
         ("layers.{i}.blocks.{j}.mlp.fc1.{p}", f"{SWIN_BLOCK}.mlp.fc1.{{p}}"),
         ("layers.{i}.blocks.{j}.mlp.fc2.{p}", f"{SWIN_BLOCK}.mlp.fc2.{{p}}"),
-        # timm merges patches before a stage, Transformers after the one before. Both put the four patches in the same
-        # order: (0, 0), (1, 0), (0, 1), (1, 1), as (row, column).
+        # timm merges patches at the start of a stage, and Transformers at the end of the previous stage. Both put the
+        # four patches in the same order: (0, 0), (1, 0), (0, 1), (1, 1), as (row, column).
         ("layers.{i+1}.downsample.norm.{p}", "encoder.layers.{i}.downsample.norm.{p}"),
         ("layers.{i+1}.downsample.reduction.weight", "encoder.layers.{i}.downsample.reduction.weight"),
         ("norm.{p}", "layernorm.{p}"),
@@ -59,7 +59,7 @@ SWIN = tuple(
     )
 )
 
-# In this order: the last is a part of the one before.
+# The order matters, because the last name is also a part of names that earlier pairs replace.
 OLDER_SWIN = (
     ("attention.self.query", "attention.q_proj"),
     ("attention.self.key", "attention.k_proj"),
@@ -90,7 +90,7 @@ PVT_BLOCK = "encoder.layers.{i}.blocks.{j}"
 PVT_V2 = tuple(
     Renaming(*names)
     for names in (
-        # Of the four patch embeddings timm keeps the first outside its stages.
+        # There are four patch embeddings. timm keeps the first one outside its stages.
         ("patch_embed.proj.{p}", "encoder.layers.0.patch_embedding.proj.{p}"),
         ("patch_embed.norm.{p}", "encoder.layers.0.patch_embedding.layer_norm.{p}"),
         ("stages.{i}.downsample.proj.{p}", "encoder.layers.{i}.patch_embedding.proj.{p}"),
@@ -113,18 +113,18 @@ PVT_V2 = tuple(
 
 
 def numbers(tensors: Tensors, template: str, letter: str = "i", **fixed: int) -> list[int]:
-    """The values that the letter has in the template among the names, in order."""
+    """Returns the values of the field `letter` in all names that fit the template and the fixed fields, sorted."""
     found = [values for name in tensors if (values := parse(template, name)) is not None]
     return sorted({int(values[letter]) for values in found if all(values[key] == fixed[key] for key in fixed)})
 
 
 def depths(tensors: Tensors, template: str) -> list[int]:
-    """How many blocks {j} each stage {i} has."""
+    """Returns the number of blocks {j} of each stage {i}."""
     return [len(numbers(tensors, template, "j", i=stage)) for stage in numbers(tensors, template)]
 
 
 def resnet_sizes(tensors: Tensors) -> dict:
-    """Fields of `ResNetConfig` that the tensors, under Transformers' names, tell."""
+    """Returns the fields of `ResNetConfig` that follow from the tensors, which are under Transformers' names."""
     layer = "encoder.stages.{i}.layers.{j}.layer.{k}.convolution.weight"
     last = numbers(tensors, layer, "k")[-1]
     stem = tensors["embedder.embedder.convolution.weight"]
@@ -141,7 +141,7 @@ def resnet_sizes(tensors: Tensors) -> dict:
 
 
 def swin_sizes(tensors: Tensors) -> dict:
-    """Fields of `SwinConfig` that the tensors, under Transformers' names, tell."""
+    """Returns the fields of `SwinConfig` that follow from the tensors, which are under Transformers' names."""
     table = f"{SWIN_BLOCK}.attention.relative_position_bias.relative_position_bias_table"
     first = "encoder.layers.0.blocks.0"
     stem = tensors["embeddings.patch_embeddings.projection.weight"]
@@ -163,7 +163,7 @@ def swin_sizes(tensors: Tensors) -> dict:
 
 
 def convnext_sizes(tensors: Tensors) -> dict:
-    """Fields of `ConvNextConfig` that the tensors, under Transformers' names, tell."""
+    """Returns the fields of `ConvNextConfig` that follow from the tensors, which are under Transformers' names."""
     layer = f"{CONVNEXT_LAYER}.dwconv.weight"
     stages = numbers(tensors, layer)
     stem = tensors["embeddings.patch_embeddings.weight"]
@@ -180,7 +180,11 @@ def convnext_sizes(tensors: Tensors) -> dict:
 
 
 def pvt_v2_sizes(tensors: Tensors) -> dict:
-    """Fields of `PvtV2Config` that the tensors, under Transformers' names, tell; the numbers of heads they do not."""
+    """
+    Returns the fields of `PvtV2Config` that follow from the tensors, which are under Transformers' names.
+
+    The number of heads does not follow from the tensors.
+    """
     block, reduction = f"{PVT_BLOCK}.attention.query.weight", "encoder.layers.{i}.blocks.0.attention"
     stages = numbers(tensors, block)
     patches = [tensors[f"encoder.layers.{stage}.patch_embedding.proj.weight"] for stage in stages]
@@ -195,7 +199,8 @@ def pvt_v2_sizes(tensors: Tensors) -> dict:
         "patch_sizes": [patch.shape[-1] for patch in patches],
         "mlp_ratios": [width // size for width, size in zip(widths, hidden_sizes, strict=True)],
     }
-    if ratios[-1] is None:  # linear attention has a reduction in every stage, and its ratio is not in its shape
+    # Linear attention has a reduction in every stage, and its shape does not show the ratio.
+    if ratios[-1] is None:
         sizes["sr_ratios"] = [1 if weight is None else weight.shape[-1] for weight in ratios]
     return sizes
 
@@ -203,18 +208,19 @@ def pvt_v2_sizes(tensors: Tensors) -> dict:
 @dataclass(frozen=True)
 class Family:
     """
-    A network that Transformers and timm both have, under different names.
+    A kind of network that Transformers and timm both have, with different tensor names.
 
     Attributes:
-        model_type: Transformers' name of it.
-        renamings: from timm's names to those of Transformers' model without a head.
-        timm_name: a tensor that only this family has under timm's names.
-        own_pattern: how a tensor that only this family has ends under Transformers' names, older ones included.
-        sizes: the fields of its configuration that the tensors tell.
-        fixed: fields that the tensors do not tell, with the values that timm's networks have.
-        stage_shift: what to add to the number of a stage of Transformers' to get timm's index of the same map; None if
-            Transformers' backbones normalise their maps besides.
-        older_names: how Transformers' own names have changed; its loader knows that, too.
+        model_type: Transformers' name of the family.
+        renamings: from timm's names to the names of Transformers' model without a head.
+        timm_name: under timm's names, a tensor that only this family has.
+        own_pattern: a pattern for the end of a tensor name that only this family has under Transformers' names. It
+            also fits older names.
+        sizes: a function that returns the configuration fields that follow from the tensors.
+        fixed: fields that do not follow from the tensors, with the values of timm's networks.
+        stage_shift: the number to add to the number of a Transformers stage to get timm's index of the same map. None
+            if Transformers' backbones additionally normalise their maps.
+        older_names: pairs of an older and the current name in Transformers. Transformers' own loader knows them too.
     """
 
     model_type: str
@@ -227,7 +233,7 @@ class Family:
     older_names: tuple[tuple[str, str], ...] = ()
 
     def own_names(self, tensors: Tensors) -> Tensors:
-        """Tensors under Transformers' names, without the prefix of a classifier and under today's names."""
+        """Converts names of Transformers to the current names of the model without a head."""
         renamed = {}
         for name, tensor in tensors.items():
             today = name.removeprefix(f"{self.model_type}.")
@@ -237,11 +243,11 @@ class Family:
         return renamed
 
     def to_transformers(self, tensors: Tensors) -> tuple[Tensors, list[str]]:
-        """From timm's names, and the names that no tensor of this family has."""
+        """Converts timm's names to Transformers' names. Also returns the names that this family does not have."""
         return translate(tensors, self.renamings)
 
     def to_timm(self, tensors: Tensors) -> tuple[Tensors, list[str]]:
-        """From Transformers' names, and the names that no tensor of this family has."""
+        """Converts Transformers' names to timm's names. Also returns the names that this family does not have."""
         return translate_back(tensors, self.renamings)
 
 
@@ -285,12 +291,12 @@ FAMILIES = (
 
 
 def family_in_timm_names(tensors: Tensors) -> Family | None:
-    """The family whose tensors these are, under timm's names."""
+    """Returns the family of tensors that are under timm's names. None if no family fits."""
     return next((family for family in FAMILIES if family.timm_name in tensors), None)
 
 
 def family_in_own_names(tensors: Tensors) -> Family | None:
-    """The family whose tensors these are, under Transformers' names, with or without a prefix."""
+    """Returns the family of tensors under Transformers' names, with or without a prefix. None if no family fits."""
     for family in FAMILIES:
         if any(re.search(rf"(^|\.){family.own_pattern}$", name) for name in tensors):
             return family
@@ -298,7 +304,7 @@ def family_in_own_names(tensors: Tensors) -> Family | None:
 
 
 def family_of_model(model_type: str) -> Family | None:
-    """The family of a configuration's `model_type`."""
+    """Returns the family of a configuration's `model_type`. None if there is no such family."""
     return next((family for family in FAMILIES if family.model_type == model_type), None)
 
 

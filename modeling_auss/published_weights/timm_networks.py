@@ -1,4 +1,4 @@
-"""Weights under timm's names: converted by timm's own filters for the network that they come from."""
+"""Weights under timm's names. timm's own filters convert them for the network that they come from."""
 
 import sys
 from collections.abc import Callable
@@ -15,13 +15,14 @@ from .layouts import to_timm_names
 from .used_tensors import used_tensors
 
 Tensors = dict[str, torch.Tensor]
-# timm passes its filter on inside the function that builds a network. It is this function of that network's module.
+# timm hides its filter inside the function that builds a network. The filter is a function with one of these names in
+# the module of the network.
 FILTER_NAMES = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained")
 
 
 def check_name(name: str | None, source: str) -> str:
     """
-    The name without its tag.
+    Checks a timm name and returns it without its tag.
 
     Raises:
         ValueError: timm has no such network. A name such as "hf-hub:..." would make timm ask the Hub.
@@ -36,7 +37,7 @@ def check_name(name: str | None, source: str) -> str:
 
 
 def plain_network(architecture: str, in_chans: int = 3, **arguments: Any) -> nn.Module:
-    """timm's classifier without values."""
+    """Builds timm's classifier on the meta device, without values."""
     with torch.device("meta"):
         return timm.create_model(architecture, pretrained=False, in_chans=in_chans, **arguments)
 
@@ -51,17 +52,19 @@ def timm_filter(network: nn.Module) -> Callable[[Tensors, nn.Module], Tensors]:
 
 def native_tensors(tensors: Tensors, network: nn.Module) -> Tensors:
     """
-    The tensors under the names of timm's classifier, with the shapes that they are published with: timm's filters also
-    resize tables of positions to another window or frame size, which makes another network of it.
+    Renames tensors to the names of timm's classifier, and keeps their published shapes.
+
+    timm's filters also resize position tables to another window or frame size. A resized table would make a different
+    network, so such a tensor keeps its published values.
     """
     named = to_timm_names(tensors)
     convert = timm_filter(network)
     try:
         converted = convert(dict(named), network)
     except TypeError:
-        converted = convert(dict(named))  # type: ignore[call-arg]  # some take no network
+        converted = convert(dict(named))  # type: ignore[call-arg]  # some filters take no network
     except (KeyError, AttributeError, RuntimeError, AssertionError, IndexError, ValueError):
-        converted = named  # timm's filter has met names of another network; the comparison will say which
+        converted = named  # the names belong to another network, which the later comparison reports
     converted = {name: tensor for name, tensor in converted.items() if isinstance(tensor, torch.Tensor)}
     return {
         name: named[name] if name in named and named[name].numel() != tensor.numel() else tensor
@@ -71,8 +74,10 @@ def native_tensors(tensors: Tensors, network: nn.Module) -> Tensors:
 
 def wrapped_names(config: TimmBackboneConfig, network: nn.Module) -> dict[str, str]:
     """
-    The names of timm's classifier for those of a `TimmBackbone`, whose wrapper renames and leaves out modules. They
-    are read off timm's own wrapper, which is loaded with numbered tensors.
+    Returns a table from the tensor names of a `TimmBackbone` to the names of timm's classifier.
+
+    timm's wrapper for backbones renames modules and leaves some out. To find the table, every tensor of the classifier
+    is filled with its own number and loaded into the wrapper. The numbers then show which tensor went where.
     """
     own = {name: tensor for name, tensor in network.state_dict().items() if tensor.dtype != torch.bool}
     numbered = {
@@ -82,7 +87,7 @@ def wrapped_names(config: TimmBackboneConfig, network: nn.Module) -> dict[str, s
     wrapper = timm.create_model(
         str(config.backbone),
         pretrained=True,
-        pretrained_cfg_overlay={"state_dict": numbered},  # wins over every address that timm knows
+        pretrained_cfg_overlay={"state_dict": numbered},  # timm uses it instead of any address
         features_only=config.features_only,
         in_chans=config.num_channels,
         out_indices=tuple(config.out_indices) if config.out_indices is not None else (-1,),
@@ -97,7 +102,7 @@ def wrapped_names(config: TimmBackboneConfig, network: nn.Module) -> dict[str, s
 
 
 def head_names(network: nn.Module, names: list[str]) -> set[str]:
-    """Of `names` those of the classifier, whose number of classes may be any."""
+    """Returns those of `names` that belong to the classifier layer. Any number of classes is accepted there."""
     heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
     prefixes = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
     return {name for name in names if prefixes and name.startswith(prefixes)}
@@ -105,14 +110,17 @@ def head_names(network: nn.Module, names: list[str]) -> set[str]:
 
 def fitted_timm_state(backbone: PreTrainedModel, tensors: Tensors, found: str, source: str) -> Tensors:
     """
-    The tensors for a `TimmBackbone`, under its names.
+    Returns the published tensors for a `TimmBackbone`, under the backbone's names.
 
     Args:
-        tensors: under timm's names or another maker's.
-        found: what they are, in a few words.
+        backbone: the `TimmBackbone`.
+        tensors: the published tensors, under timm's or another publisher's names.
+        found: a short description of the tensors.
+        source: the name or path that the user gave.
 
     Raises:
-        AnotherNetworkError: tensors that the maps depend on are missing, or there are some that the network lacks.
+        AnotherNetworkError: tensors that the maps depend on are missing, or the network does not have some of the
+            tensors.
     """
     config = cast(TimmBackboneConfig, backbone.config)
     network = plain_network(check_name(config.backbone, source), config.num_channels)
@@ -134,7 +142,7 @@ def fitted_timm_state(backbone: PreTrainedModel, tensors: Tensors, found: str, s
 
 
 def plain_tensors(backbone_config: TimmBackboneConfig, state: Tensors, source: str) -> Tensors:
-    """The tensors of a saved `TimmBackbone` under the names of timm's classifier."""
+    """Returns the tensors of a saved `TimmBackbone` under the names of timm's classifier."""
     network = plain_network(check_name(backbone_config.backbone, source), backbone_config.num_channels)
     names = wrapped_names(backbone_config, network)
     return {names.get(name, name): tensor for name, tensor in state.items()}

@@ -1,4 +1,4 @@
-"""Weights under Transformers' names: loaded by the library itself into the network that they come from."""
+"""Weights under Transformers' names. Transformers itself loads them into the network that they come from."""
 
 import copy
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ from .comparison import (
 from .used_tensors import largest_difference, used_tensors
 
 Tensors = dict[str, torch.Tensor]
-# Fields that say what a backbone returns, not what network it is: the backbone's own values count.
+# These fields set what a backbone returns. They do not change the network, so they are taken from auss's backbone.
 BACKBONE_FIELDS = ("apply_layernorm", "reshape_hidden_states")
 logger = logging.get_logger(__name__)
 
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Without Transformers' report and its progress bar: we say ourselves what matters of them."""
+    """Hides Transformers' loading report and its progress bar. auss reports the important parts itself."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -44,10 +44,10 @@ def quiet_loading() -> Iterator[None]:
 
 def read_network_config(content: dict[str, Any], source: str) -> PreTrainedConfig:
     """
-    The configuration of a config.json, by a class of Transformers' own; code that it names is never run.
+    Returns the configuration of a config.json, as a class of Transformers. Code that the file names is never run.
 
     Raises:
-        ValueError: Transformers has no such model, or its fields are wrong.
+        ValueError: Transformers has no such model, or the fields of the file are wrong.
     """
     model_type = str(content.get("model_type"))
     if model_type not in CONFIG_MAPPING:
@@ -55,7 +55,7 @@ def read_network_config(content: dict[str, Any], source: str) -> PreTrainedConfi
             f"backbone weights {source!r}: its config.json has model_type {content.get('model_type')!r}, which "
             f"Transformers {transformers.__version__} does not know; auss runs no code from a model folder"
         )
-    # Its weights are loaded as they are, in float32, and by no code but Transformers'.
+    # The weights are loaded unquantised, in float32, and only by code of Transformers.
     fields = {name: value for name, value in content.items() if name not in ("quantization_config", "auto_map")}
     try:
         return CONFIG_MAPPING[model_type].from_dict(fields)
@@ -65,10 +65,10 @@ def read_network_config(content: dict[str, Any], source: str) -> PreTrainedConfi
 
 def network_config(config: PreTrainedConfig, backbone: PreTrainedModel, source: str) -> PreTrainedConfig:
     """
-    `config` with the output maps of `backbone`.
+    Returns a copy of `config` that requests the same output maps as `backbone`.
 
     Raises:
-        AnotherNetworkError: it has no such stages.
+        AnotherNetworkError: the network of `config` does not have all of these stages.
     """
     config = copy.deepcopy(config)
     for name in BACKBONE_FIELDS:
@@ -87,7 +87,7 @@ def network_config(config: PreTrainedConfig, backbone: PreTrainedModel, source: 
 
 
 def names_of(cls: Any, config: PreTrainedConfig) -> set[str]:
-    """Names of the tensors of `cls(config)`; empty if there is no such network."""
+    """Returns the tensor names of the network that `cls` builds from `config`. Empty if `cls` cannot build it."""
     build = cls.from_config if hasattr(cls, "from_config") else cls._from_config
     try:
         with torch.device("meta"), quiet_loading():
@@ -101,7 +101,7 @@ def without_prefix(names: set[str], prefix: str) -> set[str]:
 
 
 def foreign_names(unexpected: set[str], config: PreTrainedConfig, prefix: str) -> list[str]:
-    """Of the tensors that the backbone lacks, those that the published model, with its head, lacks as well."""
+    """Returns those of the `unexpected` tensors that the published model with its head does not have either."""
     published = (getattr(transformers, name, None) for name in config.architectures or ())
     classes = [cls for cls in published if isinstance(cls, type) and issubclass(cls, PreTrainedModel)]
     known = set().union(*(names_of(cls, config) for cls in (*classes, AutoModel, AutoModelForImageClassification)))
@@ -110,8 +110,10 @@ def foreign_names(unexpected: set[str], config: PreTrainedConfig, prefix: str) -
 
 def identity_norms(network: PreTrainedModel, missing: set[str]) -> set[str]:
     """
-    Of the missing tensors those of norms that only a backbone has, for its output maps. No published classifier has
-    them, and `AutoBackbone.from_pretrained` starts them as the identity, too.
+    Returns those of the missing tensors that belong to norms of the output maps.
+
+    Only backbones have these norms, so published classifiers never contain them. `AutoBackbone.from_pretrained` also
+    starts them as the identity.
     """
     base = without_prefix(names_of(AutoModel, network.config), network.base_model_prefix)
     found = set()
@@ -126,15 +128,16 @@ def identity_norms(network: PreTrainedModel, missing: set[str]) -> set[str]:
 
 def own_network(backbone: PreTrainedModel, config: PreTrainedConfig, tensors: Tensors, source: str) -> PreTrainedModel:
     """
-    The network that the tensors come from, as a backbone with the same output maps, loaded by Transformers.
+    Lets Transformers load the tensors into their own network, as a backbone with the output maps of `backbone`.
 
     Args:
-        backbone: whose class and output maps are taken.
-        config: what the weights' own configuration says, or what the tensors tell.
-        tensors: under any name that Transformers has or had for them.
+        backbone: the network has the class and the output maps of this backbone.
+        config: the configuration that came with the weights, or the one that follows from the tensors.
+        tensors: the tensors under current or older names of Transformers.
+        source: the name or path that the user gave.
 
     Raises:
-        AnotherNetworkError: tensors that the maps depend on are missing, or there are some that no such network has.
+        AnotherNetworkError: tensors that the maps depend on are missing, or no such network has some of the tensors.
     """
     expected = describe_config(backbone.config)
     if type(config) is not type(backbone.config):
@@ -172,10 +175,11 @@ def own_network(backbone: PreTrainedModel, config: PreTrainedConfig, tensors: Te
 
 def fitted_state(backbone: PreTrainedModel, network: PreTrainedModel, source: str) -> Tensors:
     """
-    The tensors of `network` that `backbone`'s maps depend on.
+    Returns the tensors of `network` that fit `backbone`, after checking that both are the same network.
 
     Raises:
-        AnotherNetworkError: `network` is another one: its maps depend on other tensors, or have other values.
+        AnotherNetworkError: the maps of `network` depend on other tensors than the maps of `backbone`, or have other
+            values.
     """
     theirs, ours = used_tensors(network), used_tensors(backbone)
     expected, found = describe_config(backbone.config), describe_config(network.config)
@@ -191,8 +195,10 @@ def check_same_maps(
     backbone: PreTrainedModel, state: Tensors, network: PreTrainedModel, source: str, found: str
 ) -> None:
     """
+    Compares the maps of `network` with the maps of `backbone` after loading `state` into a copy of it.
+
     Raises:
-        AnotherNetworkError: with `state` in it, the backbone's maps are not those of `network`.
+        AnotherNetworkError: the maps differ.
         ValueError: `state` has values that are not finite.
     """
     check_finite(state, source)

@@ -1,4 +1,4 @@
-"""Which tensors of a backbone its maps depend on, found by following the graph of one forward pass."""
+"""Finds the tensors that a backbone's maps depend on, by following the autograd graph of one forward pass."""
 
 import copy
 from collections.abc import Sequence
@@ -9,12 +9,13 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-# For networks of convolutions, which take any size; those with windows or positions name theirs.
+# The frame size (H, W) for networks of convolutions, which take any size. Networks with windows or positions name
+# their own size.
 DEFAULT_SIZE = (64, 64)
 
 
 def frame_size(backbone: PreTrainedModel) -> tuple[int, int]:
-    """(H, W) that the backbone takes: the one that it was made for, if it names one."""
+    """Returns a frame size (H, W) that the backbone takes: its own size if it names one, otherwise the default."""
     config = backbone.config
     if config.model_type == "timm_backbone":
         pretrained = timm.get_pretrained_cfg(config.backbone)
@@ -24,21 +25,25 @@ def frame_size(backbone: PreTrainedModel) -> tuple[int, int]:
 
 
 def leaves(outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The tensors that autograd would give a gradient, if one of `outputs` had one."""
+    """Returns the tensors for which a backward pass from `outputs` would compute a gradient."""
     waiting, seen, found = [output.grad_fn for output in outputs], set(), []
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        if hasattr(node, "variable"):  # where a gradient would be accumulated
-            found.append(getattr(node, "variable"))  # noqa: B009  # only such nodes have it
+        if hasattr(node, "variable"):  # this node accumulates the gradient of a tensor
+            found.append(getattr(node, "variable"))  # noqa: B009  # torch's type annotations do not list it
         waiting += [following for following, _ in node.next_functions]
     return found
 
 
 def buffer_names(module: nn.Module, prefix: str) -> list[str]:
-    """Names of the module's own buffers in the state dict. A batch norm's counter of batches changes no output."""
+    """
+    Returns the names of the module's own buffers in the state dict.
+
+    The batch counter of batch norm is left out, because it does not change the output.
+    """
     counters = {"num_batches_tracked"} if isinstance(module, nn.modules.batchnorm._NormBase) else set()
     persistent = module._buffers.keys() - module._non_persistent_buffers_set - counters
     return [f"{prefix}.{name}" if prefix else name for name in persistent if module._buffers[name] is not None]
@@ -46,8 +51,9 @@ def buffer_names(module: nn.Module, prefix: str) -> list[str]:
 
 def used_tensors(backbone: PreTrainedModel) -> dict[str, torch.Size]:
     """
-    Name -> shape of the parameters that the returned maps depend on, and of the buffers of the modules that have them.
-    No value is computed: a copy on the meta device does the forward pass.
+    Returns name -> shape of all parameters that the maps depend on, and of the buffers in the same modules.
+
+    The forward pass runs on a copy on the meta device, so no values are computed.
     """
     model = cast(Any, copy.deepcopy(backbone)).to("meta").requires_grad_(True).eval()
     with torch.enable_grad():
@@ -57,7 +63,7 @@ def used_tensors(backbone: PreTrainedModel) -> dict[str, torch.Size]:
     state = model.state_dict()
     for prefix, module in model.named_modules():
         parameters = list(module.parameters(recurse=False))
-        # A module without parameters of its own may do anything with its buffers, so that they count.
+        # If a module has no parameters of its own, the graph does not show whether its buffers are used. Count them.
         if not parameters or any(id(parameter) in ids for parameter in parameters):
             used |= {name: state[name].shape for name in buffer_names(module, prefix)}
     return used
@@ -66,8 +72,10 @@ def used_tensors(backbone: PreTrainedModel) -> dict[str, torch.Size]:
 @torch.no_grad()
 def largest_difference(first: PreTrainedModel, second: PreTrainedModel, seed: int = 0) -> float:
     """
-    How far the maps of two backbones are apart on one random frame, relative to the largest value of `first`'s;
-    infinite if their numbers or sizes differ.
+    Returns the largest difference between the maps of two backbones on one random frame.
+
+    The difference is relative to the largest value of each map of `first`. It is infinite if the numbers or the sizes
+    of the maps differ.
     """
     frame = torch.randn(1, 3, *frame_size(first), generator=torch.Generator().manual_seed(seed))
     ours, theirs = (backbone(frame).feature_maps for backbone in (first, second))

@@ -1,4 +1,4 @@
-"""The tensors of a published weights file. Nothing but tensors is ever unpickled."""
+"""Reads the tensors of a published weights file. It never unpickles anything but tensors."""
 
 import argparse
 import json
@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 
 from ...files.errors import InputError
 
-# Where published checkpoints keep their tensors beside optimisers and settings. Averaged weights (EMA) come first, as
-# in timm's `load_state_dict`, and so does the teacher of DINO, which is what its authors publish.
+# Published checkpoints may store their tensors under one of these keys, next to optimisers and settings. The order is
+# the order of preference. Averaged weights (EMA) come first, as in timm's `load_state_dict`. DINO's teacher comes
+# before its student, because the authors publish the teacher.
 WRAPPERS = (
     "state_dict_ema",
     "model_ema",
@@ -30,7 +31,7 @@ WRAPPERS = (
     "params",
     "weights",
 )
-# What a download leaves behind that is no weights file: its first bytes, and what to call it.
+# Files that a failed download or a wrong link leaves in place of weights: the first bytes and a description.
 FOREIGN_CONTENTS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself: run `git lfs pull` in its repository"),
     (b"<!doctype", "a web page: its link leads to a page, not to the file"),
@@ -44,10 +45,12 @@ FOREIGN_CONTENTS = (
 
 def check_is_weights(path: Path) -> None:
     """
+    Checks the first bytes of a weights file.
+
     Raises:
-        FileNotFoundError: there is no such file, or it is a link to a file that is not there.
+        FileNotFoundError: there is no such file, or it is a link to a file that does not exist.
         PermissionError: the file may not be read.
-        ValueError: the file is empty, or something else than weights; the message says what.
+        ValueError: the file is empty or is not a weights file. The message says what it is.
     """
     try:
         with path.open("rb") as file:
@@ -68,8 +71,10 @@ def check_is_weights(path: Path) -> None:
 
 def is_safetensors(path: Path) -> bool:
     """
-    Whether the file begins as safetensors does: eight bytes of length, then JSON. Of a file that begins in no known
-    way its suffix decides.
+    Whether a file is in the safetensors format.
+
+    Such a file begins with eight bytes of length, followed by JSON. If the first bytes fit no known format, the suffix
+    of the file decides.
     """
     with path.open("rb") as file:
         start = file.read(9)
@@ -77,19 +82,20 @@ def is_safetensors(path: Path) -> bool:
 
 
 def pickled_objects(path: Path) -> str:
-    """What the file pickles besides tensors, for an error message."""
+    """Returns the names of the pickled objects in a file that are not tensors, for an error message."""
     try:
         with path.open("rb") as file:
             names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
-    except Exception:  # an old file format, which torch does not look into
+    except Exception:  # torch cannot list the objects of its old file format
         names = []
     return f" ({', '.join(sorted(names))})" if names else ""
 
 
 def short_reason(error: Exception) -> str:
     """
-    Why a file cannot be read, without torch's advice: it says to unpickle the file all the same, which could run code,
-    or to report a fault of torch's.
+    Returns the reason why a file cannot be read, without torch's advice.
+
+    torch advises to unpickle the file anyway, which could run code, or to report a bug in torch.
     """
     if isinstance(error, pickle.UnpicklingError):
         return "torch.save did not write it, or not all of it is there"
@@ -99,20 +105,22 @@ def short_reason(error: Exception) -> str:
 
 def read_file(path: Path) -> Any:
     """
-    What the file holds: tensors by name, or a dictionary that has them somewhere.
+    Reads a weights file: a dictionary of tensors by name, or a dictionary that contains such a dictionary.
 
     Raises:
-        As `check_is_weights`; ValueError if the file is truncated or damaged, a TorchScript program, or has pickled
-        objects.
+        FileNotFoundError, PermissionError: see `check_is_weights`.
+        ValueError: see `check_is_weights`; or the file is truncated, damaged or a TorchScript program, or it has
+            pickled objects.
     """
     check_is_weights(path)
     try:
         if is_safetensors(path):
             return load_file(path)
-        # timm's training checkpoints hold their arguments as such a namespace, which has no code.
+        # timm's training checkpoints store their arguments as an `argparse.Namespace`. It contains no code, so it is
+        # safe to unpickle.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "'torch.load' received a zip file that looks like a TorchScript archive")
-            with path.open("rb") as file:  # of a path torch would look at the suffix
+            with path.open("rb") as file:  # if torch gets a path, it looks at the suffix
                 return torch.load(file, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise InputError(f"the weights file {str(path)!r} is truncated or damaged: {error}") from error
@@ -128,7 +136,7 @@ def read_file(path: Path) -> Any:
         ) from error
     except MemoryError:
         raise
-    except Exception as error:  # on damaged bytes torch's unpickler fails in any way: IndexError, KeyError, TypeError
+    except Exception as error:  # for damaged bytes, torch's unpickler raises many error types, such as IndexError
         if "TorchScript" in str(error):
             raise InputError(
                 f"the weights file {str(path)!r} is a TorchScript program, which is code: save its state_dict instead"
@@ -138,10 +146,10 @@ def read_file(path: Path) -> Any:
 
 def unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
     """
-    The tensors by name in what `read_file` returned, out of the dictionaries that training code keeps them in.
+    Finds the tensors in the result of `read_file`, inside the dictionaries that training code puts around them.
 
     Raises:
-        ValueError: there are none, or it is unclear which they are.
+        ValueError: there are no tensors, or it is unclear which tensors are the weights.
     """
     place, inner = f"the weights file {str(path)!r}", content
     while isinstance(inner, dict):
@@ -158,10 +166,10 @@ def unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """
-    The tensors by name of a `.safetensors` or PyTorch file, out of the wrappers of training code.
+    Reads the tensors of a `.safetensors` or PyTorch file by name, without the dictionaries of training code.
 
     Raises:
-        As `read_file` and `unwrap`.
+        The errors of `read_file` and `unwrap`. ValueError if the file does not hold a dictionary.
     """
     content = read_file(path)
     if not isinstance(content, dict):
@@ -171,9 +179,11 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def read_json_file(path: Path) -> dict[str, Any]:
     """
+    Reads a JSON object.
+
     Raises:
-        ValueError: the file is no JSON, or no JSON object.
-        OSError: the file may not be read.
+        ValueError: the file is not JSON, or not a JSON object.
+        OSError: the file cannot be read.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -186,10 +196,10 @@ def read_json_file(path: Path) -> dict[str, Any]:
 
 def shard_names(index: Path) -> list[str]:
     """
-    The files that an index of Transformers' names, all of them beside it.
+    Returns the names of the weights files that an index file of Transformers lists.
 
     Raises:
-        ValueError: the index is damaged, or it names a file outside its folder.
+        ValueError: the index is damaged, or it names a file outside its own folder.
     """
     weight_map = read_json_file(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:

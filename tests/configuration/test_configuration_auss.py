@@ -1,4 +1,4 @@
-"""The configuration: the paper's defaults, the shipped presets, and what is refused."""
+"""Tests of the configuration: the paper's defaults, the shipped presets, and the values that are refused."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ from transformers import AutoConfig, ResNetConfig, SwinConfig
 from auss.configuration.configuration_auss import PRESETS_FOLDER, AussAudioConfig, AussConfig
 from auss.modeling_auss.outputs import AussSegmentationOutput
 
-# What Transformers' backbone configurations take beside their declared fields.
+# Names that the backbone configurations of Transformers accept beside their declared fields.
 BACKBONE_KEYS = {"out_features", "out_indices", "use_pretrained_backbone"}
 PRESETS = (
     "auss-demo",
@@ -26,7 +26,7 @@ def declared_fields(config_class) -> set[str]:
 
 
 def undeclared_keys(values: dict, config_class) -> set[str]:
-    """Keys that `config_class` would take without a word, looked for in the sub-configurations too."""
+    """Returns the keys that `config_class` would accept silently. Sub-configurations are searched too."""
     found = set(values) - declared_fields(config_class)
     for name, sub_class in (("audio_config", AussAudioConfig), ("backbone_config", None)):
         if name in values:
@@ -110,7 +110,7 @@ def test_the_presets_are_the_ones_named_in_the_design():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_preset_keys_are_all_declared(name):
-    # Transformers takes a misspelt name without a word.
+    # Transformers accepts a misspelt name silently.
     values = json.loads((PRESETS_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     assert undeclared_keys(values, AussConfig) == set()
 
@@ -178,7 +178,7 @@ def test_from_preset_names_what_there_is(name):
         ({"mask_threshold": 1.0}, "mask_threshold must lie between 0 and 1, got 1.0"),
         ({"focal_gamma": 0.5}, "focal_gamma must be 0, or 1 or more, got 0.5"),
         ({"num_queries": 0}, "num_queries must be at least 1, got 0"),
-        ({"num_labels": 1}, "num_labels must be 2 to 255, of which 0 is silent, got 1"),
+        ({"num_labels": 1}, "num_labels must be 2 to 255, including label 0 for silent, got 1"),
         ({"num_labels": 256}, "num_labels must be 2 to 255"),
         ({"hidden_size": 6, "num_attention_heads": 1}, "hidden_size must be a multiple of 4.*got 6"),
         ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),

@@ -1,4 +1,4 @@
-"""Numbers out of range and names that are no field are refused; what a saved file says beside them is kept."""
+"""Numbers out of range and names that are not fields are refused. Unknown names in a saved file are kept."""
 
 import json
 import math
@@ -41,7 +41,7 @@ def test_counts_below_one_are_refused(value):
         (AussConfig, {"num_querys": 3}, "AussConfig has no field num_querys: is num_queries meant"),
         (AussConfig, {"zzz": 3}, "AussConfig has no field zzz$"),
         (AussConfig, {"to_dict": 3}, "AussConfig has no field to_dict"),
-        # Transformers would ask the Hub what this is.
+        # Without the check, Transformers would ask the Hub for a backbone of this name.
         (AussConfig, {"backbone": "me/mine"}, "no field backbone: is backbone_config meant"),
         (AussConfig, {"audio_config": {"batchnorm": True}}, "AussAudioConfig has no field batchnorm: is batch_norm"),
         (AussAudioConfig, {"batchnorm": True, "depth": 1}, "no field batchnorm, depth"),
@@ -74,7 +74,7 @@ def test_what_transformers_takes_beside_fields_is_taken():
 def test_a_saved_file_of_another_version_loads_with_a_warning(tmp_path, caplog):
     values = AussConfig(num_queries=7).to_dict() | {"a_new_field": 3, "use_cache": False}
     values["audio_config"]["an_old_field"] = 1
-    del values["training_progress"]  # of a version before
+    del values["training_progress"]  # an earlier version had no such field
     (tmp_path / "config.json").write_text(json.dumps(values))
     loaded = AussConfig.from_pretrained(tmp_path)
     assert loaded.num_queries == 7 and loaded.a_new_field == 3 and loaded.training_progress == 0
@@ -108,7 +108,7 @@ def test_a_saved_file_cannot_name_a_backbone_on_the_hub(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"num_labels": 10**30}, "num_labels must be 2 to 255"),  # Transformers would make a name for each
+        ({"num_labels": 10**30}, "num_labels must be 2 to 255"),  # too many for Transformers to name each
         ({"id2label": [3]}, "id2label must be a dictionary"),
         ({"label2id": "x"}, "label2id must be a dictionary"),
     ],

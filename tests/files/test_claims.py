@@ -7,7 +7,7 @@ import pytest
 from auss.files import claims
 from auss.files.claims import BusyError, Claim, is_claim, locked, tidy
 
-# A process that makes claims and is killed by the signal that nothing can catch.
+# A process that makes claims and then kills itself by SIGKILL, which no process can catch.
 KILLED = """
 import importlib.util, os, pathlib, signal, sys
 folder = pathlib.Path(sys.argv[1])
@@ -23,7 +23,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.fixture
 def other_run(tmp_path):
-    """Another process with claims on `a.mp4` and on the folder as a whole, which ends with `kill()`."""
+    """Another process that holds claims on `a.mp4` and on the folder as a whole. `kill()` ends the process."""
     root = os.path.dirname(os.path.dirname(claims.__file__))
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(tmp_path), root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""Errors of auss: caught by the names of Python's, and whole after they were sent from another process."""
+"""Errors of auss are caught as Python's own errors, and stay complete when another process sends them."""
 
 import ast
 import pickle
@@ -9,7 +9,8 @@ from auss.files.errors import AussError, DivergedError, InputError, MissingPacka
 
 from .. import layout
 
-# Their checks are of arguments that only code passes. Raised by a command they would be a fault of auss.
+# These modules raise ValueError for arguments that only code passes. If a command raised such an error, auss itself
+# would be at fault.
 CHECKS_OF_CODE = {
     "hub/flat_code",
     "inference/media/containers/frame_times",
@@ -33,7 +34,7 @@ def test_errors_are_pythons_too_and_can_be_pickled(error, builtin):
 
 
 def test_what_the_user_can_mend_is_raised_by_its_name():
-    """A ValueError of Python's name would be shown as a fault of auss, with a traceback."""
+    """The command line shows a plain ValueError with a traceback, as a fault of auss. Only code may cause one."""
     found = set()
     for module, path in layout.modules().items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

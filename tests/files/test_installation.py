@@ -1,4 +1,4 @@
-"""An installation that breaks off at any step and goes on."""
+"""An installation that is interrupted at any step can be finished."""
 
 import os
 from itertools import count
@@ -11,7 +11,7 @@ from auss.files.installation import NEW, finish_installation, install, was_insta
 
 @pytest.fixture
 def folder(tmp_path):
-    """An earlier result of two files and a folder, somebody's file, and the new result in its workspace."""
+    """A folder with an earlier result (two files and a folder), a user's own file, and a new result in a workspace."""
     for name in ("a", "gone", "user"):
         (tmp_path / name).write_text("old")
     (tmp_path / "deep").mkdir()

@@ -1,4 +1,4 @@
-"""Weight files of a model folder: damage, and an index that leaves the folder, are named before anything loads."""
+"""Damaged weight files, and an index that names files outside the folder, are reported before anything is loaded."""
 
 import hashlib
 import json
@@ -71,7 +71,7 @@ def test_files_that_are_no_weights_are_called_what_they_are(weights, tmp_path):
 
 
 def test_a_file_of_another_user_is_called_that(weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # a test may run as root, who may read everything
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # the tests may run as root, who may read everything
     with pytest.raises(PermissionError, match="model.safetensors may not be read by this user"):
         check_weight_files(tmp_path)
 

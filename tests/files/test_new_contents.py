@@ -24,7 +24,7 @@ def test_after_an_error_nothing_is_left(tmp_path):
     (tmp_path / "mine").mkdir()
     with NewContents(tmp_path / "mine"):
         pass
-    assert os.listdir(tmp_path) == ["mine"]  # empty as before, and not removed
+    assert os.listdir(tmp_path) == ["mine"]  # the folder `mine` is as empty as before and still exists
 
 
 def test_one_run_at_a_time(tmp_path):
@@ -53,7 +53,7 @@ def test_the_next_run_finishes_what_a_killed_one_was_installing(tmp_path, monkey
         with pytest.raises(SystemExit):
             workspace.install()
     assert not (tmp_path / "a").exists()
-    workspace._claim.unlock()  # as the end of the process does
+    workspace._claim.unlock()  # the end of a process also unlocks the claim
     with NewContents(tmp_path) as after:
         assert {path.name: path.read_text() for path in entries(tmp_path)} == {"a": "new", "b": "new"}
         assert after.new.is_dir()

@@ -28,7 +28,7 @@ ODD = [
 def test_it_stays_text(text):
     shown = markdown_text(text)
     assert shown.isprintable() and "<" not in shown and ">" not in shown
-    for mark in "|`*[]~$!":  # each has a backslash of its own before it
+    for mark in "|`*[]~$!":  # each character has its own backslash
         assert shown.count(mark) == shown.count(f"\\{mark}"), mark
     literal = python_string(text)
     assert literal.isprintable() and isinstance(ast.parse(literal, mode="eval").body, ast.Constant)

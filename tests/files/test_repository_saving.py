@@ -1,4 +1,4 @@
-"""The classes that are saved ask the registered writer; what it writes, tests/hub tells."""
+"""The classes that can be saved call the registered writer. The tests in tests/hub check what the writer writes."""
 
 import inspect
 from pathlib import Path
@@ -27,7 +27,7 @@ class Saved(PartRepositoryMixin, Base):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What the writer is called with: it saves as the class itself does."""
+    """A list of the writer's calls. The writer of this fixture only saves as the class itself does."""
     monkeypatch.setattr(repository_saving, "_writer", {})
     calls = []
 

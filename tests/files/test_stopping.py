@@ -16,7 +16,7 @@ def test_a_signal_unwinds_what_is_running(number, status):
         try:
             signal.raise_signal(number)
         finally:
-            signal.raise_signal(signal.SIGTERM)  # an impatient second one
+            signal.raise_signal(signal.SIGTERM)  # a second signal from an impatient user
             tidied.append(True)
     assert stop.value.code == stop.value.status == status and tidied == [True]
     assert stop.value.signal_name == signal.Signals(number).name
@@ -24,7 +24,7 @@ def test_a_signal_unwinds_what_is_running(number, status):
 
 
 def test_signals_that_are_ignored_or_handled_stay_so():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup does the same
     try:
         with clean_stops():
             signal.raise_signal(signal.SIGHUP)
@@ -97,5 +97,5 @@ def test_workers_end_with_a_parent_that_was_killed():
 
 
 def test_no_worker_is_left_alone():
-    end_with_parent()  # does nothing here
+    end_with_parent()  # does nothing, because this process is not a worker
     assert not [thread for thread in threading.enumerate() if thread.name == "end-with-parent"]

@@ -1,4 +1,4 @@
-"""A Hub on this machine, and an environment of somebody who has not installed auss."""
+"""Fixtures: a stand-in for the Hub on this machine, and a Python environment without auss."""
 
 import base64
 import hashlib
@@ -20,9 +20,10 @@ from huggingface_hub import ModelCard, constants
 
 
 class StandInHub:
-    """Repositories in memory, which only who has the token may write.
+    """Repositories in memory. Writing needs the token.
 
-    `commits` of each are dicts of file name -> contents, oldest first; `branches` of each say which is their last.
+    `commits` holds the commits of each repository, the oldest first; a commit is a dict of file name -> contents.
+    `branches` holds the branches of each repository: branch name -> index of the branch's last commit.
     """
 
     token = "hf_stand_in"
@@ -41,7 +42,7 @@ class StandInHub:
         return self.commits[repo_id][int(self.commit_hash(repo_id, revision), 16)]
 
     def create(self, repo_id: str) -> bool:
-        """Whether it is new; then it has one empty commit."""
+        """Creates a repository with one empty commit. Returns False if the repository exists already."""
         if repo_id in self.commits:
             return False
         self.commits[repo_id], self.branches[repo_id] = [{}], {"main": 0}
@@ -60,7 +61,7 @@ class StandInHub:
         }
 
     def preupload(self, payload: dict) -> dict:
-        """Weights go the way of large files, as the .gitattributes of the real Hub say."""
+        """Answers that weights are uploaded as large files. The .gitattributes of the real Hub say the same."""
         modes = {True: "lfs", False: "regular"}
         return {
             "files": [
@@ -104,7 +105,7 @@ class StandInHub:
 
 
 class StandInHandler(BaseHTTPRequestHandler):
-    """What of the Hub's HTTP interface pushing and loading need; see huggingface_hub's hf_api.py."""
+    """The part of the Hub's HTTP interface that pushing and loading use; see hf_api.py of huggingface_hub."""
 
     hub: StandInHub
     protocol_version = "HTTP/1.1"
@@ -121,7 +122,7 @@ class StandInHandler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def body(self) -> bytes:
-        """The request's, whole or in chunks."""
+        """Returns the body of the request, which was sent as a whole or in chunks."""
         if "Content-Length" in self.headers:
             return self.rfile.read(int(self.headers["Content-Length"]))
         chunks = []
@@ -201,7 +202,7 @@ def hub():
 
 @pytest.fixture
 def at_hub(hub, monkeypatch, tmp_path):
-    """Makes huggingface_hub take the stand-in for the Hub."""
+    """Makes huggingface_hub use the stand-in instead of the Hub."""
     template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.url)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
@@ -215,18 +216,19 @@ def at_hub(hub, monkeypatch, tmp_path):
         return resolve(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve_here)
-    monkeypatch.setattr("transformers.utils.hub._hf_api", None)  # it would remember the real one
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None)  # this object remembers the real Hub
     return hub
 
 
 class Stranger:
-    """An environment with what is installed here, or of that what starts with one of `prefixes`, but never auss."""
+    """An environment with the packages that are installed here, except auss. A package's name must start with one of
+    `prefixes`."""
 
     def __init__(self, folder: Path, prefixes: tuple[str, ...] = ("",), with_pip: bool = False):
         venv.create(folder / "venv", with_pip=with_pip)
         self.python = folder / "venv" / "bin" / "python"
-        # Links to what is installed here. Not the folder that it is installed in: auss may be in there too, or be
-        # found through a .pth file, which Python follows in its own folder.
+        # Link each installed package, not the whole folder. The folder may hold auss too, or a .pth file that leads to
+        # auss. Python follows the .pth files only of its own folder.
         installed = Path(sysconfig.get_path("purelib"))
         links = folder / "dependencies"
         links.mkdir()
@@ -237,9 +239,9 @@ class Stranger:
         (site_packages / "dependencies.pth").write_text(f"{links}\n")
 
     def run(self, program: str, folder: Path, **environment: str) -> str:
-        """What the program prints; its caches are in `folder`, which is its working directory too."""
+        """Runs a program and returns its output. `folder` is its working directory and holds its caches."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHONPATH", "HF_"))}
-        threads = str(torch.get_num_threads())  # or sums would be rounded in another order
+        threads = str(torch.get_num_threads())  # other counts round sums in another order
         done = subprocess.run(
             [str(self.python), "-c", program],
             env={**inherited, "OMP_NUM_THREADS": threads, "HF_HOME": str(folder / "cache"), **environment},
@@ -253,7 +255,7 @@ class Stranger:
 
 @pytest.fixture
 def bare_stranger(tmp_path):
-    """With pip, and of all that is installed here only torch, which is gigabytes."""
+    """An environment with pip. Of the packages installed here it has only torch, whose download takes gigabytes."""
     folder = tmp_path / "stranger"
     folder.mkdir()
     return Stranger(folder, ("torch", "functorch", "nvidia", "cuda", "triton"), with_pip=True)
@@ -271,7 +273,7 @@ def processor(tiny_processor):
 
 @pytest.fixture
 def clip():
-    """Frames and sound of two seconds, as the pipeline takes them."""
+    """Two seconds of frames and sound, in the form that the pipeline takes."""
     random = np.random.default_rng(0)
     return {
         "frames": random.integers(0, 255, (4, 24, 32, 3), dtype=np.uint8),

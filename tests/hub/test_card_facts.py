@@ -1,4 +1,4 @@
-"""What a card says beside the model's own files is what the registered reader finds."""
+"""The results on a card are those that the registered reader finds."""
 
 import json
 
@@ -13,7 +13,7 @@ SCORES = [Score("clips", "test", "own", 0.5, 0.75)]
 
 @pytest.fixture
 def results(monkeypatch):
-    """What the reader finds in a folder, by the folder's name."""
+    """A dict of folder name -> the results that the reader finds in that folder."""
     monkeypatch.setattr(card_facts, "_reader", dict(card_facts._reader))
     found = {}
     register_results_reader(lambda folder: found.get(folder.name, Results()))

@@ -1,4 +1,4 @@
-"""The code files of a repository: everything that is needed, all in one folder, nothing else changed."""
+"""Tests of a repository's code files: they are complete, lie in one folder, and differ only in their imports."""
 
 import ast
 import re
@@ -14,14 +14,14 @@ from auss.hub.flat_code import check_code, code_files, flatten, relative_imports
 from auss.hub.model_card import REQUIREMENTS, TIMM_REQUIREMENT
 
 ROOT = Path(auss.__file__).parent
-# The distribution that has a module, where their names differ.
+# Module -> its distribution, where the two names differ.
 DISTRIBUTIONS = {"PIL": "pillow"}
-# These come with transformers and torch.
+# transformers and torch install these modules.
 COME_ALONG = {"huggingface_hub", "safetensors", "tqdm", "typing_extensions"}
 
 
 def imported_modules(file):
-    """The modules of other packages that a file imports, also within functions."""
+    """Yields the modules of other packages that a file imports, at the top or inside a function."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -42,7 +42,7 @@ def test_every_import_of_a_flat_file_lies_beside_it(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == set(code_files())
     for path in tmp_path.iterdir():
         assert {found.parent for found in relative_imports(path)} <= {tmp_path}
-        # The loader of Transformers looks for imports by this expression and takes what it finds for a file's name.
+        # The loader of Transformers finds imports by this regular expression and takes each match for a file's name.
         names = re.findall(r"^\s*from\s+\.(\S+)\s+import", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
         assert set(names) == {found.stem for found in relative_imports(path)}
 
@@ -91,7 +91,7 @@ def test_the_card_requires_what_the_code_imports_as_auss_does():
     imported = {module for file in code_files().values() for module in imported_modules(file)}
     others = imported - sys.stdlib_module_names - COME_ALONG
     required = {re.match(r"[\w-]+", requirement).group(): requirement for requirement in REQUIREMENTS}
-    # Transformers' video processors need torchvision, whether or not a file of ours names it.
+    # The video processors of Transformers need torchvision, even if no file of auss imports it.
     assert {DISTRIBUTIONS.get(module, module) for module in others} | {"torchvision"} == required.keys()
     setup = (ROOT / "setup.cfg").read_text(encoding="utf-8")
     for requirement in (*REQUIREMENTS, TIMM_REQUIREMENT):

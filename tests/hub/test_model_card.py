@@ -1,4 +1,4 @@
-"""The model card: what it says, what it keeps to itself, and whose it is."""
+"""Tests of the model card: what it says, what it does not reveal, and when auss may replace it."""
 
 import json
 

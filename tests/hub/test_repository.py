@@ -1,4 +1,4 @@
-"""What is saved and pushed is whole, and costs those who have auss no question."""
+"""Saved and pushed repositories are complete, and load without a question where auss is installed."""
 
 import json
 import pickle
@@ -24,12 +24,12 @@ HEADS = "modeling_auss.AussForAudioVisualSegmentation"
 
 
 class OwnModel(auss.AussForAudioVisualSegmentation):
-    """A user's, in a file of the user's own."""
+    """A model class that a user defines in a file of the user's own."""
 
 
 @pytest.fixture(autouse=True)
 def no_questions(monkeypatch):
-    """Transformers asks at the keyboard whether code may be run."""
+    """Fails a test in which Transformers asks at the keyboard whether it may run code."""
 
     def refuse(question):
         raise AssertionError(f"asked: {question}")
@@ -42,7 +42,7 @@ def read_json(path):
 
 
 def save_figures(folder, data="/nowhere"):
-    """As if `auss train` had run."""
+    """Writes the files in which `auss train` records its arguments and its scores."""
     arguments = {"data": data, "name": "s4", "steps": 1, "batch_size": 1, "image_size": 32}
     (folder / "arguments.json").write_text(json.dumps(arguments))
     (folder / "history.json").write_text(json.dumps([{"step": 1, "validation_M_J": 0.5, "validation_M_F": 0.75}]))
@@ -105,7 +105,7 @@ def test_what_was_loaded_is_saved_alike(segmenter, tmp_path):
         assert not hasattr(again.model.config, "custom_pipelines") and not hasattr(again.model.config, "auto_map")
         assert again.processor.to_dict() == segmenter.processor.to_dict()
         again.save_pretrained(tmp_path / after)
-    # The second, because loading sets `dtype` where the first has none.
+    # Compare the second folder with the third. The first has no `dtype` in its configuration, but loading sets one.
     for path in (tmp_path / "second").iterdir():
         if path.name != CARD_FILE:
             assert path.read_bytes() == (tmp_path / "third" / path.name).read_bytes(), path.name
@@ -152,7 +152,7 @@ def test_shards_and_other_processes(tiny_model, tmp_path):
 def test_an_adapter_gets_nothing_of_a_whole_model(tiny_model, at_hub, tmp_path):
     tiny_model.add_adapter(peft.LoraConfig(target_modules=["class_head"]))
     (tmp_path / "adapter").mkdir()
-    (tmp_path / "adapter" / "loss.py").touch()  # no code is written, so none is in the way
+    (tmp_path / "adapter" / "loss.py").touch()  # an adapter has no code, so this file does no harm
     tiny_model.save_pretrained(tmp_path / "adapter")
     (tmp_path / "adapter" / "loss.py").unlink()
     saved = {path.name for path in (tmp_path / "adapter").iterdir()}
@@ -165,7 +165,7 @@ def test_a_written_card_stays_and_an_own_one_is_renewed(tiny_model, processor, t
     tiny_model.save_pretrained(tmp_path / "own")
     save_figures(tmp_path / "own")
     processor.save_pretrained(tmp_path / "own")
-    assert "M_J" not in (tmp_path / "own" / CARD_FILE).read_text()  # a processor knows nothing of the figures
+    assert "M_J" not in (tmp_path / "own" / CARD_FILE).read_text()  # a processor does not know the scores
     tiny_model.save_pretrained(tmp_path / "own")
     assert "| 0.500 | 0.750 |" in (tmp_path / "own" / CARD_FILE).read_text()
     (tmp_path / "own" / CARD_FILE).write_text("# Mine\n")
@@ -187,11 +187,11 @@ def test_figures_come_along_with_the_weights_they_were_measured_with(tiny_model,
 
 
 def test_push(at_hub, segmenter, tmp_path):
-    """Each kind in one commit, weights as a large file, and the same as is saved."""
+    """A push makes one commit and uploads the weights as a large file. The pushed files equal the saved ones."""
     segmenter.save_pretrained(tmp_path / "saved")
     segmenter.push_to_hub("someone/auss-test", token=at_hub.token, commit_message="First")
     pushed = at_hub.files("someone/auss-test")
-    assert len(at_hub.commits["someone/auss-test"]) == 2  # the empty one that the Hub makes, and this
+    assert len(at_hub.commits["someone/auss-test"]) == 2  # the Hub's empty commit, and the push
     assert {name for name in pushed if name != CARD_FILE} == {
         path.name for path in (tmp_path / "saved").iterdir() if path.name != CARD_FILE
     }
@@ -230,7 +230,7 @@ def test_push_elsewhere_than_to_main(at_hub, tiny_model, branch, arguments):
 def test_installed_classes_load_a_pushed_one_without_being_asked(at_hub, segmenter, clip):
     segmenter.push_to_hub("someone/auss-test", token=at_hub.token)
     assert isinstance(AutoProcessor.from_pretrained("someone/auss-test"), auss.AussProcessor)
-    # Without a task Transformers asks the Hub for it, which knows it from the card.
+    # If no task is given, Transformers asks the Hub for the task, and the Hub reads it from the card.
     for task in (TASK, None):
         loaded = transformers.pipeline(task, model="someone/auss-test", device=-1)
         assert type(loaded) is type(segmenter) and loaded(clip) == segmenter(clip)
@@ -251,7 +251,7 @@ def test_push_that_is_refused_says_so(at_hub, tiny_model):
 
 
 def test_push_that_cannot_see_whether_there_is_a_card_stops(at_hub, tiny_model, monkeypatch):
-    """Or somebody's card would be overwritten."""
+    """If the push went on, it could overwrite a card that somebody wrote."""
     tiny_model.push_to_hub("someone/one", token=at_hub.token)
 
     def unreachable(*args, **kwargs):
@@ -303,7 +303,7 @@ def test_trainer_puts_code_beside_its_result_and_not_into_checkpoints(make_train
         saved = {path.name for path in checkpoint.iterdir()}
         assert {"config.json", "model.safetensors", "processor_config.json"} <= saved
         assert saved & {CARD_FILE, *code_files()} == ({"loss.py"} if step == 2 else set())
-        # Trainer pushes these files too, beside code that the processor adds there.
+        # Trainer pushes these two files as well, and the processor adds the code files to the push.
         for name in ("config.json", "processor_config.json"):
             assert read_json(checkpoint / name)["auto_map"] == read_json(tmp_path / "result" / name)["auto_map"]
         assert type(transformers.pipeline(TASK, model=str(checkpoint), device=-1)) is type(segmenter)

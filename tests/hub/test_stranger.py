@@ -1,4 +1,4 @@
-"""Who has not installed auss loads what was saved or pushed here, and gets the same masks to the last bit."""
+"""A user without auss loads a repository that was saved or pushed here, and gets the same masks to the last bit."""
 
 import re
 import shlex
@@ -56,7 +56,7 @@ processor.save_pretrained("apart")
 
 
 def write_video(path):
-    """Half a second of noise with noise."""
+    """Writes a video of half a second. Its pictures and its sound are noise."""
     random = np.random.default_rng(0)
     with av.open(str(path), "w") as container:
         video, audio = container.add_stream("mpeg4", rate=10), container.add_stream("aac", rate=48_000, layout="mono")
@@ -74,14 +74,14 @@ def write_video(path):
 
 @pytest.fixture
 def segmenter(segmenter):
-    """Finds something in every frame of `clip`, which random weights need not."""
+    """A pipeline that finds something in every frame of `clip`. Random weights alone may find nothing."""
     with torch.no_grad():
         segmenter.model.class_head.bias[1] += 1
     return segmenter
 
 
 def prepare(folder, name, segmenter, clip):
-    """What `LOAD` reads."""
+    """Writes the file that the program `LOAD` reads."""
     processor = segmenter.processor
     objects = (segmenter.model.config, segmenter.model, processor, processor.feature_extractor)
     classes = [type(each).__name__ for each in (*objects, processor.video_processor)]
@@ -89,7 +89,7 @@ def prepare(folder, name, segmenter, clip):
 
 
 def check_results(folder, segmenter, clip):
-    """What `LOAD` found is what is found here, to the last bit."""
+    """Checks that the results of the program `LOAD` equal the results here, to the last bit."""
     results = torch.load(folder / "results.pt", weights_only=False)
     inputs = segmenter.processor(
         videos=clip["frames"], audio=clip["audio"], sampling_rate=clip["sampling_rate"], return_tensors="pt"
@@ -101,7 +101,7 @@ def check_results(folder, segmenter, clip):
     expected = segmenter(clip)
     assert len({frame[0]["score"] for frame in expected}) == 4  # the frames' masks differ
     for found in (results["by task"], results["by model"]):
-        assert found == expected  # PIL compares pixels
+        assert found == expected  # PIL images are equal if their pixels are equal
 
 
 def python_blocks(file):
@@ -109,7 +109,7 @@ def python_blocks(file):
 
 
 def check_printed(printed):
-    """The examples print a line a segment."""
+    """Checks that an example printed one line for each segment."""
     lines = printed.splitlines()
     assert len(lines) >= 3 and all(re.fullmatch(r"[\d.]+ sounding [\d.]+ \(64, 48\)", line) for line in lines), printed
 
@@ -132,7 +132,7 @@ def test_a_saved_folder(stranger, segmenter, clip, tmp_path):
 
 
 def test_a_pushed_repository(stranger, at_hub, segmenter, clip, tmp_path, monkeypatch):
-    """Both sides as docs/hub.md tells them."""
+    """The test runs the two examples of docs/hub.md: one pushes a model, the other loads it."""
     push, load = python_blocks(ROOT / "docs" / "hub.md")
     segmenter.save_pretrained(tmp_path / "runs" / "s4")
     monkeypatch.chdir(tmp_path)
@@ -149,7 +149,7 @@ def test_a_pushed_repository(stranger, at_hub, segmenter, clip, tmp_path, monkey
 
 @pytest.mark.slow
 def test_what_the_card_says_to_install_is_enough(bare_stranger, segmenter, clip, tmp_path):
-    """Whatever versions that gives today, so the masks need not be the same to the last bit."""
+    """pip installs today's versions of the packages, so the masks may differ in the last bits."""
     segmenter.save_pretrained(tmp_path / "saved")
     card = (tmp_path / "saved" / CARD_FILE).read_text(encoding="utf-8")
     (command,) = re.findall(r"```bash\npip install (.*)\n```", card)

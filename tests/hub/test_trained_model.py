@@ -1,4 +1,4 @@
-"""A folder gives back the model that was saved in it, and nothing else is taken for one."""
+"""A folder gives back the model that was saved in it. A folder with anything else is refused."""
 
 import json
 
@@ -14,7 +14,7 @@ from auss.processing.video_processing_auss import AussVideoProcessor
 
 
 def edit(file, *parts, **values) -> None:
-    """Sets values in a JSON file, in the object that `parts` lead to."""
+    """Sets values in a JSON file, in the nested object that the keys `parts` lead to."""
     content = json.loads(file.read_text())
     target = content
     for part in parts:
@@ -57,7 +57,7 @@ def timm_network(name: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def lateral_folder(make_config, tmp_path_factory):
-    """A saved model with lateral connections, which loads."""
+    """A folder with a saved model that has lateral connections. The model loads without an error."""
     folder = tmp_path_factory.mktemp("models") / "model"
     AussForAudioVisualSegmentation(make_config(lateral_connections=True, query_embedding=True)).save_pretrained(folder)
     size = {"height": 32, "width": 32}
@@ -69,7 +69,7 @@ def lateral_folder(make_config, tmp_path_factory):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        # Switched off, another network would run, and Transformers would only warn of what is left over.
+        # If a part is switched off, Transformers would only warn of its unused weights and run another network.
         (
             {"lateral_connections": False},
             "has 3 weights that the network .* first auss.image_emb.*lateral_pro",
@@ -150,7 +150,7 @@ def test_a_damaged_pickle_is_named(model_folder):
     ],
 )
 def test_code_of_the_folder_is_never_run(model_folder, monkeypatch, parts, values):
-    """Nor is anybody asked whether it may be."""
+    """Transformers does not even ask whether it may run the code."""
     ran = model_folder / "ran"
     (model_folder / "own.py").write_text(f"open({str(ran)!r}, 'w')\nclass Own: pass\n")
     edit(model_folder / "processor_config.json", *parts, **values)

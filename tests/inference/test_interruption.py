@@ -89,7 +89,7 @@ def test_segment_leaves_nothing_or_what_was_there(run_segment, tmp_path, monkeyp
         patch.setattr(segment, "write_mask", breaks_off)
         assert run("--overwrite", "--fps", "2") == status and contents(out) == before
     if status == 2:
-        assert "No space left on device: what was being written is removed" in capsys.readouterr().err
+        assert "No space left on device: the unfinished output is removed" in capsys.readouterr().err
     assert run_segment("--overwrite", "--fps", "2") == 0
     assert sorted(os.listdir(out / "masks")) == [
         "mask_000000_00000.000s.png",

@@ -1,4 +1,4 @@
-"""What the tests of the whole model share."""
+"""Helpers and fixtures for the tests of the whole model."""
 
 import torch
 
@@ -7,7 +7,7 @@ from auss.modeling_auss.resized_maps import MaskFeatures
 
 
 def plain_mask_features(maps: torch.Tensor, size: tuple[int, int] | None = None) -> MaskFeatures:
-    """Mask features with the identity for h; of the maps' own size, if none is given."""
+    """Returns mask features whose projection h is the identity. Without `size` they have the size of the maps."""
     channels = maps.shape[1]
     size = tuple(maps.shape[-2:]) if size is None else size
     return MaskFeatures(maps, size, torch.eye(channels, dtype=maps.dtype), maps.new_zeros(channels))
@@ -23,7 +23,7 @@ def make_model(config, seed=0) -> AussForAudioVisualSegmentation:
 
 
 def randomise_heads(model):
-    """At the start all masks are near one half; spread them, so that a difference would show."""
+    """Spreads the masks. An untrained model has all masks near one half, which would hide differences."""
     with torch.no_grad():
         model.auss.fusion_decoder.mask_head.weight.mul_(10)
     return model

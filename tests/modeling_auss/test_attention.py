@@ -1,4 +1,4 @@
-"""Attention against torch's own multi-head attention and a head-by-head loop of Eq. 7 and 14."""
+"""Compares attention with torch's own multi-head attention and with a loop over the heads of Eq. 7 and 14."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def make_attention(make_config, implementation="eager", attention_class=Attentio
 
 
 def attend(attention: Attention, queries, keys, values, blocked=None):
-    """Attention under a mask that is True where a query must not look."""
+    """Computes attention with a mask that is True at the positions that a query must not attend to."""
     if blocked is None:
         return attention(queries, keys, values)
     mask = torch.zeros(blocked.shape, dtype=queries.dtype).masked_fill(blocked, torch.finfo(queries.dtype).min)
@@ -26,7 +26,7 @@ def attend(attention: Attention, queries, keys, values, blocked=None):
 
 
 def literal_attention(attention: Attention, queries, keys, values, blocked=None) -> torch.Tensor:
-    """Eq. 14, one clip, one head and one query at a time; heads are slices of the projected features."""
+    """Computes Eq. 14 for one clip, one head and one query at a time. Heads are slices of the projected features."""
     query, key, value = attention.q_proj(queries), attention.k_proj(keys), attention.v_proj(values)
     width = attention.head_dim
     output = torch.zeros_like(query)

@@ -1,4 +1,4 @@
-"""VGGish against the network of the PyPI package torchvggish, with copied random weights."""
+"""Compares VGGish with the network of the PyPI package torchvggish, with the same random weights."""
 
 import torch
 from torchvggish import torchvggish
@@ -16,13 +16,14 @@ def make_encoder(**overrides) -> VGGish:
 def test_equals_torchvggish_with_copied_weights():
     torch.manual_seed(0)
     reference = torchvggish._vgg(postprocess=False).eval()
-    # Larger weights than torch draws, or the differences between examples drown before the last layer.
+    # Use larger weights than torch draws. With torch's weights the differences between examples vanish before the last
+    # layer.
     with torch.no_grad():
         for parameter in reference.parameters():
             parameter.mul_(1.5)
     with torch.device("meta"):
         encoder = VGGish(AussAudioConfig())
-    encoder.load_state_dict(reference.state_dict(), assign=True)  # strict: the names are the public file's
+    encoder.load_state_dict(reference.state_dict(), assign=True)  # strict, so all names are equal
     log_mel = torch.randn(2, 3, 96, 64) * 2 - 3
     with torch.no_grad():
         features = encoder(log_mel)

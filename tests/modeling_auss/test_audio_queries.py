@@ -1,4 +1,4 @@
-"""A2U: Eq. 1 as a triple sum, and the Dependency Catcher as torch's own encoder layers with copied weights."""
+"""Compares A2U with Eq. 1 as a triple sum, and the Dependency Catcher with torch's encoder layers."""
 
 import pytest
 import torch
@@ -55,7 +55,7 @@ def test_space_projector_is_equation_1(tiny_config):
 
 def test_rank_is_the_number_of_examples_unless_queries_are_embedded(make_config):
     valid = torch.ones(1, 5, dtype=torch.bool)
-    # Eight independent features, so that only T = 5 limits the rank.
+    # The five examples are independent, so only T = 5 limits the rank.
     audio = torch.eye(8)[:5].unsqueeze(0)
     plain = randomise(SpaceProjector(make_config()))
     assert torch.linalg.matrix_rank(plain(audio, valid)[0]) == 5
@@ -178,5 +178,5 @@ def test_the_frames_of_a_padded_clip_spread_over_its_sound_alone():
     frame_mask = torch.tensor([[1] * 5 + [0] * 5, [1] * 10])
     spread = spread_frames(10, valid, frame_mask)
     assert spread[0, :5].tolist() == [0, 1, 2, 3, 4] and spread[1].tolist() == list(range(10))
-    assert 0 <= int(spread.min()) and int(spread.max()) < 10  # in the padding too
+    assert 0 <= int(spread.min()) and int(spread.max()) < 10  # the numbers are also valid in the padding
     assert torch.equal(spread_frames(10, valid, torch.ones(2, 10)), spread_frames(10, valid))

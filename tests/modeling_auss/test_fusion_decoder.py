@@ -1,4 +1,4 @@
-"""The fusion module against Eq. 8-14 written out: masked attention, block order, round robin, sine positions."""
+"""Compares the fusion module with literal code for Eq. 8-14: masked attention, block order, levels and positions."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def make(module_class, make_config, implementation="eager", **overrides):
 
 
 def literal_attention(attention, queries, keys, values, mask=None):
-    """Eq. 14 for each head; `mask` (N, S) holds 0 and -inf as in Eq. 13."""
+    """Computes Eq. 14 for each head. `mask` (N, S) holds 0 and -inf as in Eq. 13."""
     width, heads = attention.head_dim, []
     query, key, value = attention.q_proj(queries), attention.k_proj(keys), attention.v_proj(values)
     for start in range(0, query.shape[-1], width):
@@ -33,7 +33,7 @@ def literal_attention(attention, queries, keys, values, mask=None):
 
 
 def literal_mask(mask_logits, threshold=0.5):
-    """Eq. 13 at every position, and all zeros for a query whose mask is empty."""
+    """Computes Eq. 13 at every position. A query whose mask is empty gets zeros everywhere."""
     mask = torch.full_like(mask_logits, -torch.inf)
     for frame, n, position in torch.cartesian_prod(*(torch.arange(size) for size in mask_logits.shape)):
         if mask_logits[frame, n, position].sigmoid() > threshold:
@@ -43,7 +43,7 @@ def literal_mask(mask_logits, threshold=0.5):
 
 
 def literal_block(block, queries, keys, values, positions, mask):
-    """Eq. 8, 9 and 10."""
+    """Computes Eq. 8, 9 and 10."""
     attended = literal_attention(block.masked_attention, queries + positions, keys, values, mask)
     queries = block.masked_attention_norm(attended + queries)
     attended = literal_attention(block.self_attention, queries + positions, queries + positions, queries)
@@ -94,10 +94,10 @@ def test_fusion_block_is_equations_8_to_10(make_config, implementation, position
 @pytest.mark.parametrize(("small_size", "level_size"), [((12, 16), (6, 8)), ((6, 8), (3, 4)), ((5, 9), (4, 5))])
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 def test_decoder_is_the_plain_route_in_round_robin(make_config, implementation, small_size, level_size):
-    """The plain route predicts masks at f_4's size and then resizes them, block after block."""
+    """The plain computation predicts masks at the size of f_4 and then resizes them, in every block."""
     decoder = make(FusionDecoder, make_config, implementation, num_fusion_layers=5)
     queries, small = torch.randn(2, 8, 16), torch.randn(2, 16, *small_size)
-    # The second level is an enlargement, of the first or of a map of no rounder size.
+    # The second level represents an enlarged map: of the first level, or of a map whose size does not divide.
     levels = [ResizedMaps(torch.randn(2, 16, 3, 4), (3, 4)), ResizedMaps(torch.randn(2, 16, *level_size), (6, 8))]
     outputs = decoder(queries, levels, plain_mask_features(small, (12, 16)))
     embeddings = [level.full() for level in levels]
@@ -116,7 +116,7 @@ def test_decoder_is_the_plain_route_in_round_robin(make_config, implementation, 
         mask = literal_mask(masks.flatten(2), decoder.mask_threshold)
         expected = literal_block(block, expected, keys, values, decoder.query_position_embedding, mask)
         torch.testing.assert_close(outputs[index + 1], expected, rtol=0, atol=5e-4)
-    assert margin > 1e-5  # no mask stands so near to tau that rounding decides
+    assert margin > 1e-5  # no mask is so close to tau that rounding decides
 
 
 def test_more_levels_than_two_are_attended_in_order(make_config):
@@ -133,7 +133,7 @@ def test_queries_without_position_embedding(make_config):
     decoder = make(FusionDecoder, make_config, query_position_embedding=False)
     assert decoder.query_position_embedding is None
     embeddings = [ResizedMaps(torch.randn(1, 16, size, size), (size, size)) for size in (2, 4)]
-    # Without positions the queries are a set: permuting them permutes the result.
+    # Without positions the order of the queries has no meaning, so permuting them permutes the result.
     queries, order = torch.randn(1, 8, 16), torch.randperm(8)
     arguments = (embeddings, plain_mask_features(torch.randn(1, 16, 8, 8)))
     before, after = decoder(queries, *arguments)[-1], decoder(queries[:, order], *arguments)[-1]
@@ -152,7 +152,10 @@ def test_attention_masks_pass_no_gradient_but_the_maps_do(make_config):
 
 
 def test_the_mask_head_is_never_called_without_gradients(make_config):
-    """Or autocast of older torch keeps weights that train nothing for the calls that should."""
+    """
+    Autocast of older torch versions caches the cast weights of the first call. If that call had no gradient, later
+    calls would not train the weights.
+    """
     decoder = make(FusionDecoder, make_config)
     enabled = []
     decoder.mask_head.register_forward_hook(lambda *_: enabled.append(torch.is_grad_enabled()))
@@ -165,7 +168,7 @@ def test_the_mask_head_is_never_called_without_gradients(make_config):
 
 
 def sines(height: int, width: int, channels: int) -> torch.Tensor:
-    """(height * width, channels)."""
+    """Returns the embeddings of all positions, (height * width, channels)."""
     rows, columns = sine_position_embedding(height, width, channels, like=torch.zeros(1))
     assert rows.shape == (height, channels) and columns.shape == (width, channels)
     return (rows.unsqueeze(1) + columns).flatten(0, 1)
@@ -184,7 +187,7 @@ def test_sine_embedding_separates_the_axes_and_every_position():
     embedding = sines(6, 4, 16).view(6, 4, 16)
     assert embedding.abs().max() <= 1
     torch.testing.assert_close(embedding.square().sum(-1), torch.full((6, 4), 8.0))  # sin^2 + cos^2 = 1, eight pairs
-    assert torch.equal(embedding[:, 0, :8], embedding[:, 3, :8])  # rows do not see the column
+    assert torch.equal(embedding[:, 0, :8], embedding[:, 3, :8])  # the first half does not depend on the column
     assert torch.equal(embedding[0, :, 8:], embedding[5, :, 8:])
     distances = torch.cdist(embedding.flatten(0, 1), embedding.flatten(0, 1)) + 9 * torch.eye(24)
     assert distances.min() > 0.1

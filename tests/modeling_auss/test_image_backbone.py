@@ -1,4 +1,4 @@
-"""Backbones of many families: measured, run forward, loss and backward at odd sizes, or refused when built."""
+"""Backbones of many families are measured and trained at odd sizes. Backbones that cannot work are refused."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 TABLE = Path(__file__).parents[2] / "docs" / "backbones.md"
 
 PYRAMID = dict(out_indices=[1, 2, 3, 4])
-# Four tiny stages; by timm's networks, which have no tiny form, the smallest of a family stands for it.
+# Transformers' networks get four tiny stages. timm's networks have no tiny form, so the smallest of a family is used.
 STAGES = dict(depths=[1, 1, 1, 1], **PYRAMID)
 HEADS = dict(num_hidden_layers=2, num_attention_heads=2, hidden_size=16)
 TRANSFORMERS = {
@@ -75,20 +75,20 @@ def make_backbone_config(library: str, name: str):
     if library == "timm":
         return timm_config(name, (TIMM | SLOW_TIMM)[name])
     config = AutoConfig.for_model(name, **TRANSFORMERS[name])
-    if name == "pvt_v2":  # whose stages are counted from 0
+    if name == "pvt_v2":  # PVT v2 counts its stages from 0
         config.out_indices = [0, 1, 2, 3]
     return config
 
 
 def words(layout) -> str:
-    """What the table says of the frames that a backbone takes."""
+    """Returns the text of the table about the frame sizes that a backbone takes."""
     if layout.fixed_size is not None:
         return "{} x {} only".format(*layout.fixed_size)
     return "any size" if layout.multiple == 1 else f"any size, padded to multiples of {layout.multiple}"
 
 
 def table_rows() -> dict[tuple[str, str], tuple[str, str, str]]:
-    """(library, backbone) -> (strides, order of the maps, frames), as the documentation has it."""
+    """Reads the table of the documentation: (library, backbone) -> (strides, order of the maps, frames)."""
     cells = re.findall(r"^\| (\w+) \| `([\w-]+)` \| ([^|]+) \| (\w+) \| ([^|]+) \|$", TABLE.read_text("utf-8"), re.M)
     return {(library, name): tuple(rest) for library, name, *rest in cells}
 
@@ -110,7 +110,7 @@ def test_the_table_lists_what_is_tested():
 
 @pytest.mark.parametrize(("library", "name"), CASES)
 def test_forward_loss_and_backward(make_config, library, name):
-    """At a size that is no multiple of anything, and as the table says."""
+    """The frame size is not a multiple of any stride, and the layout must be that of the table."""
     torch.manual_seed(0)
     backbone_config = make_backbone_config(library, name)
     layout = measure_layout(build_backbone(backbone_config))
@@ -149,7 +149,7 @@ def test_forward_loss_and_backward(make_config, library, name):
     ],
 )
 def test_maps_at_the_own_size_are_those_of_timm(name, out_indices, size):
-    """Although the network is built for any size; and channels come first."""
+    """auss builds the network for frames of any size. That must not change its maps at its own size."""
     torch.manual_seed(0)
     backbone = build_backbone(timm_config(name, out_indices)).eval()
     layout = measure_layout(backbone)
@@ -166,13 +166,13 @@ def test_maps_at_the_own_size_are_those_of_timm(name, out_indices, size):
 
 
 def test_a_padded_frame_keeps_its_place():
-    """A backbone that rounds down sees the last rows too, and a map's row stays over its own pixels."""
+    """A backbone that rounds sizes down also sees the last rows, and each row of a map stays at its own pixels."""
     torch.manual_seed(0)
     backbone = build_backbone(make_backbone_config("Transformers", "convnext")).eval()
     layout = measure_layout(backbone)
     frames = torch.randn(1, 3, 127, 64)
     changed = frames.clone()
-    changed[..., 120:, :] += 1  # without padding the map of stride 32 would end at row 96
+    changed[..., 120:, :] += 1  # without padding, the map of stride 32 would end at row 96
     with torch.no_grad():
         maps, others = (
             layout.trimmed(backbone(layout.padded(each)).feature_maps, (127, 64)) for each in (frames, changed)
@@ -240,7 +240,7 @@ def test_a_backbone_that_needs_a_missing_package_names_it(make_config):
 def test_foreign_code_of_a_backbone_is_never_run(make_config):
     config = make_config()
     config.backbone_config.auto_map = {"AutoBackbone": "evil.Backbone"}
-    AussForAudioVisualSegmentation(config)  # Transformers' own ResNet, without a question
+    AussForAudioVisualSegmentation(config)  # builds Transformers' own ResNet without asking the user
     bert = AutoConfig.for_model("bert")
     bert.auto_map = {"AutoBackbone": "evil.Backbone"}
     with pytest.raises(ValueError):

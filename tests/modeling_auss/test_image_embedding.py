@@ -1,4 +1,4 @@
-"""The image embedding extractor over ResNet, Swin and timm backbones: shapes, laterals, and the exact shortcut."""
+"""The image embedding extractor with ResNet, Swin and timm backbones: shapes, lateral maps and the exact shortcut."""
 
 import math
 
@@ -43,13 +43,13 @@ def make_extractor(make_config, **overrides) -> ImageEmbeddingExtractor:
 
 
 def embed(extractor: ImageEmbeddingExtractor, frames: torch.Tensor):
-    """f_1 ... f_3, each at its own size, and the mask features."""
+    """Returns f_1 ... f_3, each at its full size, and the mask features."""
     embeddings, mask_features = extractor(frames)
     return [embedding.full() for embedding in embeddings], mask_features
 
 
 def assert_shapes(extractor, size, strides=(32, 16, 8), mask_stride=4, frames=2):
-    """With laterals, f_4 has a map of its own; without, it is an enlargement of f_3's."""
+    """With lateral maps, f_4 has its own map. Without lateral maps, f_4 is an enlarged f_3."""
     embeddings, mask_features = embed(extractor, torch.randn(frames, 3, *size))
     expected = [(frames, 16, math.ceil(size[0] / stride), math.ceil(size[1] / stride)) for stride in strides]
     assert [tuple(embedding.shape) for embedding in embeddings] == expected
@@ -77,7 +77,7 @@ def test_any_size_with_laterals(make_config, make_backbone, size):
 @pytest.mark.parametrize("height", [1, 16, 17, 33, 47, 49])
 @pytest.mark.parametrize("make_backbone", [resnet, swin])
 def test_laterals_of_small_frames(make_config, make_backbone, height):
-    # ceil(17 / 16) = 2 rows: their stride, read as 17 / 2, would look like 8.
+    # A frame of 17 rows has ceil(17 / 16) = 2 map rows. A stride computed as 17 / 2 would look like 8.
     overrides = dict(feature_strides=(32, 16, 8), mask_stride=4, lateral_connections=True)
     extractor = make_extractor(make_config, backbone_config=make_backbone(1, 2, 3, 4), **overrides)
     assert_shapes(extractor, (height, 40))
@@ -145,7 +145,7 @@ def test_upsampling_step_without_a_lateral_map_refines_before_it_enlarges():
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 97)])
 def test_mask_features_of_the_paper_are_enlarged_last(make_config, size):
-    """Masks of h(f_4) by its definition, with f_4 at full size, are those of what the extractor returns."""
+    """The extractor's masks equal those of h(f_4) computed by its definition, with f_4 at full size."""
     overrides = dict(backbone_config=resnet(3), feature_strides=(8, 4, 2), mask_stride=1)
     extractor = make_extractor(make_config, **overrides)
     embeddings, mask_features = embed(extractor, torch.randn(2, 3, *size))
@@ -159,7 +159,7 @@ def test_mask_features_of_the_paper_are_enlarged_last(make_config, size):
 
 @pytest.mark.parametrize("laterals", [False, True])
 def test_maps_have_a_pixels_channels_side_by_side(make_config, laterals):
-    """As attention reads them: no transposed copy of the largest maps is made."""
+    """Attention reads this layout, so the largest maps are not copied."""
     stages, strides = ((1, 2, 3, 4), (32, 16, 8)) if laterals else ((3,), (8, 4, 2))
     overrides = dict(feature_strides=strides, mask_stride=4 if laterals else 1, lateral_connections=laterals)
     extractor = make_extractor(make_config, backbone_config=resnet(*stages), **overrides)

@@ -1,4 +1,4 @@
-"""Bad inputs are refused by name; padded clips of a batch have the losses, gradients and outputs of clips alone."""
+"""Invalid inputs raise errors that name them, and padding does not change losses, gradients or outputs."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ FRAMES, LONG, LABELS = 5, 10, 4
 
 @pytest.fixture
 def model(make_config):
-    """In training, with batch norm in both encoders, frame-wise queries and confident queries that lie close."""
+    """A model in training mode with batch norm in both encoders, frame queries and close confident queries."""
     audio = AussAudioConfig(
         stage_channels=(2, 2, 4, 4), stage_depths=(1, 1, 1, 1), hidden_features=8, embedding_size=8, batch_norm=True
     )
@@ -39,7 +39,11 @@ def long_clip(make_inputs):
 
 
 def padded(clip, frames=LONG):
-    """The clip with padding behind it that would wreck every figure: no numbers in pictures, no classes in labels."""
+    """
+    Returns the clip with padding after it.
+
+    The padding has NaN pictures and invalid labels, so every result that used the padding would be wrong.
+    """
     missing, count = frames - clip["pixel_values"].shape[1], clip["input_features"].shape[1]
     junk = torch.full((1, missing, *clip["pixel_values"].shape[2:]), float("nan"))
     sound = torch.full((1, LONG - count, *clip["input_features"].shape[2:]), 9.0)
@@ -58,7 +62,7 @@ def batch_of(*clips):
 
 
 def trained(model, inputs, weights=None):
-    """The output, the gradients by name, and the buffers, batch norm's statistics, that a step leaves."""
+    """Returns the output, the gradients by name and the buffers after one step. The buffers are batch statistics."""
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.manual_seed(0)
     model.zero_grad(set_to_none=True)
@@ -83,7 +87,7 @@ def test_a_padded_clip_has_the_losses_gradients_and_statistics_that_it_has_alone
     assert_same({"loss": outputs.loss, **outputs.loss_dict}, {"loss": alone.loss, **alone.loss_dict})
     assert_same(gradients, alone_gradients)
     assert_same(buffers, alone_buffers)
-    # Statistics that padding would have changed.
+    # Padding would have changed these statistics.
     assert any(name.endswith("running_mean") for name in buffers)
 
 
@@ -100,8 +104,11 @@ def test_what_stands_in_the_padding_changes_nothing_in_a_batch(model, short_clip
 
 
 def test_a_batchs_losses_and_gradients_are_the_clips_own_by_their_counts(make_config, short_clip, long_clip):
-    """Without batch norm's batch statistics, which clips of a batch share. Every term is a mean over what all the
-    clips have: frames, queries by their weights, segments."""
+    """
+    Every loss term is a mean over the frames, weighted queries or segments of all clips in the batch.
+
+    Batch norm does not use batch statistics here, because the clips of a batch share them.
+    """
     config = make_config(
         num_labels=LABELS,
         num_audio_examples=LONG,
@@ -110,7 +117,7 @@ def test_a_batchs_losses_and_gradients_are_the_clips_own_by_their_counts(make_co
         mask_cross_entropy_weight=1.0,
     )
     model = randomise_heads(make_model(config))
-    short_clip["labels"][:, 1:] = 255  # as AVSS annotates v1s
+    short_clip["labels"][:, 1:] = 255  # AVSS annotates only the first frame of a v1s clip
     batch, batch_gradients, _ = trained(model, batch_of(padded(short_clip), padded(long_clip)))
     shares = {}
     for key, clip in (("short", short_clip), ("long", long_clip)):
@@ -210,7 +217,7 @@ def test_bad_masks_are_refused(model, short_clip, mask, message):
 
 
 def test_labels_of_several_sizes_come_as_a_list(model, short_clip):
-    """At the pictures' size both clips have the labels that they have in one tensor."""
+    """At the size of the pictures, both clips have the same labels as in one tensor."""
     labels = short_clip["labels"]
     twice = batch_of(short_clip, short_clip)
     fine = labels.repeat_interleave(2, -1).repeat_interleave(2, -2)

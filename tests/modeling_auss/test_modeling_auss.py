@@ -1,4 +1,4 @@
-"""The whole model: any size, independent clips and frames, missing sound, gradients, saving and loading."""
+"""The whole model: any frame size, independent clips and frames, missing sound, gradients, saving and loading."""
 
 import json
 import math
@@ -112,7 +112,7 @@ def test_every_parameter_gets_a_gradient(make_config, make_inputs, query_embeddi
     model(**make_inputs(), labels=labels).loss.backward()
     assert [name for name, grad in gradients(model).items() if grad is None or not grad.isfinite().all()] == []
     still = [name for name, grad in gradients(model).items() if not grad.any() and "k_proj.bias" not in name]
-    assert [name for name in still if "audio_encoder" not in name] == []  # a ReLU of the tiny VGGish may be dead
+    assert [name for name in still if "audio_encoder" not in name] == []  # a ReLU of the tiny VGGish may always be 0
     assert any(parameter.grad.any() for parameter in model.auss.audio_encoder.parameters())
 
 
@@ -171,14 +171,14 @@ def test_training_progress_moves_delta(tiny_model, make_config):
 
 
 def test_delta_survives_saving_and_loading(tiny_model, tmp_path):
-    """So that fine-tuning a finished model goes on from its delta, unless told otherwise."""
+    """Fine-tuning a finished model then continues with the model's delta, unless the user resets it."""
     tiny_model.set_training_progress(0.5)
     tiny_model.save_pretrained(tmp_path)
     loaded = AussForAudioVisualSegmentation.from_pretrained(tmp_path)
     assert loaded.confidence_threshold == tiny_model.confidence_threshold == pytest.approx(0.55 + 0.9 / 17)
     loaded.set_training_progress(0.0)  # a new run
     assert loaded.confidence_threshold == pytest.approx(0.55)
-    # Weights have no part in it, so that bfloat16 does not round delta; and older files do not have it.
+    # delta is not stored with the weights, so bfloat16 does not round it. Older files do not store delta at all.
     values = json.loads((tmp_path / "config.json").read_text())
     assert values.pop("training_progress") == 0.5
     (tmp_path / "config.json").write_text(json.dumps(values))
@@ -229,15 +229,15 @@ def test_hidden_states_and_attentions_on_request(make_config, make_inputs):
     torch.testing.assert_close(outputs.hidden_states[-1], outputs.fused_queries.flatten(0, 1))
     expected = outputs.audio_queries.repeat_interleave(3, dim=0)
     torch.testing.assert_close(outputs.hidden_states[0], expected)
-    # f_1 and f_2 of a 32 x 32 frame, at strides 8 and 4, in round robin.
+    # The blocks attend in turn to f_1 and f_2 of a 32 x 32 frame, at strides 8 and 4.
     assert [tuple(weights.shape) for weights in outputs.attentions] == [(6, 2, 8, s) for s in (16, 64, 16)]
     torch.testing.assert_close(outputs.attentions[1].sum(-1), torch.ones(6, 2, 8))
     assert model(**make_inputs()).hidden_states is None
 
 
 def test_trainer_scales_accumulated_losses_itself(tiny_model, tmp_path):
-    # `forward` takes **kwargs, from which Trainer would conclude that the loss is normalised by `num_items_in_batch`
-    # and leave out the division by the accumulation steps.
+    # `forward` takes **kwargs. Trainer would conclude that the loss is already divided by `num_items_in_batch`, and
+    # would not divide it by the number of accumulation steps.
     arguments = TrainingArguments(output_dir=str(tmp_path), report_to=[], use_cpu=True)
     assert not Trainer(model=tiny_model, args=arguments).model_accepts_loss_kwargs
 
@@ -257,7 +257,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(make_config, make_input
 
 def test_save_and_load_bit_for_bit(make_config, make_inputs, tmp_path):
     model = make_model(make_config(query_embedding=True))
-    # The second initialisation must not pass for the first.
+    # The weights must come from the file and not from a second, equal initialisation.
     model.save_pretrained(tmp_path)
     torch.manual_seed(99)
     loaded, info = AussForAudioVisualSegmentation.from_pretrained(tmp_path, output_loading_info=True)
@@ -289,7 +289,8 @@ def test_frame_conditioned_queries_hear_their_own_moment_only(make_config, make_
     with torch.no_grad():
         queries = model(**inputs).fused_queries[0]
         told = model(**inputs, frame_examples=torch.tensor([[3, 3, 3, 0, 4]])).fused_queries[0]
-    # The same picture, and yet another result at each second; told its second, a frame gives that second's result.
+    # The picture is the same at each second, but the result is not. A frame that is told its second gives the result
+    # of that second.
     assert all((queries[0] - queries[other]).abs().max() > 1e-4 for other in range(1, 5))
     torch.testing.assert_close(told, queries[[3, 3, 3, 0, 4]], rtol=0, atol=1e-5)
 
@@ -311,7 +312,7 @@ def test_frame_queries_in_place_of_the_sound(make_config, make_inputs, condition
         expected = model(**inputs)
         audio_queries, frame_queries = model.auss.frame_queries(5, inputs.pop("input_features"))
         outputs = model(**inputs, frame_queries=frame_queries)
-        # The frames of both clips as clips of one frame each.
+        # Give the frames of both clips as clips of one frame each.
         frames = model(
             pixel_values=inputs["pixel_values"].flatten(0, 1)[:, None],
             frame_queries=frame_queries.flatten(0, 1)[:, None],
@@ -323,7 +324,7 @@ def test_frame_queries_in_place_of_the_sound(make_config, make_inputs, condition
 
 
 def test_hidden_states_are_the_fusion_blocks_whatever_the_backbone_records(make_config, make_inputs):
-    # Swin records hidden states of its own as it makes feature maps.
+    # Swin records its own hidden states while it computes feature maps.
     swin = SwinConfig(embed_dim=4, depths=[1, 1], num_heads=[1, 2], window_size=4, out_indices=[1, 2])
     model = AussForAudioVisualSegmentation(make_config(backbone_config=swin)).eval()
     outputs = model(**make_inputs(), output_hidden_states=True)

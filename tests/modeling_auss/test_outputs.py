@@ -1,4 +1,4 @@
-"""The output containers behave as Transformers' own: by name, by place, and without what was not computed."""
+"""The output classes behave like those of Transformers: access by name or index, and no entries that are None."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""The network in half precision, under autocast and compiled, beside float32 and eager."""
+"""Compares the network in half precision, under autocast and compiled with float32 and eager mode."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def test_bfloat16_on_cpu(make_config, make_inputs, labelled):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("overrides", [{}, {"audio_input": False, "query_embedding": True}])
 def test_float32_inputs_are_taken_in_the_dtype_of_the_weights(make_config, make_inputs, dtype, overrides):
-    """The processor gives float32, whatever the weights are; the inputs themselves stay as they were."""
+    """The processor always gives float32. The model converts copies, so the inputs themselves do not change."""
     model = make_model(make_config(**overrides)).to(dtype)
     inputs = make_inputs()
     with torch.no_grad():
@@ -60,7 +60,7 @@ def test_torch_compile_gives_the_same(tiny_model, make_inputs, labelled):
     torch._dynamo.reset()
     labels = make_labels() if labelled else None
     plain = tiny_model(**make_inputs(), labels=labels)
-    # The network is one graph; the losses copy the matching's costs off the device.
+    # The network is one graph. With labels it is not, because the matcher copies its costs to the CPU.
     compiled = torch.compile(tiny_model, backend="aot_eager", fullgraph=not labelled)
     compiled = compiled(**make_inputs(), labels=labels)
     torch.testing.assert_close(plain.logits, compiled.logits, rtol=0, atol=1e-4)

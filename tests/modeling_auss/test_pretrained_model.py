@@ -1,4 +1,4 @@
-"""What both models share: attention implementations with each kind of backbone, devices, adapters, embeddings."""
+"""The base class of both models: attention implementations with each kind of backbone, devices and adapters."""
 
 import copy
 
@@ -13,7 +13,7 @@ from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation, Aus
 RESNET = ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic", out_indices=[1, 2])
 SWIN = SwinConfig(embed_dim=4, depths=[1, 1], num_heads=[1, 2], window_size=4, out_indices=[1, 2])
 TIMM = TimmBackboneConfig(backbone="tf_efficientnet_lite0", use_pretrained_backbone=False, out_indices=[1, 2])
-# What each can do: a ResNet has no attention, and refuses "sdpa"; no Swin has flash attention.
+# The backbones differ in their attention. A ResNet has no attention and refuses "sdpa". Swin has no flash attention.
 BACKBONES = {"resnet": RESNET, "swin": SWIN, "timm": TIMM}
 
 
@@ -23,7 +23,7 @@ def make_backbone_config(make_config):
 
 
 def implementations(model) -> tuple[str, str]:
-    """Of the model's own attention layers, all alike, and of its backbone."""
+    """Returns the attention implementation of the model's own layers, which all have the same, and of its backbone."""
     own = {module.config._attn_implementation for module in model.modules() if isinstance(module, Attention)}
     assert len(own) == 1
     return own.pop(), model.base_model.image_embedding_extractor.backbone.config._attn_implementation
@@ -109,7 +109,7 @@ def test_lora_on_the_attention_projections_trains_and_saves(
     make_backbone_config, make_inputs, tmp_path, name, reentrant
 ):
     torch.manual_seed(0)
-    # AQDL, 1 / distance of the queries that happen to be confident, does not fall within a few steps.
+    # AQDL depends on which queries happen to be confident, so it does not fall within a few steps. Turn it off.
     tiny_model = AussForAudioVisualSegmentation(make_backbone_config(name, aqdl_weight=0.0, aqml_weight=0.0))
     labels = torch.randint(0, 2, (2, 3, 32, 32), generator=torch.Generator().manual_seed(2))
     before = {name: parameter.clone() for name, parameter in tiny_model.named_parameters()}
@@ -118,7 +118,8 @@ def test_lora_on_the_attention_projections_trains_and_saves(
         model.base_model.model.activation_checkpointing_enable({"use_reentrant": reentrant})
         model.enable_input_require_grads()
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    # Of one A2U layer, three blocks of two attentions, and Swin's two, four projections each, A and B.
+    # There are seven attentions in the model: one in A2U and two in each of three blocks. Swin has two more. Each
+    # attention has four projections, and each projection has the adapter weights A and B.
     assert len(trained) == (7 + 2 * (name == "swin")) * 4 * 2 and all("lora_" in name for name in trained)
     optimizer = torch.optim.Adam(trained.values(), lr=0.01)
     losses = []
@@ -137,5 +138,5 @@ def test_lora_on_the_attention_projections_trains_and_saves(
     base = model.unload()
     assert all(torch.equal(parameter, before[name]) for name, parameter in base.named_parameters())
     assert not torch.allclose(base(**make_inputs()).logits, expected, rtol=0, atol=1e-3)
-    base.load_adapter(str(tmp_path))  # Transformers' own way to an adapter
+    base.load_adapter(str(tmp_path))  # this is how Transformers itself loads an adapter
     torch.testing.assert_close(base(**make_inputs()).logits, expected, rtol=0, atol=1e-5)

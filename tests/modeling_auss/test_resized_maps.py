@@ -1,4 +1,4 @@
-"""Maps kept small: every way to read them equals that of maps enlarged first."""
+"""Results from small maps equal the results from maps that are enlarged first."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Eq. 20-21 against a triple loop over frames, pixels and queries."""
+"""Compares semantic inference with Eq. 20-21 in a triple loop over frames, pixels and queries."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from .conftest import plain_mask_features
 
 
 def semantic_scores(class_logits, mask_embeddings, mask_features):
-    """Of mask features that have the masks' own size."""
+    """Computes the scores from mask features that have the size of the masks."""
     features = plain_mask_features(mask_features)
     return semantic_inference.semantic_scores(class_logits, mask_embeddings, features)
 
@@ -25,7 +25,7 @@ def make_case(num_labels=2, seed=0, num_queries=6):
 
 
 def literal_scores(class_logits, mask_embeddings, mask_features) -> tuple[torch.Tensor, torch.Tensor]:
-    """The best product for each label, and Eq. 20's label of the one best query, at every pixel."""
+    """Returns, for every pixel, the largest product of each label and the label of the best query (Eq. 20)."""
     num_labels = class_logits.shape[-1] - 1
     num_frames, _, height, width = mask_features.shape
     scores = torch.zeros(num_frames, num_labels, height, width)
@@ -68,7 +68,7 @@ def test_features_before_their_enlargement_give_the_scores_of_enlarged_ones():
 
 def test_no_object_queries_never_win():
     case = make_case()
-    case["class_logits"][:, 0] = torch.tensor([3.0, 3.1, 3.2])  # "no object" by a hair, and a mask of ones
+    case["class_logits"][:, 0] = torch.tensor([3.0, 3.1, 3.2])  # "no object" wins by a small margin
     case["mask_features"][:, 0] = 1.0
     without = {name: tensor[:, 1:] if name != "mask_features" else tensor for name, tensor in case.items()}
     case["mask_embeddings"][:, 0] = torch.tensor([100.0] + 7 * [0.0])

@@ -1,4 +1,4 @@
-"""Sounds as `datasets` and torchcodec hand them out; stand-ins of the same attributes take torchcodec's place."""
+"""Tests of the sound objects of `datasets` and torchcodec. Stand-ins with the same attributes replace torchcodec."""
 
 import io
 import os
@@ -24,7 +24,7 @@ FRAMES = np.zeros((2, 8, 8, 3), np.uint8)
 
 
 class Decoder:
-    """`torchcodec.decoders.AudioDecoder` as torchcodec has it."""
+    """A stand-in for `torchcodec.decoders.AudioDecoder`."""
 
     def __init__(self, data: torch.Tensor, rate: int = RATE):
         self.samples = SimpleNamespace(data=data, sample_rate=rate, pts_seconds=0.0)
@@ -34,7 +34,7 @@ class Decoder:
 
 
 class DatasetsDecoder(Decoder):
-    """The subclass that `datasets` 4 and later makes of it."""
+    """A stand-in for the subclass of `AudioDecoder` in `datasets` 4 and later."""
 
     def __getitem__(self, key):
         if key == "array":
@@ -45,14 +45,14 @@ class DatasetsDecoder(Decoder):
 
 
 class Keyed:
-    """Anything that gives the two keys."""
+    """An object that is not a mapping, but has the keys "array" and "sampling_rate"."""
 
     def __getitem__(self, key):
         return {"array": WAVE, "sampling_rate": RATE}[key]
 
 
 class Column(Sequence):
-    """A column of a data set, which is no list."""
+    """A stand-in for a column of a data set. A column is a sequence, but not a list."""
 
     def __init__(self, values):
         self.values = values
@@ -121,7 +121,7 @@ def test_a_rate_that_contradicts_is_refused(processor, kind):
 
 
 def test_the_channels_of_a_decoder_are_not_averaged_by_it():
-    """`datasets` averages for ["array"], in which channels that cancel are silent."""
+    """`datasets` averages the channels for ["array"], so channels that cancel each other would give silence."""
     opposite = DatasetsDecoder(torch.stack([STEREO[0], -STEREO[0]]))
     assert decoded_sound(opposite)["array"].shape == (2, len(WAVE)) and not opposite["array"].any()
 

@@ -1,4 +1,4 @@
-"""Several channels become one, and nothing that sounds in them is lost by opposite signs or by empty channels."""
+"""Several channels are mixed to one. Opposite signs and empty channels lose no sound."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ HALF = len(TIME) // 2
 
 
 def loudness_difference(found, expected):
-    """The mean absolute difference of the log-mel values that the network is shown."""
+    """Returns the mean absolute difference of the log-mel values, which are the network's input."""
     found, expected = log_mel_examples([found, expected])
     return float((found - expected).abs().mean())
 
@@ -43,7 +43,7 @@ def test_what_does_not_cancel_is_the_plain_mean(first, second, dtype):
 
 
 def test_unrelated_rumble_is_the_plain_mean():
-    """Noise of few frequencies has few independent values in a cell, and still cancels by chance too rarely."""
+    """Low-frequency noise has few independent values in a cell. Even so, its channels must not cancel by chance."""
     for seed in range(50):
         noise = np.random.default_rng(seed).standard_normal((2, 2 * RATE))
         stereo = 0.05 * scipy.signal.lfilter([1], [1, -0.97], noise)
@@ -73,7 +73,7 @@ def test_what_cancels_is_heard_as_if_it_had_one_sign(first, second, expected):
 
 
 def test_a_side_channel_does_not_silence_the_middle():
-    """A recording of middle and side, with a sound on the far right: side = -middle."""
+    """In a recording of middle and side, a sound on the far right gives side = -middle."""
     right = mix_channels(np.stack([NOISE, -NOISE]))
     centre = mix_channels(np.stack([NOISE, 0 * NOISE]))
     for mono in (right, centre):
@@ -81,7 +81,7 @@ def test_a_side_channel_does_not_silence_the_middle():
 
 
 def test_there_are_no_clicks():
-    """Where a mended cell meets a plain one, the sound does not jump."""
+    """The sound does not jump at the border between a mended cell and a plain cell."""
     tone = 0.5 * np.sin(2 * np.pi * 300 * TIME)
     second = np.append(-tone[:HALF], tone[HALF:])
     mono = mix_channels(np.stack([tone, second]))

@@ -1,4 +1,4 @@
-"""Drawing: what is tinted and what is not, sheets of the right size with the right pixels, curves that are drawn."""
+"""Tests of drawing: which pixels are tinted, the size and the pixels of contact sheets, and which curves are drawn."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_overlay_tints_only_the_mask():
     frame = np.full((40, 60, 3), 100, np.uint8)
     scores = np.zeros((40, 60), np.float32)
     scores[10:20, 10:30] = 0.9
-    scores[30:, :] = 0.5  # exactly the threshold: not above it
+    scores[30:, :] = 0.5  # exactly the threshold, so not above it
     picture = overlay(frame, scores, colour=(200, 0, 0), alpha=0.5, contour=1)
     assert (frame == 100).all()
     assert (picture[scores <= 0.5] == 100).all()
@@ -93,7 +93,7 @@ def test_contact_sheet_shows_every_part(tmp_path):
     sheet = np.asarray(Image.open(path))
     one = np.asarray(Image.open(contact_sheet(clips[:1], tmp_path / "one.png", tile_height=96)))
     assert sheet.shape[1] > 1.9 * one.shape[1] and sheet.shape[0] > 1.9 * one.shape[0]
-    block_rows = one.shape[0] - 3 * (96 + GAP) - 14  # the lower three rows of tiles end a gap above the page's end
+    block_rows = one.shape[0] - 3 * (96 + GAP) - 14  # the three lower rows of tiles end one gap above the page's end
     tile_rows = [one[block_rows + row * (96 + GAP) :][:96] for row in range(3)]
     reds = [int((tile == SOUNDING_COLOUR).all(-1).sum()) for tile in tile_rows]
     assert reds[0] == 0 and reds[1] > 100 and reds[2] > 100

@@ -1,4 +1,4 @@
-"""`AussFeatureExtractor`: shapes, padding and masks, batches, errors, and what saving keeps."""
+"""Tests of `AussFeatureExtractor`: shapes, padding, masks, batches, errors, and the settings that saving keeps."""
 
 import math
 
@@ -44,8 +44,8 @@ def test_44100_hz_stereo_is_close_to_the_reference_with_its_own_resampler(extrac
     stereo = np.random.default_rng(2).uniform(-0.5, 0.5, (5 * 44_100, 2))
     features = extractor(stereo, sampling_rate=44_100, return_tensors="np").input_features[0]
     assert features.shape == (5, 96, 64)
-    # The reference's resampler fades out from 7.3 kHz on, ours later: the highest bands differ by up to 0.5, and there
-    # ours is the one that is close to an ideal low-pass filter.
+    # The reference's resampler weakens frequencies above 7.3 kHz, the resampler of auss only higher ones. The highest
+    # bands therefore differ by up to 0.5. In these bands, auss is close to an ideal low-pass filter.
     reference = waveform_to_examples(stereo, 44_100, return_tensor=False)
     np.testing.assert_allclose(features[..., :58], reference[..., :58], rtol=0, atol=5e-4)
     ideal = waveform_to_examples(scipy.signal.resample(stereo.mean(axis=1), 80_000), 16_000, return_tensor=False)

@@ -1,4 +1,4 @@
-"""The log-mel against the reference implementation and against the definition written out as loops."""
+"""Compares the log-mel with the reference implementation, and with its definition written as loops."""
 
 import cmath
 import math
@@ -20,7 +20,7 @@ from auss.processing.log_mel import (
 SECONDS = np.arange(80_000) / 16_000
 NOISE = np.random.default_rng(0).uniform(-1, 1, 80_000)
 
-# Loud pure tones and a constant are where a float32 FFT is off by more than 1e-4.
+# For loud pure tones and for a constant, the error of a float32 FFT exceeds 1e-4.
 SIGNALS = {
     "noise": NOISE,
     "quiet noise": 1e-4 * NOISE,
@@ -34,7 +34,7 @@ SIGNALS = {
 
 
 def loop_log_mel(waveform: np.ndarray, example: int, frame: int) -> list[float]:
-    """One frame's 64 values, by the definition: a discrete Fourier transform, triangles and logarithms in loops."""
+    """Computes the 64 values of one frame by the definition: Fourier transform, triangles and logarithms in loops."""
     start = (96 * example + frame) * 160
     windowed = [waveform[start + n] * (0.5 - 0.5 * math.cos(2 * math.pi * n / 400)) for n in range(400)]
     magnitude = [
@@ -49,7 +49,7 @@ def loop_log_mel(waveform: np.ndarray, example: int, frame: int) -> list[float]:
     for band in range(64):
         lower, centre, upper = (mel(125) + (band + side) * step for side in range(3))
         energy = 0.0
-        for k in range(1, 257):  # the DC bin counts for nothing
+        for k in range(1, 257):  # the DC bin has no weight in any band
             position = mel(k * 16_000 / 512)
             energy += magnitude[k] * max(0.0, min((position - lower) / step, (upper - position) / step))
         values.append(math.log(energy + 0.01))

@@ -1,4 +1,4 @@
-"""Only pictures are opened, and every file that is none is named."""
+"""Only pictures are opened. For every other file, the error names the file."""
 
 import io
 import os
@@ -79,10 +79,10 @@ def test_damaged_empty_and_huge_files_are_named(tmp_path):
                 open_picture(source, "frame a.png")
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # what Pillow says of a TIFF's damage
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow warns of a damaged TIFF
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_any_damage_gives_a_picture_or_a_named_error():
-    """Bytes of PNG, TIFF, GIF and WebP files are overwritten; whatever the decoder raises becomes a ValueError."""
+    """The test overwrites bytes of PNG, TIFF, GIF and WebP files. Each error of a decoder must become a ValueError."""
     rng = np.random.default_rng(3)
     opened = refused = 0
     for form in ("PNG", "TIFF", "GIF", "WEBP", "JPEG", "BMP", "PPM"):
@@ -111,7 +111,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
 def test_every_orientation_is_turned_upright(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    # The inverse of what each value says: 6 is a picture stored a quarter to the left of upright, and so on.
+    # Each stored picture is turned by the inverse of its orientation. With 6, it is stored a quarter turn to the left.
     stored = {
         1: PIXELS,
         2: PIXELS[:, ::-1],
@@ -166,7 +166,8 @@ def test_stored_pictures_of_a_column(tmp_path):
 
 LEVELS = np.linspace(0, 65_535, 48).reshape(6, 8).astype(np.uint16)
 EXPECTED = LEVELS / 257
-ROUNDING = 1 / 255 / 0.224  # a level: frames of 8 bits are rounded in both directions in which they are resized
+# One grey level after normalisation. Resizing rounds frames of 8 bits twice, once for each direction.
+ROUNDING = 1 / 255 / 0.224
 
 
 @pytest.mark.parametrize("order", ["<u2", ">u2"])
@@ -201,7 +202,7 @@ def test_pictures_of_32_bits_hold_8_or_are_refused():
         with pytest.raises(ValueError, match=f"a picture of mode [IF] .*{message}"):
             to_eight_bits(Image.fromarray(bad), "a picture")
     from_png = Image.fromarray(low * 1000)
-    from_png.format = "PNG"  # as releases of Pillow before 11 open 16 bits
+    from_png.format = "PNG"  # releases of Pillow before 11 open 16 bits so
     assert np.asarray(to_eight_bits(from_png)).max() == round(47_000 / 257)
 
 
@@ -255,7 +256,7 @@ def test_the_processor_gives_16_bits_the_pixels_of_8():
 
 
 def test_a_png_of_which_any_byte_is_changed_or_missing_is_refused(tmp_path):
-    """Pillow itself decodes most of them to some picture, without a word."""
+    """Pillow alone decodes most of these damaged files to some picture, without an error."""
     path = tmp_path / "a.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)).save(path)
     content = path.read_bytes()
@@ -265,5 +266,5 @@ def test_a_png_of_which_any_byte_is_changed_or_missing_is_refused(tmp_path):
             for source in (path, changed):
                 with pytest.raises(ValueError, match="mask a.png"):
                     open_picture(source, "mask a.png")
-    path.write_bytes(content + b"appended")  # as some programs do
+    path.write_bytes(content + b"appended")  # some programs append bytes
     assert open_picture(path, "mask a.png").size == open_picture(content, "mask a.png").size == (16, 12)

@@ -1,4 +1,4 @@
-"""Post-processing against Eq. 20 written out pixel by pixel."""
+"""Compares the post-processing with Eq. 20, computed pixel by pixel."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def random_outputs(num_clips=2, num_frames=3, num_labels=2, height=6, width=5, d
 
 
 def loop_oracle(logits, height, width):
-    """Labels and scores of one clip's logits (F, K, h, w), a pixel at a time, with bilinear weights by hand."""
+    """Computes labels and scores of one clip's logits (F, K, h, w) pixel by pixel, with explicit bilinear weights."""
     num_frames, num_labels, own_height, own_width = logits.shape
     labels = np.zeros((num_frames, height, width), np.int64)
     scores = np.zeros((num_frames, height, width))
@@ -69,7 +69,7 @@ def test_no_sizes_keep_the_logits_size():
 def test_what_nothing_claims_and_what_ties_is_silent():
     logits = torch.zeros(1, 1, 2, 2, 2)
     logits[0, 0, :, 0, 0] = 0.3  # a tie
-    logits[0, 0, 1, 1, 1] = 1e-12  # next to nothing, but claimed
+    logits[0, 0, 1, 1, 1] = 1e-12  # very small, but not zero
     (clip,) = post_process_audio_visual_segmentation(ModelOutput(logits=logits))
     assert clip["segmentation"].tolist() == [[[0, 0], [0, 1]]]
     assert clip["scores"].tolist() == [[[0.5, 0], [0, 1]]]

@@ -1,4 +1,4 @@
-"""`AussProcessor`: the two parts together, whose keyword goes where, errors, and what saving keeps."""
+"""Tests of `AussProcessor`: its two parts together, which keyword goes to which part, errors, and saving."""
 
 import numpy as np
 import pytest

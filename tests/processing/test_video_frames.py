@@ -1,4 +1,4 @@
-"""Frames of every kind become the same tensor; what holds no frames is refused by name."""
+"""Frames of every kind become the same tensor. An input without frames is refused, and the error names it."""
 
 import numpy as np
 import pytest
@@ -161,10 +161,10 @@ def test_batches_are_those_of_transformers_where_it_keeps_the_values():
         for clip, other in zip(found, expected, strict=True):
             other = torch.from_numpy(np.asarray(other)).permute(0, 3, 1, 2)
             assert torch.equal(clip_to_tensor(clip), other)
-    # A palette's indices would be taken for grey levels.
+    # Transformers takes the indices of a palette for grey levels; auss converts them to colours.
     palette = [frame.quantize(8) for frame in frames]
     assert make_batched_videos(palette)[0].shape == (3, 6, 7) and clip_to_tensor(palette).shape == (3, 3, 6, 7)
-    # A frame of 8 bits beside one of 16 bits would be taken for nearly black.
+    # If both frames were stacked as 16 bits, the frame of 8 bits would be nearly black.
     mixed = [np.full((6, 7, 3), 255, np.uint8), np.full((6, 7, 3), 65_535, np.uint16)]
     assert clip_to_tensor(list_of_videos(mixed)[0]).unique().tolist() == [255]
     assert np.stack(mixed).dtype == np.uint16

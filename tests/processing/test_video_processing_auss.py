@@ -1,4 +1,4 @@
-"""`AussVideoProcessor`: the pixels of every kind of input, against PIL and plain arithmetic; errors; saving."""
+"""Tests of `AussVideoProcessor`: pixels compared with PIL and plain arithmetic for every input, errors, saving."""
 
 import numpy as np
 import pytest
@@ -15,13 +15,13 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def smooth_frames(num_frames=3, height=120, width=90, seed=0):
-    """Random pictures without pixel-sized detail, as (F, H, W, 3) uint8."""
+    """Makes random pictures (F, H, W, 3) uint8 without details as small as a pixel."""
     coarse = np.random.default_rng(seed).integers(0, 256, (num_frames, 6, 6, 3), dtype=np.uint8)
     return np.stack([np.asarray(Image.fromarray(frame).resize((width, height))) for frame in coarse])
 
 
 def pil_oracle(frames, size):
-    """Resizing by PIL, whose bilinear filter is antialiased, then ImageNet's normalisation."""
+    """Resizes by PIL, whose bilinear filter is antialiased, and then normalises with ImageNet's statistics."""
     resized = [Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.BILINEAR) for frame in frames]
     values = (np.stack([np.asarray(frame) for frame in resized]).astype(np.float32) / 255 - MEAN) / STD
     return values.transpose(0, 3, 1, 2)
@@ -32,7 +32,7 @@ def processor():
     return AussVideoProcessor()
 
 
-# One grey level after normalisation: what rounding to uint8 may differ by.
+# One grey level after normalisation. Rounding to uint8 may cause a difference of this size.
 ONE_LEVEL = 1.01 / 255 / STD.min()
 
 

@@ -1,4 +1,4 @@
-"""Waveforms of every kind that users have become the same mono float64; the others are refused by name."""
+"""Waveforms of every supported kind become the same mono float64. For other inputs, the error names the argument."""
 
 import numpy as np
 import pytest
@@ -134,7 +134,7 @@ def test_resampling_keeps_a_tone(rate):
     resampled = resample(np.sin(2 * np.pi * 440 * seconds), rate)
     assert resampled.shape == (16_000,)
     expected = np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
-    # The filter has nothing to look at before the beginning and behind the end.
+    # The resampling filter has no samples before the beginning and after the end, so the edges are not compared.
     np.testing.assert_allclose(resampled[500:-500], expected[500:-500], rtol=0, atol=1e-3)
 
 
@@ -179,7 +179,7 @@ def test_a_rate_that_sound_brings_along_is_checked(audio, rate, message):
 
 
 def test_batches_are_those_of_transformers_where_it_takes_them():
-    """`make_list_of_audio` refuses lists of whole numbers and the dicts of `datasets`, which are taken here."""
+    """`make_list_of_audio` refuses lists of whole numbers and the dicts of `datasets`, but auss accepts both."""
     wave = np.linspace(-1, 1, 8)
     for audio in (
         wave,

@@ -66,11 +66,16 @@ def frame_logits(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Ten
         return model(**inputs).logits[kept]
     sound = {name: value for name, value in inputs.items() if name != "pixel_values"}
     _, queries = model.auss.frame_queries(kept.shape[1], **sound)
-    logits = []
-    for clips, frames in (few.unbind(1) for few in places.split(step)):
+    logits: torch.Tensor | None = None
+    for few in torch.arange(len(places), device=places.device).split(step):
+        clips, frames = places[few].unbind(1)
         one_frame_clips = inputs["pixel_values"][clips, frames].unsqueeze(1)
-        logits.append(model(pixel_values=one_frame_clips, frame_queries=queries[clips, frames].unsqueeze(1)).logits)
-    return torch.cat(logits).squeeze(1)
+        found = model(pixel_values=one_frame_clips, frame_queries=queries[clips, frames].unsqueeze(1)).logits[:, 0]
+        # Made once: small results of every pass, kept among the maps that come and go, would scatter the heap.
+        logits = found.new_empty(len(places), *found.shape[1:]) if logits is None else logits
+        logits[few] = found
+    assert logits is not None  # every clip has a frame
+    return logits
 
 
 @torch.no_grad()

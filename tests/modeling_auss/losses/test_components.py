@@ -1,4 +1,4 @@
-"""Connected components as segments, against a flood fill."""
+"""Compares the segments by connected component with a flood fill."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from auss.modeling_auss.losses.components import component_segments
 
 
 def flood_fill(labels: torch.Tensor, label: int) -> list[set[tuple[int, int]]]:
-    """The components of a label of one frame, pixel by pixel; corners touch."""
+    """Finds the components of a label in one frame, pixel by pixel. Pixels that share a corner are connected."""
     left = {tuple(pixel) for pixel in (labels == label).nonzero().tolist()}
     found = []
     while left:
@@ -53,10 +53,10 @@ def test_frames_have_as_many_columns_as_the_one_with_most_segments():
 def test_specks_join_the_largest_component():
     labels = torch.zeros(1, 100, 100, dtype=torch.int64)
     labels[0, :30, :30] = labels[0, 60:70, 60:70] = 1
-    labels[0, 90, 90] = labels[0, 95, 10] = 1  # a pixel each, of ten thousand
+    labels[0, 90, 90] = labels[0, 95, 10] = 1  # two components of one pixel each, in a frame of 10,000 pixels
     numbers, of_segments = component_segments(labels, 2)
     assert of_segments.tolist() == [[0, 1, 1]]
     assert numbers[0, 90, 90] == numbers[0, 95, 10] == numbers[0, 0, 0] == 1
     assert numbers[0, 65, 65] == 2
     labels[0, :30, :30] = labels[0, 60:70, 60:70] = 0
-    assert component_segments(labels, 2)[1].tolist() == [[0, 1]]  # nothing but specks is still something
+    assert component_segments(labels, 2)[1].tolist() == [[0, 1]]  # a label of tiny components keeps a segment

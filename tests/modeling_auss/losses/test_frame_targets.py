@@ -1,4 +1,4 @@
-"""Segments and shares against a loop over pixels, with pixels and blocks that nobody annotated."""
+"""Compares segments and shares with a loop over pixels. Some pixels and one block are not annotated."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""The training objective against its terms computed one segment, one query and one pixel at a time."""
+"""Compares the training objective with terms that are computed one segment, one query and one pixel at a time."""
 
 import itertools
 import math
@@ -18,7 +18,7 @@ E, N = 8, 5
 
 
 class AussLoss(loss_module.AussLoss):
-    """Takes mask features that have the masks' own size as a tensor."""
+    """The loss with mask features given as a tensor that has the size of the masks."""
 
     def forward(self, layers, queries, mask_features, labels, threshold):
         features = plain_mask_features(mask_features)
@@ -26,7 +26,7 @@ class AussLoss(loss_module.AussLoss):
 
 
 def make_case(num_labels=2, frames=3, layers=3, scale=2, seed=0, mask_size=(4, 5)):
-    """What `AussLoss.forward` takes, with masks of 1/scale of the labels' size."""
+    """Returns arguments for `AussLoss.forward`. The labels are `scale` times as large as the masks."""
     generator = torch.Generator().manual_seed(seed)
     layer = lambda: (  # noqa: E731
         torch.randn(frames, N, num_labels + 1, generator=generator) * 2,
@@ -47,7 +47,7 @@ def leaves(case) -> list[torch.Tensor]:
 
 
 def literal_matches(loss, class_logits, mask_logits, labels, scale) -> dict[int, int]:
-    """Brute force over all ways to give one frame's labels distinct queries; shares of pixels pooled by hand."""
+    """Tries all ways to assign distinct queries to the labels of one frame. Pixel shares are pooled by hand."""
     present = sorted(set(labels.flatten().tolist()) - {255})
     height, width = mask_logits.shape[-2:]
     patches = labels.view(height, scale, width, scale)
@@ -67,7 +67,7 @@ def literal_matches(loss, class_logits, mask_logits, labels, scale) -> dict[int,
 
 
 def literal_supervised(loss, layer, case, scale=2) -> dict[str, float]:
-    """Class, dice and per-pixel terms of one layer over the annotated frames."""
+    """Computes the class, dice and per-pixel terms of one layer over the annotated frames."""
     gamma, no_object = loss.config.focal_gamma, loss.config.no_object_weight
     class_sum = weight_sum = 0.0
     segments = {"dice": [], "mask_focal": [], "mask_cross_entropy": []}
@@ -154,7 +154,7 @@ def test_packed_rows_stand_in_their_frames_in_order(frames):
         assert torch.equal(packed[frame, : len(own)], own)
         assert (packed[frame, len(own) :] == 0).all()
     assert torch.equal(packed[frames, slots], rows)
-    assert packed.shape[1] == frames.bincount().max()  # no more than are needed
+    assert packed.shape[1] == frames.bincount().max()  # there are no unused places
 
 
 @pytest.mark.parametrize("num_labels", [2, 4])
@@ -193,14 +193,14 @@ def test_masks_of_the_labels_size_and_smaller_labels(make_config):
         expected = literal_supervised(loss, case["layers"][-1], case, scale)
         assert terms["dice"].item() == pytest.approx(expected["dice"], abs=1e-5)
     case = make_case()
-    case["labels"] = case["labels"][:, :3, :2]  # fewer pixels than the masks have, and no divisor of theirs
+    case["labels"] = case["labels"][:, :3, :2]  # fewer pixels than the masks have, and the sizes do not divide
     assert loss(**case, threshold=0.5)[0].isfinite()
 
 
 @pytest.mark.parametrize("scale", [1, 2])
 def test_features_before_their_enlargement_give_the_losses_of_enlarged_ones(make_config, scale):
     loss = loss_module.AussLoss(make_config(mask_cross_entropy_weight=1.0))
-    # The matcher's costs are those of the masks before the enlargement.
+    # The matcher computes its costs from the masks before the last resize.
     loss.matcher.assign = lambda costs: torch.tensor(len(costs) * [[2, 4]])
     case = make_case(scale=scale, mask_size=(8, 12))
     small = torch.randn(3, E, 4, 6)
@@ -227,7 +227,7 @@ def test_frames_without_annotation_have_query_losses_only(make_config):
     loss, case = AussLoss(make_config(query_distance_threshold=100.0)), make_case()
     case["labels"][:] = 255
     value, terms = loss(**case, threshold=0.2)
-    # All terms are there, as in any other batch: processes average them by name.
+    # Processes average the terms by name, so this batch must have the same terms as any other batch.
     assert set(terms) == {"aqdl", "aqml", "class", "dice", "mask_focal", "auxiliary"}
     assert terms["aqdl"] > 0 and terms["aqml"] > 0
     assert all(terms[name] == 0 for name in ("class", "dice", "mask_focal", "auxiliary"))
@@ -253,7 +253,7 @@ def test_frames_without_annotation_leave_the_supervised_terms_alone(make_config)
 @pytest.mark.parametrize("change", [None, 0, 255])
 @pytest.mark.parametrize("first", [2, 1])
 def test_the_losses_of_processes_average_to_that_of_the_whole_batch(make_config, monkeypatch, change, first):
-    """Four frames in two processes, evenly or not, of which the second has fewer segments, or none."""
+    """Two processes share four frames, evenly or not. The second process has fewer segments, or none."""
     loss, case = AussLoss(make_config()), make_case(frames=4)
     if change is not None:
         case["labels"][2:] = change
@@ -268,7 +268,7 @@ def test_the_losses_of_processes_average_to_that_of_the_whole_batch(make_config,
     mean = torch.stack([torch.stack(loss.divisors(part["labels"], N)) for part in parts]).mean(0)
     monkeypatch.setattr(loss_module, "mean_over_processes", lambda counts: mean)
     torch.testing.assert_close(sum(loss(**part, threshold=0.2)[0] for part in parts) / 2, expected)
-    # In evaluation, where some may have more batches than others, each is on its own.
+    # In evaluation the processes may have different numbers of batches, so the loss must not wait for other processes.
     monkeypatch.setattr(loss_module, "mean_over_processes", lambda counts: 1 / 0)
     loss.eval()(**parts[0], threshold=0.2)
 
@@ -288,7 +288,7 @@ def test_all_unannotated_batch_of_huge_half_precision_values_is_not_nan(make_con
     case["labels"][:] = 255
     case["layers"] = [(x.half(), y.half()) for x, y in case["layers"]]
     case["queries"] = case["queries"].half()
-    # Its plain sum is far beyond the 65504 of float16.
+    # The plain sum of this tensor is far above 65504, the largest number of float16.
     case["mask_features"] = torch.full((3, E, 4, 5), 1000.0).half()
     assert loss(**case, threshold=0.9999)[0].isfinite()
 
@@ -304,7 +304,7 @@ def test_a_weight_of_zero_leaves_its_term_out(make_config, weight):
 def test_confidence_is_the_probability_of_any_label_but_silent(make_config):
     loss, case = AussLoss(make_config(num_labels=4, query_distance_threshold=100.0)), make_case(num_labels=4, layers=1)
     class_logits = case["layers"][0][0]
-    class_logits[:] = torch.tensor([0.0, 0.0, 0.0, 0.0, -50.0])  # 0.75 that it sounds, 0.25 for any one label
+    class_logits[:] = torch.tensor([0.0, 0.0, 0.0, 0.0, -50.0])  # a query sounds with probability 0.75
     assert loss(**case, threshold=0.74)[1]["aqdl"] > 0
     assert loss(**case, threshold=0.76)[1]["aqdl"] == 0
     class_logits[..., 0] = 50.0  # silent
@@ -346,7 +346,7 @@ def test_what_the_queries_without_a_segment_are_taught(make_config, unmatched):
     def focal(query: int, label: int) -> float:
         return (-((1 - log_probs[query, label].exp()) ** 2) * log_probs[query, label]).item()
 
-    # Places of the labels silent, silent, sounding, sounding; one sounding place has no query.
+    # The labels of the four places are silent, silent, sounding and sounding. One sounding place has no query.
     matches, labels = torch.tensor([[3, 0, 4, -1]]), torch.tensor([[0, 0, 1, 1]])
     matched = focal(3, 0) + focal(0, 0) + focal(4, 1)
     rest = {"no_object": focal(1, 2) + focal(2, 2), "silent": focal(1, 0) + focal(2, 0), "free": 0.0}[unmatched]
@@ -374,7 +374,7 @@ def test_where_every_label_is_one_component_both_readings_of_segments_agree(make
 
 
 def test_two_things_of_a_label_are_learnt_by_a_query_each(make_config):
-    """One query of each thing's own mask is right by component, and wrong by label, which wants their union."""
+    """By component, a query with the mask of one object is right. By label, the target is the union of the objects."""
     labels = torch.zeros(1, 8, 10, dtype=torch.int64)
     labels[0, :4, :4] = labels[0, 5:, 6:] = 1
     things = torch.stack([labels[0] == 0, labels[0].bool() & (torch.arange(8) < 4)[:, None]])
@@ -395,9 +395,9 @@ def test_two_things_of_a_label_are_learnt_by_a_query_each(make_config):
 
 
 def test_several_queries_of_a_segment_share_its_losses(make_config):
-    """The mean over the pairs of queries and segments, each computed alone."""
+    """The loss is the mean over the pairs of a query and a segment. The expected value computes each pair alone."""
     loss, case = AussLoss(make_config(queries_per_segment=2, mask_cross_entropy_weight=1.0)), make_case(layers=1)
-    pairs = [[2, 4, 0, 1], [1, 0, 3, 2], [4, 3, 2, 0]]  # of silent, silent, sounding, sounding in each frame
+    pairs = [[2, 4, 0, 1], [1, 0, 3, 2], [4, 3, 2, 0]]  # queries of silent, silent, sounding and sounding per frame
     loss.matcher.assign = lambda costs: torch.tensor(pairs)
     _, terms = loss(**case, threshold=0.9999)
     dice, entropy = [], []

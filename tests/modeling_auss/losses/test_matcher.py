@@ -1,4 +1,4 @@
-"""Hungarian matching against brute force over all assignments, and its costs against loops."""
+"""Compares Hungarian matching with a search over all assignments, and its costs with loops."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from auss.modeling_auss.losses.matcher import HungarianMatcher, dice_cost
 
 
 def literal_cost(class_logits, mask_logits, targets, valid, class_weight, dice_weight) -> torch.Tensor:
-    """The cost of query n for label k of one frame."""
+    """Computes the cost of every query n for every label k of one frame."""
     num_queries, num_labels = class_logits.shape[0], targets.shape[0]
     cost = torch.zeros(num_queries, num_labels)
     for n in range(num_queries):
@@ -22,7 +22,11 @@ def literal_cost(class_logits, mask_logits, targets, valid, class_weight, dice_w
 
 
 def best_cost(cost: torch.Tensor, labels: list[int]) -> float:
-    """The least total over every way of giving distinct queries to as many labels as there are queries for."""
+    """
+    Returns the smallest total cost over all assignments of distinct queries to labels.
+
+    If there are fewer queries than labels, every query is assigned.
+    """
     num_queries = len(cost)
     size = min(num_queries, len(labels))
     return min(
@@ -39,7 +43,7 @@ def make_case(num_frames=4, num_queries=4, num_labels=3, pixels=12, seed=0):
         "class_logits": torch.randn(num_frames, num_queries, num_labels + 1, generator=generator) * 2,
         "mask_logits": torch.randn(num_frames, num_queries, pixels, generator=generator) * 3,
         "targets": torch.rand(num_frames, num_labels, pixels, generator=generator),
-        # Wholly annotated, half annotated and not annotated pixels.
+        # Pixels are fully annotated, half annotated or not annotated.
         "valid": torch.randint(0, 3, (num_frames, 1, pixels), generator=generator) / 2,
         "present": present,
     }
@@ -92,7 +96,7 @@ def test_the_query_of_the_right_class_and_mask_is_found():
     class_logits = torch.zeros(1, 3, 3)
     arguments = (targets, torch.ones(1, 1, 4), torch.ones(1, 2, dtype=torch.bool))
     assert HungarianMatcher(5.0, 5.0)(class_logits, mask_logits, *arguments).tolist() == [[2, 0]]
-    # With the mask cost off, only the class decides.
+    # The weight of the mask cost is 0, so only the class decides.
     class_logits[0, 1, 0] = class_logits[0, 2, 1] = 5.0
     assert HungarianMatcher(5.0, 0.0)(class_logits, mask_logits, *arguments).tolist() == [[1, 2]]
 
@@ -155,7 +159,7 @@ def test_several_queries_of_a_segment_are_the_best_distinct_ones(num_queries, co
     assert matches.shape == (4, 2 * copies)
     for frame in range(4):
         arguments = (case[name][frame] for name in ("class_logits", "mask_logits", "targets", "valid"))
-        # A segment that takes several queries is several equal labels.
+        # A segment that takes several queries counts as several equal labels.
         cost = literal_cost(*arguments, 2.0, 5.0).repeat_interleave(copies, dim=1)
         places = case["present"][frame].repeat_interleave(copies).nonzero().flatten().tolist()
         matched = [place for place in range(2 * copies) if matches[frame, place] >= 0]

@@ -1,4 +1,4 @@
-"""AQDL and AQML against the sums that Eq. 15-18 print, values and gradients, and delta of Eq. 22."""
+"""Compares values and gradients of AQDL and AQML with the sums of Eq. 15-18, and tests delta of Eq. 22."""
 
 import math
 
@@ -16,7 +16,7 @@ CONFIDENT_NUMBERS = (0, 1, 2, 9)
 
 
 def literal_distance_loss(queries, confident, threshold) -> torch.Tensor:
-    """Eq. 15-16, frame by frame and pair by pair."""
+    """Computes Eq. 15-16 frame by frame and pair by pair."""
     total = queries.sum() * 0
     for frame in range(len(queries)):
         chosen = queries[frame][confident[frame]]
@@ -30,7 +30,7 @@ def literal_distance_loss(queries, confident, threshold) -> torch.Tensor:
 
 
 def literal_mask_loss(mask_probs, confident) -> torch.Tensor:
-    """Eq. 17-18, the binarised side detached."""
+    """Computes Eq. 17-18. The binarised mask of each pair is detached."""
     total = mask_probs.sum() * 0
     for frame in range(len(mask_probs)):
         chosen = mask_probs[frame][confident[frame]]
@@ -89,7 +89,7 @@ def test_distance_loss_of_identical_queries_is_finite_without_gradient():
 
 
 def test_distance_loss_of_near_queries_keeps_its_digits():
-    # Far from the origin, where |a|^2 + |b|^2 - 2ab would have no correct digit in fp32.
+    # The queries are far from the origin. There |a|^2 + |b|^2 - 2ab has no correct digit in float32.
     queries = torch.full((1, 2, 16), 100.0)
     queries[0, 1, 0] += 0.03125
     value = audio_query_distance_loss(queries, torch.ones(1, 2, dtype=torch.bool), 1.0)
@@ -127,7 +127,7 @@ def test_mask_loss_and_its_gradient_are_the_printed_ones(number):
 def test_mask_loss_of_identical_and_of_exclusive_masks():
     ones = torch.ones(1, 4, 10)
     confident = torch.ones(1, 4, dtype=torch.bool)
-    # All six pairs overlap everywhere: I = 1, times 2 / (4 * 5).
+    # All six pairs overlap everywhere, so each I is 1. The factor is 2 / (4 * 5).
     assert audio_query_mask_loss(ones, confident).item() == pytest.approx(6 * 2 / 20)
     exclusive = torch.eye(4).unsqueeze(0)
     assert audio_query_mask_loss(exclusive, confident) == 0

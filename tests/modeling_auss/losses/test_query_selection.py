@@ -1,4 +1,4 @@
-"""The chosen queries of each frame come first, and all of them."""
+"""All confident queries of each frame are moved to the front."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def test_confident_rows_keeps_them_all_in_order(most):
 
 
 def test_an_exported_graph_keeps_every_query_in_its_place():
-    """The eager sizes depend on the data; a graph's must not, and ONNX has no stable sort."""
+    """In eager mode the sizes depend on the data. A graph's sizes must not, and ONNX has no stable sort."""
 
     class Selection(torch.nn.Module):
         def forward(self, rows, confident):

@@ -1,4 +1,4 @@
-"""The stand-in for the Hub that the tests of `hub/` use, and folders as they are published."""
+"""Fixtures: the simulated Hub of the tests of `hub/`, and folders with published weights."""
 
 import json
 
@@ -12,7 +12,7 @@ from .published_networks import save_timm_folder, timm_network, transformers_net
 
 @pytest.fixture
 def resnet_folder(tmp_path):
-    """What `save_pretrained` writes for a network of two stages, the one in `tiny_config`."""
+    """A folder that `save_pretrained` writes for a network of two stages, the backbone of `tiny_config`."""
     config = ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic")
     folder = tmp_path / "published" / "resnet"
     transformers_network(ResNetForImageClassification, config).save_pretrained(folder)
@@ -28,7 +28,7 @@ def timm_folder(tmp_path):
 
 @pytest.fixture
 def put_on_hub(at_hub):  # noqa: F811
-    """Puts the files of a folder into a repository of the stand-in."""
+    """Puts the files of a folder into a repository of the simulated Hub."""
 
     def put(folder, repository):
         at_hub.create(repository)
@@ -39,7 +39,7 @@ def put_on_hub(at_hub):  # noqa: F811
 
 
 def break_index(folder, shard):
-    """Splits nothing: an index that says that all tensors are in `shard`."""
+    """Writes an index that says that all tensors are in `shard`. The weights file itself is not split."""
     (folder / "model.safetensors").rename(folder / "elsewhere.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a.weight": shard}}))
 

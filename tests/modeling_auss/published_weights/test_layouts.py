@@ -1,4 +1,4 @@
-"""Other makers' names become timm's: all of them, each with the shape that timm's network has there."""
+"""All names of other publishers are renamed to timm's names, and each tensor has the shape of timm's tensor."""
 
 import pytest
 import timm
@@ -45,7 +45,7 @@ def test_the_authors_files(name, save, tmp_path):
 
 
 def test_the_authors_convnext():
-    """As in facebookresearch/ConvNeXt, models/convnext.py."""
+    """The names are those of facebookresearch/ConvNeXt, models/convnext.py."""
     block = ["gamma", "dwconv.weight", "norm.bias", "pwconv1.weight", "pwconv2.bias"]
     names = ["downsample_layers.0.0.weight", "downsample_layers.0.1.bias", "downsample_layers.2.1.weight"]
     names += [f"stages.1.0.{name}" for name in block] + ["norm.weight", "head.weight"]

@@ -15,7 +15,8 @@ from auss.modeling_auss.published_weights.timm_networks import (
 
 from .published_networks import timm_network
 
-# One of each of timm's ways to wrap a network: a list, a getter of intermediate states, a class of its own, and hooks.
+# timm wraps networks in four ways: a list, a getter of intermediate states, a separate class, and hooks. Each of these
+# networks uses another way.
 WRAPPERS = ["test_convnext", "test_vit", "test_efficientnet", "test_resnet"]
 
 
@@ -34,7 +35,7 @@ def test_every_tensor_of_the_wrapper_has_its_name_in_the_classifier(name):
     assert all(own[name].shape == theirs[plain].shape for name, plain in names.items())
     state = fitted_timm_state(backbone, theirs, "a test", "here")
     assert all(torch.equal(state[name], theirs[plain]) for name, plain in names.items())
-    # And back: what a saved backbone has under the classifier's names.
+    # In the other direction, a saved backbone gives its tensors under the classifier's names.
     assert plain_tensors(backbone.config, state, "here").keys() == set(names.values())
 
 
@@ -42,7 +43,7 @@ def test_a_filter_of_timms_converts_names_and_never_sizes():
     network = plain_network("swin_tiny_patch4_window7_224")
     table = "layers.0.blocks.0.attn.relative_position_bias_table"
     tensors = {name: torch.zeros(tensor.shape) for name, tensor in network.state_dict().items()}
-    tensors[table] = torch.zeros(529, 3)  # of window 12, which timm would resize
+    tensors[table] = torch.zeros(529, 3)  # a table for window 12, which timm would resize
     assert native_tensors(tensors, network)[table].shape == (529, 3)
 
 

@@ -52,7 +52,7 @@ def test_a_missing_layer_is_refused():
     backbone = AutoBackbone.from_config(resnet_config(out_features=["stage1"]))
     with pytest.raises(AnotherNetworkError, match="1 of .* first 'encoder.stages.0.* found none of that name"):
         own_network(backbone, resnet_config(), {key: x for key, x in tensors.items() if key != name}, "here")
-    # One that no map depends on may be missing.
+    # Tensors that no map depends on may be missing.
     own_network(backbone, resnet_config(), {key: x for key, x in tensors.items() if "stages.1" not in key}, "here")
 
 

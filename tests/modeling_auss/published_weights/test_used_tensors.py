@@ -1,4 +1,4 @@
-"""Against gradients: what the maps depend on, and what they do not."""
+"""Compares the found tensors with the tensors that get gradients."""
 
 import copy
 
@@ -38,7 +38,7 @@ def test_used_parameters_are_those_that_a_gradient_reaches(config):
     assert all(
         tuple(used[name]) == tuple(tensor.shape) for name, tensor in backbone.named_parameters() if name in used
     )
-    # A copy has been looked at.
+    # The function works on a copy, so the backbone itself does not change.
     assert backbone.training and all(parameter.device.type == "cpu" for parameter in backbone.parameters())
 
 

