@@ -131,7 +131,7 @@ def post_process_audio_visual_segmentation(
     """
     check_threshold(threshold)
     threshold = float(threshold)
-    logits = getattr(outputs, "logits", None)
+    logits: Any = getattr(outputs, "logits", None)
     check_logits(logits, type(outputs).__name__)
     num_clips, _, num_labels, *own_size = logits.shape
     sizes = [tuple(own_size)] * num_clips if target_sizes is None else _checked_sizes(target_sizes, num_clips)

@@ -46,7 +46,9 @@ def check_size(size: Any) -> None:
         sides = list(named.values()) if named.keys() in SIZE_NAMES else []
     elif isinstance(size, list | tuple):
         sides = list(size) if len(size) == 2 else []
-    if not sides or not all(isinstance(side, Integral) and not isinstance(side, bool) and side > 0 for side in sides):
+    if not sides or not all(
+        isinstance(side, Integral) and not isinstance(side, bool) and int(side) > 0 for side in sides
+    ):
         raise InputError(
             "size must be a size of positive whole numbers of pixels: the shortest side, a pair (height, width), or a "
             "dictionary of height and width, of shortest_edge (and longest_edge), or of max_height and max_width; got "

@@ -1,7 +1,7 @@
 """Checks the waveforms that users pass, and turns them into mono at 16 kHz."""
 
 import numbers
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import soxr
@@ -65,7 +65,7 @@ def sampling_rates(sampling_rate: Any, num_clips: int) -> list[float]:
     for rate in rates:
         # Compare the rate without a conversion to float, because a whole number may be too large for a float.
         is_number = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
-        if not is_number or not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        if not is_number or not LOWEST_RATE <= cast(float, rate) <= HIGHEST_RATE:
             raise InputError(
                 f"sampling_rate must be a positive number of Hz, got {rate!r:.50}; {LOWEST_RATE} to {HIGHEST_RATE} "
                 "are taken"

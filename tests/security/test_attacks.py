@@ -21,7 +21,8 @@ import torch
 from PIL import Image
 
 from auss import cli
-from auss.hub.model_card import CardFacts, Score, card_text
+from auss.hub.card_facts import CardFacts, Score
+from auss.hub.model_card import card_text
 from auss.train.data.parquet_writer import SplitFacts
 from auss.train.data.parquet_writer import card_text as data_card
 from auss.train.evaluation.score_tables import format_markdown
