@@ -53,9 +53,10 @@ def fuzzing_table(counts: Path) -> str:
         lines.append(f"| {row['area']} | {' | '.join(map(str, figures))} |")
     lines.append(f"| **all** | {' | '.join(f'**{one}**' for one in sums)} |")
     faults = ", ".join(f"{sum(row[name] for row in rows)} {name}" for name in FAULTS)
-    minutes = sum(row["seconds"] for row in rows) / 60
+    minutes, processor = (sum(row[name] for row in rows) / 60 for name in ("seconds", "cpu"))
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "av", "pillow"))
-    head = f"{datetime.date.today()}, Python {platform.python_version()}, {packages}: {minutes:.0f} minutes."
+    head = f"{datetime.date.today()}, Python {platform.python_version()}, {packages}. "
+    head += f"{minutes:.0f} minutes, {processor:.1f} of them of the processor."
     return "\n".join([head, "", *lines, "", f"Faults: {faults}.", ""])
 
 

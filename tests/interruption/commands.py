@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -131,24 +131,35 @@ class Running:
 
     def __init__(self, words: list[Any], slow: str = "", before: Callable[[], None] = lambda: None):
         self.returncode: int | None = None
-        self._errors = tempfile.TemporaryFile("w+")
+        # A pipe, since a limit on the length of files must not meet what the process says of it.
+        self._words: list[bytes] = []
+        reading, self._writing = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
+            os.close(reading)
             status = 70
             try:
                 status = self._run([str(word) for word in words], slow, before)
             except BaseException:
                 traceback.print_exc()
             finally:
+                sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(status)
+        os.close(self._writing)
+        self._reader = threading.Thread(target=self._read, args=(reading,))
+        self._reader.start()
+
+    def _read(self, reading: int) -> None:
+        with os.fdopen(reading, "rb") as pipe:
+            self._words.extend(pipe)
 
     def _run(self, words: list[str], slow: str, before: Callable[[], None]) -> int:
         # pytest, and a shell for its background jobs, handle these in ways of their own.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os.dup2(self._errors.fileno(), 2)
+        os.dup2(self._writing, 1)
+        os.dup2(self._writing, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         torch.set_num_threads(1)  # those of the process before do not exist here
         exec(slow, {})
@@ -170,10 +181,10 @@ class Running:
         os.kill(self.pid, number)
 
     def errors(self) -> str:
-        """What the process wrote to standard error, once it has ended."""
+        """What the process wrote, once it has ended."""
         wait_until(lambda: self.poll() is not None)
-        self._errors.seek(0)
-        return self._errors.read()
+        self._reader.join(30)  # it ends when the last worker has closed the pipe
+        return b"".join(self._words).decode(errors="replace")
 
 
 def children_of(pid: int) -> list[int]:

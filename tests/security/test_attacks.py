@@ -21,9 +21,10 @@ import torch
 from PIL import Image
 
 from auss import cli
-from auss.hub.model_card import CardFacts, Score, card_text
+from auss.hub.card_facts import CardFacts, Score
+from auss.hub.model_card import card_text
 from auss.train.data.parquet_writer import SplitFacts
-from auss.train.data.parquet_writer import card_text as data_card
+from auss.train.data.parquet_writer import data_card_text as data_card
 from auss.train.evaluation.score_tables import format_markdown
 
 from ..fuzzing.sources import Sources, copy_of, rewrite
