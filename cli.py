@@ -227,9 +227,16 @@ def run_command(arguments: argparse.Namespace, command: str) -> int:
             raise
         print(f"{command}: {one_line(error)}", file=sys.stderr)
         return USAGE_ERROR
-    except Exception:
+    except Exception as error:
         if arguments.traceback:
             raise
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
+            print(
+                f"{command}: there is not enough memory: {one_line(error)}. A smaller batch, image size or window "
+                "takes less",
+                file=sys.stderr,
+            )
+            return USAGE_ERROR
         traceback.print_exc()
         print(
             f"{command}: this is a fault of auss {__version__}, not of your files or options: please report it, with "

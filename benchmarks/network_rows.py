@@ -10,7 +10,7 @@ from transformers import ResNetConfig, SwinConfig
 
 from auss import AussConfig, AussForAudioVisualSegmentation
 from auss.processing.post_processing_auss import post_process_audio_visual_segmentation
-from auss.train.evaluation.evaluate import frame_logits
+from auss.train.evaluation.segmented_clips import frame_logits
 
 SIZE = 224
 FRAMES = 5

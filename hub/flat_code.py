@@ -16,6 +16,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from ..files.whole_files import write_whole
+
 # The files that Transformers loads and the file that writes the repository, each with a name that it defines. A
 # repository holds these files and every file that they import, directly or indirectly.
 ROOTS = {
@@ -160,7 +162,7 @@ def write_code(folder: str | Path) -> None:
     """
     check_code(folder)
     for name, file in code_files().items():
-        (Path(folder) / name).write_text(repository_text(file), encoding="utf-8")
+        write_whole(Path(folder) / name, repository_text(file))
 
 
 __all__ = ["check_code", "code_files", "flatten", "relative_imports", "write_code"]

@@ -26,6 +26,11 @@ LOG_OFFSET = 0.01
 NUM_EXAMPLE_FRAMES = 96
 EXAMPLE_HOP = NUM_EXAMPLE_FRAMES * HOP_LENGTH  # samples: 0.96 s
 EXAMPLE_LENGTH = (NUM_EXAMPLE_FRAMES - 1) * HOP_LENGTH + WINDOW_LENGTH  # samples: 0.975 s
+# Stored log-mels are found again only while all of these stay the same.
+SETTINGS = (
+    *(SAMPLING_RATE, WINDOW_LENGTH, HOP_LENGTH, FFT_LENGTH, NUM_MEL_BINS, LOWEST_MEL_HZ, HIGHEST_MEL_HZ, LOG_OFFSET),
+    NUM_EXAMPLE_FRAMES,
+)
 
 
 @lru_cache(maxsize=1)

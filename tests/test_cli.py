@@ -7,9 +7,11 @@ import sys
 import sysconfig
 import venv
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import auss
@@ -240,6 +242,17 @@ def test_traceback_anywhere_on_the_command_line(tmp_path, place):
     words = ["segment", str(tmp_path / "no.mp4"), "-o", "o.mp4", "--model", "m"]
     with pytest.raises(FileNotFoundError):
         cli.main([*words[:place], "--traceback", *words[place:]])
+
+
+@pytest.mark.parametrize("error", [MemoryError("9 GiB"), torch.OutOfMemoryError("CUDA out of memory")])
+def test_too_little_memory_is_the_users_to_mend(monkeypatch, capsys, error):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(cli, "load_command", lambda _: SimpleNamespace(run=fail))
+    assert cli.main(["presets"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("auss presets: there is not enough memory: ") and message.count("\n") == 1
 
 
 def test_traceback_may_be_the_name_of_a_file(tmp_path, capsys):

@@ -57,9 +57,11 @@ def component_segments(labels: torch.Tensor, num_labels: int) -> tuple[torch.Ten
         of_frame = [0]
         for label in range(1, num_labels):
             for component in label_components(frame, label, smallest):
-                if len(of_frame) < IGNORED_LABEL:
-                    number[component] = len(of_frame)
-                    of_frame.append(label)
+                if len(of_frame) == IGNORED_LABEL:  # there are no numbers left
+                    number[component] = IGNORED_LABEL
+                    continue
+                number[component] = len(of_frame)
+                of_frame.append(label)
         labels_of.append(of_frame)
     most = max([num_labels, *map(len, labels_of)])
     table = np.zeros((len(frames), most), dtype=np.int64)

@@ -169,6 +169,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise FileExistsError(f"{arguments.output} exists: choose another name, or allow it with --overwrite")
     for name in ("epochs", "batch_size"):
         check_at_least(name, getattr(arguments, name), 1)
+    check_at_least("learning_rate", arguments.learning_rate, 0)
     check_share("mixed_share", arguments.mixed_share)
     preset = AussConfig.from_preset(arguments.preset)
     config = AussAudioConfig.from_dict(

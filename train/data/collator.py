@@ -19,9 +19,10 @@ from ...configuration.configuration_auss import IGNORED_LABEL
 from ...files.errors import InputError
 from ...files.whole_files import WholeFile
 from ...modeling_auss.audio_queries import spread_frames
-from ...processing.log_mel import NUM_EXAMPLE_FRAMES
+from ...processing.log_mel import NUM_EXAMPLE_FRAMES, SETTINGS
 from .augmentation import ClipAugmentation, ClipMixing
 from .clips import clip_row, decode_audio, decode_clip, repeat_last_example
+from .rows import SeededRows
 
 logger = logging.get_logger(__name__)
 
@@ -106,19 +107,33 @@ def precompute_input_features(
     length, bands = feature_extractor.num_audio_examples, feature_extractor.feature_size
     record = np.dtype([("features", np.float32, (length, NUM_EXAMPLE_FRAMES, bands)), ("mask", np.int64, (length,))])
     dataset = getattr(rows, "dataset", None)
-    if isinstance(dataset, Dataset):
-        facts = (dataset._fingerprint, sound_stamps(dataset), feature_extractor.to_json_string(), LOG_MEL_VERSION)
+    # A `Subset` has a `dataset` too, but other rows.
+    if isinstance(rows, SeededRows) and isinstance(dataset, Dataset):
+        settings = (feature_extractor.to_json_string(), SETTINGS, LOG_MEL_VERSION)
+        facts = (dataset._fingerprint, sound_stamps(dataset), settings)
         folder = Path(cache_dir or Path(datasets_config.HF_DATASETS_CACHE) / "auss_log_mel")
         path = folder / f"{Hasher.hash(facts)}.bin"
-        if not path.is_file():
-            with WholeFile(path, overwrite=True, exclusive=False) as whole, open(whole.partial_path, "wb") as file:
-                for features in each_input_features(rows, feature_extractor):
-                    file.write(np.array(features, record).tobytes())
+        if not path.is_file() or path.stat().st_size != len(rows) * record.itemsize:
+            write_input_features(path, rows, feature_extractor, record)
         # Mode "c" lets torch treat the array as writable. Changes stay in this process.
         records = np.memmap(path, record, mode="c")
     else:
         records = np.array(list(each_input_features(rows, feature_extractor)), record)
     return torch.from_numpy(records["features"]), torch.from_numpy(records["mask"])
+
+
+def write_input_features(path: Path, rows, feature_extractor, record: np.dtype) -> None:
+    """Writes the file of `precompute_input_features`. A whole file that another process wrote meanwhile stays, because
+    that process may have mapped it into memory. Only a file of a wrong size is replaced."""
+    is_damaged = path.is_file()
+    try:
+        with WholeFile(path, overwrite=is_damaged, exclusive=False) as whole, open(whole.partial_path, "wb") as file:
+            for features in each_input_features(rows, feature_extractor):
+                file.write(np.array(features, record).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        logger.info(f"{path} was written by another process meanwhile")
 
 
 def each_input_features(rows, feature_extractor) -> Iterator[tuple[np.ndarray, np.ndarray]]:

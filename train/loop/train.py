@@ -307,7 +307,7 @@ def train(data: DataArguments, optim: OptimArguments, run: RunArguments) -> list
     Trains a model and saves it, with its processor, arguments, history and curves, in `run.output`.
 
     Returns:
-        The history, whose entries `inference.drawing.history_series` takes.
+        The history, whose entries `processing.drawing.history_series` takes.
 
     Raises:
         ValueError: the arguments contradict each other, the output folder has files, or `load_avsbench` refuses the

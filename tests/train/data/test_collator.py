@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from auss.processing.feature_extraction_auss import AussFeatureExtractor
 from auss.processing.processing_auss import AussProcessor
@@ -259,6 +259,38 @@ def test_precomputed_features_are_a_mapped_file_that_later_runs_find(processor, 
     soundfile.write(path, samples[: len(samples) // 2], rate)
     changed = precompute_input_features(train_rows, extractor, folder)
     assert not torch.equal(changed[0][0], first[0][0]) and torch.equal(changed[0][1], first[0][1])
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_file_of_log_mels_is_replaced_only_if_its_size_is_wrong(processor, train_rows, tmp_path, monkeypatch):
+    folder, extractor = tmp_path / "log-mels", processor.feature_extractor
+    expected, _ = precompute_input_features(train_rows, extractor, folder)
+    (file,) = folder.iterdir()
+    content = file.read_bytes()
+    file.write_bytes(content[:-100])
+    assert torch.equal(precompute_input_features(train_rows, extractor, folder)[0], expected)
+    assert file.read_bytes() == content
+    # Two processes that start at the same time both find no file. The later one keeps the file of the earlier one.
+    original = collator_module.each_input_features
+
+    def meanwhile(*arguments):
+        file.write_bytes(content)
+        yield from original(*arguments)
+
+    file.unlink()
+    monkeypatch.setattr(collator_module, "each_input_features", meanwhile)
+    precompute_input_features(train_rows, extractor, folder)
+    kept = file.stat().st_ino
+    assert [path.stat().st_ino for path in folder.iterdir()] == [kept] and file.read_bytes() == content
+
+
+def test_another_hop_or_a_subset_finds_no_file_of_log_mels(processor, train_rows, tmp_path, monkeypatch):
+    folder, extractor = tmp_path / "log-mels", processor.feature_extractor
+    whole, _ = precompute_input_features(train_rows, extractor, folder)
+    subset, _ = precompute_input_features(Subset(train_rows, [1, 0]), extractor, folder)
+    assert torch.equal(subset, whole[[1, 0]]) and len(list(folder.iterdir())) == 1
+    monkeypatch.setattr(collator_module, "SETTINGS", (16_000, 400, 80))
+    precompute_input_features(train_rows, extractor, folder)
     assert len(list(folder.iterdir())) == 2
 
 
