@@ -19,7 +19,7 @@ import auss
 
 from . import layout
 
-ROOT = Path(auss.__file__).parent
+ROOT = Path(auss.__file__).resolve().parent
 
 
 def python(code, executable=sys.executable, cwd=None):

@@ -11,6 +11,7 @@ from auss.configuration.configuration_auss import AussConfig
 from auss.inference.presets import describe, forward_flops
 from auss.modeling_auss.attention import Attention, MaskedAttention
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from auss.modeling_auss.resized_maps import MaskProjection
 
 
 def counted_flops(model, num_frames: int, size: int) -> int:
@@ -19,7 +20,8 @@ def counted_flops(model, num_frames: int, size: int) -> int:
 
     def convolution(module, inputs, output):
         nonlocal total
-        total += 2 * output.numel() * module.weight[0].numel()
+        if not isinstance(module, MaskProjection):  # it computes nothing, its product is counted below
+            total += 2 * output.numel() * module.weight[0].numel()
 
     def linear(module, inputs, output):
         nonlocal total

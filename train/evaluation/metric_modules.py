@@ -327,9 +327,9 @@ class AussTrainerMetrics:
         """Scores a batch. With `compute_result` it returns the result over all batches since the last result.
 
         Args:
-            prediction: `predictions` is the model's `logits` (B, F, K, h, w) in [0, 1]. `label_ids` is the labels (B,
-                F, H, W) with 255 where nothing is annotated, or a list of labels for each clip if they differ in size.
-                Frames after the last annotated frame of a clip count as padding.
+            prediction: `predictions` is the model's `logits` (B, F, K, h, w) in [0, 1]. `label_ids` is the labels
+                (B, F, H, W) with 255 where nothing is annotated, or a list of labels for each clip if they differ in
+                size. Frames after the last annotated frame of a clip count as padding.
             compute_result: True for the last batch.
 
         Returns:

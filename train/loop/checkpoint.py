@@ -55,8 +55,9 @@ def whole_states():
 class Position:
     """The position of a run: it has done `batch` batches of epoch `epoch`, and `step` optimiser steps in all.
 
-    `history` holds the entries logged so far, as `processing.drawing.training_curves` takes them. `term_sums` holds the
-    sums of the loss terms since the last entry, over `term_count` batches. Each summand is a mean over the processes.
+    `history` holds the entries logged so far, as `processing.drawing.training_curves` takes them. `term_sums` holds
+    the sums of the loss terms since the last entry, over `term_count` batches. Each summand is a mean over the
+    processes.
     """
 
     epoch: int = 0

@@ -264,9 +264,10 @@ def test_precomputed_features_are_a_mapped_file_that_later_runs_find(processor, 
 
 def test_a_file_of_log_mels_is_replaced_only_if_its_size_is_wrong(processor, train_rows, tmp_path, monkeypatch):
     folder, extractor = tmp_path / "log-mels", processor.feature_extractor
-    expected, _ = precompute_input_features(train_rows, extractor, folder)
+    expected = precompute_input_features(train_rows, extractor, folder)[0].clone()
     (file,) = folder.iterdir()
     content = file.read_bytes()
+    file.unlink()  # the earlier result still has the file mapped
     file.write_bytes(content[:-100])
     assert torch.equal(precompute_input_features(train_rows, extractor, folder)[0], expected)
     assert file.read_bytes() == content
@@ -274,7 +275,7 @@ def test_a_file_of_log_mels_is_replaced_only_if_its_size_is_wrong(processor, tra
     original = collator_module.each_input_features
 
     def meanwhile(*arguments):
-        file.write_bytes(content)
+        file.write_bytes(content)  # by another process
         yield from original(*arguments)
 
     file.unlink()

@@ -100,9 +100,10 @@ def test_the_command_and_the_card(both_root, tmp_path, capsys, monkeypatch):
     lines = card.split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(tmp_path)
     names = {}
-    exec(lines.splitlines()[0] + "\n" + lines.splitlines()[2], names)
+    by_name, by_files = [line for line in lines.splitlines() if line.startswith("clips = ")]
+    exec(lines.splitlines()[0] + "\n" + by_name, names)
     assert len(list(names["clips"])) == 5
-    exec(lines.splitlines()[3], names)
+    exec(by_files, names)
     assert len(names["clips"]) == 5
 
 
