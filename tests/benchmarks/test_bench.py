@@ -49,6 +49,7 @@ def test_a_line_has_times_figure_and_demands(bench):
     )
 
 
+@pytest.mark.slow
 def test_a_row_is_measured_in_a_process_of_its_own():
     command = [sys.executable, str(BENCHMARKS / "bench.py"), "--measure", "f-score"]
     measured = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])

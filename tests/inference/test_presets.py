@@ -77,6 +77,7 @@ def test_description_adds_up(make_config, tmp_path):
     assert three * 1e9 == pytest.approx(counted_flops(model.eval(), 3, 32))
 
 
+@pytest.mark.slow
 def test_command_lists_every_preset_or_those_asked_for(capsys):
     assert cli.main(["presets", "auss-demo"]) == 0
     lines = capsys.readouterr().out.splitlines()

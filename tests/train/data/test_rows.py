@@ -140,8 +140,18 @@ def files_and_shards(tmp_path):
     return root, tmp_path / "parts"
 
 
-@pytest.mark.parametrize("processes, workers", [(1, 0), pytest.param(1, 2, marks=pytest.mark.slow), (2, 0), (2, 2)])
-@pytest.mark.parametrize("buffer_size", [1, 16])
+# `datasets` sleeps 5 s at the end of each pass over interleaved shards.
+@pytest.mark.parametrize(
+    "processes, workers, buffer_size",
+    [
+        (1, 0, 16),
+        (2, 2, 16),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((1, 0, 1), (1, 2, 1), (1, 2, 16), (2, 0, 1), (2, 0, 16), (2, 2, 1))
+        ),
+    ],
+)
 def test_an_epoch_of_the_stream_has_the_files_clips_with_the_same_tensors(
     files_and_shards, tiny_processor, processes, workers, buffer_size
 ):
@@ -210,7 +220,8 @@ def run_streamed(streamed_root, tiny_preset, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_stopped_and_resumed_streaming_run_ends_in_the_same_bits(run_streamed, tmp_path, monkeypatch, workers):
     """The run is stopped at the third batch of the second epoch, and resumes from its second batch."""
     run_streamed("straight", workers=workers)
