@@ -268,4 +268,4 @@ class RealFrames:
         return labels.long()
 
 
-__all__ = ["RealFrames", "check_inputs", "check_types", "stack_labels"]
+__all__ = ["RealFrames", "check_inputs", "stack_labels"]

@@ -17,7 +17,7 @@ from .fusion_decoder import FusionDecoder
 from .image_embedding import ImageEmbeddingExtractor, map_size
 from .losses.loss import AussLoss
 from .losses.query_losses import confidence_threshold
-from .model_inputs import RealFrames, check_inputs, check_types
+from .model_inputs import RealFrames, check_inputs
 from .outputs import AussModelOutput, AussSegmentationOutput
 from .pretrained_model import AussPreTrainedModel
 from .resized_maps import MaskFeatures, ResizedMaps
@@ -301,10 +301,9 @@ class AussForAudioVisualSegmentation(AussPreTrainedModel):
         Raises:
             ValueError: shapes do not agree, labels are not class ids, or a clip has no frame.
         """
-        check_types(pixel_values=pixel_values, frame_queries=frame_queries, frame_mask=frame_mask)
-        real = RealFrames(frame_mask, (pixel_values if frame_queries is None else frame_queries).shape[:2])
         sound = (input_features, input_features_mask, frame_examples, frame_queries)
         outputs = self.auss(pixel_values, *sound, frame_mask, return_dict=True, **kwargs)  # A_0 ... A_L and f_4
+        real = RealFrames(frame_mask, outputs.last_hidden_state.shape[:2])
         mask_features = self.auss.mask_features(outputs, pixel_values).of_frames(real.places)
         class_logits, mask_embeddings = self.heads(real.pack(outputs.last_hidden_state))  # Eq. 11 and 12
         loss = loss_dict = masks = None

@@ -33,6 +33,15 @@ def check_padding(padding: Any) -> None:
         raise InputError(f"padding must be True, False or one of {names}, got {padding!r}") from error
 
 
+def check_equal_lengths(lengths: list[int], return_tensors: Any, padding: Any) -> None:
+    """Raises ValueError if clips cannot become one tensor, because they have different numbers of examples."""
+    if len(set(lengths)) > 1:
+        raise InputError(
+            f"return_tensors={return_tensors!r} needs clips of equal length, got {lengths} examples with "
+            f"padding={padding!r}: pass padding=True, or truncation=True with padding='max_length'"
+        )
+
+
 class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
     """Turns waveforms into log-mel examples of 0.96 s: 16 kHz mono, 96 frames of 10 ms by 64 mel bands.
 
@@ -119,6 +128,23 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
         waveforms = [resample(to_mono(clip, name), rate) for clip, name, rate in zip(clips, names, rates, strict=True)]
         features = [clip.flatten(1).numpy() for clip in log_mel_examples(waveforms)]  # (T, 96 * 64) each
 
+        outputs = self._padded(features, padding, max_length, truncation, pad_to_multiple_of, return_attention_mask)
+        if return_tensors is not None:
+            check_equal_lengths([len(clip) for clip in outputs["input_features"]], return_tensors, padding)
+        batch = BatchFeature(outputs, tensor_type=return_tensors)
+        return batch.to(device) if device is not None and return_tensors == TensorType.PYTORCH else batch
+
+    def _padded(
+        self,
+        features: list[np.ndarray],
+        padding: bool | str | PaddingStrategy,
+        max_length: int | None,
+        truncation: bool,
+        pad_to_multiple_of: int | None,
+        return_attention_mask: bool | None,
+    ) -> dict[str, list[np.ndarray]]:
+        """Pads clips (T, 96 * 64) as `__call__` says. Returns the `input_features` (T, 96, 64) of each clip, and on
+        request the masks."""
         # The base class pads only two-dimensional features, and it calls the mask `attention_mask`.
         to_max_length = truncation or padding == PaddingStrategy.MAX_LENGTH
         padded = self.pad(
@@ -134,15 +160,7 @@ class AussFeatureExtractor(PartRepositoryMixin, SequenceFeatureExtractor):
         outputs = {"input_features": [clip.astype(np.float32).reshape(shape) for clip in padded["input_features"]]}
         if "attention_mask" in padded:
             outputs["input_features_mask"] = [mask.astype(np.int64) for mask in padded["attention_mask"]]
-
-        lengths = [len(clip) for clip in outputs["input_features"]]
-        if return_tensors is not None and len(set(lengths)) > 1:
-            raise InputError(
-                f"return_tensors={return_tensors!r} needs clips of equal length, got {lengths} examples with "
-                f"padding={padding!r}: pass padding=True, or truncation=True with padding='max_length'"
-            )
-        batch = BatchFeature(outputs, tensor_type=return_tensors)
-        return batch.to(device) if device is not None and return_tensors == TensorType.PYTORCH else batch
+        return outputs
 
 
 __all__ = ["AussFeatureExtractor", "check_return_tensors"]

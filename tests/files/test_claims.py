@@ -103,3 +103,4 @@ def test_without_locks_nothing_is_taken_for_a_leftover(tmp_path, monkeypatch):
 
 def test_a_folder_that_may_not_be_listed_is_no_reason_to_stop(tmp_path):
     tidy(tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,8 @@ import pytest
 
 from auss.files.stopping import Stopped, clean_stops, end_with_parent, leave_signals_to_parent, stops_deferred
 
+from ..processes import is_running
+
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_unwinds_what_is_running(number, status):
@@ -70,14 +72,6 @@ def worker(pipe):
 def start_worker_and_sleep(pipe):
     multiprocessing.get_context("fork").Process(target=worker, args=(pipe,)).start()
     time.sleep(60)
-
-
-def is_running(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")

@@ -7,8 +7,7 @@ from huggingface_hub import ModelCard
 
 from auss.hub.model_card import CARD_FILE, is_untouched, renew_card, requirements, write_card
 
-ARGUMENTS = {"data": "/home/me/secret", "name": "s4", "steps": 400, "batch_size": 16, "image_size": 112}
-HISTORY = [{"step": 1, "losses": {}}, {"step": 400, "validation_M_J": 0.5, "validation_M_F": 0.625}]
+from ..recorded_runs import read_card, record_evaluation, record_training
 
 
 @pytest.fixture
@@ -22,24 +21,12 @@ def folder(tmp_path, tiny_config):
 
 @pytest.fixture
 def trained(folder):
-    (folder / "arguments.json").write_text(json.dumps({**ARGUMENTS, "preset": "auss-demo"}))
-    (folder / "history.json").write_text(json.dumps(HISTORY))
-    return folder
-
-
-def evaluate(folder, sound="own", jaccard=0.72725, **values):
-    (folder / "evaluation").mkdir(exist_ok=True)
-    result = {"data": "/home/me/secret", "name": "s4", "split": "test", "sound": sound, "M_J": jaccard, "M_F": 0.85}
-    (folder / "evaluation" / f"s4-test-{sound}.json").write_text(json.dumps({**result, **values}))
-
-
-def read(folder):
-    return (folder / CARD_FILE).read_text(encoding="utf-8")
+    return record_training(folder)
 
 
 def test_a_card_without_known_figures(folder):
     write_card(folder)
-    card = ModelCard(read(folder))
+    card = ModelCard(read_card(folder))
     assert card.data.pipeline_tag == "audio-visual-segmentation" and card.data.library_name == "transformers"
     assert card.data.license == "apache-2.0" and {"audio-visual-segmentation", "auss"} <= set(card.data.tags)
     assert card.data.eval_results is None and "Results" not in card.text and "trained on" not in card.text
@@ -49,15 +36,15 @@ def test_a_card_without_known_figures(folder):
 
 def test_a_trained_models_card_tells_the_validation_until_it_is_evaluated(trained):
     write_card(trained)
-    (jaccard, f_score) = ModelCard(read(trained)).data.eval_results
+    (jaccard, f_score) = ModelCard(read_card(trained)).data.eval_results
     assert (jaccard.metric_type, jaccard.metric_value, jaccard.dataset_split) == ("M_J", 0.5, "val")
     assert (f_score.metric_type, f_score.metric_value) == ("M_F", 0.625)
-    assert "| steps | 400 of 16 clips |" in read(trained) and "| preset | auss-demo |" in read(trained)
+    assert "| steps | 400 of 16 clips |" in read_card(trained) and "| preset | auss-demo |" in read_card(trained)
 
-    evaluate(trained)
-    evaluate(trained, "swapped", 0.09)
+    record_evaluation(trained)
+    record_evaluation(trained, "swapped", 0.09)
     write_card(trained, "someone/else", tags=["mine"])
-    card = ModelCard(read(trained))
+    card = ModelCard(read_card(trained))
     assert [result.metric_value for result in card.data.eval_results] == [0.7272, 0.85]
     assert {result.dataset_split for result in card.data.eval_results} == {"test"} and "mine" in card.data.tags
     assert "| test | own | 0.727 | 0.850 |" in card.text and "| test | swapped | 0.090 | 0.850 |" in card.text
@@ -68,21 +55,21 @@ def test_a_card_is_renewed_where_there_is_one(trained):
     renew_card(trained)
     assert not (trained / CARD_FILE).exists()
     write_card(trained)
-    evaluate(trained)
+    record_evaluation(trained)
     renew_card(trained)
-    assert "| test | own | 0.727 | 0.850 |" in read(trained)
+    assert "| test | own | 0.727 | 0.850 |" in read_card(trained)
 
 
 def test_figures_may_lie_elsewhere(trained, tmp_path):
     (trained / "arguments.json").rename(tmp_path / "arguments.json")
     (trained / "history.json").rename(tmp_path / "history.json")
     write_card(trained, results=tmp_path)
-    assert "| data in the layout of AVSBench S4 | val | own | 0.500 | 0.625 |" in read(trained)
+    assert "| data in the layout of AVSBench S4 | val | own | 0.500 | 0.625 |" in read_card(trained)
 
 
 def test_the_size_is_the_processors(trained, tmp_path):
     write_card(trained)
-    assert "| frames |" not in read(trained)
+    assert "| frames |" not in read_card(trained)
     for size, row in (
         ({"height": 112, "width": 160}, "| frames | 112 x 160 pixels (height x width) |"),
         ({"shortest_edge": 112}, None),
@@ -90,30 +77,30 @@ def test_the_size_is_the_processors(trained, tmp_path):
     ):
         (trained / "processor_config.json").write_text(json.dumps({"video_processor": {"size": size}}))
         write_card(trained)
-        assert row in read(trained) if row else "| frames |" not in read(trained)
+        assert row in read_card(trained) if row else "| frames |" not in read_card(trained)
     (trained / "processor_config.json").write_text("[1]")
     (tmp_path / "processor_config.json").write_text('{"video_processor": {"size": {"height": 7, "width": 8}}}')
     write_card(trained, results=tmp_path)
-    assert "| frames | 7 x 8 pixels" in read(trained)
+    assert "| frames | 7 x 8 pixels" in read_card(trained)
 
 
 def test_an_edited_card_stays_as_it_is(trained):
     write_card(trained)
-    assert is_untouched(read(trained))
-    for edited in ("# My own\n", read(trained).replace("Apache 2.0", "MIT"), read(trained) + "More.\n", ""):
+    assert is_untouched(read_card(trained))
+    for edited in ("# My own\n", read_card(trained).replace("Apache 2.0", "MIT"), read_card(trained) + "More.\n", ""):
         (trained / CARD_FILE).write_text(edited, encoding="utf-8")
         write_card(trained, "another/name")
-        assert read(trained) == edited and not is_untouched(edited)
+        assert read_card(trained) == edited and not is_untouched(edited)
 
 
 def test_the_example_fits_what_is_there(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "architectures": ["AussModel"]}))
     write_card(folder)
-    assert 'AutoModel.from_pretrained("my-model", trust_remote_code=True)' in read(folder)
+    assert 'AutoModel.from_pretrained("my-model", trust_remote_code=True)' in read_card(folder)
     (folder / "config.json").unlink()
     write_card(folder)
-    card = ModelCard(read(folder))
+    card = ModelCard(read_card(folder))
     assert 'AutoProcessor.from_pretrained("my-model", trust_remote_code=True)' in card.text
     assert card.data.pipeline_tag is None and "## Model" not in card.text
 

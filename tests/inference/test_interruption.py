@@ -10,8 +10,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +20,8 @@ from auss.files.claims import is_claim
 from auss.files.new_contents import entries
 from auss.inference import segment
 from auss.inference.media.video_reader import VideoReader
+
+from ..processes import children_of, is_running, wait_until
 
 
 def raises(error):
@@ -171,33 +171,6 @@ def test_sigterm_is_a_clean_stop(run_segment, tmp_path, monkeypatch, capsys):
     assert run_segment() == 143
     assert capsys.readouterr().err.endswith("auss segment: stopped by SIGTERM\n")
     assert not any(path.is_file() for path in (tmp_path / "out").rglob("*"))
-
-
-def children_of(pid):
-    """The running processes that a process has started."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if fields[1] == str(pid) and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
-def is_running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_until(condition, seconds=400.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture

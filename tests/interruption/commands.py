@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from auss import cli
 from auss.files.claims import is_claim
 
 from ..fuzzing.sources import Sources
+from ..processes import wait_until
 from ..small_videos import write_video
 from ..train.conftest import make_s4
 
@@ -187,33 +187,6 @@ class Running:
         return b"".join(self._words).decode(errors="replace")
 
 
-def children_of(pid: int) -> list[int]:
-    """The processes that a process has started and that run."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if fields[1] == str(pid) and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = 400.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def visible(out: Path, patterns: tuple[str, ...]) -> list[Path]:
     """What of the patterns is in a folder, without what is hidden because it is in the making."""
     found = [path for pattern in patterns for path in out.glob(pattern)]
@@ -228,10 +201,7 @@ __all__ = [
     "MAKERS",
     "Running",
     "Writing",
-    "children_of",
     "in_the_making",
-    "is_running",
     "visible",
-    "wait_until",
     "writing",
 ]

@@ -14,7 +14,8 @@ import pytest
 from auss import cli
 
 from ..fuzzing.sources import Sources
-from .commands import MAKERS, Running, children_of, in_the_making, is_running, visible, wait_until, writing
+from ..processes import children_of, is_running, wait_until
+from .commands import MAKERS, Running, in_the_making, visible, writing
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 # One of each kind, chosen for the little time that they take.

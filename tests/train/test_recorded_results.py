@@ -8,12 +8,12 @@ import pytest
 import auss.hub
 from auss.files.model_files import weights_digest
 from auss.hub.card_facts import Results, Score, TrainingRun
-from auss.hub.model_card import CARD_FILE, write_card
+from auss.hub.model_card import write_card
 from auss.train import recorded_results
 from auss.train.recorded_results import read_recorded_results
 
-ARGUMENTS = {"data": "/home/me/secret", "name": "s4", "steps": 400, "batch_size": 16, "image_size": 112}
-HISTORY = [{"step": 1, "losses": {}}, {"step": 400, "validation_M_J": 0.5, "validation_M_F": 0.625}]
+from ..recorded_runs import ARGUMENTS, read_card, record_evaluation, record_training
+
 DATA = "data in the layout of AVSBench S4"
 
 
@@ -26,19 +26,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def trained(folder):
-    (folder / "arguments.json").write_text(json.dumps({**ARGUMENTS, "preset": "auss-demo"}))
-    (folder / "history.json").write_text(json.dumps(HISTORY))
-    return folder
-
-
-def evaluate(folder, sound="own", jaccard=0.72725, **values):
-    (folder / "evaluation").mkdir(exist_ok=True)
-    result = {"data": "/home/me/secret", "name": "s4", "split": "test", "sound": sound, "M_J": jaccard, "M_F": 0.85}
-    (folder / "evaluation" / f"s4-test-{sound}.json").write_text(json.dumps({**result, **values}))
-
-
-def read(folder):
-    return (folder / CARD_FILE).read_text(encoding="utf-8")
+    return record_training(folder)
 
 
 def test_a_folder_of_others_has_no_results(folder):
@@ -48,8 +36,8 @@ def test_a_folder_of_others_has_no_results(folder):
 def test_the_last_validation_counts_until_there_is_an_evaluation(trained):
     training = TrainingRun(DATA, 400, 16, "auss-demo")
     assert read_recorded_results(trained) == Results(training, [Score(DATA, "val", "own", 0.5, 0.625)])
-    evaluate(trained)
-    evaluate(trained, "muted", 0.01)
+    record_evaluation(trained)
+    record_evaluation(trained, "muted", 0.01)
     scores = [Score(DATA, "test", "muted", 0.01, 0.85), Score(DATA, "test", "own", 0.72725, 0.85)]
     assert read_recorded_results(trained) == Results(training, scores)
     (trained / "arguments.json").unlink()
@@ -65,23 +53,23 @@ def test_only_this_module_knows_the_names_of_the_files():
 
 
 def test_the_data_are_named_and_their_place_is_not(trained, tmp_path):
-    evaluate(trained)
+    record_evaluation(trained)
     write_card(trained)
-    assert "data in the layout of AVSBench S4" in read(trained) and "secret" not in read(trained)
+    assert "data in the layout of AVSBench S4" in read_card(trained) and "secret" not in read_card(trained)
     (tmp_path / "annotations.json").write_text("{}")
     (trained / "arguments.json").write_text(json.dumps({**ARGUMENTS, "data": str(tmp_path), "name": "ms3"}))
     write_card(trained)
-    assert "| trained on | clips composed by `auss compose`, in the layout of AVSBench MS3 |" in read(trained)
+    assert "| trained on | clips composed by `auss compose`, in the layout of AVSBench MS3 |" in read_card(trained)
 
 
 def test_an_evaluation_of_other_weights_is_not_told(trained):
     (trained / "model.safetensors").write_bytes(b"before")
-    evaluate(trained, weights=weights_digest(trained))
+    record_evaluation(trained, weights=weights_digest(trained))
     write_card(trained)
-    assert "| test | own | 0.727 | 0.850 |" in read(trained)
+    assert "| test | own | 0.727 | 0.850 |" in read_card(trained)
     (trained / "model.safetensors").write_bytes(b"after")
     write_card(trained)
-    assert "| val | own | 0.500 | 0.625 |" in read(trained) and "| test |" not in read(trained)
+    assert "| val | own | 0.500 | 0.625 |" in read_card(trained) and "| test |" not in read_card(trained)
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"name": "s4"}'])
@@ -91,7 +79,7 @@ def test_other_files_of_these_names_are_passed_over(folder, content):
     (folder / "evaluation").mkdir()
     (folder / "evaluation" / "mine.json").write_text(content)
     write_card(folder)
-    assert "Results" not in read(folder) and "trained on" not in read(folder)
+    assert "Results" not in read_card(folder) and "trained on" not in read_card(folder)
 
 
 @pytest.mark.parametrize(
@@ -107,22 +95,22 @@ def test_other_files_of_these_names_are_passed_over(folder, content):
 def test_a_history_of_another_form_is_passed_over(trained, content):
     (trained / "history.json").write_text(json.dumps(content))
     write_card(trained)
-    assert "Results" not in read(trained) and "| steps | 400 of 16 clips |" in read(trained)
+    assert "Results" not in read_card(trained) and "| steps | 400 of 16 clips |" in read_card(trained)
 
 
 @pytest.mark.parametrize(
     "values", [{"data": 1}, {"name": ["s4"]}, {"name": "mine"}, {"split": None}, {"M_J": "0.7"}, {"M_F": [0.5, 0.4]}]
 )
 def test_evaluations_of_another_form_are_passed_over(trained, values):
-    evaluate(trained, **values)
-    evaluate(trained, "muted", 0.01)
+    record_evaluation(trained, **values)
+    record_evaluation(trained, "muted", 0.01)
     (trained / "evaluation" / "list.json").write_text("[0.5, 0.4]")
     write_card(trained)
-    assert read(trained).count("| test | ") == 1 and "| test | muted | 0.010 | 0.850 |" in read(trained)
+    assert read_card(trained).count("| test | ") == 1 and "| test | muted | 0.010 | 0.850 |" in read_card(trained)
 
 
 @pytest.mark.parametrize("preset", ["/home/me/secret/mine.json", "secret.json", "../secret", "C:\\me\\secret", None])
 def test_a_preset_of_the_users_is_not_told(trained, preset):
     (trained / "arguments.json").write_text(json.dumps({**ARGUMENTS, "preset": preset}))
     write_card(trained)
-    assert "secret" not in read(trained) and "| preset |" not in read(trained)
+    assert "secret" not in read_card(trained) and "| preset |" not in read_card(trained)

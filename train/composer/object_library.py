@@ -51,8 +51,10 @@ def kept(size: Callable[[Value], int]) -> Callable[[Callable[[Path], Value]], Ca
 
         @wraps(load)
         def kept_or_loaded(path: Path) -> Value:
-            value = values.pop(path) if path in values else load(path)
-            values[path] = value
+            if path in values:
+                values.move_to_end(path)
+                return values[path]
+            value = values[path] = load(path)
             while sum(map(size, values.values())) > CACHE_BYTES:
                 values.popitem(last=False)
             return value

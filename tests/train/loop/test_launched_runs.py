@@ -28,6 +28,7 @@ from auss.train.data.parquet_writer import prepare_data_set
 from auss.train.evaluation.evaluate import evaluate_folder
 from auss.train.loop.checkpoint import OPTIMIZER_FILE, whole_checkpoints
 
+from ...processes import children_of
 from ..conftest import make_s4
 from .unannotated_clip import without_annotation
 
@@ -219,11 +220,6 @@ def wait_for(process: subprocess.Popen, output: Path, checkpoints: int) -> None:
         time.sleep(0.01)
 
 
-def children_of(process: subprocess.Popen) -> list[int]:
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
-    return [int(number) for number in listed.stdout.split()]
-
-
 STREAM = ("--streaming", "--shuffle-buffer", "5", "--workers", "2")
 
 
@@ -267,7 +263,7 @@ def test_two_killed_processes_of_a_streaming_run_go_on_to_the_same_bits(striped_
     finish(launched("straight"))
     process = launched("killed")
     wait_for(process, tmp_path / "killed", checkpoints=2)
-    for pid in (process.pid, *children_of(process)):
+    for pid in (process.pid, *children_of(process.pid)):
         os.kill(pid, signal.SIGKILL)
     finish(process, status=-signal.SIGKILL)
     assert not (tmp_path / "killed" / "model.safetensors").exists()
@@ -286,7 +282,7 @@ def test_sigterm_to_one_of_two_processes_saves_and_stops_both(striped_root, opti
     killed = options(root, "killed", *more)
     process = launch("eight_gpus.yaml", "--main_process_port", free_port(), program=(*MODULE, *killed))
     wait_for(process, tmp_path / "killed", checkpoints=2)
-    _, other = children_of(process)
+    _, other = children_of(process.pid)
     os.kill(other, signal.SIGTERM)
     written = finish(process, status=1)
     last = whole_checkpoints(tmp_path / "killed")[-1]
