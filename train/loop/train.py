@@ -45,6 +45,7 @@ from .deepspeed_engine import is_deepspeed
 from .loss_terms import check_finite_weights, finite_terms, means_over_processes, query_statistics
 from .output_folder import check_run_folder, claim_output, prepare_output, save_model
 from .preparation import create_accelerator, create_model
+from .remembered_sounds import remember_sounds
 from .schedule import create_optimizer, create_scheduler
 from .tracking import Tracking, check_trackers
 
@@ -264,6 +265,7 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments, held: E
     check_run_folder(run)
     set_seed(run.seed)
     model, processor = create_model(data, run, optim.backbone_rate)
+    remember_sounds(model.auss.audio_encoder, accelerator.device)
     num_labels = model.config.num_labels
     if data.streaming:
         rows = open_stream(data, run.seed)
