@@ -11,7 +11,7 @@ TEST_PROCESSES ?= 2
 TEST_RUN = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadscope
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow conformance bench gpu reliability quality style clean
+.PHONY: help demo test test-slow conformance bench gpu reliability docs quality style clean
 
 help:
 	@echo "make demo         compose a data set, train on it, evaluate, and segment a video (5 minutes)"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench        what auss costs beside its backbone; writes docs/benchmarks.md"
 	@echo "make gpu          tests and benchmarks on a GPU; writes docs/benchmarks_gpu.md (8 minutes)"
 	@echo "make reliability  bad input, interruption, attacks; writes docs/reliability.md (45 minutes)"
+	@echo "make docs         the pages of docs/ and the reference of the public names as a site in build/site"
 	@echo "make quality      ruff check and format check, pyright"
 	@echo "make style        let ruff mend what it can"
 	@echo "make clean        remove .venv and build leftovers"
@@ -46,6 +47,10 @@ gpu: $(VENV)/.test
 
 reliability: $(VENV)/.test
 	$(BIN)/python tests/fuzzing/report.py
+
+docs: $(VENV)/.docs
+	@mkdir -p $(VENV)/importable && ln -sfn "$(CURDIR)" $(VENV)/importable/auss
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 quality: $(VENV)/.quality
 	$(BIN)/ruff check .
@@ -93,4 +98,8 @@ $(VENV)/.bench: $(PACKAGING) | $(VENV)/.created
 
 $(VENV)/.quality: $(PACKAGING) | $(VENV)/.created
 	$(BIN)/python -m pip install --progress-bar off -e '.[quality]'
+	touch $@
+
+$(VENV)/.docs: $(PACKAGING) | $(VENV)/.created
+	$(BIN)/python -m pip install --progress-bar off -e '.[docs]'
 	touch $@
