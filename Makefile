@@ -10,13 +10,17 @@ SHELL := /bin/sh
 TEST_PROCESSES ?= 2
 TEST_RUN = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadscope
 
+# Where this is set, every process would compile again what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow conformance bench gpu reliability quality style clean
+.PHONY: help demo test test-slow check conformance bench gpu reliability quality style clean
 
 help:
 	@echo "make demo         compose a data set, train on it, evaluate, and segment a video (5 minutes)"
 	@echo "make test         the tests that CI runs"
 	@echo "make test-slow    the long tests too"
+	@echo "make check        what CI runs: the tests and, beside them, make quality"
 	@echo "make conformance  Transformers' own tests on auss; writes docs/conformance.md (5 minutes)"
 	@echo "make bench        what auss costs beside its backbone; writes docs/benchmarks.md"
 	@echo "make gpu          tests and benchmarks on a GPU; writes docs/benchmarks_gpu.md (8 minutes)"
@@ -33,6 +37,11 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(TEST_RUN) -m "slow or not slow" $(PYTEST_ARGUMENTS)
+
+# pyright takes one core for a minute, so the tests run beside it.
+check: $(VENV)/.test,quality
+	touch $(VENV)/.test $(VENV)/.quality
+	$(MAKE) --jobs=2 --keep-going quality test
 
 conformance: $(VENV)/.conformance
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python tests/conformance/run.py
@@ -75,22 +84,8 @@ $(VENV)/.created:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/.demo: $(PACKAGING) | $(VENV)/.created
-	$(BIN)/python -m pip install --progress-bar off -e '.[demo]'
-	touch $@
-
-$(VENV)/.test: $(PACKAGING) | $(VENV)/.created
-	$(BIN)/python -m pip install --progress-bar off -e '.[test]'
-	touch $@
-
-$(VENV)/.conformance: $(PACKAGING) | $(VENV)/.created
-	$(BIN)/python -m pip install --progress-bar off -e '.[conformance]'
-	touch $@
-
-$(VENV)/.bench: $(PACKAGING) | $(VENV)/.created
-	$(BIN)/python -m pip install --progress-bar off -e '.[bench]'
-	touch $@
-
-$(VENV)/.quality: $(PACKAGING) | $(VENV)/.created
-	$(BIN)/python -m pip install --progress-bar off -e '.[quality]'
+# Each of these is an extra of setup.cfg; `test,quality` are two. Without --no-compile, pip would compile every file of
+# every package. Python compiles those that are imported.
+$(VENV)/.%: $(PACKAGING) | $(VENV)/.created
+	$(BIN)/python -m pip install --progress-bar off --no-compile -e '.[$*]'
 	touch $@
