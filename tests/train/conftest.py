@@ -24,6 +24,16 @@ def datasets_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True, scope="session")
+def short_shutdown():
+    """`datasets` sleeps 5 s after each pass over interleaved shards, for a process that ends at once. Tests go on."""
+    import datasets
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.1)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def evaluate_cache(tmp_path_factory):
     """Keeps the files of `evaluate` out of the user's cache. The folder lasts for the whole session, because Python
     finds the copies of metric scripts only in the first folder."""
