@@ -89,7 +89,11 @@ def timm_pair(name: str, indices: list[int], size: tuple[int, int] = (64, 96), s
 # The output maps of torchvision's networks.
 RESNET_LAYERS = ["layer1", "layer2", "layer3", "layer4"]
 FEATURES = ["features.1", "features.3", "features.5", "features.7"]
-SMALL_PAIRS = (
+TIMM_SWIN_T, TIMM_SWIN_B = "swin_tiny_patch4_window7_224", "swin_base_patch4_window7_224"
+TIMM_FOLDER, OFFICIAL = networks.save_timm_folder, networks.save_official_swin
+FLEXIBLE = dict(img_size=448, strict_img_size=False)
+# First small networks of each library, then those of the presets and others of their full size.
+PAIRS = (
     Pair(
         "timm's file, ResNet",
         "resnet",
@@ -169,12 +173,6 @@ SMALL_PAIRS = (
         lambda: ConvNextConfig(depths=[1, 1, 2, 1], hidden_sizes=[8, 16, 24, 32], out_features=STAGES),
         slow=False,
     ),
-)
-
-TIMM_SWIN_T, TIMM_SWIN_B = "swin_tiny_patch4_window7_224", "swin_base_patch4_window7_224"
-TIMM_FOLDER, OFFICIAL = networks.save_timm_folder, networks.save_official_swin
-FLEXIBLE = dict(img_size=448, strict_img_size=False)
-FULL_PAIRS = (
     Pair("Transformers' folder, ResNet-101", "auss-resnet101", resnet_folder(R101, [3]), preset("auss-resnet101")),
     Pair(
         "timm's folder, resnet101",
@@ -387,7 +385,6 @@ FULL_PAIRS = (
         slow=False,
     ),
 )
-PAIRS = (*SMALL_PAIRS, *FULL_PAIRS)
 
 
 def table() -> str:
