@@ -11,12 +11,13 @@ TEST_PROCESSES ?= 2
 TEST_RUN = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadscope
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow conformance bench gpu reliability docs quality style clean
+.PHONY: help demo test test-slow check conformance bench gpu reliability docs quality style clean
 
 help:
 	@echo "make demo         compose a data set, train on it, evaluate, and segment a video (5 minutes)"
 	@echo "make test         the tests that CI runs"
 	@echo "make test-slow    the long tests too"
+	@echo "make check        what CI runs: the tests and, beside them, make quality"
 	@echo "make conformance  Transformers' own tests on auss; writes docs/conformance.md (5 minutes)"
 	@echo "make bench        what auss costs beside its backbone; writes docs/benchmarks.md"
 	@echo "make gpu          tests and benchmarks on a GPU; writes docs/benchmarks_gpu.md (8 minutes)"
@@ -34,6 +35,11 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(TEST_RUN) -m "slow or not slow" $(PYTEST_ARGUMENTS)
+
+# pyright takes one core for a minute, so the tests run beside it.
+check: $(VENV)/.test,quality
+	touch $(VENV)/.test $(VENV)/.quality
+	$(MAKE) --jobs=2 --keep-going quality test
 
 conformance: $(VENV)/.conformance
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python tests/conformance/run.py
@@ -80,26 +86,9 @@ $(VENV)/.created:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/.demo: $(PACKAGING) | $(VENV)/.created
-	$(BIN)/python -m pip install --progress-bar off -e '.[demo]'
-	touch $@
-
-$(VENV)/.test: $(PACKAGING) | $(VENV)/.created
-	$(BIN)/python -m pip install --progress-bar off -e '.[test]'
-	touch $@
-
-$(VENV)/.conformance: $(PACKAGING) | $(VENV)/.created
-	$(BIN)/python -m pip install --progress-bar off -e '.[conformance]'
-	touch $@
-
-$(VENV)/.bench: $(PACKAGING) | $(VENV)/.created
-	$(BIN)/python -m pip install --progress-bar off -e '.[bench]'
-	touch $@
-
-$(VENV)/.quality: $(PACKAGING) | $(VENV)/.created
-	$(BIN)/python -m pip install --progress-bar off -e '.[quality]'
-	touch $@
-
-$(VENV)/.docs: $(PACKAGING) | $(VENV)/.created
-	$(BIN)/python -m pip install --progress-bar off -e '.[docs]'
+# Each of these is an extra of setup.cfg; `test,quality` are two. pip would compile all files on one core, and those of
+# the packages' own tests too. Some files are for other versions of Python, so errors do not matter.
+$(VENV)/.%: $(PACKAGING) | $(VENV)/.created
+	$(BIN)/python -m pip install --progress-bar off --no-compile -e '.[$*]'
+	$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 	touch $@

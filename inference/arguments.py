@@ -79,6 +79,12 @@ def add_mask_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(check=check_mask_options)
 
 
+def add_output(parser: argparse.ArgumentParser, overwritten: str, text: str) -> None:
+    """Adds -o and --overwrite to the parser. `overwritten` says what the latter replaces, `text` what is written."""
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help=text)
+    parser.add_argument("--overwrite", action="store_true", help=f"replace {overwritten}")
+
+
 def mask_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns the options for making masks as arguments of `reader_masks`."""
     return {name: getattr(arguments, name) for name in ("fps", "batch_size", "window", "stride", "threshold")}
@@ -96,13 +102,10 @@ def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "video", metavar="VIDEO", help="an mp4, webm or mkv file with sound, of any length, or the http(s) URL of one"
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=Path,
-        metavar="OUT",
-        help="the video to write, with what sounds marked in it and the sound kept: .mp4, .mkv or .webm",
+    add_output(
+        parser,
+        "OUT, and earlier masks in the masks' folder",
+        "the video to write, with what sounds marked in it and the sound kept: .mp4, .mkv or .webm",
     )
     parser.add_argument(
         "--masks",
@@ -113,7 +116,6 @@ def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_mask_options(parser)
     parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto takes a GPU if there is one (auto)")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT, and earlier masks in the masks' folder")
 
 
 def add_segment_folder_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,13 +123,10 @@ def add_segment_folder_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", metavar="FOLDER", type=Path, help="videos, also in folders in it, known by their endings"
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=Path,
-        metavar="OUT",
-        help=f"folder for the results: OUT/NAME/{MARKED_FILE} for the video FOLDER/NAME. Videos that are done are "
+    add_output(
+        parser,
+        "results that were made with other options",
+        f"folder for the results: OUT/NAME/{MARKED_FILE} for the video FOLDER/NAME. Videos that are done are "
         f"passed over; for one that fails OUT/NAME{ERROR_SUFFIX} says why, and it is tried again the next time",
     )
     parser.add_argument(
@@ -139,7 +138,6 @@ def add_segment_folder_arguments(parser: argparse.ArgumentParser) -> None:
         "or both (video)",
     )
     add_mask_options(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace results that were made with other options")
 
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:

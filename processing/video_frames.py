@@ -16,9 +16,9 @@ ACCEPTED = "frames: a list of PIL images, an array (F, H, W, 3) or (F, 3, H, W),
 # The numbers of channels that a frame may have: grey, RGB, RGB with alpha.
 CHANNEL_COUNTS = (1, 3, 4)
 WHITE = 255
-# The most pixels that a CPU processes in one pass: two frames of 224 x 224. A larger group is not faster and needs
-# more memory, because the C library asks the system for new pages for every map of 32 MB or more.
-CPU_PIXELS = 2 * 224 * 224
+# The most pixels that a CPU processes in one pass: one frame of 224 x 224. A larger group is not faster and needs more
+# memory, because the C library asks the system for new pages for every map of 32 MB or more.
+CPU_PIXELS = 224 * 224
 MODES_WITH_ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
 
 

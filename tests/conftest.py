@@ -72,7 +72,7 @@ def segmenter(tiny_model, tiny_processor):
     return AudioVisualSegmentationPipeline(model=tiny_model, processor=tiny_processor, task=TASK, device=-1)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def public_file(tmp_path_factory):
     """A weights file like the public VGGish file: the network of torchvggish, but with random weights."""
     torch.manual_seed(3)

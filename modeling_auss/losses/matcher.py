@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import nn
 
 
 def dice_cost(mask_probs: torch.Tensor, targets: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
@@ -26,11 +25,10 @@ def dice_cost(mask_probs: torch.Tensor, targets: torch.Tensor, valid: torch.Tens
     return 1 - (2 * overlap + 1) / (total + 1)
 
 
-class HungarianMatcher(nn.Module):
+class HungarianMatcher:
     """Assigns `queries_per_segment` queries to each segment that a frame shows, at the smallest total cost."""
 
     def __init__(self, class_weight: float, dice_weight: float, queries_per_segment: int = 1):
-        super().__init__()
         self.class_weight = class_weight
         self.dice_weight = dice_weight
         self.queries_per_segment = queries_per_segment
@@ -87,19 +85,6 @@ class HungarianMatcher(nn.Module):
             queries, columns = linear_sum_assignment(cost[:, places // copies])
             matches[frame, places[columns]] = queries
         return torch.from_numpy(matches)
-
-    def forward(
-        self,
-        class_logits: torch.Tensor,
-        mask_logits: torch.Tensor,
-        targets: torch.Tensor,
-        valid: torch.Tensor,
-        present: torch.Tensor,
-        segment_labels: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Takes the arguments of `costs` and returns the result of `assign` on the device of `class_logits`."""
-        costs = self.costs(class_logits, mask_logits, targets, valid, present, segment_labels)
-        return self.assign(costs).to(class_logits.device)
 
 
 __all__ = ["HungarianMatcher", "dice_cost"]

@@ -8,7 +8,6 @@ Tensors are never paired by their shape or their order.
 from pathlib import Path
 from typing import cast
 
-import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import logging
@@ -18,16 +17,6 @@ from .fitting import published_state
 from .weight_sources import EFFICIENTNET_PACKAGE, open_source
 
 logger = logging.get_logger(__name__)
-
-
-def read_weights(source: str | Path) -> dict[str, torch.Tensor]:
-    """
-    Reads published weights under their published names. The weight of a convolution is (C_out, C_in, h, w).
-
-    Raises:
-        The same errors as `load_backbone_weights`. The weights may belong to any network.
-    """
-    return open_source(source).tensors
 
 
 def load_backbone_weights(model: nn.Module, source: str | Path) -> None:
@@ -61,4 +50,4 @@ def load_backbone_weights(model: nn.Module, source: str | Path) -> None:
     logger.info(f"Loaded {len(state)} tensors of {str(source)!r} into the image backbone")
 
 
-__all__ = ["EFFICIENTNET_PACKAGE", "load_backbone_weights", "read_weights"]
+__all__ = ["EFFICIENTNET_PACKAGE", "load_backbone_weights"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,16 @@ def datasets_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True, scope="session")
+def short_shutdown():
+    """`datasets` sleeps 5 s after each pass over interleaved shards, for a process that ends at once. Tests go on."""
+    import datasets
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.1)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def evaluate_cache(tmp_path_factory):
     """Keeps the files of `evaluate` out of the user's cache. The folder lasts for the whole session, because Python
     finds the copies of metric scripts only in the first folder."""
@@ -35,6 +46,21 @@ def evaluate_cache(tmp_path_factory):
         patch.setattr(evaluate.config, "HF_METRICS_CACHE", str(cache / "metrics"))
         patch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", True)
         yield cache
+
+
+@pytest.fixture
+def drawn_curves():
+    """Lets a training draw its curves, see `undrawn_curves`."""
+
+
+@pytest.fixture(autouse=True)
+def undrawn_curves(request, monkeypatch):
+    """Drawing the curves takes as long as training the tiny network. So they stay empty, except where a test asks for
+    `drawn_curves`."""
+    from auss.train.loop import train
+
+    if "drawn_curves" not in request.fixturenames:
+        monkeypatch.setattr(train, "training_curves", lambda history, path: path.touch())
 
 
 def save_picture(path: Path, pixels: np.ndarray) -> None:
@@ -116,9 +142,14 @@ def make_avss(root: Path, splits=("train",)) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def s4_original(tmp_path_factory):
+    return make_s4(tmp_path_factory.mktemp("s4") / "avsbench")
+
+
 @pytest.fixture
-def s4_root(tmp_path):
-    return make_s4(tmp_path / "avsbench")
+def s4_root(s4_original, tmp_path):
+    return shutil.copytree(s4_original, tmp_path / "avsbench", dirs_exist_ok=True)
 
 
 @pytest.fixture

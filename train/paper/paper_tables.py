@@ -6,6 +6,7 @@ alone. So in these tables the rows with sound have no learned term (`query_embed
 the rows without sound the queries are the learned term alone. Tables 2, 5 and 6 keep the setting of the preset.
 """
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,6 +135,20 @@ def row_config(preset: str, row: Row) -> AussConfig:
     return AussConfig.from_preset(preset, **changes)
 
 
+@functools.cache
+def shared_runs(preset: str) -> dict[str, str]:
+    """Returns for the `run` of every row the name under which `run_name` finds it. Building the configurations of all
+    rows takes a second, so they are built once."""
+    names: dict[str, str] = {}
+    found: list[tuple[tuple, str]] = []
+    for row in (row for rows in TABLES.values() for row in rows):
+        identity = row_config(preset, row).to_dict(), row.name, row.pretrained
+        name = next((name for other, name in found if other == identity), row.run)
+        found.append((identity, name))
+        names[row.run] = name
+    return names
+
+
 def run_name(preset: str, row: Row) -> str:
     """
     Returns the `run` of the first row, over all tables, that is the same run with this preset. For example, if the
@@ -142,12 +157,7 @@ def run_name(preset: str, row: Row) -> str:
     Args:
         preset: the base preset, as `row_config` takes it.
     """
-
-    def identity(one: Row) -> tuple:
-        return row_config(preset, one).to_dict(), one.name, one.pretrained
-
-    wanted = identity(row)
-    return next(one.run for rows in TABLES.values() for one in rows if identity(one) == wanted)
+    return shared_runs(preset)[row.run]
 
 
 __all__ = ["OURS", "PAPER_BACKBONES", "Row", "TABLES", "row_config", "run_name"]

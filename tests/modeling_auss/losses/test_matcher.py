@@ -36,6 +36,11 @@ def best_cost(cost: torch.Tensor, labels: list[int]) -> float:
     )
 
 
+def assigned(matcher: HungarianMatcher, *arguments, **named) -> torch.Tensor:
+    """Returns the matches at the costs of these arguments."""
+    return matcher.assign(matcher.costs(*arguments, **named))
+
+
 def make_case(num_frames=4, num_queries=4, num_labels=3, pixels=12, seed=0):
     generator = torch.Generator().manual_seed(seed)
     present = torch.rand(num_frames, num_labels, generator=generator) > 0.3
@@ -53,7 +58,7 @@ def make_case(num_frames=4, num_queries=4, num_labels=3, pixels=12, seed=0):
 @pytest.mark.parametrize(("num_queries", "num_labels"), [(4, 3), (2, 2), (1, 2), (2, 4)])
 def test_equals_brute_force(seed, num_queries, num_labels):
     case = make_case(num_queries=num_queries, num_labels=num_labels, seed=seed)
-    matches = HungarianMatcher(2.0, 5.0)(**case)
+    matches = assigned(HungarianMatcher(2.0, 5.0), **case)
     assert matches.shape == (4, num_labels) and matches.dtype == torch.int64
     for frame in range(4):
         labels = case["present"][frame].nonzero().flatten().tolist()
@@ -71,21 +76,21 @@ def test_equals_brute_force(seed, num_queries, num_labels):
 def test_batched_equals_single():
     case = make_case(num_frames=6, seed=3)
     matcher = HungarianMatcher(5.0, 5.0)
-    alone = [matcher(**{name: tensor[i : i + 1] for name, tensor in case.items()}) for i in range(6)]
-    assert torch.equal(matcher(**case), torch.cat(alone))
+    alone = [assigned(matcher, **{name: tensor[i : i + 1] for name, tensor in case.items()}) for i in range(6)]
+    assert torch.equal(assigned(matcher, **case), torch.cat(alone))
 
 
 def test_frames_without_labels_match_nothing():
     case = make_case()
     case["present"][1:3] = False
-    matches = HungarianMatcher(5.0, 5.0)(**case)
+    matches = assigned(HungarianMatcher(5.0, 5.0), **case)
     assert (matches[1:3] == -1).all()
     assert ((matches >= 0).sum(-1) == case["present"].sum(-1)).all()
 
 
 def test_no_frames_at_all():
     case = {name: tensor[:0] for name, tensor in make_case().items()}
-    assert HungarianMatcher(5.0, 5.0)(**case).shape == (0, 3)
+    assert assigned(HungarianMatcher(5.0, 5.0), **case).shape == (0, 3)
 
 
 def test_the_query_of_the_right_class_and_mask_is_found():
@@ -95,10 +100,10 @@ def test_the_query_of_the_right_class_and_mask_is_found():
     mask_logits[0, 0, 2:] = 9.0
     class_logits = torch.zeros(1, 3, 3)
     arguments = (targets, torch.ones(1, 1, 4), torch.ones(1, 2, dtype=torch.bool))
-    assert HungarianMatcher(5.0, 5.0)(class_logits, mask_logits, *arguments).tolist() == [[2, 0]]
+    assert assigned(HungarianMatcher(5.0, 5.0), class_logits, mask_logits, *arguments).tolist() == [[2, 0]]
     # The weight of the mask cost is 0, so only the class decides.
     class_logits[0, 1, 0] = class_logits[0, 2, 1] = 5.0
-    assert HungarianMatcher(5.0, 0.0)(class_logits, mask_logits, *arguments).tolist() == [[1, 2]]
+    assert assigned(HungarianMatcher(5.0, 0.0), class_logits, mask_logits, *arguments).tolist() == [[1, 2]]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -107,7 +112,7 @@ def test_costs_that_are_not_finite_still_match(value):
     case["present"][:] = True
     case["mask_logits"][0, 0] = value
     case["class_logits"][1, 2] = value
-    matches = HungarianMatcher(5.0, 5.0)(**case)
+    matches = assigned(HungarianMatcher(5.0, 5.0), **case)
     assert (matches >= 0).all()
     for frame in matches.tolist():
         assert len(set(frame)) == len(frame)
@@ -117,7 +122,7 @@ def test_a_query_of_nan_is_the_last_choice():
     case = make_case(num_queries=4, num_labels=3)
     case["present"][:] = True
     case["class_logits"][:, 1] = float("nan")
-    assert (HungarianMatcher(5.0, 5.0)(**case) != 1).all()
+    assert (assigned(HungarianMatcher(5.0, 5.0), **case) != 1).all()
 
 
 def test_dice_cost_is_the_loop_within_bounds_and_blind_outside_the_valid_pixels():
@@ -147,7 +152,7 @@ def test_dice_cost_extremes():
 def test_no_gradient_is_kept():
     case = make_case()
     case["mask_logits"].requires_grad_()
-    assert not HungarianMatcher(5.0, 5.0)(**case).requires_grad
+    assert not assigned(HungarianMatcher(5.0, 5.0), **case).requires_grad
 
 
 @pytest.mark.parametrize(("num_queries", "copies"), [(4, 2), (5, 2), (3, 2), (2, 3)])
@@ -155,7 +160,7 @@ def test_several_queries_of_a_segment_are_the_best_distinct_ones(num_queries, co
     case = make_case(num_queries=num_queries, num_labels=2, seed=7)
     case["present"][0] = torch.tensor([True, False])
     case["present"][1:] = True
-    matches = HungarianMatcher(2.0, 5.0, copies)(**case)
+    matches = assigned(HungarianMatcher(2.0, 5.0, copies), **case)
     assert matches.shape == (4, 2 * copies)
     for frame in range(4):
         arguments = (case[name][frame] for name in ("class_logits", "mask_logits", "targets", "valid"))

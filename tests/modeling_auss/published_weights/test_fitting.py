@@ -28,8 +28,8 @@ from auss.modeling_auss.published_weights.backbone_weights import load_backbone_
 from auss.modeling_auss.published_weights.comparison import AnotherNetworkError
 
 from . import published_networks as networks
-from .published_pairs import (
-    PAIRS,
+from .published_pairs import PAIRS, table
+from .weight_publishers import (
     from_timm,
     from_transformers,
     resnet_folder,
@@ -37,7 +37,6 @@ from .published_pairs import (
     small_swin,
     small_swin_config,
     swin_folder,
-    table,
 )
 
 

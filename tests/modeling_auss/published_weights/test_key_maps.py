@@ -7,7 +7,9 @@ from transformers import (
     ConvNextForImageClassification,
     PvtV2Config,
     PvtV2ForImageClassification,
+    ResNetConfig,
     ResNetForImageClassification,
+    SwinConfig,
     SwinForImageClassification,
 )
 
@@ -18,7 +20,8 @@ from auss.modeling_auss.published_weights.key_maps import (
     family_of_model,
 )
 
-from .published_pairs import R101, SWIN_B, ResNetConfig, SwinConfig, convnext_tiny
+from .published_pairs import R101, SWIN_B
+from .weight_publishers import convnext_tiny
 
 CLASSIFIERS = {
     "resnet": ("resnet101", ResNetForImageClassification, ResNetConfig(depths=R101)),

@@ -13,7 +13,7 @@ from auss.modeling_auss.published_weights.transformers_networks import (
 )
 
 from .published_networks import transformers_network
-from .published_pairs import small_swin_config
+from .weight_publishers import small_swin_config
 
 
 def resnet_config(**fields):

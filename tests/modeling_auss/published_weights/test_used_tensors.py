@@ -8,7 +8,7 @@ from transformers import AutoBackbone, Dinov2Config, ResNetConfig, TimmBackboneC
 
 from auss.modeling_auss.published_weights.used_tensors import frame_size, largest_difference, used_tensors
 
-from .published_pairs import small_swin_config
+from .weight_publishers import small_swin_config
 
 
 def timm_backbone(name, *indices):

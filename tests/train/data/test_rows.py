@@ -140,7 +140,6 @@ def files_and_shards(tmp_path):
     return root, tmp_path / "parts"
 
 
-# `datasets` sleeps 5 s at the end of each pass over interleaved shards.
 @pytest.mark.parametrize(
     "processes, workers, buffer_size",
     [
@@ -211,9 +210,8 @@ def run_streamed(streamed_root, tiny_preset, tmp_path):
             RunArguments(
                 str(tmp_path / output),
                 preset=tiny_preset,
-                checkpoint_every=2,
                 log_every=1,
-                **{"eval_every": 0, **options},
+                **{"checkpoint_every": 2, "eval_every": 0, **options},
             ),
         )
 
@@ -253,7 +251,8 @@ def test_another_number_of_workers_is_another_run_of_a_stream(tmp_path, streamin
 
 
 def test_validation_reads_the_shards_too(run_streamed):
-    assert [entry["step"] for entry in run_streamed("run", eval_every=4) if "validation_M_J" in entry] == [4, 8]
+    history = run_streamed("run", eval_every=4, checkpoint_every=8)
+    assert [entry["step"] for entry in history if "validation_M_J" in entry] == [4, 8]
 
 
 def test_a_streaming_run_trains_as_one_on_the_files(files_and_shards, make_config, tmp_path):

@@ -75,7 +75,7 @@ def assert_same_run(first, second):
     assert (first / "history.json").read_text() == (second / "history.json").read_text()
 
 
-def test_a_run_leaves_a_model_that_loads_its_processor_and_what_happened(run_tiny, tmp_path):
+def test_a_run_leaves_a_model_that_loads_its_processor_and_what_happened(run_tiny, tmp_path, drawn_curves):
     history = run_tiny(eval_every=3)
     output = tmp_path / "run"
     model, processor = load_trained(str(output))
