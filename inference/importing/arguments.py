@@ -28,7 +28,10 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="a new or an empty folder")
     parser.add_argument(
-        "--seconds", type=float, default=CLIP_SECONDS, help=f"the length of a clip ({CLIP_SECONDS:g})"
+        "--seconds",
+        type=float,
+        default=CLIP_SECONDS,
+        help=f"the length of a clip; the presets hear 5 s ({CLIP_SECONDS:g})",
     )
     parser.add_argument(
         "--fps", type=float, default=FRAMES_PER_SECOND, help=f"the frames a second of a clip ({FRAMES_PER_SECOND:g})"

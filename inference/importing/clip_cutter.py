@@ -3,9 +3,10 @@
 import io
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -164,7 +165,7 @@ class ClipCutter:
             ValueError: the video cannot be decoded.
         """
         number, clip, end = 0, OpenClip(), 0.0
-        with closing(self.reader.frames()) as frames:
+        with closing(cast(Generator[TimedFrame], self.reader.frames())) as frames:
             for frame in frames:
                 end = frame.end
                 # A frame may be shown for many slots, or for a part of one.
@@ -179,12 +180,15 @@ class ClipCutter:
         if length >= min(LEAST_SECONDS, self.shape.seconds - EARLY_SECONDS):
             yield from self._closed(number, clip, length)
         elif clip.labels:
+            origin = next(iter(clip.labels.values())).origin
             self.notes.warn(
-                f"{next(iter(clip.labels.values())).origin}: it lies in the last {length:.2f} s of the video, which are "
-                f"too short for a clip ({LEAST_SECONDS:g} s), so it is left out"
+                f"{origin}: it lies in the last {length:.2f} s of the video, too short for a clip of "
+                f"{LEAST_SECONDS:g} s, so it is left out"
             )
         for one in self.waiting.left():
-            self.notes.problem(f"{one.origin}: the video {self.reader.info.path} ends at {end:.2f} s, before {one.moment}")
+            self.notes.problem(
+                f"{one.origin}: the video {self.reader.info.path} ends at {end:.2f} s, before {one.moment}"
+            )
 
     def _slot_before(self, frame: TimedFrame) -> int:
         """The last slot in which a frame is shown."""
@@ -232,8 +236,9 @@ class ClipCutter:
     def _encoded(self, frame: TimedFrame) -> bytes:
         """Returns a frame in the clip's size as a JPEG file without loss of colour detail."""
         picture = Image.fromarray(frame.picture)
-        if picture.size != self.size[::-1]:
-            picture = picture.resize(self.size[::-1], Image.Resampling.LANCZOS, reducing_gap=3.0)
+        height, width = self.size
+        if picture.size != (width, height):
+            picture = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
         content = io.BytesIO()
         picture.save(content, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
         return content.getvalue()

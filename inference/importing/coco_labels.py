@@ -6,7 +6,7 @@
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -41,7 +41,12 @@ def entries_by_id(content: dict, name: str) -> dict[Any, dict]:
     return found
 
 
-def picture_size(entry: dict) -> tuple[int, int] | None:
+def entry_of(table: dict[Any, Any], number: Any) -> Any:
+    """Returns the entry of an id; None if there is none, or if the id is neither a number nor a text."""
+    return table.get(number) if isinstance(number, int | str) else None
+
+
+def declared_size(entry: dict) -> tuple[int, int] | None:
     """Returns (height, width) of an image or a video; None if it does not say so."""
     height, width = entry.get("height"), entry.get("width")
     return None if not height or not width else check_mask_size(height, width)
@@ -68,7 +73,6 @@ def read_segmentation(segmentation: Any, label: str, size: tuple[int, int] | Non
     Raises:
         ValueError: it is neither a list of polygons nor an object with counts and size.
     """
-    draw: Callable[[tuple[int, int]], np.ndarray]
     if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), list | str):
         own = segmentation.get("size")
         if not isinstance(own, list) or len(own) != 2:
@@ -81,15 +85,21 @@ def read_segmentation(segmentation: Any, label: str, size: tuple[int, int] | Non
 
 
 def category_names(content: dict) -> dict[Any, str]:
-    return {one.get("id"): str(one.get("name", "")) for one in table_of(content, "categories")}
+    return {number: str(one.get("name", "")) for number, one in entries_by_id(content, "categories").items()}
 
 
-def read_coco_images(content: dict, origin: str, numbering: Numbering, silent: bool, notes: Notes) -> Iterator[FrameLabels]:
+def read_coco_images(
+    content: dict, origin: str, numbering: Numbering, silent: bool, notes: Notes
+) -> Iterator[FrameLabels]:
     """Yields the labels of each image. `read_coco` describes the arguments."""
-    labels, images, videos = category_names(content), entries_by_id(content, "images"), entries_by_id(content, "videos")
+    labels, images, videos = (
+        category_names(content),
+        entries_by_id(content, "images"),
+        entries_by_id(content, "videos"),
+    )
     regions: dict[Any, list[Region]] = defaultdict(list)
     for annotation in table_of(content, "annotations"):
-        image = images.get(annotation.get("image_id"))
+        image = entry_of(images, annotation.get("image_id"))
         where = f"{origin}: annotation {annotation.get('id')}"
         if image is None:
             notes.problem(f"{where} belongs to image {annotation.get('image_id')!r}, which the file does not list")
@@ -99,8 +109,8 @@ def read_coco_images(content: dict, origin: str, numbering: Numbering, silent: b
             notes.pass_over(origin, "boxes or keypoints")
             continue
         try:
-            label = labels.get(annotation.get("category_id"), "")
-            regions[image["id"]].append(read_segmentation(segmentation, label, picture_size(image)))
+            label = entry_of(labels, annotation.get("category_id")) or ""
+            regions[image["id"]].append(read_segmentation(segmentation, label, declared_size(image)))
         except InputError as error:
             notes.problem(f"{where}: {error}")
     for number, image in images.items():
@@ -108,7 +118,7 @@ def read_coco_images(content: dict, origin: str, numbering: Numbering, silent: b
             continue
         name = str(image.get("file_name") or "")
         where = f"{origin}: image {name or number}"
-        video = videos.get(image.get("video_id"), {})
+        video = entry_of(videos, image.get("video_id")) or {}
         names = (name, str(video.get("name") or video.get("file_name") or ""))
         moment = None
         frame = image.get("frame_id", image.get("frame_index"))
@@ -122,7 +132,7 @@ def read_youtube_tracks(content: dict, origin: str, silent: bool, notes: Notes) 
     labels, videos = category_names(content), entries_by_id(content, "videos")
     regions: dict[tuple[Any, int], list[Region]] = defaultdict(list)
     for annotation in table_of(content, "annotations"):
-        video = videos.get(annotation.get("video_id"))
+        video = entry_of(videos, annotation.get("video_id"))
         where = f"{origin}: annotation {annotation.get('id')}"
         found = annotation.get("segmentations")
         if video is None or not isinstance(found, list):
@@ -132,8 +142,8 @@ def read_youtube_tracks(content: dict, origin: str, silent: bool, notes: Notes) 
             if not segmentation:
                 continue
             try:
-                label = labels.get(annotation.get("category_id"), "")
-                regions[video["id"], index].append(read_segmentation(segmentation, label, picture_size(video)))
+                label = entry_of(labels, annotation.get("category_id")) or ""
+                regions[video["id"], index].append(read_segmentation(segmentation, label, declared_size(video)))
             except InputError as error:
                 notes.problem(f"{where}, frame {index}: {error}")
     for number, video in videos.items():

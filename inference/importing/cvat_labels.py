@@ -22,8 +22,8 @@ LONGEST_GAP = 100_000  # frames between two shapes of a track
 
 
 def parse_xml(content: bytes, origin: str) -> ElementTree.Element:
-    """Parses an XML file that declares nothing of its own. A declaration (DOCTYPE) could make the parser fill the memory
-    or open other files; CVAT writes none.
+    """Parses an XML file without declarations of its own (DOCTYPE), as CVAT writes it. Declarations could make the
+    parser fill the memory or open other files.
 
     Raises:
         ValueError: the file is no XML in UTF-8, or has a declaration.
@@ -79,7 +79,10 @@ def read_shape(shape: ElementTree.Element, label: str, size: tuple[int, int] | N
     if shape.tag == "polygon":
         return Region(label, size, partial(fill_polygon, points_of(shape)))
     if shape.tag == "ellipse":
-        centre, radii = (attribute(shape, "cx"), attribute(shape, "cy")), (attribute(shape, "rx"), attribute(shape, "ry"))
+        centre, radii = (
+            (attribute(shape, "cx"), attribute(shape, "cy")),
+            (attribute(shape, "rx"), attribute(shape, "ry")),
+        )
         turn = attribute(shape, "rotation") if "rotation" in shape.attrib else 0.0
         return Region(label, size, partial(fill_ellipse, centre, radii, turn))
     left, top, width, height = (int(attribute(shape, name)) for name in ("left", "top", "width", "height"))

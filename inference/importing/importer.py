@@ -23,6 +23,7 @@ from ...configuration.configuration_auss import IGNORED_LABEL
 from ...files.errors import InputError
 from ...files.file_names import fitting_name, printable
 from ...files.new_contents import NewContents, entries
+from ...files.outside_text import shell_word
 from ...processing.drawing import contact_sheet
 from ...train.data.avsbench import SPLITS, rows_table
 from ...train.data.avsbench_layouts import stored_row
@@ -43,6 +44,8 @@ MOST_SHARDS, CLIPS_OF_A_SHARD = 32, 16
 # A mask that covers more than this share of the picture may have its inside and outside exchanged.
 NEARLY_ALL = 0.97
 LONGEST_TITLE = 60
+OPTIONS = ("seconds", "fps", "size", "label_fps", "first_number", "sounding", "unlabelled", "split", "seed")
+OPTIONS += ("skip_bad", "overwrite")
 MADE_OF = "videos and labels of its maker's own"
 LICENCE = "That of the videos. Share them with others only if you may."
 
@@ -103,6 +106,9 @@ def labels_by_video(
             notes.problem(f"{one.origin}: {error}")
             continue
         found[video].append(replace(one, moment=moment))
+    without = [name for name in videos.names if name not in found]
+    if without and found:
+        notes.warn(f"{len(without)} videos have no label and are left out, such as {without[0]}")
     return found
 
 
@@ -110,7 +116,9 @@ def note_clip(video: str, clip: CutClip, has_audio: bool, notes: Notes) -> None:
     """Notes what is suspicious about a clip's masks and its sound."""
     marked = {index: float(mask.mean()) for index, mask in clip.masks.items()}
     if max(marked.values()) > 0 and not has_audio:
-        notes.problem(f"{video}: it has no sound track, but masks of what sounds ({next(iter(clip.labels.values())).origin})")
+        notes.problem(
+            f"{video}: it has no sound track, but masks of what sounds ({next(iter(clip.labels.values())).origin})"
+        )
     elif max(marked.values()) > 0 and clip.silent:
         end = clip.start + clip.seconds
         notes.warn(f"{video}: it is silent from {clip.start:g} s to {end:g} s, but masks say that something sounds")
@@ -120,25 +128,24 @@ def note_clip(video: str, clip: CutClip, has_audio: bool, notes: Notes) -> None:
 
 
 def category_of(video: str, clip: CutClip) -> str:
-    """Returns what sounds in a clip: its labels, or else the folder of its video if that is not the name of a split."""
+    """Returns what sounds in a clip: its labels, or else the folder of its video, unless that is a split."""
     folders = [folder for folder in video.split("/")[:-1] if folder not in SPLITS]
     return "+".join(clip.label_names) or (folders[-1] if folders else "")
 
 
 def write_staged_clip(folder: Path, video: str, clip: CutClip, clip_id: str) -> ImportedClip:
-    """Writes the files of a clip, from which the shards are made."""
-    place = folder / str(len(list(folder.iterdir())))  # the names of videos may be too long for a folder
-    place.mkdir()
+    """Writes the files of a clip, from which the shards are made, into a new folder."""
+    folder.mkdir()
     frames, masks = [], {}
     for index, content in enumerate(clip.frames):
-        frames.append(place / f"frame_{index}.jpg")
+        frames.append(folder / f"frame_{index}.jpg")
         frames[-1].write_bytes(content)
     for index, mask in clip.masks.items():
-        masks[index] = place / f"mask_{index}.png"
+        masks[index] = folder / f"mask_{index}.png"
         Image.fromarray(mask.astype(np.uint8) * 255).save(masks[index])
     sound = io.BytesIO()
     soundfile.write(sound, np.clip(clip.waveform, -1, 1), clip.sampling_rate, subtype="PCM_16", format="WAV")
-    (place / "sound.wav").write_bytes(sound.getvalue())
+    (folder / "sound.wav").write_bytes(sound.getvalue())
     category = category_of(video, clip)
     facts = {
         "clip_id": clip_id,
@@ -150,7 +157,7 @@ def write_staged_clip(folder: Path, video: str, clip: CutClip, clip_id: str) -> 
         "labelled": {str(index): printable(one.origin) for index, one in clip.labels.items()},
         "marked": {str(index): round(float(mask.mean()), 4) for index, mask in clip.masks.items()},
     }
-    return ImportedClip(stored_row(clip_id, category, frames, masks, place / "sound.wav"), facts)
+    return ImportedClip(stored_row(clip_id, category, frames, masks, folder / "sound.wav"), facts)
 
 
 def cut_video(
@@ -164,7 +171,8 @@ def cut_video(
         for clip in cutter.clips():
             note_clip(video, clip, reader.info.has_audio, notes)
             clip_id = unused_name(video, clip.number, taken)
-            clips.append(write_staged_clip(folder, video, clip, clip_id))
+            # The folder has a number as its name, since names of videos may be too long.
+            clips.append(write_staged_clip(folder / str(len(taken)), video, clip, clip_id))
         damage = reader.problems()
     except (InputError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
         notes.problem(error)
@@ -176,8 +184,8 @@ def cut_video(
         notes.warn(f"{video}: {warning}")
     if cutter.crowded:
         notes.warn(
-            f"{video}: {cutter.crowded} labelled frames are not used, since a clip has {shape.fps:g} frames a second; a "
-            "larger --fps takes more of them"
+            f"{video}: {cutter.crowded} labelled frames are not used, since a clip has {shape.fps:g} frames a second: "
+            "a larger --fps takes more of them"
         )
     if clips and not any(share for clip in clips for share in clip.facts["marked"].values()):
         notes.warn(f"{video}: all of its masks are empty, so nothing sounds in it")
@@ -194,6 +202,17 @@ def unused_name(video: str, number: int, taken: set[str]) -> str:
         name = f"{clip_name(video, number)}_{copy}"
     taken.add(name)
     return name
+
+
+def cut_videos(
+    folder: Path, videos: Path, labels: dict[str, list[FrameLabels]], shape: ClipShape, notes: Notes
+) -> dict[str, list[ImportedClip]]:
+    """Cuts all videos that have labels, and writes their clips into a new folder. Leaves out videos without a clip."""
+    folder.mkdir()
+    clips, taken = {}, set()
+    for video in tqdm(sorted(labels), "import", unit="video"):
+        clips[video] = cut_video(folder, videos, video, labels[video], shape, notes, taken)
+    return {video: cut for video, cut in clips.items() if cut}
 
 
 def drawn_clip(clip: ImportedClip, split: str) -> dict[str, Any]:
@@ -268,16 +287,14 @@ def import_data_set(
         videos: a folder of videos, searched with its subfolders.
         labels: folders of masks, and files of COCO, Label Studio and CVAT, as `read_labels` takes them.
         out: a new or an empty folder.
-        seconds: the length of a clip.
-        fps: the frames a second of a clip. seconds x fps must be a whole number.
+        seconds, fps: the length of a clip, and its frames a second. seconds x fps must be a whole number.
         size: frames are scaled down to this shorter side in pixels; 0 keeps every size.
         label_fps: the rate at which the labelled pictures were taken from the videos. None: the numbers in their names
             count the frames of the video.
         first_number: the number of the first picture.
         sounding: the labels that mark what sounds; None means all labels.
         unlabelled: "skip" leaves out a frame that a file lists without a label. "silent": nothing sounds in it.
-        split: the percentages of videos for train, val and test.
-        seed: the seed of the split.
+        split, seed: the percentages of videos for train, val and test, and the seed of their choice.
         skip_bad: True leaves out what cannot be used, with a warning. False raises an error that lists it.
         overwrite: True replaces a set that was imported into `out` before.
 
@@ -289,22 +306,14 @@ def import_data_set(
     videos, out, notes = Path(videos).expanduser(), Path(out).expanduser(), Notes()
     check_import_folder(out, overwrite)
     names = VideoNames(list_videos(videos, out))
-    numbering = Numbering(label_fps, first_number)
-    paths = [Path(path).expanduser() for path in labels]
+    numbering, paths = Numbering(label_fps, first_number), [Path(path).expanduser() for path in labels]
     frames = chosen_regions(read_labels(paths, numbering, unlabelled == "silent", fps, notes), sounding)
     found = labels_by_video(frames, names, numbering, notes)
     notes.settle(skip_bad)
-    without = [name for name in names.names if name not in found]
-    if without:
-        notes.warn(f"{len(without)} videos have no label and are left out, such as {without[0]}")
-    shape, clips, taken = ClipShape(seconds, fps, size), {}, set()
     with NewContents(out) as folder:
         staged = folder.new.with_name("staged")  # in the workspace, but outside of what is installed
-        staged.mkdir()
-        for video in tqdm(sorted(found), "import", unit="video"):
-            clips[video] = cut_video(staged, videos, video, found[video], shape, notes, taken)
+        clips = cut_videos(staged, videos, found, ClipShape(seconds, fps, size), notes)
         notes.settle(skip_bad)
-        clips = {video: cut for video, cut in clips.items() if cut}
         if not clips:
             raise InputError(f"no label of {', '.join(map(str, paths))} is left for a clip; nothing was written")
         by_split = clips_by_split(clips, videos, split, seed, notes)
@@ -320,7 +329,8 @@ def import_data_set(
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    options = {name: value for name, value in vars(arguments).items() if name in import_data_set.__kwdefaults__}
+    given = vars(arguments)
+    options = {name: given[name] for name in OPTIONS}
     result = import_data_set(arguments.videos, arguments.labels, arguments.output, **options)
     for facts in result.splits:
         mine = [clip for clip in result.clips if clip["split"] == facts.split]
@@ -330,7 +340,10 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"sheet  {printable(arguments.output / SHEET_FILE)}: look whether the masks lie on what sounds")
     if result.warnings:
         print(f"{len(result.warnings)} warnings; they also stand in {printable(arguments.output / RECORD_FILE)}")
-    print(f"next   auss train --data {printable(arguments.output)} --output RUN")
+    validated = any(facts.split == "val" for facts in result.splits)
+    print(
+        f"next   auss train --data {shell_word(arguments.output)} --output RUN{'' if validated else ' --eval-every 0'}"
+    )
     return 0
 
 

@@ -1,8 +1,9 @@
 """Reads Label Studio's JSON export: brush masks, bitmasks and polygons of pictures that are frames of videos.
 
-Each task has `data` with the addresses of its pictures, and `annotations` with `result`. Coordinates are percentages of
-`original_width` and `original_height`. Label Studio has no masks on videos themselves, only boxes (`videorectangle`).
-The short export, JSON-MIN, has the results of a task under the name of the tag instead of `annotations`.
+Each task has `data` with the addresses of its pictures, and `annotations` with `result`. Coordinates are percentages
+of `original_width` and `original_height`. Label Studio has no masks on videos themselves, only boxes
+(`videorectangle`). The short export, JSON-MIN, has the results of a task under the name of the tag instead of
+`annotations`.
 """
 
 import base64
@@ -12,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ...files.errors import InputError
 from ...processing.pictures import open_picture
@@ -26,7 +26,9 @@ PICTURE_ADDRESS = "data:image/png;base64,"
 def is_label_studio(content: Any) -> bool:
     """Tells whether the content of a JSON file is a list of Label Studio's tasks, or one task."""
     tasks = content if isinstance(content, list) else [content]
-    return bool(tasks) and all(isinstance(task, dict) and ("data" in task or "annotation_id" in task) for task in tasks)
+    return bool(tasks) and all(
+        isinstance(task, dict) and ("data" in task or "annotation_id" in task) for task in tasks
+    )
 
 
 def draw_bitmask(address: Any, size: tuple[int, int]) -> np.ndarray:
@@ -102,12 +104,12 @@ def merged_labels(results: list[dict]) -> list[dict]:
     for result in results:
         value = result.get("value")
         if isinstance(value, dict) and first_label(value):
-            labels.setdefault(result.get("id"), first_label(value))
+            labels.setdefault(str(result.get("id")), first_label(value))
     merged = []
     for result in results:
         value = result.get("value")
-        if isinstance(value, dict) and not first_label(value) and result.get("id") in labels:
-            result = {**result, "value": {**value, "labels": [labels[result.get("id")]]}}
+        if isinstance(value, dict) and not first_label(value) and str(result.get("id")) in labels:
+            result = {**result, "value": {**value, "labels": [labels[str(result.get("id"))]]}}
         elif str(result.get("type")).lower() == "labels" and isinstance(value, dict) and "rle" not in value:
             if sum(other.get("id") == result.get("id") for other in results) > 1:
                 continue
@@ -119,13 +121,13 @@ def chosen_annotation(task: dict, where: str, notes: Notes) -> list[dict] | None
     """Returns the results of a task: of its ground truth, or else of the first annotation that nobody cancelled. None
     if there is none."""
     if "annotations" not in task and "completions" not in task:  # the short export
-        results = [
-            one for found in task.values() if isinstance(found, list) for one in found if isinstance(one, dict)
-        ]
+        results = [one for found in task.values() if isinstance(found, list) for one in found if isinstance(one, dict)]
         return results or None
     listed = task.get("annotations", task.get("completions"))
     annotations = [
-        one for one in (listed if isinstance(listed, list) else []) if isinstance(one, dict) and not one.get("was_cancelled")
+        one
+        for one in (listed if isinstance(listed, list) else [])
+        if isinstance(one, dict) and not one.get("was_cancelled")
     ]
     if not annotations:
         return None

@@ -36,8 +36,8 @@ VIDEO_FROM = 64  # compression blurs masks in videos, and their colours may be a
 def grey_mask(levels: np.ndarray) -> np.ndarray:
     """Makes a mask, bool (H, W), of grey levels (H, W) uint8."""
     if len(np.unique(levels)) > MOST_LEVELS:
-        return levels >= WHITE_FROM
-    return levels > 0
+        return np.asarray(levels >= WHITE_FROM)
+    return np.asarray(levels > 0)
 
 
 def palette_mask(picture: Any) -> np.ndarray:
@@ -46,7 +46,7 @@ def palette_mask(picture: Any) -> np.ndarray:
     colours = np.array(picture.getpalette("RGB") or [], dtype=np.uint8).reshape(-1, 3)
     if len(colours) > VOID and tuple(colours[VOID]) == VOID_COLOUR:
         indices = np.where(indices == VOID, 0, indices)
-    return indices > 0
+    return np.asarray(indices > 0)
 
 
 def colour_mask(colours: np.ndarray) -> np.ndarray:
@@ -61,7 +61,7 @@ def colour_mask(colours: np.ndarray) -> np.ndarray:
     count = len(np.unique(numbers))
     if count > MOST_COLOURS:
         raise InputError(f"it has {count} colours, so it is a photograph and no mask")
-    return colours.any(axis=-1)
+    return np.asarray(colours.any(axis=-1))
 
 
 def draw_mask_picture(path: Path, _: tuple[int, int]) -> np.ndarray:

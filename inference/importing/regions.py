@@ -12,8 +12,9 @@ from ...files.errors import InputError
 
 # Pillow's limit against decompression bombs. A mask of a larger size is refused before its memory is reserved.
 MOST_PIXELS = 89_478_485
-# COCO's compressed run lengths use the 64 characters from "0" on, six bits each. Bit 5 says that more characters follow.
+# COCO's compressed run lengths use the 64 characters from "0" on, six bits each. Bit 5 says that more of them follow.
 FIRST_CHARACTER, MORE_FOLLOWS, SIGN = 48, 32, 16
+FARTHEST = 1e9  # pixels from the corner of the picture to a corner of a polygon
 LONGEST_NUMBER = 13  # characters of a number of 64 bits
 ELLIPSE_CORNERS = 128
 # Label Studio: the bits of the number of values, of the word size, and of each of the four run sizes.
@@ -22,11 +23,10 @@ RGBA = 4
 
 
 def check_mask_size(height: Any, width: Any) -> tuple[int, int]:
-    """Returns the size of a mask as (height, width). Raises ValueError if it is no size, or larger than Pillow's limit.
-    """
+    """Returns the size of a mask as (height, width). Raises ValueError for no size, or one beyond Pillow's limit."""
     try:
         size = int(height), int(width)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"a mask's height and width must be numbers, got {height!r} and {width!r}") from error
     if min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
         raise InputError(f"a mask must have 1 to {MOST_PIXELS} pixels, got {size[1]} x {size[0]}")
@@ -34,7 +34,7 @@ def check_mask_size(height: Any, width: Any) -> tuple[int, int]:
 
 
 def fill_polygon(points: Any, size: tuple[int, int]) -> np.ndarray:
-    """Fills a closed polygon: a pixel is inside if its centre is. Areas that the outline goes around twice are outside.
+    """Fills a closed polygon: a pixel is inside if its centre is. Where the outline goes around twice, it is outside.
 
     Args:
         points: (N, 2) x and y in pixels, from the upper left corner of the picture. Parts of the polygon may lie
@@ -51,8 +51,10 @@ def fill_polygon(points: Any, size: tuple[int, int]) -> np.ndarray:
         corners = np.asarray(points, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"a polygon must be a list of x and y, got {str(points)[:60]}") from error
-    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3 or not np.isfinite(corners).all():
-        raise InputError(f"a polygon must have at least three points of finite x and y, got {str(points)[:60]}")
+    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3 or not (np.abs(corners) < FARTHEST).all():
+        raise InputError(
+            f"a polygon must have at least three points, with x and y below {FARTHEST:g}, got {str(points)[:60]}"
+        )
     height, width = size
     # Every edge changes inside to outside, and back, for the pixels of a row to the right of where it crosses the row.
     changes = np.zeros((height, width + 1), dtype=np.int32)
@@ -175,10 +177,10 @@ def read_label_studio_runs(content: Any, size: tuple[int, int]) -> np.ndarray:
     except (TypeError, ValueError) as error:
         raise InputError("Label Studio's rle must be a list of numbers of 0 to 255") from error
     count = bits.number(COUNT_BITS)
-    if count != size[0] * size[1] * RGBA:
+    expected = size[0] * size[1] * RGBA
+    if count != expected:
         raise InputError(
-            f"Label Studio's rle must hold the {size[0] * size[1] * RGBA} values of a picture of {size[1]} x {size[0]}, "
-            f"got {count}"
+            f"Label Studio's rle must hold {expected} values for a picture of {size[1]} x {size[0]}, got {count}"
         )
     word = bits.number(WORD_BITS) + 1
     run_sizes = [bits.number(RUN_SIZE_BITS) + 1 for _ in range(4)]
@@ -195,4 +197,11 @@ def read_label_studio_runs(content: Any, size: tuple[int, int]) -> np.ndarray:
     return values.reshape(*size, RGBA)[..., 3] >= 128
 
 
-__all__ = ["check_mask_size", "fill_ellipse", "fill_polygon", "fill_runs", "read_coco_string", "read_label_studio_runs"]
+__all__ = [
+    "check_mask_size",
+    "fill_ellipse",
+    "fill_polygon",
+    "fill_runs",
+    "read_coco_string",
+    "read_label_studio_runs",
+]

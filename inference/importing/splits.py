@@ -71,8 +71,9 @@ def split_videos(
 ) -> dict[str, str]:
     """Chooses the split of each video.
 
-    The videos are ordered by category, and at random within a category. Those of val and test are taken from this order
-    at equal distances, so that they have about the same categories as train. The same arguments give the same splits.
+    The videos are ordered by category, and at random within a category. Those of val and test are taken from this
+    order at equal distances, so that they have about the same categories as train. The same arguments give the same
+    splits.
 
     Args:
         groups: the videos; those of one group get the same split.
@@ -103,7 +104,10 @@ def split_videos(
     ordered = sorted(free, key=place)
     # Test and val alternate, as far as both have videos left.
     turns = sorted(
-        ((number + 0.5) / counts[split], split) for split in counts if split != "train" for number in range(counts[split])
+        ((number + 0.5) / counts[split], split)
+        for split in counts
+        if split != "train"
+        for number in range(counts[split])
     )
     chosen = {int((index + 0.5) * len(ordered) / len(turns)): split for index, (_, split) in enumerate(turns)}
     for index, group in enumerate(ordered):

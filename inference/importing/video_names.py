@@ -100,7 +100,9 @@ class VideoNames:
         self._forms = []
         for name in self.names:
             path = PurePosixPath(name)
-            self._forms.append((name, plain_form(path.stem), plain_form(path.name), [*map(plain_form, path.parts[:-1])]))
+            self._forms.append(
+                (name, plain_form(path.stem), plain_form(path.name), [*map(plain_form, path.parts[:-1])])
+            )
 
     def find(self, texts: Sequence[str], alone: bool = True) -> tuple[str, str]:
         """Finds the video that one of the texts names.
@@ -142,9 +144,9 @@ class VideoNames:
                     if form == own or form.startswith(f"{own}_"):
                         lengths[name] = len(own)
                         break
-            # Of "dog" and "dog_2" the longer name counts. An ending such as ".mp4" makes a name no better.
-            best = max((len(PurePosixPath(name).stem) for name in lengths), default=0)
-            candidates = [name for name in lengths if len(PurePosixPath(name).stem) == best]
+            # Of "dog" and "dog_2" the longer name counts, and of dog.mp4 and dog.mov the one whose ending is given.
+            ranks = {name: (len(PurePosixPath(name).stem), length) for name, length in lengths.items()}
+            candidates = [name for name in lengths if ranks[name] == max(ranks.values())]
             if candidates:
                 name = self._only(candidates, folders, file)
                 return name, file[lengths[name] :]
@@ -170,8 +172,8 @@ class VideoNames:
 
 def clip_name(video: str, number: int) -> str:
     """Returns the name of a clip: the video's path without its ending, in plain letters, and the clip's number."""
-    stem = os.path.splitext(video)[0]
-    return f"{re.sub(r'[^A-Za-z0-9.-]+', '_', stem).strip('_.') or 'video'}_{number:04d}"
+    plain = re.sub(r"[^\w.-]+", "_", os.path.splitext(video)[0]).strip("_.")
+    return f"{plain or 'video'}_{number:04d}"
 
 
 __all__ = ["Numbering", "VideoNames", "clip_name", "moment_of_name", "path_parts", "plain_form"]

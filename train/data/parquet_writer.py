@@ -85,7 +85,8 @@ auss train --data {shell_title} --name {subset} --streaming --output RUN
 {licence}
 """
 PREPARED_LICENCE = (
-    "That of the source. The authors of AVSBench send it on request: share a copy of it with others only if they allow it."
+    "That of the source. The authors of AVSBench send it on request: share a copy of it with others only if they "
+    "allow it."
 )
 
 

@@ -120,7 +120,8 @@ def cvat_meta(size: tuple[int, int], name: str = "task", source: str = "", step:
 
 
 def cvat_file(meta: str, content: str) -> str:
-    return f'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  {meta}\n{content}\n</annotations>\n'
+    start = '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
+    return f"{start}  {meta}\n{content}\n</annotations>\n"
 
 
 def cvat_track(label: str, shapes: list[tuple[int, str, str, int]], number: int = 0) -> str:
