@@ -215,7 +215,7 @@ def clip_block(clip: dict, tile_height: int, max_frames: int) -> Image.Image:
     if len(set(counts)) > 1 or len(frames) == 0:
         raise ValueError(
             f"clip {clip['title']!r}: frames, labels and scores must have the same number of frames, at least one, "
-            f"got {', '.join(map(str, counts))}"
+            f"got {', '.join(map(str, counts[:-1]))} and {counts[-1]}"
         )
     size = (tile_height, max(1, round(tile_height * frames.shape[2] / frames.shape[1])))
     shown = np.unique(np.linspace(0, len(frames) - 1, min(max_frames, len(frames))).round().astype(int))

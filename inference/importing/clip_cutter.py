@@ -177,7 +177,7 @@ class ClipCutter:
                         number, clip = slot // self.shape.slots, OpenClip()
                     self._place(number, clip, slot % self.shape.slots, frame)
         length = min(self.shape.seconds, end - number * self.shape.seconds)
-        if length >= min(LEAST_SECONDS, self.shape.seconds - EARLY_SECONDS):
+        if length >= min(LEAST_SECONDS, self.shape.seconds) - EARLY_SECONDS:
             yield from self._closed(number, clip, length)
         elif clip.labels:
             origin = next(iter(clip.labels.values())).origin
