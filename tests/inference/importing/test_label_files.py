@@ -73,6 +73,7 @@ def test_other_files_are_refused_by_name(tmp_path, name, content, message):
 def test_an_archive_leaves_nothing_on_the_disk_and_large_ones_are_refused(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("../../escaped.json", COCO)
+        archive.writestr("a.json", COCO)
     before = sorted(tmp_path.parent.rglob("*.json"))
     assert len(read(tmp_path / "a.zip")) == 1 and sorted(tmp_path.parent.rglob("*.json")) == before
     monkeypatch.setattr("auss.inference.importing.label_files.MOST_BYTES", 10)

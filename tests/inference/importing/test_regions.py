@@ -148,7 +148,7 @@ def test_a_brush_mask_of_the_documentation_is_read():
         read_label_studio_runs(runs, (2527, 3331))
 
 
-@pytest.mark.parametrize("content", [[1, 2], [0, 0, 0, 256], "text", None, [0.5]])
+@pytest.mark.parametrize("content", [[1, 2], [0, 0, 0, 256], "text", None, [0.5], 10**9, 10**30])
 def test_damaged_brush_runs_are_refused(content):
     with pytest.raises(InputError, match="rle"):
         read_label_studio_runs(content, (5, 4))
