@@ -173,7 +173,9 @@ def read_label_studio_runs(content: Any, size: tuple[int, int]) -> np.ndarray:
         ValueError: the content is no such list, ends too early, or holds a picture of another size.
     """
     try:
-        bits = BitReader(bytes(content if isinstance(content, list) else [None]))
+        if not isinstance(content, list):  # bytes(number) would reserve that many bytes
+            raise TypeError
+        bits = BitReader(bytes(content))
     except (TypeError, ValueError) as error:
         raise InputError("Label Studio's rle must be a list of numbers of 0 to 255") from error
     count = bits.number(COUNT_BITS)
