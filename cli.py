@@ -37,6 +37,11 @@ COMMANDS = {
         "inference.arguments", "inference.segment_folder", "mark what sounds in every video of a folder"
     ),
     "compose": Command("train.command_arguments", "train.composer.composer", "make a data set of cut-outs and sounds"),
+    "import": Command(
+        "inference.importing.arguments",
+        "inference.importing.importer",
+        "make a data set of your own videos and their masks or labels",
+    ),
     "prepare": Command(
         "train.command_arguments",
         "train.data.parquet_writer",

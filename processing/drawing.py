@@ -171,7 +171,8 @@ def contact_sheet(
 
     Args:
         clips: dicts with `title` (str), `frames` (F, H, W, 3) uint8, `labels` (F, h, w) class ids with 255 for "not
-            annotated", and `scores` (F, h, w) in [0, 1]. Labels and scores may differ from the frames in size.
+            annotated", and `scores` (F, h, w) in [0, 1]. Labels and scores may differ from the frames in size. A clip
+            without `scores` has no row for the prediction.
         path: the file to write (.png or .jpg); its folder is made if missing.
         columns: blocks side by side.
         tile_height: height of each small picture in pixels; its width follows the frame.
@@ -205,12 +206,16 @@ def contact_sheet(
 
 
 def clip_block(clip: dict, tile_height: int, max_frames: int) -> Image.Image:
-    """Draws one clip of a contact sheet: a title and three named rows (frame, truth, predicted), a column a frame."""
-    frames, labels, scores = (np.asarray(clip[key]) for key in ("frames", "labels", "scores"))
-    if not len(frames) == len(labels) == len(scores) or len(frames) == 0:
+    """Draws one clip of a contact sheet: a title and three named rows (frame, truth, predicted), a column a frame. A
+    clip without scores has the first two rows."""
+    frames, labels = np.asarray(clip["frames"]), np.asarray(clip["labels"])
+    scores = np.asarray(clip["scores"]) if "scores" in clip else None
+    names = ROW_NAMES if scores is not None else ROW_NAMES[:2]
+    counts = [len(part) for part in (frames, labels, scores) if part is not None]
+    if len(set(counts)) > 1 or len(frames) == 0:
         raise ValueError(
             f"clip {clip['title']!r}: frames, labels and scores must have the same number of frames, at least one, "
-            f"got {len(frames)}, {len(labels)} and {len(scores)}"
+            f"got {', '.join(map(str, counts[:-1]))} and {counts[-1]}"
         )
     size = (tile_height, max(1, round(tile_height * frames.shape[2] / frames.shape[1])))
     shown = np.unique(np.linspace(0, len(frames) - 1, min(max_frames, len(frames))).round().astype(int))
@@ -218,17 +223,19 @@ def clip_block(clip: dict, tile_height: int, max_frames: int) -> Image.Image:
     margin = round(max(font.getlength(name) for name in ROW_NAMES)) + 8
     title_height = 22
     width = max(margin + len(shown) * (size[1] + GAP), round(font.getlength(clip["title"])) + 1)
-    block = Image.new("RGB", (width, title_height + len(ROW_NAMES) * (tile_height + GAP)), PAGE_COLOUR)
+    block = Image.new("RGB", (width, title_height + len(names) * (tile_height + GAP)), PAGE_COLOUR)
     draw = ImageDraw.Draw(block)
     draw.text((0, 0), clip["title"], fill=TEXT_COLOUR, font=font)
-    for row, name in enumerate(ROW_NAMES):
+    for row, name in enumerate(names):
         middle = title_height + row * (tile_height + GAP) + tile_height // 2
         draw.text((0, middle), name, fill=TEXT_COLOUR, font=font, anchor="lm")
     for column, index in enumerate(shown):
         frame = resize_map(frames[index], size)
         truth = overlay_labels(frame, resize_map(labels[index], size, nearest=True), contour=2)
-        predicted = overlay(frame, resize_map(scores[index].astype(np.float32), size), contour=2)
-        for row, tile in enumerate((frame, truth, predicted)):
+        tiles = [frame, truth]
+        if scores is not None:
+            tiles.append(overlay(frame, resize_map(scores[index].astype(np.float32), size), contour=2))
+        for row, tile in enumerate(tiles):
             corner = (margin + column * (size[1] + GAP), title_height + row * (tile_height + GAP))
             block.paste(Image.fromarray(tile), corner)
     return block

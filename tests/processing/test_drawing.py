@@ -107,6 +107,14 @@ def test_contact_sheet_accepts_other_sizes_and_many_frames(tmp_path):
     assert many[0] - few[0] == 9 * (112 + GAP) and many[1] == few[1]
 
 
+def test_a_clip_without_scores_has_no_row_for_the_prediction(tmp_path):
+    whole = make_clip()
+    labelled = {name: value for name, value in whole.items() if name != "scores"}
+    three = np.asarray(Image.open(contact_sheet([whole], tmp_path / "three.png")))
+    two = np.asarray(Image.open(contact_sheet([labelled], tmp_path / "two.png")))
+    assert three.shape[0] - two.shape[0] == 112 + GAP and (two[: -14 - GAP] == three[: len(two) - 14 - GAP]).all()
+
+
 def test_contact_sheet_refuses(tmp_path):
     with pytest.raises(ValueError, match="clips must have at least one"):
         contact_sheet([], tmp_path / "sheet.png")

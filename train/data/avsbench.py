@@ -62,7 +62,7 @@ def subsets_of(root: str | os.PathLike) -> dict[str, list[str]]:
     return found
 
 
-def _table(rows: list[dict], split: str) -> Dataset:
+def rows_table(rows: list[dict], split: str) -> Dataset:
     """The rows as a data set in memory.
 
     `Dataset.from_list` is not used: it would look into every value, and it needs torchcodec for the bare path of a
@@ -136,10 +136,10 @@ def load_avsbench(
     rows = split_rows(root, name, split)
     if name == "avss":
         read_class_names(root)  # raises where label2idx.json is missing or wrong
-    dataset = with_stored_pictures(_table(rows, split))
+    dataset = with_stored_pictures(rows_table(rows, split))
     if check_files:
         _check_files(dataset, name)
     return dataset
 
 
-__all__ = ["FEATURES", "LABEL_FILE", "LAYOUTS", "SPLITS", "load_avsbench", "splits_of", "subsets_of"]
+__all__ = ["FEATURES", "LABEL_FILE", "LAYOUTS", "SPLITS", "load_avsbench", "rows_table", "splits_of", "subsets_of"]

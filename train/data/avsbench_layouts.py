@@ -61,7 +61,9 @@ class Layout:
     label: str | None = None
 
 
-def _row(clip_id: str, category: str, frames: list[Path], masks: dict[int, Path], audio: Path) -> dict:
+def stored_row(clip_id: str, category: str, frames: list[Path], masks: dict[int, Path], audio: Path) -> dict:
+    """Makes a row of the files of a clip. `masks` has the mask of each annotated frame by the frame's index."""
+
     def stored(path: Path) -> dict:
         return {"bytes": None, "path": str(path)}
 
@@ -81,7 +83,7 @@ def _s4_row(place: Place, split: str, meta: MetaRow) -> dict:
     home = Path(split, category, clip)
     names = [f"{clip}_{number}" for number in range(1, FRAMES_PER_CLIP + 1)]
     annotated = names[:1] if split == "train" else names
-    return _row(
+    return stored_row(
         clip,
         category,
         frames=[place.data / "visual_frames" / home / f"{name}{place.frame_suffix}" for name in names],
@@ -93,7 +95,7 @@ def _s4_row(place: Place, split: str, meta: MetaRow) -> dict:
 def _ms3_row(place: Place, split: str, meta: MetaRow) -> dict:
     clip = checked_name(meta.cells[0], "the video's name")
     numbers = range(1, FRAMES_PER_CLIP + 1)
-    return _row(
+    return stored_row(
         clip,
         "",
         frames=[place.data / "visual_frames" / clip / f"{clip}.mp4_{n}{place.frame_suffix}" for n in numbers],
@@ -109,7 +111,7 @@ def _avss_row(place: Place, split: str, meta: MetaRow) -> dict:
     home = place.data / subset / clip
     count = AVSS_FRAMES[subset]
     annotated = 1 if (subset, split) == ("v1s", "train") else count
-    return _row(
+    return stored_row(
         clip,
         meta.named.get("a_obj", ""),
         frames=[home / "frames" / f"{index}{place.frame_suffix}" for index in range(count)],
@@ -248,4 +250,5 @@ __all__ = [
     "find_table",
     "missing_file_hint",
     "split_rows",
+    "stored_row",
 ]

@@ -42,7 +42,7 @@ ROW_GROUP_BYTES = 16 * 2**20
 COLUMNS = {
     "clip_id": "the video's name",
     "category": 'what sounds; "" in MS3',
-    "frames": "the pictures of the clip, in time order, one a second",
+    "frames": "the pictures of the clip, in time order",
     "masks": "the pictures of the annotated frames' masks",
     "annotated_frames": "their indices among the frames, from 0",
     "audio": "the sound file, not decoded",
@@ -51,7 +51,7 @@ COLUMNS = {
 CARD_TEXT = """
 # {title}
 
-Audio-visual segmentation: short videos with their sound, and masks of what is making it. Written by `auss prepare`
+Audio-visual segmentation: short videos with their sound, and masks of what is making it. Written by `{command}`
 from {origin}.
 
 | subset | split | clips | shards | MB |
@@ -82,8 +82,12 @@ auss train --data {shell_title} --name {subset} --streaming --output RUN
 
 ## Licence
 
-That of the source. The authors of AVSBench send it on request: share a copy of it with others only if they allow it.
+{licence}
 """
+PREPARED_LICENCE = (
+    "That of the source. The authors of AVSBench send it on request: share a copy of it with others only if they "
+    "allow it."
+)
 
 
 @dataclass(frozen=True)
@@ -142,10 +146,27 @@ def checked_shard(shard: datasets.Dataset, num_labels: int) -> datasets.Dataset:
 
 
 def write_split(root: Path, folder: Path, name: str, split: str, shards: int) -> SplitFacts:
-    """Writes the shards of a split into `folder`: `shards` of them, but not more than the split has clips."""
+    """Writes the shards of a split of AVSBench into `folder`."""
     dataset = load_avsbench(root, name, split)
     warn_of_outside_files(dataset, root, name)
     num_labels = len(read_class_names(root)) if name == "avss" else 2
+    return write_shards(dataset, folder, name, split, shards, num_labels)
+
+
+def write_shards(
+    dataset: datasets.Dataset, folder: Path, name: str, split: str, shards: int, num_labels: int
+) -> SplitFacts:
+    """Writes the shards of a split into `folder`: `shards` of them, but not more than the split has clips.
+
+    Args:
+        dataset: rows as `load_avsbench` returns them.
+        folder: the existing folder of the subset.
+        name, split: what the rows are, for the names of the files.
+        num_labels: the number of labels of the masks.
+
+    Raises:
+        ValueError: a file of a clip cannot be decoded. The error names the clip and the file.
+    """
     if split == "train":
         # Shuffle here, because a stream is only shuffled among neighbours and tables are often sorted by category.
         dataset = dataset.shuffle(seed=SHUFFLE_SEED)
@@ -176,19 +197,34 @@ def card_metadata(splits: Sequence[SplitFacts]) -> str:
 
 
 def data_card_text(splits: Sequence[SplitFacts], root: str | Path, title: str) -> str:
-    """Returns the whole card. `root` is the source of the clips."""
+    """Returns the whole card of `auss prepare`. `root` is the source of the clips."""
+    origins = dict.fromkeys(data_name(facts.name, str(root)) for facts in splits)
+    return filled_card(splits, title, "auss prepare", "; ".join(origins), PREPARED_LICENCE)
+
+
+def filled_card(splits: Sequence[SplitFacts], title: str, command: str, origin: str, licence: str) -> str:
+    """Returns the whole card of a data set of shards.
+
+    Args:
+        splits: the facts about the splits.
+        title: the name of the data set.
+        command: the command that wrote it.
+        origin: where the clips are from, in words that end the sentence "Written by ... from".
+        licence: the sentences about the licence.
+    """
     table = [
         f"| {facts.name} | {facts.split} | {facts.clips} | {facts.shards} | {facts.num_bytes / 1e6:.0f} |"
         for facts in splits
     ]
     columns = [f"| {name} | {meaning} |" for name, meaning in COLUMNS.items()]
-    origins = dict.fromkeys(data_name(facts.name, str(root)) for facts in splits)
     text = CARD_TEXT.format(
         title=markdown_text(title),
         code_title=python_string(title),
         code_files=python_string(f"{title}/{splits[0].name}/{splits[0].split}-*.parquet"),
         shell_title=shell_word(title),
-        origin="; ".join(origins),
+        command=command,
+        origin=origin,
+        licence=licence,
         table="\n".join(table),
         columns="\n".join(columns),
         subset=splits[0].name,
@@ -255,4 +291,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-__all__ = ["SplitFacts", "prepare_data_set", "run"]
+__all__ = ["CARD_FILE", "SplitFacts", "filled_card", "prepare_data_set", "run", "write_shards"]
