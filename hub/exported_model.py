@@ -159,8 +159,8 @@ class ExportedAuss(nn.Module):
     """
     A network that `auss export` wrote, in place of an `AussForAudioVisualSegmentation` in evaluation mode.
 
-    It is called with the same inputs and returns the same outputs, and the pipeline takes it as its `model`. It runs on
-    the CPU, in ONNX Runtime or with torch.export, and it cannot be trained.
+    It is called with the same inputs and returns the same outputs, and the pipeline takes it as its `model`. It runs
+    on the CPU, in ONNX Runtime or with torch.export, and it cannot be trained.
 
     ```python
     model = ExportedAuss.from_pretrained("exported", threads=2)
@@ -253,7 +253,9 @@ class ExportedAuss(nn.Module):
         device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         if (device or self.device).type != "cpu" or (dtype or self.dtype) != self.dtype:
             wanted = device or dtype
-            raise InputError(f"{self.name_or_path} is an exported network: it runs on the cpu in float32, not {wanted}")
+            raise InputError(
+                f"{self.name_or_path} is an exported network: it runs on the cpu in float32, not {wanted}"
+            )
         return self
 
     def can_generate(self) -> bool:
@@ -292,7 +294,7 @@ class ExportedAuss(nn.Module):
             `frame_queries` are given, `audio_queries`.
 
         Raises:
-            ValueError: shapes do not agree, the frames have another size than those of the export, or there are labels.
+            ValueError: shapes do not agree, the frames have another size than the export takes, or there are labels.
         """
         if labels is not None:
             raise InputError(f"labels cannot be given: {self.name_or_path} is an exported network, without its loss")

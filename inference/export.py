@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -147,8 +147,8 @@ def export_model(
     Exports a model, compares the graph with the model, and writes a folder.
 
     The folder holds the graph (`model.onnx` and `model.onnx.data`, or `model.pt2`), its description `export.json`, the
-    configuration, and the processor with its code, which makes the inputs of the graph. Two further graphs, `sound` and
-    `frames`, share the weights. `ExportedAuss` runs them, so that a video's sound is encoded once for many frames.
+    configuration, and the processor with its code, which makes the inputs of the graph. Two further graphs, `sound`
+    and `frames`, share the weights. `ExportedAuss` runs them, so that a video's sound is encoded once for many frames.
 
     Args:
         model, file_format, frames: as `export_network` takes them.

@@ -12,11 +12,9 @@ from pathlib import Path
 
 import av
 import numpy as np
-import torch
 from PIL import Image
 from tqdm import tqdm
 
-from ..files.errors import InputError
 from ..files.file_names import printable
 from ..files.new_contents import NewContents, entries
 from ..hub.exported_model import AnyAuss
@@ -236,9 +234,7 @@ def run(arguments: argparse.Namespace) -> int:
     # This refuses sound that cannot be written, before any file is made or replaced.
     plan_sound(reader.info, container_format(arguments.output))
     old = earlier_masks(arguments.masks, arguments.overwrite) if arguments.masks is not None else []
-    model, processor = load_model(
-        arguments.model, arguments.device, arguments.threads, arguments.trust_remote_code
-    )
+    model, processor = load_model(arguments.model, arguments.device, arguments.threads, arguments.trust_remote_code)
     masks = reader_masks(reader, model, processor, **mask_options(arguments))
     if not reader.info.has_audio:
         logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", arguments.video)

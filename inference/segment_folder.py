@@ -206,9 +206,7 @@ def remove_older_partial(folder: Path) -> None:
             remove(partial)
 
 
-def write_results(
-    job: FolderJob, name: str, results: Path, model: AnyAuss, processor: AussProcessor
-) -> None:
+def write_results(job: FolderJob, name: str, results: Path, model: AnyAuss, processor: AussProcessor) -> None:
     """Writes the results of a video into an existing folder. Raises the same errors as `segment_one`."""
     record, num_labels = job.record(name), model.config.num_labels
     masks_folder = results / MASKS_FOLDER if "masks" in job.write else None

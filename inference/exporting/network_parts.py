@@ -1,4 +1,4 @@
-"""The two graphs that segment videos: one makes audio queries of the sound, the other makes masks of frames and queries.
+"""The two graphs that segment videos: one makes audio queries of the sound, the other masks of frames and queries.
 
 `auss export` writes them beside the graph of the whole network. They share its weights.
 """
@@ -44,8 +44,8 @@ class SoundNetwork(nn.Module):
             input_features_mask: (B, t) int64, 1 for sound and 0 for padding.
 
         Returns:
-            `audio_queries`: A, (B, N, e). With `config.frame_conditioned_queries` also `example_embeddings`, (B, T, e):
-            what the sound example of a frame adds to the queries of that frame.
+            `audio_queries`: A, (B, N, e). With `config.frame_conditioned_queries` also `example_embeddings`,
+            (B, T, e): what the sound example of a frame adds to the queries of that frame.
         """
         network = self.model.auss
         features, valid = network.audio_features(input_features, input_features_mask)

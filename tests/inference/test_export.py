@@ -116,7 +116,7 @@ def test_the_documents_examples_run(model, folders, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "exported").symlink_to(folders / "onnx")
     blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     rng = np.random.default_rng(3)
     frames = rng.integers(0, 255, (3, 60, 80, 3), dtype=np.uint8)
     waveform = rng.normal(0, 0.1, 44_100 * 5)

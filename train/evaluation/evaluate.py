@@ -319,7 +319,8 @@ def evaluate_folder(
         origin = {"model": str(model_folder), "data": str(data), "name": name, "split": split, "sound": sound}
         origin["weights"] = weights_digest(model_folder)
         save_results(results, origin, model, processor, loader.collate_fn, rows, files)
-        if not exported and folder.resolve() == (Path(model_folder) / EVALUATION_FOLDER).resolve():  # where the card looks for figures
+        card_reads_it = folder.resolve() == (Path(model_folder) / EVALUATION_FOLDER).resolve()
+        if card_reads_it and not exported:  # an export has no card
             renew_card(model_folder)
     accelerator.wait_for_everyone()
     return {**results, "files": {kind: str(path) for kind, path in files.items()}}
