@@ -210,13 +210,14 @@ def load_model(
     if threads is not None:
         torch.set_num_threads(threads)
     if is_export(folder):
-        exported = ExportedAuss.from_pretrained(folder, threads=threads, trust_remote_code=trust_remote_code)
-        return exported if device == "auto" else exported.to(device), load_processor(Path(folder))
-    model, processor = load_trained(folder)
+        network: AnyAuss = ExportedAuss.from_pretrained(folder, threads=threads, trust_remote_code=trust_remote_code)
+        processor = load_processor(Path(folder))
+    else:
+        network, processor = load_trained(folder)
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() and not isinstance(network, ExportedAuss) else "cpu"
     try:
-        return model.to(device), processor
+        return network.to(device), processor
     except (RuntimeError, AssertionError) as error:  # torch's errors for an unknown or missing device
         raise InputError(f"device must be one that torch has here, got {device!r}: {error}") from error
 

@@ -134,6 +134,13 @@ def check_difference(difference: Difference, file_format: str) -> None:
         )
 
 
+def add_parts(model: AussForAudioVisualSegmentation, folder: Path, file_format: str, size: tuple[int, int]) -> None:
+    """Adds the graphs for videos to the folder of an exported network. Raises ValueError if they differ from the
+    model."""
+    save_parts(export_parts(model, file_format, size), folder, file_format, size)
+    check_difference(compare(model, ExportedAuss.from_pretrained(folder, trust_remote_code=True), size), file_format)
+
+
 def export_model(
     model: AussForAudioVisualSegmentation,
     processor: AussProcessor,
@@ -180,14 +187,11 @@ def export_model(
     exported = export_network(model, file_format, size, frames)
     difference = compare(model, exported, size, frames)
     check_difference(difference, file_format)
-    parts = export_parts(model, file_format, size)
     # The files are first written into a hidden folder, so that a failure leaves an earlier export unchanged.
     with NewContents(output) as folder:
         reserve_space(folder.new, model)
         exported.save_pretrained(folder.new)
-        save_parts(parts, folder.new, file_format, size)
-        for_videos = ExportedAuss.from_pretrained(folder.new, trust_remote_code=True)
-        check_difference(compare(model, for_videos, size), file_format)
+        add_parts(model, folder.new, file_format, size)
         processor.save_pretrained(folder.new)
         # The model card tells how to load weights, but an export has none.
         (folder.new / CARD_FILE).unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """A small network with lively outputs, and its exports, which all tests of a run share: an export takes seconds."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,7 +53,8 @@ def lively(config) -> AussForAudioVisualSegmentation:
 
 @pytest.fixture(scope="session")
 def exports(make_config, tmp_path_factory) -> SimpleNamespace:
-    """`model` and `processor`, and `folder`, which holds their exports `onnx` and `torch-export`."""
+    """`model` and `processor`, and `folder`, which holds their exports `onnx` and `torch-export`. The latter has the
+    whole network's graph only; `torch_export` has all."""
     pytest.importorskip("transformers.exporters.metadata", reason="export needs transformers>=5.23, Python 3.11")
     from auss.inference.export import export_model
 
@@ -60,6 +62,25 @@ def exports(make_config, tmp_path_factory) -> SimpleNamespace:
     processor = AussProcessor(feature_extractor=AussFeatureExtractor(), video_processor=video_processor)
     model = lively(make_config(num_fusion_layers=2))
     folder: Path = tmp_path_factory.mktemp("exports")
-    for file_format in ("onnx", "torch-export"):
-        export_model(model, processor, folder / file_format, file_format)
+    export_model(model, processor, folder / "onnx", "onnx")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("auss.inference.export.add_parts", lambda *_: None)
+        export_model(model, processor, folder / "torch-export", "torch-export")
     return SimpleNamespace(model=model, processor=processor, folder=folder)
+
+
+@pytest.fixture(scope="session")
+def torch_export(exports, tmp_path_factory) -> Path:
+    """The folder of an export with torch.export, with the graphs for videos. Only slow tests ask for it."""
+    from auss.inference.export import add_parts
+
+    folder = tmp_path_factory.mktemp("exports") / "torch-export"
+    shutil.copytree(exports.folder / "torch-export", folder)
+    add_parts(exports.model, folder, "torch-export", SIZE)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole_export(exports, request):
+    """`whole_export(file_format)` is the folder of an export with the graphs for videos."""
+    return lambda name: exports.folder / name if name == "onnx" else request.getfixturevalue("torch_export")

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -20,23 +21,14 @@ from auss.inference.segment import segment_video
 
 from ..exported_models import SIZE, random_inputs
 
-FORMATS = ("onnx", "torch-export")
+FORMATS = ("onnx", pytest.param("torch-export", marks=pytest.mark.slow))  # each export takes seconds
 TASK = "audio-visual-segmentation"
 
 
 @pytest.fixture(scope="module")
-def networks(exports):
-    """The exports, loaded once."""
-    return {
-        name: ExportedAuss.from_pretrained(exports.folder / name, threads=1, trust_remote_code=True)
-        for name in FORMATS
-    }
-
-
-@pytest.fixture
-def copied(exports, tmp_path):
-    """`copied(file_format)` copies an export into the test's own folder."""
-    return lambda name: shutil.copytree(exports.folder / name, tmp_path / "exported")
+def network(whole_export):
+    """`network(file_format)` is the export, loaded once."""
+    return lru_cache(lambda name: ExportedAuss.from_pretrained(whole_export(name), threads=1, trust_remote_code=True))
 
 
 def assert_equal(model, exported, inputs) -> None:
@@ -49,8 +41,8 @@ def assert_equal(model, exported, inputs) -> None:
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_it_is_called_like_the_model(exports, networks, file_format):
-    model, exported = exports.model, networks[file_format]
+def test_it_is_called_like_the_model(exports, network, file_format):
+    model, exported = exports.model, network(file_format)
     inputs = random_inputs(2, 3, 5, 1)
     assert_equal(model, exported, inputs)
     assert_equal(model, exported, inputs | {"frame_mask": torch.tensor([[1, 1, 0], [1, 0, 1]])})
@@ -68,24 +60,24 @@ def masks_of(video, model, processor, **options) -> np.ndarray:
     return np.stack([mask.scores for mask in segment_video(video, model, processor, **options)])
 
 
+@pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("stride", [None, 1.5])
-def test_a_video_gets_the_models_masks(exports, networks, make_video, stride):
+def test_a_video_gets_the_models_masks(exports, network, make_video, stride, file_format):
     """The video is longer than one window of sound. With a stride, frames have up to four windows."""
     video = make_video("clip.mkv", seconds=7.0)
     expected = masks_of(video, exports.model, exports.processor, stride=stride)
     assert len(expected) == 35 and 0.05 < (expected > 0.5).mean() < 0.95 and expected.std() > 0.1
-    for network in networks.values():
-        found = masks_of(video, network, exports.processor, stride=stride)
-        assert (abs(found - expected) > 1e-4).mean() < 1e-3  # a mask logit may cross tau by rounding
+    found = masks_of(video, network(file_format), exports.processor, stride=stride)
+    assert (abs(found - expected) > 1e-4).mean() < 1e-3  # a mask logit may cross tau by rounding
 
 
-def test_the_pipeline_takes_a_folder_or_the_network(exports, networks, make_video):
+def test_the_pipeline_takes_a_folder_or_the_network(exports, network, make_video):
     video = make_video("clip.mkv", seconds=1.0)
     folder = str(exports.folder / "onnx")
     segmenters = [
         pipeline(TASK, model=exports.model, processor=exports.processor, device=-1),
         pipeline(TASK, model=folder, model_kwargs={"threads": 1}),
-        pipeline(TASK, model=networks["torch-export"], processor=exports.processor),
+        pipeline(TASK, model=network("onnx"), processor=exports.processor),
     ]
     assert type(segmenters[1].model).__name__ == "ExportedAuss" and segmenters[1].device.type == "cpu"
     results = [segmenter(video, return_queries=True) for segmenter in segmenters]
@@ -110,15 +102,17 @@ def test_the_commands_take_an_export(exports, make_video, tmp_path, capsys):
     command = ["segment-folder", str(tmp_path / "videos"), "-o", str(tmp_path / "results"), "--write", "masks"]
     assert cli.main([*command, "--model", folder]) == 0
     assert "1 made, 0 there already, 0 failed" in capsys.readouterr().out
-    # The results belong to this export: those of another format are not taken for them.
-    options = ["--model", str(exports.folder / "torch-export"), "--trust-remote-code"]
-    assert cli.main([*command, *options]) == 2
+    # The results belong to this export: those of the model are not taken for them.
+    exports.model.save_pretrained(tmp_path / "model")
+    exports.processor.save_pretrained(tmp_path / "model")
+    assert cli.main([*command, "--model", str(tmp_path / "model")]) == 2
     assert "was made with other weights" in capsys.readouterr().err
     torch.set_num_threads(threads)
 
 
-def test_a_pickle_is_only_read_with_consent(exports, make_video, tmp_path, capsys):
-    folder = exports.folder / "torch-export"
+@pytest.mark.slow
+def test_a_pickle_is_only_read_with_consent(torch_export, make_video, tmp_path, capsys):
+    folder = torch_export
     with pytest.raises(ValueError, match="reading a pickle can run code.*trust_remote_code=True"):
         ExportedAuss.from_pretrained(folder)
     command = ["segment", str(make_video("clip.mp4", seconds=1.0)), "-o", str(tmp_path / "out.mp4")]
@@ -127,17 +121,17 @@ def test_a_pickle_is_only_read_with_consent(exports, make_video, tmp_path, capsy
     assert cli.main([*command, "--model", str(folder), "--trust-remote-code"]) == 0
 
 
-def test_threads(exports, networks):
-    def threads_of(network):
-        return network._frames.session.get_session_options().intra_op_num_threads
+def test_threads(exports, network):
+    def threads_of(exported):
+        return exported._frames.session.get_session_options().intra_op_num_threads
 
-    assert threads_of(networks["onnx"]) == 1
+    assert threads_of(network("onnx")) == 1
     assert threads_of(ExportedAuss.from_pretrained(exports.folder / "onnx", threads=3)) == 3
     assert threads_of(ExportedAuss.from_pretrained(exports.folder / "onnx")) == torch.get_num_threads()
 
 
-def test_what_it_cannot_do_is_said(exports, networks):
-    network, folder = networks["onnx"], exports.folder / "onnx"
+def test_what_it_cannot_do_is_said(exports, network):
+    network, folder = network("onnx"), exports.folder / "onnx"
     assert is_export(folder) and not network.training and network.eval() is network and network.to("cpu") is network
     with pytest.raises(ValueError, match="is an exported network, which cannot be trained: train the model"):
         network.train()
@@ -162,12 +156,11 @@ def test_a_missing_runtime_is_named(exports, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else found(name))
     with pytest.raises(ImportError, match="which need onnxruntime to run: pip install onnxruntime"):
         ExportedAuss.from_pretrained(exports.folder / "onnx")
-    ExportedAuss.from_pretrained(exports.folder / "torch-export", trust_remote_code=True)
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_damaged_and_earlier_exports_are_refused_by_file(copied, file_format):
-    folder = copied(file_format)
+def test_damaged_and_earlier_exports_are_refused_by_file(whole_export, tmp_path, file_format):
+    folder = shutil.copytree(whole_export(file_format), tmp_path / "exported")
     suffix = ".pt2" if file_format == "torch-export" else ".onnx"
 
     def refusal(kind=ValueError) -> str:
@@ -208,9 +201,9 @@ for video in videos:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_twenty_minutes_need_no_more_memory_than_one(exports, make_video, file_format):
+def test_twenty_minutes_need_no_more_memory_than_one(whole_export, make_video, file_format):
     videos = [make_video("minute.mkv", seconds=60.0), make_video("twenty.mkv", seconds=1200.0)]
-    command = [sys.executable, "-c", STREAMING, str(exports.folder / file_format), *map(str, videos)]
+    command = [sys.executable, "-c", STREAMING, str(whole_export(file_format)), *map(str, videos)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (frames, minute), (more, twenty) = (map(int, line.split()) for line in done.stdout.splitlines())

@@ -165,7 +165,8 @@ def saved(model, processor, tmp_path):
 
 
 @pytest.mark.parametrize("file_format", ["torch-export", pytest.param("onnx", marks=pytest.mark.slow)])
-def test_command_with_fixed_size_and_frames(model, saved, tmp_path, capsys, file_format):
+def test_command_with_fixed_size_and_frames(model, saved, tmp_path, capsys, monkeypatch, file_format):
+    monkeypatch.setattr(export, "add_parts", lambda *_: None)  # takes seconds
     command = ["export", str(saved), str(tmp_path / "out"), "--frames", "2", "--size", "32", "48"]
     assert cli.main([*command, "--format", file_format]) == 0
     printed = capsys.readouterr().out
@@ -183,6 +184,7 @@ def test_command_with_fixed_size_and_frames(model, saved, tmp_path, capsys, file
 
 
 def test_nothing_else_is_overwritten(saved, graphs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(export, "add_parts", lambda *_: None)  # takes seconds
     monkeypatch.setattr(export, "export_network", lambda *_: graphs["torch-export"][0])
     output = tmp_path / "out"
     command = ["export", str(saved), str(output), "--format", "torch-export"]
@@ -203,13 +205,14 @@ def test_nothing_else_is_overwritten(saved, graphs, tmp_path, capsys, monkeypatc
 
 
 def test_a_graph_that_is_not_the_model_is_refused(make_config, model, processor, graphs, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "add_parts", lambda *_: None)  # takes seconds
     monkeypatch.setattr(export, "export_network", lambda *_: graphs["torch-export"][0])
     torch.manual_seed(5)
     wrong = AussForAudioVisualSegmentation(make_config()).eval()
     with pytest.raises(ValueError, match="format onnx: the graph is not the model, they differ in 100% of the frames"):
         export_model(wrong, processor, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert export_model(model, processor, tmp_path / "out", "torch-export").largest < 1e-4
+    assert export_model(model, processor, tmp_path / "out").largest < 1e-4
 
 
 class LastHalfIsWrong:
@@ -236,6 +239,7 @@ def test_a_graph_that_is_wrong_in_half_of_the_frames_is_refused(model, processor
 
 
 def test_a_file_of_somebodys_in_an_earlier_export_stays(model, processor, graphs, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "add_parts", lambda *_: None)  # takes seconds
     monkeypatch.setattr(export, "export_network", lambda *_: graphs["torch-export"][0])
     export_model(model, processor, tmp_path / "out", "torch-export")
     (tmp_path / "out" / "pipeline.py").write_text("print('mine')\n")

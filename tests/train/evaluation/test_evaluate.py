@@ -350,12 +350,12 @@ def test_two_processes_evaluate_as_one(odd_root, in_two_processes, make_config, 
         assert together["classes"]["1"]["name"] == "class 1"
 
 
-@pytest.mark.parametrize("file_format", ["onnx", "torch-export"])
-def test_an_export_scores_like_the_model(exports, s4_root, tmp_path, file_format):
+@pytest.mark.parametrize("file_format", ["onnx", pytest.param("torch-export", marks=pytest.mark.slow)])
+def test_an_export_scores_like_the_model(exports, whole_export, s4_root, tmp_path, file_format):
     folders = {"model": tmp_path / "model", "export": tmp_path / "export"}
     exports.model.save_pretrained(folders["model"])
     exports.processor.save_pretrained(folders["model"])
-    shutil.copytree(exports.folder / file_format, folders["export"])
+    shutil.copytree(whole_export(file_format), folders["export"])
     expected, found = (
         evaluate_folder(str(folder), str(s4_root), workers=0, trust_remote_code=True) for folder in folders.values()
     )
