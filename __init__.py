@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     # Type checkers and editors read these imports. At run time, `__getattr__` imports the names instead.
     from .configuration.configuration_auss import AussAudioConfig, AussConfig
+    from .hub.exported_model import ExportedAuss
     from .modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
     from .modeling_auss.published_weights.audio_weights import load_audio_weights
     from .modeling_auss.published_weights.backbone_weights import load_backbone_weights
@@ -37,6 +38,7 @@ __all__ = [
     "AussProcessor",
     "AussTrainerMetrics",
     "AussVideoProcessor",
+    "ExportedAuss",
     "__version__",
     "load_audio_weights",
     "load_avsbench",
@@ -52,6 +54,7 @@ _PUBLIC_NAMES = {
     "AussForAudioVisualSegmentation": ".modeling_auss.modeling_auss",
     "AussFeatureExtractor": ".processing.feature_extraction_auss",
     "AussVideoProcessor": ".processing.video_processing_auss",
+    "ExportedAuss": ".hub.exported_model",
     "AussProcessor": ".processing.processing_auss",
     "AussDataCollator": ".train.data.collator",
     "AussTrainerMetrics": ".train.evaluation.metric_modules",

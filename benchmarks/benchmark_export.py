@@ -29,7 +29,7 @@ from transformers.exporters.quantizers.quantizer_onnxruntime import OnnxRuntimeD
 from auss.configuration.configuration_auss import AussConfig
 from auss.hub.trained_model import load_trained
 from auss.inference.export import any_clips_and_frames, export_network, quiet
-from auss.inference.export_comparison import TOLERANCE, TRACED_SIZES, example_inputs
+from auss.inference.exporting.export_comparison import TOLERANCE, TRACED_SIZES, example_inputs
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from auss.train.data.avsbench import load_avsbench
 from auss.train.data.loaders import create_eval_loader

@@ -9,6 +9,7 @@ from .errors import InputError
 
 INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 ANY_INDEX = "*.index*.json"  # includes the index of a variant, such as fp16
+EXPORTED_FILES = ("*.onnx", "*.onnx.data", "*.pt2")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 LFS_POINTER = b"version https://git-lfs"
 # The longest header, in bytes, that safetensors allows.
@@ -97,9 +98,13 @@ def check_weight_files(folder: Path) -> list[Path]:
 
 
 def weights_digest(folder: str | Path) -> str:
-    """Returns a digest of the weights saved in `folder`. An evaluation records which weights it measured by it."""
+    """Returns a digest of the weights saved in `folder`, in an export of its graphs and their weights. An evaluation
+    records which weights it measured by it."""
     digest = hashlib.sha256()
-    for path in sorted(Path(folder).glob("*.safetensors")):
+    files = sorted(Path(folder).glob("*.safetensors"))
+    if not files:
+        files = sorted(path for pattern in EXPORTED_FILES for path in Path(folder).glob(pattern))
+    for path in files:
         with open(path, "rb") as file:
             while block := file.read(2**20):
                 digest.update(block)

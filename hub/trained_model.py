@@ -1,4 +1,4 @@
-"""Loads a trained model and its processor from the folder that `auss train` or `save_pretrained` wrote."""
+"""Loads a model and its processor from the folder that `auss train`, `save_pretrained` or `auss export` wrote."""
 
 import logging
 from pathlib import Path
@@ -15,6 +15,7 @@ from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.feature_extraction_auss import AussFeatureExtractor
 from ..processing.processing_auss import AussProcessor
 from ..processing.video_processing_auss import AussVideoProcessor
+from .exported_model import AnyAuss, ExportedAuss, is_export
 from .repository import PROCESSOR_FILES
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,11 @@ def load_network(folder: Path, dtype: torch.dtype | None) -> AussForAudioVisualS
     """Loads the model for `load_trained`."""
     check_configuration(folder / "config.json")
     if not check_weight_files(folder):
+        if is_export(folder):
+            raise InputError(
+                f"{folder} is an exported network, which can only be run: give the folder of the model that it was "
+                "exported from"
+            )
         raise FileNotFoundError(f"{folder} is no folder with a trained model: it has no model.safetensors")
     try:
         # The annotation of `from_pretrained` says that it returns only a model, so `loaded` is annotated as Any.
@@ -182,4 +188,38 @@ def load_trained(
     return load_network(Path(folder), dtype), load_processor(Path(folder))
 
 
-__all__ = ["load_trained"]
+def load_model(
+    folder: str | Path, device: str = "auto", threads: int | None = None, trust_remote_code: bool = False
+) -> tuple[AnyAuss, AussProcessor]:
+    """
+    Loads a model, or a network that `auss export` wrote, and its processor. The model is in evaluation mode.
+
+    Args:
+        folder: a folder that `auss train`, `save_pretrained` or `auss export` wrote.
+        device: a device as torch names it, or "auto" for the GPU if there is one. An exported network runs on the CPU.
+        threads: the number of CPU threads of the network, and of torch in this process. None leaves the number as it
+            is.
+        trust_remote_code: as `ExportedAuss.from_pretrained` takes it. It has no effect on models.
+
+    Raises:
+        FileNotFoundError, PermissionError, ValueError: as `load_trained`, for an export as
+            `ExportedAuss.from_pretrained`.
+        ImportError: onnxruntime is not installed, and the export needs it.
+        ValueError: the device does not exist, or an exported network cannot run on it.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if is_export(folder):
+        network: AnyAuss = ExportedAuss.from_pretrained(folder, threads=threads, trust_remote_code=trust_remote_code)
+        processor = load_processor(Path(folder))
+    else:
+        network, processor = load_trained(folder)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() and not isinstance(network, ExportedAuss) else "cpu"
+    try:
+        return network.to(device), processor
+    except (RuntimeError, AssertionError) as error:  # torch's errors for an unknown or missing device
+        raise InputError(f"device must be one that torch has here, got {device!r}: {error}") from error
+
+
+__all__ = ["load_model", "load_trained"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..configuration.score_threshold import DEFAULT_THRESHOLD
 from ..files.errors import InputError
+from ..hub.network_options import add_network_options, check_threads
 from .parameters import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_FPS,
@@ -37,7 +38,9 @@ def masks_per_second(text: str) -> float | None:
 
 def add_mask_options(parser: argparse.ArgumentParser) -> None:
     """Adds --model and the options for making masks to the parser. `mask_options` reads the latter."""
-    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a trained model's folder")
+    parser.add_argument(
+        "--model", required=True, type=Path, metavar="DIR", help="the folder of a trained model or of an export"
+    )
     parser.add_argument(
         "--fps",
         type=masks_per_second,
@@ -76,6 +79,7 @@ def add_mask_options(parser: argparse.ArgumentParser) -> None:
         help="the number of the sound track that is heard and kept, from 1 (the one that a player would choose; "
         "another one that sounds if that one is silent)",
     )
+    add_network_options(parser)
     parser.set_defaults(check=check_mask_options)
 
 
@@ -95,6 +99,7 @@ def check_mask_options(arguments: argparse.Namespace) -> None:
     check_batch_size(arguments.batch_size)
     check_threshold(arguments.threshold)
     check_audio_track(arguments.audio_track)
+    check_threads(arguments.threads)
 
 
 def add_segment_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..files.errors import InputError
-from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ..hub.exported_model import AnyAuss
 from ..processing.post_processing_auss import DEFAULT_THRESHOLD
 from ..processing.processing_auss import AussProcessor
 from ..processing.video_frames import clip_to_tensor, frames_per_pass
@@ -106,11 +106,11 @@ def passes(batch: ClipBatch, most: int) -> Iterator[list[tuple[int, list[View]]]
 
 
 @torch.no_grad()
-def predict(model: AussForAudioVisualSegmentation, batch: ClipBatch, return_queries: bool = False) -> Prediction:
+def predict(model: AnyAuss, batch: ClipBatch, return_queries: bool = False) -> Prediction:
     """Runs the network on the frames of a batch, each frame with all audible windows of its views.
 
     Args:
-        model: the model in evaluation mode.
+        model: the model in evaluation mode, or an exported network.
         batch: a batch from `clip_batches`.
         return_queries: whether to return the queries that the masks were made from, too.
 

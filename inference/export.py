@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,22 +20,21 @@ from ..files.errors import InputError, MissingPackageError
 from ..files.file_names import printable
 from ..files.file_rights import follow_umask
 from ..files.new_contents import NewContents, entries
+from ..hub.exported_model import MANIFEST, ExportedAuss
 from ..hub.flat_code import check_code
 from ..hub.model_card import CARD_FILE
 from ..hub.trained_model import load_trained
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
 from .arguments import FORMATS
-from .export_comparison import TRACED_SIZES, Difference, compare, example_inputs
+from .exporting.export_comparison import TRACED_SIZES, Difference, compare, example_inputs
+from .exporting.network_parts import export_parts, save_parts, sound_axes, trace
 
 if TYPE_CHECKING:
     from transformers.exporters.base import ExportedModel
 
-MANIFEST = "export.json"
-GRAPH_FILES = ("model.onnx", "model.onnx.data", "model.pt2")
-# Only these become int8. ONNX Runtime computes int8 convolutions far more slowly, and they change the masks.
-INT8_OPERATORS = ["MatMul", "Gemm"]
-GRAPH_BYTES = 4 * 2**20  # space for a graph without its weights; it takes about two megabytes
+GRAPH_FILES = ("model.onnx", "model.onnx.data", "model.pt2", "sound.onnx", "frames.onnx", "sound.pt2", "frames.pt2")
+GRAPH_BYTES = 12 * 2**20  # space for the graphs without their weights; they take up to two megabytes each
 
 
 def check_packages(file_format: str) -> None:
@@ -57,21 +56,9 @@ def check_packages(file_format: str) -> None:
 
 def any_clips_and_frames(config: AussConfig) -> dict[str, dict]:
     """The axes of the inputs that may vary: any number of clips and frames, and examples up to the configured T."""
-    clips, frames = torch.export.Dim("clips"), torch.export.Dim("frames")
-    sound = {0: clips}
-    if config.num_audio_examples > 1:
-        sound[1] = torch.export.Dim("examples", max=config.num_audio_examples)
-    return {"pixel_values": {0: clips, 1: frames}, "input_features": sound, "input_features_mask": sound}
-
-
-def int8_quantizer():
-    """The dynamic quantiser of ONNX Runtime, for matrix products only."""
-    from transformers.exporters.quantizers.quantizer_onnxruntime import OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer
-
-    # reduce_range: on a CPU without VNNI, products of two 8-bit numbers overflow. Weights of 7 bits score the same.
-    return OnnxRuntimeQuantizer(
-        OnnxRuntimeDynamicConfig(op_types_to_quantize=INT8_OPERATORS, per_channel=True, reduce_range=True)
-    )
+    sound = sound_axes(config)
+    pictures = {0: sound[0], 1: torch.export.Dim("frames")}
+    return {"pixel_values": pictures, "input_features": sound, "input_features_mask": sound}
 
 
 def export_network(
@@ -101,19 +88,9 @@ def export_network(
         raise InputError("model must be in evaluation mode, got one in training mode: call model.eval()")
     if min(size) < 1 or (frames is not None and frames < 1):
         raise InputError(f"size and frames must be at least 1, got size {tuple(size)} and frames {frames}")
-    from transformers.exporters.configs import DynamoConfig, OnnxConfig
-
     clips, example_frames = (1, frames) if frames is not None else TRACED_SIZES
-    inputs: dict[str, Any] = example_inputs(model.config, size, clips, example_frames)
-    axes = any_clips_and_frames(model.config) if frames is None else None
-    if file_format == "torch-export":
-        from transformers.exporters.exporter_dynamo import DynamoExporter
-
-        return DynamoExporter().export(model, inputs, DynamoConfig(dynamic_shapes=axes))
-    from transformers.exporters.exporter_onnx import OnnxExporter
-
-    quantizer = int8_quantizer() if file_format == "int8" else None
-    return OnnxExporter().export(model, inputs, OnnxConfig(dynamic_shapes=axes, quantizer=quantizer))
+    inputs = example_inputs(model.config, size, clips, example_frames)
+    return trace(model, inputs, any_clips_and_frames(model.config) if frames is None else None, file_format)
 
 
 def check_export_folder(output: Path, overwrite: bool) -> None:
@@ -146,6 +123,24 @@ def reserve_space(folder: Path, model: AussForAudioVisualSegmentation) -> None:
             path.unlink()
 
 
+def check_difference(difference: Difference, file_format: str) -> None:
+    """Raises ValueError if a graph differs from the model. An int8 graph only needs finite outputs."""
+    same = math.isfinite(difference.largest) if file_format == "int8" else difference.is_rounding
+    if not same:
+        raise InputError(
+            f"format {file_format}: the graph is not the model, they differ in {difference.frames:.0%} of the frames "
+            f"with one sound, of one clip or at one place, by {difference.typical:.1e} typically, and the audio "
+            f"queries by {difference.audio_queries:.1e}; nothing was written"
+        )
+
+
+def add_parts(model: AussForAudioVisualSegmentation, folder: Path, file_format: str, size: tuple[int, int]) -> None:
+    """Adds the graphs for videos to the folder of an exported network. Raises ValueError if they differ from the
+    model."""
+    save_parts(export_parts(model, file_format, size), folder, file_format, size)
+    check_difference(compare(model, ExportedAuss.from_pretrained(folder, trust_remote_code=True), size), file_format)
+
+
 def export_model(
     model: AussForAudioVisualSegmentation,
     processor: AussProcessor,
@@ -159,7 +154,8 @@ def export_model(
     Exports a model, compares the graph with the model, and writes a folder.
 
     The folder holds the graph (`model.onnx` and `model.onnx.data`, or `model.pt2`), its description `export.json`, the
-    configuration, and the processor with its code, which makes the inputs of the graph.
+    configuration, and the processor with its code, which makes the inputs of the graph. Two further graphs, `sound`
+    and `frames`, share the weights. `ExportedAuss` runs them, so that a video's sound is encoded once for many frames.
 
     Args:
         model, file_format, frames: as `export_network` takes them.
@@ -190,17 +186,12 @@ def export_model(
     processor.video_processor.size = {"height": size[0], "width": size[1]}
     exported = export_network(model, file_format, size, frames)
     difference = compare(model, exported, size, frames)
-    same = math.isfinite(difference.largest) if file_format == "int8" else difference.is_rounding
-    if not same:
-        raise InputError(
-            f"format {file_format}: the graph is not the model, they differ in {difference.frames:.0%} of the frames "
-            f"with one sound, of one clip or at one place, by {difference.typical:.1e} typically, and the audio "
-            f"queries by {difference.audio_queries:.1e}; nothing was written"
-        )
+    check_difference(difference, file_format)
     # The files are first written into a hidden folder, so that a failure leaves an earlier export unchanged.
     with NewContents(output) as folder:
         reserve_space(folder.new, model)
         exported.save_pretrained(folder.new)
+        add_parts(model, folder.new, file_format, size)
         processor.save_pretrained(folder.new)
         # The model card tells how to load weights, but an export has none.
         (folder.new / CARD_FILE).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedModel
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import ChunkPipeline
 from transformers.pipelines.pt_utils import PipelineIterator
@@ -14,6 +15,7 @@ from transformers.utils import logging
 
 from ..files.errors import InputError
 from ..files.repository_saving import RepositoryMixin
+from ..hub.exported_model import AnyAuss, ExportedAuss
 from ..hub.model_card import TASK
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.post_processing_auss import DEFAULT_THRESHOLD
@@ -115,7 +117,7 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
             needs the same memory for an hour of video as for ten seconds; a list holds all masks.
     """
 
-    model: AussForAudioVisualSegmentation
+    model: AnyAuss
     processor: AussProcessor
 
     _load_processor = True
@@ -125,6 +127,9 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
     _load_tokenizer = False
 
     def __init__(self, *args: Any, batch_size: int | None = None, **kwargs: Any):
+        model = kwargs.get("model", args[0] if args else None)
+        if hasattr(model, "auss") and not isinstance(model, PreTrainedModel) and kwargs.get("device") is None:
+            kwargs["device"] = -1  # an exported network runs on the CPU; Transformers would choose a GPU
         batch_size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
         check_batch_size(batch_size)
         super().__init__(*args, batch_size=batch_size, **kwargs)
@@ -301,7 +306,8 @@ def register_pipeline() -> None:
         PIPELINE_REGISTRY.register_pipeline(
             TASK,
             pipeline_class=AudioVisualSegmentationPipeline,
-            pt_model=AussForAudioVisualSegmentation,
+            # `pipeline` tries the classes in turn on a folder. The second one reads what `auss export` wrote.
+            pt_model=(AussForAudioVisualSegmentation, ExportedAuss),
             type="multimodal",
         )
 

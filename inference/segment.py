@@ -12,15 +12,13 @@ from pathlib import Path
 
 import av
 import numpy as np
-import torch
 from PIL import Image
 from tqdm import tqdm
 
-from ..files.errors import InputError
 from ..files.file_names import printable
 from ..files.new_contents import NewContents, entries
-from ..hub.trained_model import load_trained
-from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ..hub.exported_model import AnyAuss
+from ..hub.trained_model import load_model
 from ..processing.drawing import lay_over, mark_layer
 from ..processing.post_processing_auss import DEFAULT_THRESHOLD
 from ..processing.processing_auss import AussProcessor
@@ -50,30 +48,9 @@ MASK_NAME = re.compile(r"mask_[0-9]{6,}_[0-9]{5,}\.[0-9]{3}s\.png")
 BAR_FORMAT = "{l_bar}{bar}| {n:.1f}/{total:.1f} s of video [{elapsed}<{remaining}]"
 
 
-def load_model(folder: str | Path, device: str = "auto") -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
-    """Loads the model and the processor from a folder. The model is in evaluation mode on the device.
-
-    Args:
-        folder: a folder that `auss train` or `save_pretrained` wrote.
-        device: a device as torch names it, or "auto" for the GPU if there is one.
-
-    Raises:
-        FileNotFoundError, ValueError: as `load_trained`.
-        ValueError: the device does not exist.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    model, processor = load_trained(folder)
-    try:
-        model = model.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch's errors for an unknown or missing device
-        raise InputError(f"device must be one that torch has here, got {device!r}: {error}") from error
-    return model, processor
-
-
 def reader_masks(
     reader: VideoReader,
-    model: AussForAudioVisualSegmentation,
+    model: AnyAuss,
     processor: AussProcessor,
     fps: float | None = DEFAULT_FPS,
     batch_size: int = DEFAULT_BATCH_SIZE,
@@ -97,7 +74,7 @@ def reader_masks(
 
 def segment_video(
     video: str | Path,
-    model: AussForAudioVisualSegmentation,
+    model: AnyAuss,
     processor: AussProcessor,
     fps: float | None = DEFAULT_FPS,
     batch_size: int = DEFAULT_BATCH_SIZE,
@@ -257,7 +234,7 @@ def run(arguments: argparse.Namespace) -> int:
     # This refuses sound that cannot be written, before any file is made or replaced.
     plan_sound(reader.info, container_format(arguments.output))
     old = earlier_masks(arguments.masks, arguments.overwrite) if arguments.masks is not None else []
-    model, processor = load_model(arguments.model, arguments.device)
+    model, processor = load_model(arguments.model, arguments.device, arguments.threads, arguments.trust_remote_code)
     masks = reader_masks(reader, model, processor, **mask_options(arguments))
     if not reader.info.has_audio:
         logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", arguments.video)

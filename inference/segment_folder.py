@@ -25,12 +25,13 @@ from ..files.file_names import fitting_name, printable
 from ..files.model_files import weights_digest
 from ..files.new_contents import NewContents
 from ..files.whole_files import write_whole
-from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ..hub.exported_model import AnyAuss, is_export
+from ..hub.trained_model import load_model
 from ..processing.processing_auss import AussProcessor
 from .arguments import ERROR_SUFFIX, MARKED_FILE, MASKS_FOLDER, mask_options
 from .media.video_reader import VideoReader
 from .parameters import window_and_stride
-from .segment import load_model, reader_masks, write_marked, write_mask
+from .segment import reader_masks, write_marked, write_mask
 from .sound_windows import window_seconds
 
 logger = logging.getLogger(__name__)
@@ -205,9 +206,7 @@ def remove_older_partial(folder: Path) -> None:
             remove(partial)
 
 
-def write_results(
-    job: FolderJob, name: str, results: Path, model: AussForAudioVisualSegmentation, processor: AussProcessor
-) -> None:
+def write_results(job: FolderJob, name: str, results: Path, model: AnyAuss, processor: AussProcessor) -> None:
     """Writes the results of a video into an existing folder. Raises the same errors as `segment_one`."""
     record, num_labels = job.record(name), model.config.num_labels
     masks_folder = results / MASKS_FOLDER if "masks" in job.write else None
@@ -229,7 +228,7 @@ def write_results(
     (results / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def segment_one(job: FolderJob, name: str, model: AussForAudioVisualSegmentation, processor: AussProcessor) -> None:
+def segment_one(job: FolderJob, name: str, model: AnyAuss, processor: AussProcessor) -> None:
     """Segments one video. The folder of its results appears when it is complete. After an error there is no folder.
 
     Raises:
@@ -259,7 +258,7 @@ def report_failure(job: FolderJob, name: str, error: Exception) -> None:
 
 
 def segment_share(
-    job: FolderJob, names: list[str], model: AussForAudioVisualSegmentation, processor: AussProcessor, show: bool
+    job: FolderJob, names: list[str], model: AnyAuss, processor: AussProcessor, show: bool
 ) -> tuple[list[tuple[str, str]], list[str]]:
     """Segments videos one after the other. An error of one video is logged and written to its error file.
 
@@ -285,7 +284,9 @@ def run(arguments: argparse.Namespace) -> int:
     # On a machine without accelerators, `Accelerator()` without `cpu` overlooks the other processes of torchrun.
     on_cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)])
-    model, processor = load_model(arguments.model, str(accelerator.device))
+    # An exported network runs on the CPU, also where there is a GPU.
+    device = "auto" if is_export(arguments.model) else str(accelerator.device)
+    model, processor = load_model(arguments.model, device, arguments.threads, arguments.trust_remote_code)
     options = mask_options(arguments)
     # Arguments that depend on the model are checked once here, and not for every video.
     options["window"], options["stride"] = window_and_stride(window_seconds(model), arguments.window, arguments.stride)

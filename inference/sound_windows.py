@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ..hub.exported_model import AnyAuss
 from ..processing.log_mel import EXAMPLE_HOP, SAMPLING_RATE
 from ..processing.processing_auss import AussProcessor
 from .array_clip import ArrayClip
@@ -26,7 +26,7 @@ CHANGE_MARGIN = 0.15  # seconds next to a change that are ignored when its side 
 LEAST_WEIGHT = 1e-3
 
 
-def window_seconds(model: AussForAudioVisualSegmentation) -> float:
+def window_seconds(model: AnyAuss) -> float:
     """The seconds of sound that the network takes at once. Each second holds one example of 0.96 s."""
     return float(model.config.num_audio_examples)
 
@@ -52,7 +52,7 @@ class SoundWindow:
         """Whether anything can be heard in the window."""
         return self.inputs is not None
 
-    def queries(self, model: AussForAudioVisualSegmentation, time: float) -> torch.Tensor:
+    def queries(self, model: AnyAuss, time: float) -> torch.Tensor:
         """Returns the audio queries (N, e) for a frame shown at `time`, in seconds. The window must be audible."""
         assert self.inputs is not None  # the window is audible
         num_examples = self.inputs["input_features"].shape[1]

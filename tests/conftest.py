@@ -13,6 +13,7 @@ from auss.processing.feature_extraction_auss import AussFeatureExtractor
 from auss.processing.processing_auss import AussProcessor
 from auss.processing.video_processing_auss import AussVideoProcessor
 
+from .exported_models import exports, torch_export, whole_export  # noqa: F401
 from .small_videos import make_tracks, make_video, media, model_folder, red_sounds, serve  # noqa: F401
 
 # This folder runs the tests of Transformers itself. `make conformance` runs them with their own settings.

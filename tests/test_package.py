@@ -37,6 +37,7 @@ def test_public_names_are_the_designs():
         "AussVideoProcessor",
         "AussDataCollator",
         "AussTrainerMetrics",
+        "ExportedAuss",
         "AussConfidenceCallback",
         "load_audio_weights",
         "load_avsbench",

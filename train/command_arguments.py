@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from ..files.errors import InputError
+from ..hub.network_options import add_network_options, check_threads
 from .arguments import (
     SUBSETS,
     DataArguments,
@@ -98,7 +99,7 @@ def add_pretrain_audio_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the parser the arguments of `auss evaluate`."""
-    parser.add_argument("--model", required=True, help="a trained model's folder")
+    parser.add_argument("--model", required=True, help="the folder of a trained model or of an export")
     parser.add_argument("--data", required=True, help="the data set's root folder")
     parser.add_argument("--name", choices=sorted(SUBSETS), default="s4", help="which subset of AVSBench it holds (s4)")
     parser.add_argument("--split", choices=SPLITS, default="test", help="which of its clips (test)")
@@ -112,6 +113,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier result of this split and sound")
     parser.add_argument("--batch-size", type=int, default=4, help="clips at once (4)")
     parser.add_argument("--workers", type=int, help="processes that decode clips; default by the machine")
+    add_network_options(parser)
+    parser.set_defaults(check=lambda arguments: check_threads(arguments.threads))
 
 
 def add_reproduce_arguments(parser: argparse.ArgumentParser) -> None:

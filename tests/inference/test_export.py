@@ -13,7 +13,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from torch import nn
 from transformers import SwinConfig, TimmBackboneConfig
 
 import auss
@@ -25,47 +24,13 @@ from auss.processing.feature_extraction_auss import AussFeatureExtractor
 from auss.processing.processing_auss import AussProcessor
 from auss.processing.video_processing_auss import AussVideoProcessor
 
+from ..exported_models import SIZE, lively, random_inputs
+
 pytest.importorskip("transformers.exporters.metadata", reason="export needs transformers>=5.23, Python 3.11")
 
 DOCUMENT = Path(auss.__file__).parent / "docs" / "export.md"
-# The size is neither square nor a multiple of any stride.
-SIZE = (38, 51)
 # Numbers of clips, frames, examples of sound, and examples that are padding.
 SHAPES = [(1, 1, 5, 0), (1, 7, 5, 2), (3, 2, 5, 0), (2, 3, 2, 1), (1, 4, 1, 0), (1, 2, 5, 5)]
-
-
-def random_inputs(clips, frames, examples, padding, size=SIZE) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(7)
-    mask = torch.ones(clips, examples, dtype=torch.long)
-    mask[:, examples - padding :] = 0
-    return {
-        "pixel_values": torch.randn(clips, frames, 3, *size, generator=generator),
-        "input_features": torch.randn(clips, examples, 96, 64, generator=generator),
-        "input_features_mask": mask,
-    }
-
-
-def lively(config) -> AussForAudioVisualSegmentation:
-    """A model whose masks and classes differ between queries and places. With fresh weights they hardly differ."""
-    torch.manual_seed(0)
-    sample = random_inputs(2, 2, 5, 0)
-    model = AussForAudioVisualSegmentation(config).eval()
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.running_mean.normal_(0, 0.1)
-                module.running_var.uniform_(0.5, 1.5)
-        model.class_head.weight.normal_()
-        model.auss.fusion_decoder.mask_head.weight.mul_(config.hidden_size**0.5)
-        # Deep random networks give features that are much the same everywhere.
-        projection = model.auss.image_embedding_extractor.mask_projection
-        f_4 = model.auss(**sample).mask_features.flatten(0, 1)
-        features = nn.functional.conv2d(f_4, projection.weight, projection.bias)
-        projection.bias.sub_(features.mean((0, 2, 3)))
-        for parameter in (projection.weight, projection.bias):
-            parameter.div_(features.std((2, 3)).mean())
-        model.class_head.bias.sub_(model(**sample).class_queries_logits.mean((0, 1, 2)))
-    return model
 
 
 def assert_equal_to(model, exported, inputs) -> None:
@@ -78,23 +43,19 @@ def assert_equal_to(model, exported, inputs) -> None:
 
 
 @pytest.fixture(scope="module")
-def model(make_config):
-    return lively(make_config(num_fusion_layers=2))
+def model(exports):
+    return exports.model
 
 
 @pytest.fixture(scope="module")
-def processor():
-    video_processor = AussVideoProcessor(size={"height": SIZE[0], "width": SIZE[1]})
-    return AussProcessor(feature_extractor=AussFeatureExtractor(), video_processor=video_processor)
+def processor(exports):
+    return exports.processor
 
 
 @pytest.fixture(scope="module")
-def folders(model, processor, tmp_path_factory):
+def folders(exports):
     """An export in float32 of each format, for any number of clips, frames and examples."""
-    parent = tmp_path_factory.mktemp("exports")
-    for file_format in ("onnx", "torch-export"):
-        export_model(model, processor, parent / file_format, file_format)
-    return parent
+    return exports.folder
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +116,7 @@ def test_the_documents_examples_run(model, folders, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "exported").symlink_to(folders / "onnx")
     blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     rng = np.random.default_rng(3)
     frames = rng.integers(0, 255, (3, 60, 80, 3), dtype=np.uint8)
     waveform = rng.normal(0, 0.1, 44_100 * 5)
@@ -204,7 +165,8 @@ def saved(model, processor, tmp_path):
 
 
 @pytest.mark.parametrize("file_format", ["torch-export", pytest.param("onnx", marks=pytest.mark.slow)])
-def test_command_with_fixed_size_and_frames(model, saved, tmp_path, capsys, file_format):
+def test_command_with_fixed_size_and_frames(model, saved, tmp_path, capsys, monkeypatch, file_format):
+    monkeypatch.setattr(export, "add_parts", lambda *_: None)  # takes seconds
     command = ["export", str(saved), str(tmp_path / "out"), "--frames", "2", "--size", "32", "48"]
     assert cli.main([*command, "--format", file_format]) == 0
     printed = capsys.readouterr().out
@@ -222,6 +184,7 @@ def test_command_with_fixed_size_and_frames(model, saved, tmp_path, capsys, file
 
 
 def test_nothing_else_is_overwritten(saved, graphs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(export, "add_parts", lambda *_: None)  # takes seconds
     monkeypatch.setattr(export, "export_network", lambda *_: graphs["torch-export"][0])
     output = tmp_path / "out"
     command = ["export", str(saved), str(output), "--format", "torch-export"]
@@ -242,6 +205,7 @@ def test_nothing_else_is_overwritten(saved, graphs, tmp_path, capsys, monkeypatc
 
 
 def test_a_graph_that_is_not_the_model_is_refused(make_config, model, processor, graphs, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "add_parts", lambda *_: None)  # takes seconds
     monkeypatch.setattr(export, "export_network", lambda *_: graphs["torch-export"][0])
     torch.manual_seed(5)
     wrong = AussForAudioVisualSegmentation(make_config()).eval()
@@ -275,6 +239,7 @@ def test_a_graph_that_is_wrong_in_half_of_the_frames_is_refused(model, processor
 
 
 def test_a_file_of_somebodys_in_an_earlier_export_stays(model, processor, graphs, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "add_parts", lambda *_: None)  # takes seconds
     monkeypatch.setattr(export, "export_network", lambda *_: graphs["torch-export"][0])
     export_model(model, processor, tmp_path / "out", "torch-export")
     (tmp_path / "out" / "pipeline.py").write_text("print('mine')\n")

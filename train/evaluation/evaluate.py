@@ -20,8 +20,9 @@ from ...files.errors import InputError
 from ...files.file_names import printable
 from ...files.model_files import weights_digest
 from ...files.new_contents import NewContents
+from ...hub.exported_model import is_export
 from ...hub.model_card import renew_card
-from ...hub.trained_model import load_trained
+from ...hub.trained_model import load_model
 from ...processing.drawing import contact_sheet
 from ...processing.processing_auss import AussProcessor
 from ..command_arguments import SOUNDS
@@ -185,7 +186,7 @@ def evaluate(
 
 def drawable_clip(model: nn.Module, processor: AussProcessor, collator, row: dict, title: str) -> dict:
     """Returns the clip of a row with its segmentation for `contact_sheet`. The arguments are those of `draw_clips`."""
-    device = next(model.parameters()).device
+    device = next((weight.device for weight in model.parameters()), torch.device("cpu"))  # an export has none
     batch = collator([row])
     moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in batch.items()}
     frames = decode_clip(row, num_labels=collator.num_labels, with_audio=False)["frames"]
@@ -266,13 +267,15 @@ def evaluate_folder(
     batch_size: int = 4,
     workers: int | None = None,
     overwrite: bool = False,
+    threads: int | None = None,
+    trust_remote_code: bool = False,
 ) -> dict:
     """
     Evaluates a trained model and saves, under `output`, `{name}-{split}-{sound}.json`, the table as `.md`, and contact
     sheets of the best and the worst clips as `-best.png` and `-worst.png`.
 
     Args:
-        model_folder: the folder that `auss train` wrote, with model and processor.
+        model_folder: the folder that `auss train` or `auss export` wrote, with model and processor.
         data, name, split: as `load_avsbench` takes them.
         sound: "own"; "muted", digital silence; or "swapped", the sound of a clip of another category.
         output: the folder for the files. The default is `evaluation` in the model's folder.
@@ -280,6 +283,7 @@ def evaluate_folder(
         workers: the number of processes that decode clips. None selects a number for the machine, as `worker_count`
             does.
         overwrite: True replaces the files of an earlier evaluation.
+        threads, trust_remote_code: as `load_model` takes them.
 
     Returns:
         The result of `evaluate`, with the `name` of each class, and `files`, the written paths: "json", "markdown",
@@ -288,13 +292,14 @@ def evaluate_folder(
     Raises:
         ValueError: `sound` is unknown, the model has another number of labels than the data, or files exist already
             and `overwrite` is not given.
-        FileNotFoundError, ValueError: `load_trained` or `load_avsbench` raises the error.
+        FileNotFoundError, ValueError: `load_model` or `load_avsbench` raises the error.
     """
     if sound not in SOUNDS:
         raise InputError(f"sound must be one of {', '.join(SOUNDS)}, got {sound!r}")
     folder = Path(output) if output else Path(model_folder) / EVALUATION_FOLDER
     files = result_files(folder, f"{name}-{split}-{sound}", overwrite)
-    model, processor = load_trained(model_folder)
+    exported = is_export(model_folder)
+    model, processor = load_model(model_folder, "cpu", threads, trust_remote_code)
     dataset = load_avsbench(data, name, split)
     check_labels_fit(model, name, data, str(model_folder))
     config = model.config
@@ -304,7 +309,7 @@ def evaluate_folder(
     loader = create_eval_loader(rows, processor, config.num_labels, batch_size, workers, muted=sound == "muted")
     # The accelerator must not prepare the model. After training in this process, or under `accelerate launch
     # --mixed_precision`, the accelerator has mixed precision, and the contact sheets would be drawn with it.
-    accelerator = Accelerator()
+    accelerator = Accelerator(cpu=exported)  # an exported network runs on the CPU
     model = model.to(accelerator.device).eval()
     results = evaluate(accelerator, model, loader, processor, config.num_labels, f"{name} {split}, sound {sound}")
     for figures in (results, results.get("plain", {})):
@@ -314,7 +319,8 @@ def evaluate_folder(
         origin = {"model": str(model_folder), "data": str(data), "name": name, "split": split, "sound": sound}
         origin["weights"] = weights_digest(model_folder)
         save_results(results, origin, model, processor, loader.collate_fn, rows, files)
-        if folder.resolve() == (Path(model_folder) / EVALUATION_FOLDER).resolve():  # where the card looks for figures
+        card_reads_it = folder.resolve() == (Path(model_folder) / EVALUATION_FOLDER).resolve()
+        if card_reads_it and not exported:  # an export has no card
             renew_card(model_folder)
     accelerator.wait_for_everyone()
     return {**results, "files": {kind: str(path) for kind, path in files.items()}}
@@ -332,6 +338,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.batch_size,
         arguments.workers,
         arguments.overwrite,
+        arguments.threads,
+        arguments.trust_remote_code,
     )
     if PartialState().is_main_process:
         print(format_text(results))

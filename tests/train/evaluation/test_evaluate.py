@@ -1,5 +1,6 @@
 import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -347,3 +348,19 @@ def test_two_processes_evaluate_as_one(odd_root, in_two_processes, make_config, 
         assert together["plain"]["M_J"] == pytest.approx(alone["plain"]["M_J"], abs=1e-6)
         assert together["classes"]["1"]["J"] == pytest.approx(alone["classes"][1]["J"], abs=1e-6)
         assert together["classes"]["1"]["name"] == "class 1"
+
+
+@pytest.mark.parametrize("file_format", ["onnx", pytest.param("torch-export", marks=pytest.mark.slow)])
+def test_an_export_scores_like_the_model(exports, whole_export, s4_root, tmp_path, file_format):
+    folders = {"model": tmp_path / "model", "export": tmp_path / "export"}
+    exports.model.save_pretrained(folders["model"])
+    exports.processor.save_pretrained(folders["model"])
+    shutil.copytree(whole_export(file_format), folders["export"])
+    expected, found = (
+        evaluate_folder(str(folder), str(s4_root), workers=0, trust_remote_code=True) for folder in folders.values()
+    )
+    assert found["M_J"] == pytest.approx(expected["M_J"], abs=1e-3)
+    assert found["M_F"] == pytest.approx(expected["M_F"], abs=1e-3)
+    assert 0 < expected["M_J"] < 1 and not (folders["export"] / "README.md").exists()
+    recorded = [json.loads(Path(results["files"]["json"]).read_text())["weights"] for results in (expected, found)]
+    assert recorded[0] != recorded[1]

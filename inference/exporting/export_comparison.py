@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..configuration.configuration_auss import AussConfig
-from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ...configuration.configuration_auss import AussConfig
+from ...hub.exported_model import ExportedAuss
+from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 
 if TYPE_CHECKING:
     from transformers.exporters.base import ExportedModel
@@ -77,7 +78,7 @@ def most_frames(wrong: torch.Tensor) -> float:
 
 def compare(
     model: AussForAudioVisualSegmentation,
-    exported: "ExportedModel",
+    exported: "ExportedModel | ExportedAuss",
     size: tuple[int, int],
     frames: int | None = None,
 ) -> Difference:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from auss.inference.export_comparison import compare, example_inputs, most_frames
+from auss.inference.exporting.export_comparison import compare, example_inputs, most_frames
 
 
 class Altered:

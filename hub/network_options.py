@@ -1,0 +1,29 @@
+"""The options of all commands that run a network. This module does not import torch or Transformers."""
+
+import argparse
+import numbers
+from typing import Any
+
+from ..files.errors import InputError
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --threads and --trust-remote-code to the parser. `load_model` takes their values."""
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads of the network; default by torch and OMP_NUM_THREADS"
+    )
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run an export of torch.export, a pickle, which can run any code when it is read",
+    )
+
+
+def check_threads(threads: Any) -> None:
+    """Raises ValueError unless `threads` is a whole number of at least 1 or None."""
+    is_integer = isinstance(threads, numbers.Integral) and not isinstance(threads, bool)
+    if threads is not None and not (is_integer and int(threads) >= 1):
+        raise InputError(f"threads must be a whole number of CPU threads, at least 1, got {threads!r}")
+
+
+__all__ = ["add_network_options", "check_threads"]
