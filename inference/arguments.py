@@ -37,7 +37,9 @@ def masks_per_second(text: str) -> float | None:
 
 def add_mask_options(parser: argparse.ArgumentParser) -> None:
     """Adds --model and the options for making masks to the parser. `mask_options` reads the latter."""
-    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a trained model's folder")
+    parser.add_argument(
+        "--model", type=Path, metavar="DIR", help="a trained model's folder (the small model that comes with auss)"
+    )
     parser.add_argument(
         "--fps",
         type=masks_per_second,

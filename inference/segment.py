@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ..files.errors import InputError
 from ..files.file_names import printable
 from ..files.new_contents import NewContents, entries
+from ..hub.shipped_model import chosen_model
 from ..hub.trained_model import load_trained
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.drawing import lay_over, mark_layer
@@ -257,7 +258,7 @@ def run(arguments: argparse.Namespace) -> int:
     # This refuses sound that cannot be written, before any file is made or replaced.
     plan_sound(reader.info, container_format(arguments.output))
     old = earlier_masks(arguments.masks, arguments.overwrite) if arguments.masks is not None else []
-    model, processor = load_model(arguments.model, arguments.device)
+    model, processor = load_model(chosen_model(arguments.model), arguments.device)
     masks = reader_masks(reader, model, processor, **mask_options(arguments))
     if not reader.info.has_audio:
         logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", arguments.video)

@@ -25,6 +25,7 @@ from ..files.file_names import fitting_name, printable
 from ..files.model_files import weights_digest
 from ..files.new_contents import NewContents
 from ..files.whole_files import write_whole
+from ..hub.shipped_model import chosen_model
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
 from .arguments import ERROR_SUFFIX, MARKED_FILE, MASKS_FOLDER, mask_options
@@ -285,7 +286,8 @@ def run(arguments: argparse.Namespace) -> int:
     # On a machine without accelerators, `Accelerator()` without `cpu` overlooks the other processes of torchrun.
     on_cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)])
-    model, processor = load_model(arguments.model, str(accelerator.device))
+    model_folder = chosen_model(arguments.model, quiet=not accelerator.is_main_process)
+    model, processor = load_model(model_folder, str(accelerator.device))
     options = mask_options(arguments)
     # Arguments that depend on the model are checked once here, and not for every video.
     options["window"], options["stride"] = window_and_stride(window_seconds(model), arguments.window, arguments.stride)
@@ -296,7 +298,7 @@ def run(arguments: argparse.Namespace) -> int:
         write,
         arguments.overwrite,
         options,
-        weights_digest(arguments.model),
+        weights_digest(model_folder),
         arguments.audio_track,
     )
     to_do, skipped = agreed_plan(job, accelerator)

@@ -1,7 +1,7 @@
 """Fetches Debian packages and unpacks them into a folder, without root and without installing them.
 
-`apt-get download` finds the package of the Debian release at hand. Where apt is missing, the packages of Debian 12 come
-from `MIRROR`.
+`apt-get download` finds the package of the Debian release at hand. Where apt is missing, the packages of Debian 12
+come from `MIRROR`.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ PACKAGES = {
 
 
 def fetch_from_apt(name: str, folder: Path) -> bytes | None:
-    """Returns the package file that apt offers, whose digest apt checks. Returns None if there is no apt or it fails."""
+    """Returns the package file that apt offers, whose digest apt checks. None if there is no apt, or it fails."""
     if shutil.which("apt-get") is None:
         return None
     subprocess.run(["apt-get", "download", "-qq", name], cwd=folder, check=False)
@@ -120,8 +120,8 @@ def read_resources(path: Path) -> dict[str, bytes]:
     """
     Reads a Qt resource file (.rcc): the files in it, by their path.
 
-    The layout is that of Qt's `rcc --binary`: a header with the offsets of three parts, a tree of folders and files, the
-    contents, and the names in UTF-16. Contents are plain or zlib streams behind four bytes of length.
+    The layout is that of Qt's `rcc --binary`: a header with the offsets of three parts, a tree of folders and files,
+    the contents, and the names in UTF-16. Contents are plain or zlib streams behind four bytes of length.
     """
     content = path.read_bytes()
     magic, version, tree, data, names = struct.unpack_from(">4s4I", content)

@@ -38,7 +38,7 @@ RECORDS: dict[str, list[tuple[str, Any]]] = {
 
 
 class Zone(NamedTuple):
-    """A sample of an instrument: its number, its MIDI notes, the note that it was recorded at, and whether it loops."""
+    """A sample of an instrument: number, MIDI notes, the note that it was recorded at, whether it loops."""
 
     sample: int
     lowest: int
@@ -57,8 +57,9 @@ class SoundFont:
         self.tables: dict[str, np.ndarray] = {}
         place = 12
         while place + 8 <= len(content):
-            name, size = content[place : place + 4].decode("latin-1"), int.from_bytes(
-                content[place + 4 : place + 8], "little"
+            name, size = (
+                content[place : place + 4].decode("latin-1"),
+                int.from_bytes(content[place + 4 : place + 8], "little"),
             )
             if name == "LIST":  # its members follow after the name of the list
                 place += 12

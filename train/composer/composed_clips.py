@@ -41,6 +41,9 @@ class Shares(NamedTuple):
     noisy: float = 0.0
 
 
+PLAIN = Shares()
+
+
 @dataclass
 class ComposedClip:
     """A composed clip: frames (5, H, W, 3) uint8, masks (5, H, W) bool, waveform (80000,) float32 in [-1, 1], and
@@ -146,7 +149,7 @@ def compose_clip(
     split: str,
     number: int,
     size: int,
-    shares: Shares = Shares(),
+    shares: Shares = PLAIN,
 ) -> ComposedClip:
     """Compose the clip of these arguments. Nothing else decides its content.
 
@@ -186,7 +189,7 @@ def compose_clip(
     noise: dict[str, object] = {}
     if noisy:
         if subset == "ms3" and noise_rng.random() < UNHEARD_SHARE:
-            timing, heard = np.zeros_like(timing), heard[:0]
+            timing, heard, sounds, gains = np.zeros_like(timing), heard[:0], [], []
             waveform = coloured_noise(noise_rng, len(waveform)) * np.float32(LOUDNESS * 10 ** (-distance / 20))
         waveform, noise = add_noise(noise_rng, library, waveform)
     masks = (visible & timing[:, :, None, None]).any(axis=0)
@@ -203,7 +206,7 @@ def compose_clip(
         }
         for index, (name, (picture, _)) in enumerate(zip(names, pictures, strict=True))
     ]
-    for index, (sound, _), gain in zip(heard, sounds, gains):  # noqa: B905: nothing is heard in some noisy clips
+    for index, (sound, _), gain in zip(heard, sounds, gains, strict=True):
         objects[index] |= {"sound": sound, "gain_db": round(gain, 2)}
     name = f"{subset}_{split}_{number:05d}"
     notes = {"name": name, "subset": subset, "split": split, "background": backdrop}
