@@ -24,11 +24,11 @@ from ..train.composer.composed_video import compose_video
 from ..train.composer.composer import compose_data_set
 from ..train.evaluation.evaluate import SOUNDS, evaluate_folder
 from ..train.loop.train import CURVES_FILE, train
-from .shipped_demo import can_show, show_shipped_model
+from .shipped_demo import MASKS_FOLDER, can_show, show_shipped_model
 
 # A file that marks the folder of a demo. It is written first. Nothing is replaced in a folder without it.
 MARK = ".auss-demo"
-RESULTS = ("data", "model", "video.mp4", "overlay.mp4", "masks", "scores.md", "scores.json", "contact_sheet.png")
+RESULTS = ("data", "model", "video.mp4", "overlay.mp4", MASKS_FOLDER, "scores.md", "scores.json", "contact_sheet.png")
 IMAGE_SIZE = 112
 SOUND_MEANINGS = {
     "own": "its own sound",

@@ -18,6 +18,7 @@ from ..train.composer.object_library import ObjectLibrary
 # Cut-out photographs and recordings: CATEGORY/*.png and CATEGORY/*.ogg.
 THINGS_FOLDER = Path(__file__).with_name("things")
 NUM_OBJECTS = 3
+MASKS_FOLDER = "overlay_masks"
 CLEAR_OF_CHANGE = 0.4  # seconds beside a change of the sound that are not scored: a mask is held until the next one
 SHEET_FRAMES = 9
 
@@ -90,7 +91,7 @@ def show_shipped_model(folder: Path, seed: int, seconds: float) -> int:
     video = compose_video(folder / "video.mp4", seed=seed, seconds=seconds, count=NUM_OBJECTS, library=library)
 
     print("2/3  marking what sounds, with the model that comes with auss")
-    overlay, masks = folder / "overlay.mp4", folder / "masks"
+    overlay, masks = folder / "overlay.mp4", folder / MASKS_FOLDER
     parser = argparse.ArgumentParser()
     add_segment_arguments(parser)
     words = [f"--output={overlay}", f"--masks={masks}", "--", str(video.path)]
@@ -112,4 +113,4 @@ def show_shipped_model(folder: Path, seed: int, seconds: float) -> int:
     return status
 
 
-__all__ = ["can_show", "show_shipped_model"]
+__all__ = ["MASKS_FOLDER", "can_show", "show_shipped_model"]
