@@ -50,7 +50,7 @@ def test_the_pipeline_takes_it_in_single_precision(shipped, tiny_model, caplog):
 
 
 @pytest.mark.parametrize("command", ["segment", "segment-folder"])
-def test_commands_take_it(shipped, make_video, tmp_path, command, capfd, caplog):
+def test_commands_take_it(shipped, make_video, tmp_path, command, caplog):
     (tmp_path / "videos").mkdir()
     video = make_video("clip.mp4", seconds=1.0).rename(tmp_path / "videos" / "clip.mp4")
     words = [command, str(video if command == "segment" else video.parent), "-o", str(tmp_path / "out.mp4")]
