@@ -63,13 +63,13 @@ def test_it_trains_where_no_model_is_shipped(tmp_path, monkeypatch, shipped):
 
 def test_the_quick_demo_shows_overlay_masks_sheet_and_table(shipped, tmp_path, capsys):
     folder = tmp_path / "demo"
-    assert demo.run(parse("--output", str(folder), "--seconds", "1.2")) == 0
+    assert demo.run(parse("--output", str(folder), "--seconds", "0.8")) == 0
     told = capsys.readouterr().out
     for name in ("overlay.mp4", "contact_sheet.png", "scores.md", "overlay_masks"):
         assert (folder / name).exists() and str(folder / name) in told
     rows = (folder / "scores.md").read_text().splitlines()
     assert len(rows) == 3 and rows[2].startswith("| 0 to 1 | ") and rows[2].split(" | ")[1] in THINGS
-    assert len(list((folder / "overlay_masks").iterdir())) == 6
+    assert len(list((folder / "overlay_masks").iterdir())) == 4
     assert (
         demo.run(parse("--output", str(folder), "--seconds", "0.4", "--seed", "1")) == 0
     )  # in place of the earlier one
