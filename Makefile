@@ -11,10 +11,11 @@ TEST_PROCESSES ?= 2
 TEST_RUN = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadscope
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow check conformance bench gpu reliability docs quality style clean
+.PHONY: help demo demo-train test test-slow check conformance bench gpu reliability docs quality style clean
 
 help:
 	@echo "make demo         compose a data set, train on it, evaluate, and segment a video (5 minutes)"
+	@echo "make demo-train   the same, also where auss ships a trained model"
 	@echo "make test         the tests that CI runs"
 	@echo "make test-slow    the long tests too"
 	@echo "make check        what CI runs: the tests and, beside them, make quality"
@@ -29,6 +30,9 @@ help:
 
 demo: $(VENV)/.demo
 	$(BIN)/auss demo $(DEMO_ARGUMENTS)
+
+demo-train: $(VENV)/.demo
+	$(BIN)/auss demo --train $(DEMO_ARGUMENTS)
 
 test: $(VENV)/.test
 	$(TEST_RUN) $(PYTEST_ARGUMENTS)

@@ -101,6 +101,7 @@ def _register() -> None:
     from .files.repository_saving import register_repository_writer
     from .hub.card_facts import register_results_reader
     from .hub.repository import push_repository, save_repository
+    from .hub.shipped_model import PipelineDefault
     from .inference.pipeline import register_pipeline
     from .modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
     from .processing.feature_extraction_auss import AussFeatureExtractor
@@ -113,7 +114,7 @@ def _register() -> None:
     AutoFeatureExtractor.register(AussConfig, AussFeatureExtractor, exist_ok=True)
     AutoVideoProcessor.register(AussConfig, AussVideoProcessor, exist_ok=True)
     AutoProcessor.register(AussConfig, AussProcessor, exist_ok=True)
-    register_pipeline()
+    register_pipeline(PipelineDefault())
     register_repository_writer(save_repository, push_repository)
     register_results_reader(_read_results)
 

@@ -67,7 +67,9 @@ COMMANDS = {
         "turn the public VGGish weights into safetensors",
     ),
     "export": Command("inference.arguments", "inference.export", "write a model as an ONNX or torch.export graph"),
-    "demo": Command("demo.arguments", "demo.demo", "make a data set, train on it, evaluate, and segment a video"),
+    "demo": Command(
+        "demo.arguments", "demo.demo", "segment a video composed on the spot; --train also trains a model"
+    ),
 }
 USAGE_ERROR = 2
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h

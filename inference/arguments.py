@@ -39,7 +39,10 @@ def masks_per_second(text: str) -> float | None:
 def add_mask_options(parser: argparse.ArgumentParser) -> None:
     """Adds --model and the options for making masks to the parser. `mask_options` reads the latter."""
     parser.add_argument(
-        "--model", required=True, type=Path, metavar="DIR", help="the folder of a trained model or of an export"
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="the folder of a trained model or of an export (the small model that comes with auss)",
     )
     parser.add_argument(
         "--fps",

@@ -300,14 +300,20 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         return segments
 
 
-def register_pipeline() -> None:
-    """Registers `pipeline("audio-visual-segmentation")` with Transformers. A second call changes nothing."""
+def register_pipeline(default: dict[str, Any] | None = None) -> None:
+    """
+    Registers `pipeline("audio-visual-segmentation")` with Transformers. A second call changes nothing.
+
+    Args:
+        default: {"model": (folder or repository, revision)}, the model that is used where none is given; or None.
+    """
     if TASK not in PIPELINE_REGISTRY.supported_tasks:
         PIPELINE_REGISTRY.register_pipeline(
             TASK,
             pipeline_class=AudioVisualSegmentationPipeline,
             # `pipeline` tries the classes in turn on a folder. The second one reads what `auss export` wrote.
             pt_model=(AussForAudioVisualSegmentation, ExportedAuss),
+            default=default,
             type="multimodal",
         )
 

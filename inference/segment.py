@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ..files.file_names import printable
 from ..files.new_contents import NewContents, entries
 from ..hub.exported_model import AnyAuss
+from ..hub.shipped_model import chosen_model
 from ..hub.trained_model import load_model
 from ..processing.drawing import lay_over, mark_layer
 from ..processing.post_processing_auss import DEFAULT_THRESHOLD
@@ -234,7 +235,8 @@ def run(arguments: argparse.Namespace) -> int:
     # This refuses sound that cannot be written, before any file is made or replaced.
     plan_sound(reader.info, container_format(arguments.output))
     old = earlier_masks(arguments.masks, arguments.overwrite) if arguments.masks is not None else []
-    model, processor = load_model(arguments.model, arguments.device, arguments.threads, arguments.trust_remote_code)
+    folder = chosen_model(arguments.model)
+    model, processor = load_model(folder, arguments.device, arguments.threads, arguments.trust_remote_code)
     masks = reader_masks(reader, model, processor, **mask_options(arguments))
     if not reader.info.has_audio:
         logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", arguments.video)

@@ -98,6 +98,8 @@ def test_setup_lists_every_package_and_ships_every_preset():
     assert list((ROOT / "configuration" / "presets").glob("*.json"))
     assert setup["options.package_data"]["auss.train"] == "launch/*.yaml"
     assert list((ROOT / "train" / "launch").glob("*.yaml"))
+    assert setup["options.package_data"]["auss.hub"] == "stamps/*"
+    assert setup["options.package_data"]["auss.demo"].split() == ["things/*", "things/*/*"]
     assert setup["options.package_data"]["auss.train.evaluation"] == "metric_scripts/*.py"
     assert list((ROOT / "train" / "evaluation" / "metric_scripts").glob("*.py"))
 
@@ -190,4 +192,4 @@ def test_every_way_of_installing_gives_the_package_and_the_command(source_copy, 
     if kind != "editable":
         shipped = {path.name for path in (site_packages / "auss").iterdir()}
         assert {"py.typed", "configuration", "train"} <= shipped
-        assert not {"tests", "docs", "benchmarks", "Makefile"} & shipped
+        assert not {"tests", "docs", "benchmarks", "examples", "Makefile"} & shipped

@@ -24,6 +24,8 @@ SOUNDS = ("own", "muted", "swapped")
 # The sources of sounds by category for `auss pretrain-audio`: S4's clips, AVSS's label pictures, or a folder with a
 # subfolder for each category.
 SOUND_SOURCES = ("s4", "avss", "folder")
+# The share of the clips of `auss compose --noises` with a sound from outside of the picture.
+DEFAULT_NOISE_SHARE = 0.3
 # The number of files of each split that `auss prepare` writes. With 8 processes of 4 workers each worker reads its own
 # file.
 DEFAULT_SHARDS = 32
@@ -42,6 +44,26 @@ def add_compose_arguments(parser: argparse.ArgumentParser) -> None:
     files = "CATEGORY/*.png (RGBA cut-outs) and CATEGORY/*.wav, .ogg or .flac"
     parser.add_argument("--objects", type=Path, metavar="DIR", help=f"{files}; without it, the composer's own")
     parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures; without it, drawn ones")
+    parser.add_argument(
+        "--noises",
+        type=Path,
+        metavar="DIR",
+        help="sounds from outside of the picture, such as speech; they are mixed into some clips, never into a mask",
+    )
+    parser.add_argument(
+        "--noise-share",
+        type=float,
+        default=DEFAULT_NOISE_SHARE,
+        metavar="X",
+        help=f"share of the clips, 0 to 1, with one of the noises ({DEFAULT_NOISE_SHARE:g})",
+    )
+    parser.add_argument(
+        "--steady-share",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="share of the multi-source clips, 0 to 1, in which one object sounds all the time (0)",
+    )
     parser.add_argument("--s4", default=[200, 40, 40], help="counts of single-source clips (200 40 40)", **three)
     parser.add_argument("--ms3", default=[100, 20, 20], help="counts of multi-source clips (100 20 20)", **three)
     parser.add_argument("--seed", type=int, default=0)
@@ -165,6 +187,7 @@ def check_figures_arguments(arguments: argparse.Namespace) -> None:
 
 
 __all__ = [
+    "DEFAULT_NOISE_SHARE",
     "DEFAULT_SHARDS",
     "QUERY_CLIPS",
     "REPRODUCE_DEFAULTS",

@@ -1,6 +1,7 @@
 """Composes one clip: chooses its objects and the seconds in which they sound, and makes frames, masks and sound."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -8,7 +9,7 @@ from PIL import Image
 from ..data.avsbench import SPLITS
 from .object_library import ObjectLibrary
 from .scenes import BACKGROUND_SCALE, LONGEST, arrange
-from .synthesised_sounds import SAMPLING_RATE
+from .synthesised_sounds import LOUDNESS, SAMPLING_RATE
 
 SECONDS = 5
 FRAME_TIMES = tuple((second + 0.5) / SECONDS for second in range(SECONDS))  # frame k shows the middle of second k
@@ -22,6 +23,25 @@ STRETCHES, STRETCH_CHANCES = (1, 2, 3, 4, 5), (0.1, 0.25, 0.25, 0.2, 0.2)
 GAIN_DECIBELS = (-9.0, 0.0)
 NOISE_DECIBELS = (22.0, 40.0)  # the level of the noise below the sounds
 FADE = 0.02  # seconds
+# A sound from outside of the picture is louder or softer than the loudest possible object by so much.
+NOISE_GAIN_DECIBELS = (-15.0, 0.0)
+UNHEARD_SHARE = 0.15  # of the MS3 clips with such a sound: no object sounds
+STEADY, NOISY = 2, 3  # these numbers end the seeds of the generators that draw from `Shares`
+
+
+class Shares(NamedTuple):
+    """Shares of the clips, 0 to 1, that are not of the plain kind.
+
+    steady: MS3 clips in which one object sounds all the time, as in S4.
+    noisy: clips with a sound from outside of the picture. It never belongs in a mask. In some of such MS3 clips no
+        object sounds. Only a library with `noises` has such sounds.
+    """
+
+    steady: float = 0.0
+    noisy: float = 0.0
+
+
+PLAIN = Shares()
 
 
 @dataclass
@@ -109,7 +129,28 @@ def choose_cast(rng, library: ObjectLibrary, subset: str, first: str) -> tuple[l
     return [names[index] for index in order], timing[order]
 
 
-def compose_clip(library: ObjectLibrary, seed: int, subset: str, split: str, number: int, size: int) -> ComposedClip:
+def add_noise(
+    rng: np.random.Generator, library: ObjectLibrary, signal: np.ndarray
+) -> tuple[np.ndarray, dict[str, object]]:
+    """Mixes a sound from outside of the picture into a waveform (80000,). Returns the mixture and notes about the
+    sound."""
+    timing = random_timing(rng)
+    name, wave = library.noise(rng, SECONDS)
+    gain = rng.uniform(*NOISE_GAIN_DECIBELS)
+    mixed = signal + np.float32(10 ** (gain / 20)) * gated(wave, timing)
+    mixed = mixed * min(1.0, 0.98 / np.abs(mixed).max())
+    return mixed, {"noise": name, "noise_gain_db": round(gain, 2), "noise_sounding": timing.astype(int).tolist()}
+
+
+def compose_clip(
+    library: ObjectLibrary,
+    seed: int,
+    subset: str,
+    split: str,
+    number: int,
+    size: int,
+    shares: Shares = PLAIN,
+) -> ComposedClip:
     """Compose the clip of these arguments. Nothing else decides its content.
 
     In an S4 clip one object sounds for five seconds, and one or two others are silent. An MS3 clip has three or four
@@ -122,24 +163,36 @@ def compose_clip(library: ObjectLibrary, seed: int, subset: str, split: str, num
         subset: "s4" or "ms3".
         split: "train", "val" or "test".
         size: the side of the frame in pixels.
+        shares: the shares of the clips that are of another kind. With equal other arguments, a clip with a sound from
+            outside has the same pictures as the clip without it.
     """
-    rng = np.random.default_rng([seed, SUBSETS.index(subset), SPLITS.index(split), number])
+    place = [seed, SUBSETS.index(subset), SPLITS.index(split), number]
+    rng, noise_rng = np.random.default_rng(place), np.random.default_rng([*place, NOISY])
     first = first_category(library, seed, subset, split, number)
-    names, timing = choose_cast(rng, library, subset, first)
+    steady = subset == "ms3" and np.random.default_rng([*place, STEADY]).random() < shares.steady
+    noisy = bool(library.noises) and noise_rng.random() < shares.noisy
+    kind = "s4" if steady else subset
+    names, timing = choose_cast(rng, library, kind, first)
     side = round(LONGEST * size * 1.1)
     pictures = [library.picture(name, rng, side) for name in names]
     large = round(BACKGROUND_SCALE * size)
     backdrop, background = library.background(rng, large, large)
     images = [picture for _, picture in pictures]
-    scene = arrange(rng, images, AREAS[subset], size, size, FRAME_TIMES, background=background)
+    scene = arrange(rng, images, AREAS[kind], size, size, FRAME_TIMES, background=background)
 
     frames = np.stack([scene.frame(time) for time in FRAME_TIMES])
     visible, whole = np.stack([scene.shapes(time) for time in FRAME_TIMES], axis=2)  # each (objects, 5, H, W)
-    masks = (visible & timing[:, :, None, None]).any(axis=0)
 
     heard = np.flatnonzero(timing.any(axis=1))
     sounds = [library.sound(names[index], rng, SECONDS) for index in heard]
     waveform, gains, distance = mix(rng, [wave for _, wave in sounds], timing[heard])
+    noise: dict[str, object] = {}
+    if noisy:
+        if subset == "ms3" and noise_rng.random() < UNHEARD_SHARE:
+            timing, heard, sounds, gains = np.zeros_like(timing), heard[:0], [], []
+            waveform = coloured_noise(noise_rng, len(waveform)) * np.float32(LOUDNESS * 10 ** (-distance / 20))
+        waveform, noise = add_noise(noise_rng, library, waveform)
+    masks = (visible & timing[:, :, None, None]).any(axis=0)
     objects = [
         {
             "category": name,
@@ -157,8 +210,8 @@ def compose_clip(library: ObjectLibrary, seed: int, subset: str, split: str, num
         objects[index] |= {"sound": sound, "gain_db": round(gain, 2)}
     name = f"{subset}_{split}_{number:05d}"
     notes = {"name": name, "subset": subset, "split": split, "background": backdrop}
-    notes |= {"noise_snr_db": round(distance, 2), "objects": objects}
+    notes |= {"noise_snr_db": round(distance, 2), **noise, "objects": objects}
     return ComposedClip(name, first, frames, masks, waveform, notes)
 
 
-__all__ = ["FRAME_TIMES", "SECONDS", "SUBSETS", "ComposedClip", "coloured_noise", "compose_clip", "fade"]
+__all__ = ["FRAME_TIMES", "SECONDS", "SUBSETS", "ComposedClip", "Shares", "coloured_noise", "compose_clip", "fade"]

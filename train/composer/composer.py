@@ -20,9 +20,11 @@ from tqdm import tqdm
 from ...files.errors import InputError
 from ...files.new_contents import NewContents, entries
 from ...files.stopping import end_with_parent, leave_signals_to_parent
+from ..arguments import check_share
+from ..command_arguments import DEFAULT_NOISE_SHARE
 from ..data.avsbench import SPLITS
 from .avsbench_writer import COMPOSED_FILE, FOLDERS, SOURCE, write_clip, write_tables
-from .composed_clips import SUBSETS, compose_clip
+from .composed_clips import SUBSETS, Shares, compose_clip
 from .object_library import ObjectLibrary
 
 LEAST_SIZE, LEAST_CATEGORIES = 64, 3
@@ -70,14 +72,14 @@ def check_composition_folder(out: Path, overwrite: bool) -> None:
                          "says so; nothing was written")  # fmt: skip
 
 
-def prepare_worker(root: Path, objects: Path | None, backgrounds: Path | None, seed: int, size: int) -> None:
-    _worker.update(root=root, library=ObjectLibrary(objects, backgrounds), seed=seed, size=size)
+def prepare_worker(root: Path, folders: tuple[Path | None, ...], seed: int, size: int, shares: Shares) -> None:
+    _worker.update(root=root, library=ObjectLibrary(*folders), seed=seed, size=size, shares=shares)
 
 
 def make_clip(task: tuple[str, str, int]) -> tuple[dict, str]:
     """Compose and write one clip in a process that `prepare_worker` has prepared. Returns its notes and its
     category."""
-    clip = compose_clip(_worker["library"], _worker["seed"], *task, _worker["size"])
+    clip = compose_clip(_worker["library"], _worker["seed"], *task, _worker["size"], _worker["shares"])
     write_clip(_worker["root"], clip)
     return clip.notes, clip.category
 
@@ -127,6 +129,9 @@ def compose_data_set(
     *,
     objects: str | Path | None = None,
     backgrounds: str | Path | None = None,
+    noises: str | Path | None = None,
+    noise_share: float = DEFAULT_NOISE_SHARE,
+    steady_share: float = 0.0,
     seed: int = 0,
     size: int = 224,
     workers: int = 1,
@@ -145,6 +150,10 @@ def compose_data_set(
             pictures are RGBA cut-outs. None selects ten drawn categories with synthesised sounds. A category without
             sound is shown but never heard. A category without picture is left out.
         backgrounds: a folder of pictures, searched with its subfolders. None selects drawn backgrounds.
+        noises: a folder of sounds from outside of the picture, such as speech, or None. They are mixed into some clips
+            and never belong in a mask.
+        noise_share: the share of the clips, 0 to 1, with such a sound. In 15 % of these MS3 clips no object sounds.
+        steady_share: the share of the MS3 clips, 0 to 1, in which one object sounds all the time, as in S4.
         seed: 0 or more.
         size: the side of a frame in pixels, 64 or more.
         workers: the number of processes. With more than one, guard the calling script by `if __name__ == "__main__"`.
@@ -155,14 +164,16 @@ def compose_data_set(
     FileExistsError if another process is composing into `out`, and OSError if the disk is full.
     """
     out = Path(out)
-    objects, backgrounds = (None if folder is None else Path(folder) for folder in (objects, backgrounds))
+    folders = tuple(None if folder is None else Path(folder) for folder in (objects, backgrounds, noises))
     check_counts("s4", s4)
     check_counts("ms3", ms3)
     for name, value, least in (("seed", seed, 0), ("size", size, LEAST_SIZE), ("workers", workers, 1)):
         if value < least:
             raise InputError(f"{name} must be {least} or more, got {value}")
+    for name, value in (("noise_share", noise_share), ("steady_share", steady_share)):
+        check_share(name, value)
     check_composition_folder(out, overwrite)
-    library = ObjectLibrary(objects, backgrounds)
+    library = ObjectLibrary(*folders)
     check_library(library)
     library.check()
     for message in library.messages:
@@ -177,7 +188,7 @@ def compose_data_set(
     ]
     with NewContents(out) as folder:
         notes, categories = [], {}
-        settings = (folder.new, objects, backgrounds, seed, size)
+        settings = (folder.new, folders, seed, size, Shares(steady_share, noise_share))
         with closing(make_clips(tasks, workers, settings)) as clips:  # no worker may write after an error here
             for clip, category in tqdm(clips, "compose", len(tasks), unit="clip"):
                 notes.append(clip)
@@ -198,6 +209,9 @@ def run(arguments: argparse.Namespace) -> int:
         tuple(arguments.ms3),
         objects=arguments.objects,
         backgrounds=arguments.backgrounds,
+        noises=arguments.noises,
+        noise_share=arguments.noise_share,
+        steady_share=arguments.steady_share,
         seed=arguments.seed,
         size=arguments.size,
         workers=arguments.workers,

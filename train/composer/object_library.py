@@ -237,12 +237,14 @@ class ObjectLibrary:
     Args:
         objects: a folder of cut-outs and sounds (see `scan_objects`), or None for the ten drawn categories.
         backgrounds: a folder of pictures, searched with its subfolders, or None for drawn ones.
+        noises: a folder of sounds that come from outside of the picture, such as speech, searched with its
+            subfolders, or None for no such sounds.
 
     Raises ValueError if a folder is missing or offers too little.
     """
 
-    def __init__(self, objects: Path | None = None, backgrounds: Path | None = None):
-        self.objects, self.backgrounds, self.messages = objects, (), []
+    def __init__(self, objects: Path | None = None, backgrounds: Path | None = None, noises: Path | None = None):
+        self.objects, self.backgrounds, self.noises, self.messages = objects, (), (), []
         if objects is None:
             self.categories = {name: Category() for name in DRAWINGS}
             self.sounding = tuple(SOUNDS)
@@ -254,6 +256,10 @@ class ObjectLibrary:
             if not self.backgrounds:
                 kinds = ", ".join(BACKGROUND_SUFFIXES)
                 raise InputError(f"backgrounds must be a folder with pictures ({kinds}), got {backgrounds}")
+        if noises is not None:
+            self.noises = files_with(noises, SOUND_SUFFIXES, deep=True) if noises.is_dir() else ()
+            if not self.noises:
+                raise InputError(f"noises must be a folder with sounds ({', '.join(SOUND_SUFFIXES)}), got {noises}")
 
     def check(self) -> None:
         """Open the files once, so that one error names all bad files before anything is composed.
@@ -267,6 +273,7 @@ class ObjectLibrary:
         """
         uses = [(path, load_cut_out) for category in self.categories.values() for path in category.pictures]
         uses += [(path, load_recording) for category in self.categories.values() for path in category.sounds]
+        uses += [(path, load_recording) for path in self.noises]
         uses += [(path, read_background) for path in self.backgrounds[:CHECKED_BACKGROUNDS]]
         problems = []
         for path, load in tqdm(uses, "checking files", unit="file", delay=2, leave=False):
@@ -300,6 +307,11 @@ class ObjectLibrary:
         path = paths[rng.integers(len(paths))]
         wave = looped(load_recording(path), rng, round(seconds * SAMPLING_RATE))
         return path.relative_to(self.objects).as_posix(), wave
+
+    def noise(self, rng: np.random.Generator, seconds: float) -> tuple[str, np.ndarray]:
+        """Returns a name and a sound (seconds * 16000,) float32 that belongs to no object."""
+        path = self.noises[rng.integers(len(self.noises))]
+        return path.name, looped(load_recording(path), rng, round(seconds * SAMPLING_RATE))
 
     def background(self, rng: np.random.Generator, height: int, width: int) -> tuple[str, np.ndarray]:
         """Returns a name and RGB (height, width, 3) uint8."""

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import soundfile
 
 from auss.train.composer.composed_clips import (
     SECONDS,
+    Shares,
     coloured_noise,
     compose_clip,
     fade,
@@ -162,3 +164,55 @@ def test_a_mixture_adds_its_sounds_at_their_gains():
 def test_noise_has_unit_power():
     noise = coloured_noise(np.random.default_rng(0), 10_001)
     assert noise.shape == (10_001,) and (noise**2).mean() == pytest.approx(1, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def noisy_library(tmp_path_factory):
+    """The drawn objects, and a high tone that belongs to none of them."""
+    folder = tmp_path_factory.mktemp("noises")
+    wave = 0.3 * np.sin(2 * np.pi * 7000 * np.arange(SAMPLING_RATE) / SAMPLING_RATE)
+    soundfile.write(folder / "whistle.wav", wave, SAMPLING_RATE)
+    return ObjectLibrary(noises=folder)
+
+
+def tone_strength(clip):
+    """The strength of the tone of `noisy_library` in each second of a clip."""
+    return np.abs(np.fft.rfft(clip.waveform.reshape(SECONDS, -1)))[:, 7000]
+
+
+def test_noises_sound_over_a_clip_and_leave_its_pictures_alone(noisy_library):
+    plain = [compose_clip(LIBRARY, 4, "s4", "train", number, SIZE) for number in range(12)]
+    noisy = [compose_clip(noisy_library, 4, "s4", "train", number, SIZE, Shares(noisy=0.5)) for number in range(12)]
+    count = 0
+    for one, other in zip(plain, noisy, strict=True):
+        assert np.array_equal(one.frames, other.frames) and np.array_equal(one.masks, other.masks)
+        if "noise" not in other.notes:
+            assert np.array_equal(one.waveform, other.waveform)
+            continue
+        count += 1
+        sounding = np.array(other.notes["noise_sounding"], bool)
+        assert other.notes["noise"] == "whistle.wav" and np.abs(other.waveform).max() <= 0.99
+        assert tone_strength(other)[sounding].min() > 100 > 20 > tone_strength(one)[sounding].max()
+    assert 2 < count < 10
+
+
+def test_in_some_noisy_ms3_clips_nothing_in_the_picture_sounds(noisy_library):
+    shares = Shares(noisy=1.0)
+    noisy = [compose_clip(noisy_library, 4, "ms3", "train", number, SIZE, shares) for number in range(40)]
+    silent = [clip for clip in noisy if not timing_of(clip).any()]
+    assert 1 <= len(silent) < 16
+    for clip in silent:
+        assert not clip.masks.any() and all(thing["sound"] is None for thing in clip.notes["objects"])
+        off = ~np.array(clip.notes["noise_sounding"], bool)
+        assert not off.any() or loudness(clip)[off].max() < 0.02
+    for clip in noisy:
+        assert np.array_equal(clip.masks.any(axis=(1, 2)), timing_of(clip).any(axis=0))
+
+
+def test_a_share_of_the_ms3_clips_is_steady():
+    steady = [compose_clip(LIBRARY, 4, "ms3", "train", number, SIZE, Shares(steady=0.5)) for number in range(24)]
+    alike = [
+        clip for clip in steady if sorted(timing_of(clip).sum(axis=1))[-2:] == [0, 5] and len(timing_of(clip)) < 4
+    ]
+    assert 5 < len(alike) < 19
+    assert {clip.notes["subset"] for clip in steady} == {"ms3"}

@@ -177,3 +177,28 @@ def test_too_few_categories_are_counted(things, tmp_path):
         (things / name / "one.png").unlink()
     with pytest.raises(ValueError, match=r"objects must hold 3 or more .* has 2 with pictures \(mute, star\)"):
         compose_data_set(tmp_path / "set", (1, 0, 0), objects=things, size=64)
+
+
+def test_noises_and_steady_clips_by_the_command_line(things, tmp_path):
+    noises = tmp_path / "noises"
+    noises.mkdir()
+    (things / "unseen.wav").rename(noises / "hum.wav")
+    words = ["--objects", things, "--noises", noises, "--noise-share", 1, "--steady-share", 1, "--size", 64]
+    assert run(parse(tmp_path / "out", *words, "--s4", 0, 0, 2, "--ms3", 3, 0, 0)) == 0
+    videos = json.loads((tmp_path / "out" / "annotations.json").read_text())["videos"]
+    assert [video["noise"] for video in videos] == ["hum.wav"] * 5
+    assert len(load_avsbench(tmp_path / "out", "ms3", "train")) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"noise_share": 1.5}, "noise_share must lie between 0 and 1, got 1.5"),
+        ({"steady_share": -0.1}, "steady_share must lie between 0 and 1"),
+        ({"noises": "nowhere"}, "noises must be a folder with sounds"),
+    ],
+)
+def test_shares_and_noises_are_checked_before_anything_is_written(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        compose_data_set(tmp_path / "out", (1, 0, 0), size=64, **options)
+    assert not (tmp_path / "out").exists()

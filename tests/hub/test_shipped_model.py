@@ -1,0 +1,85 @@
+"""The model that comes with auss: commands and the pipeline take it where none is given, offline, and say so."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import pipeline
+
+from auss import cli
+from auss.hub import shipped_model
+from auss.hub.half_precision import write_half_precision
+from auss.hub.model_card import TASK
+from auss.hub.trained_model import load_trained
+
+THINGS = ["big_drum", "cat"]
+
+
+@pytest.fixture
+def shipped(tiny_model, tiny_processor, tmp_path, monkeypatch):
+    """A small random model in the place of the shipped one."""
+    tiny_model.save_pretrained(tmp_path / "trained", with_code=False)
+    tiny_processor.save_pretrained(tmp_path / "trained", with_code=False)
+    folder = write_half_precision(tmp_path / "trained", tmp_path / "shipped")
+    (folder / "categories.json").write_text(json.dumps(THINGS))
+    monkeypatch.setattr(shipped_model, "SHIPPED_FOLDER", folder)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return folder
+
+
+def test_a_given_folder_is_taken_without_a_word(tmp_path, caplog):
+    assert shipped_model.chosen_model(tmp_path) == tmp_path
+    assert not caplog.records
+
+
+def test_the_notice_is_one_line_with_what_the_model_knows(shipped, caplog):
+    assert shipped_model.chosen_model(None) == shipped_model.default_model() == shipped
+    (record,) = caplog.records
+    assert "auss-stamps is used" in record.getMessage() and "knows 2 things" in record.getMessage()
+    assert record.getMessage().endswith("big drum, cat") and "\n" not in record.getMessage()
+    caplog.clear()
+    assert shipped_model.chosen_model(None, quiet=True) == shipped and not caplog.records
+
+
+def test_the_pipeline_takes_it_in_single_precision(shipped, tiny_model, caplog):
+    segmenter = pipeline(TASK, device=-1)
+    assert segmenter.model.name_or_path == str(shipped)
+    assert {value.dtype for value in segmenter.model.parameters()} == {torch.float32}
+    assert any("big drum, cat" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("command", ["segment", "segment-folder"])
+def test_commands_take_it(shipped, make_video, tmp_path, command, caplog):
+    (tmp_path / "videos").mkdir()
+    video = make_video("clip.mp4", seconds=1.0).rename(tmp_path / "videos" / "clip.mp4")
+    words = [command, str(video if command == "segment" else video.parent), "-o", str(tmp_path / "out.mp4")]
+    assert cli.main([*words, "--fps", "1"]) == 0
+    assert (tmp_path / "out.mp4").exists()
+    assert "big drum, cat" in caplog.text
+
+
+def test_an_installation_without_it_says_so(tmp_path, monkeypatch, make_video, capsys):
+    monkeypatch.setattr(shipped_model, "SHIPPED_FOLDER", tmp_path / "none")
+    assert not shipped_model.has_default_model()
+    with pytest.raises(FileNotFoundError, match="no model was given, and this installation of auss has none"):
+        pipeline(TASK, device=-1)
+    video = make_video("clip.mp4", seconds=1.0)
+    assert cli.main(["segment", str(video), "-o", str(tmp_path / "out.mp4")]) == 2
+    assert "no model was given, and this installation of auss has none" in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_what_ships_fits_the_package_and_is_whole():
+    """Holds for the committed model, as soon as there is one."""
+    if not shipped_model.has_default_model():
+        pytest.skip("no model is committed yet")
+    folder = shipped_model.default_model()
+    assert (folder / "model.safetensors").stat().st_size <= 12_000_000
+    assert len(shipped_model.known_categories()) > 50
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert all(name.replace("_", " ") in card for name in shipped_model.known_categories())
+    model, processor = load_trained(folder)
+    assert next(model.parameters()).dtype == torch.float32
+    with safe_open(folder / "model.safetensors", "pt") as weights:
+        assert len(weights.keys()) == len(model.state_dict())
