@@ -1,8 +1,12 @@
-"""The part of the network that runs for every frame, frozen for a CPU: batch norms are folded into convolutions, and no
-Python code runs between the operators."""
+"""The part of the network that runs for every frame, frozen for a CPU.
+
+Batch norms are folded into convolutions, and no Python code runs between the operators.
+"""
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +20,18 @@ logger = logging.getLogger(__name__)
 
 LARGEST_DIFFERENCE = 1e-3  # of logits in [0, 1]; folding a batch norm changes the rounding
 MOST_SHAPES = 4  # sizes of pictures for which a graph is kept
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Tracing reads all properties of a model, also those that auss does not use and that Transformers warns of."""
+    source = logging.getLogger("transformers")
+    level = source.level
+    source.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        source.setLevel(level)
 
 
 class FramePart(nn.Module):
@@ -76,7 +92,8 @@ class FrozenNetwork:
             warnings.simplefilter("ignore")  # tracing warns of every check of a shape, and of being old
             frame, queries = pixel_values.clone(), frame_queries.clone()
             try:
-                graph = torch.jit.freeze(torch.jit.trace(part, (frame, queries), check_trace=False))
+                with quiet_transformers():
+                    graph = torch.jit.freeze(torch.jit.trace(part, (frame, queries), check_trace=False))
             except Exception as error:
                 logger.warning("the network cannot be traced (%s): it runs as it is, which is slower", error)
                 return part

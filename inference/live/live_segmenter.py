@@ -1,5 +1,6 @@
 """`LiveSegmenter`: takes sound and frames as they come, and returns the mask of a frame at once."""
 
+import copy
 import math
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ from torch.nn.functional import interpolate
 from ...configuration.score_threshold import DEFAULT_THRESHOLD, check_threshold
 from ...files.errors import InputError
 from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ...processing.log_mel import SAMPLING_RATE
 from ...processing.post_processing_auss import check_logits
 from ...processing.processing_auss import AussProcessor
 from ...processing.video_frames import clip_to_tensor
@@ -65,9 +67,7 @@ class LiveLogits:
         self.logits = logits
 
 
-def labels_of(
-    logits: torch.Tensor, size: tuple[int, int], threshold: float, processor: AussProcessor
-) -> np.ndarray:
+def labels_of(logits: torch.Tensor, size: tuple[int, int], threshold: float, processor: AussProcessor) -> np.ndarray:
     """
     The labels (H, W) uint8 of the logits (1, 1, K, h, w) of a frame. They are those of the processor.
 
@@ -91,10 +91,10 @@ class LiveSegmenter:
     """
     Makes masks while sound and pictures still come in, for example from a camera with a microphone.
 
-    Push sound with `push_audio` and frames with `push_frame`, in the order in which they come and from one thread. Both
-    have times in seconds on the same clock, with any origin. `push_frame` returns the mask of its frame at once, from
-    the sound that has come by then. Nothing waits for later sound or frames, so the delay of a mask is the time that
-    the network takes for one frame.
+    Push sound with `push_audio` and frames with `push_frame`, in the order in which they come and from one thread.
+    Both have times in seconds on the same clock, with any origin. `push_frame` returns the mask of its frame at once,
+    from the sound that has come by then. Nothing waits for later sound or frames, so the delay of a mask is the time
+    that the network takes for one frame.
 
     How the window of sound slides: a window ends at a multiple of 0.24 s and reaches back over the examples that the
     model takes, T of 0.96 s each, so 4.8 s for most models. All frames use the queries of the newest window until
@@ -108,8 +108,8 @@ class LiveSegmenter:
     Args:
         model: an `AussForAudioVisualSegmentation` in evaluation mode; or any object with
             `config` (`num_audio_examples`, `num_labels`, `audio_input`), `device`, `dtype`,
-            `auss.frame_queries(num_frames, input_features, input_features_mask, frame_examples)` as of `AussModel`, and
-            `__call__(pixel_values, frame_queries)`, which returns an object with `logits` (1, 1, K, h, w).
+            `auss.frame_queries(num_frames, input_features, input_features_mask, frame_examples)` as of `AussModel`,
+            and `__call__(pixel_values, frame_queries)`, which returns an object with `logits` (1, 1, K, h, w).
         processor: the processor that the model was trained with.
         threshold: a pixel sounds if its score, in [0, 1], is higher.
         freeze: whether a model on a CPU is traced, which halves the time of small networks; see `FrozenNetwork`. The
@@ -147,6 +147,14 @@ class LiveSegmenter:
         freezes = freeze and isinstance(model, AussForAudioVisualSegmentation) and model.device.type == "cpu"
         self._network = FrozenNetwork(model) if freezes else model
         self._count = 0
+
+    def warm_up(self, size: tuple[int, int]) -> None:
+        """Runs the network once on noise and a grey picture of the size (height, width), so that tracing it does not
+        delay the first frames. Sound and frames that were pushed are not touched."""
+        trial = copy.copy(self)
+        trial.sound = SoundQueries(self.model)
+        trial.push_audio(np.random.default_rng(0).normal(0, 0.1, SAMPLING_RATE), SAMPLING_RATE)
+        trial.push_frame(np.full((*size, 3), 127, np.uint8), 1.0)
 
     def push_audio(self, samples: Any, sampling_rate: float, time: float | None = None) -> None:
         """

@@ -15,7 +15,7 @@ from ..sound_windows import CHANGE_MARGIN
 from .sound_memory import ROWS_PER_SECOND, SoundMemory
 
 STEP_ROWS = NUM_EXAMPLE_FRAMES // 4  # 0.24 s: from one window to the next
-# A frame may be heard with sound up to half an example after it, so that the frame is in the middle of its own example.
+# A frame may be heard with sound up to half an example after it. It is then in the middle of its own example.
 AHEAD_SECONDS = 0.48
 # Sound that is later than this behind a frame does not tell what sounds in it. The frame then counts as silent.
 LATEST_SECONDS = 1.0
@@ -37,8 +37,8 @@ class SoundQueries:
     - If the sound changes within the window, only the sound after the last change is used, as in `SoundWindows`. If it
       is shorter than T examples, its examples are repeated. Sound of less than one example is repeated to fill it.
       A change is noticed 0.5 s after it.
-    - The window of a frame is the newest one that ends at most 0.48 s after the frame. If the newest sound is more than
-      1 s older than the frame, or if the window is silent, the frame is silent.
+    - The window of a frame is the newest one that ends at most 0.48 s after the frame. If the newest sound is more
+      than 1 s older than the frame, or if the window is silent, the frame is silent.
 
     Args:
         model: an `AussForAudioVisualSegmentation`; or an object with `config`, `device`, `dtype` and
@@ -86,13 +86,13 @@ class SoundQueries:
 
     def heard_rows(self, last: int) -> tuple[int, bool]:
         """
-        Returns the first row of the sound that the window before row `last` hears, and whether it is audible. The sound
-        begins after the last change of sound within the window.
+        Returns the first row of the sound that the window before row `last` hears, and whether it is audible. The
+        sound begins after the last change of sound within the window.
         """
         first = max(self.memory.first_row, last - self.window_rows)
         changes = peaks(change_scores(self.memory.rows(first, last)))
         start = first + int(changes[-1]) if len(changes) else first
-        # Changes are found to within some hundredths of a second, so the sound next to one may belong to the other side.
+        # Changes are not found exactly, so the sound next to a change may belong to its other side.
         margin = min(round(CHANGE_MARGIN * ROWS_PER_SECOND), (last - start) // 4) if start > first else 0
         return start, self.memory.peak(start + margin, last) >= INAUDIBLE_PEAK
 
