@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
+from av.container import InputContainer
 
 from ...files.file_names import printable
 from ..segment import HeldMask, load_model
@@ -23,9 +24,29 @@ logger = logging.getLogger(__name__)
 WAIT_SECONDS = 0.2  # how long the loop waits for sound or a frame before it looks at the window and at the time again
 WARM_UP_SIZE = (480, 640)  # of a picture; only its shape after the processor matters
 STATUS_SECONDS = 1.0
-# A thread of Python that has work may run so long before another one gets its turn. Python's default is 0.005 s, and the
-# many short operations of the network's thread would each wait so long for the thread that draws.
+# A thread of Python that has work may run so long before another one gets its turn. Python's default is 0.005 s, and
+# the many short operations of the network's thread would each wait so long for the thread that draws.
 SWITCH_SECONDS = 0.0005
+
+
+def open_while_waiting(source: LiveSource, timeout: float) -> InputContainer:
+    """Works like `open_source`, but Ctrl-C takes effect at once. FFmpeg itself cannot be interrupted by it."""
+    found: list[InputContainer] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(open_source(source, timeout))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name=f"auss-open-{source.name}", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(WAIT_SECONDS)
+    if errors:
+        raise errors[0]
+    return found[0]
 
 
 @contextlib.contextmanager
@@ -37,8 +58,12 @@ def reading(source: LiveSource, sound: LiveSource | None, feed: LiveFeed, timeou
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         if sound is not None:
-            readers.append(StreamReader(sound, open_source(sound, timeout), feed, origin, timeout, only_sound=True))
-        picture = StreamReader(source, open_source(source, timeout), feed, origin, timeout, has_sound=bool(readers))
+            readers.append(
+                StreamReader(sound, open_while_waiting(sound, timeout), feed, origin, timeout, only_sound=True)
+            )
+        picture = StreamReader(
+            source, open_while_waiting(source, timeout), feed, origin, timeout, has_sound=bool(readers)
+        )
         readers.append(picture)
         if not picture.has_sound:
             logger.warning(

@@ -78,7 +78,7 @@ class SoundQueries:
         if memory.origin is None or memory.num_rows < STEP_ROWS:
             return None
         wanted = math.floor((time + AHEAD_SECONDS - memory.origin) * ROWS_PER_SECOND)
-        if wanted < 0 or memory.time_of(memory.num_rows) < time - LATEST_SECONDS:
+        if wanted < 0 or memory.end is None or memory.end < time - LATEST_SECONDS:
             return None
         oldest = -(-memory.first_row // STEP_ROWS) * STEP_ROWS + STEP_ROWS
         last = min(wanted, memory.num_rows) // STEP_ROWS * STEP_ROWS

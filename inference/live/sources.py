@@ -87,7 +87,7 @@ def parse_source(name: str, size: str | None = None, rate: float | None = None) 
         if size or rate:
             raise InputError("--frame-size and --frame-rate are for cameras and screens: a stream has its own")
         return LiveSource(name, name)
-    if Path(name).exists():
+    if name and Path(name).exists():
         raise InputError(f"SOURCE {printable(name)} is a file, and no live source: use `auss segment` for it")
     raise InputError(f"SOURCE must be {ACCEPTED}, got {printable(name)!r}")
 
