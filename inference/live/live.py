@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -58,12 +59,10 @@ def reading(source: LiveSource, sound: LiveSource | None, feed: LiveFeed, timeou
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         if sound is not None:
-            readers.append(
-                StreamReader(sound, open_while_waiting(sound, timeout), feed, origin, timeout, only_sound=True)
-            )
-        picture = StreamReader(
-            source, open_while_waiting(source, timeout), feed, origin, timeout, has_sound=bool(readers)
-        )
+            opened = open_while_waiting(sound, timeout)
+            readers.append(StreamReader(sound, opened, feed, origin, timeout, only_sound=True))
+        opened = open_while_waiting(source, timeout)
+        picture = StreamReader(source, opened, feed, origin, timeout, has_sound=bool(readers))
         readers.append(picture)
         if not picture.has_sound:
             logger.warning(

@@ -13,6 +13,7 @@ from av.error import ExitError, FFmpegError
 from ...files.errors import InputError
 from ...files.file_names import printable
 from ..media.containers.decoding import MEDIA_FORMATS, is_url, open_media
+from .rtsp_relay import RtspRelay
 
 # The protocols that FFmpeg may use for a source with this scheme. Data in the stream cannot make it use another one.
 PROTOCOLS = {"udp": "udp", "rtp": "rtp,udp", "tcp": "tcp", "rtsp": "rtp,tcp"}
@@ -110,6 +111,24 @@ def cause(error: FFmpegError, timeout: float) -> str:
     return f"nothing came for {timeout:g} s" if isinstance(error, ExitError) else str(error.strerror)
 
 
+def open_rtsp(source: LiveSource, options: dict[str, str], waits: tuple[float, float]) -> InputContainer:
+    """Opens an RTSP stream through a relay, with picture and sound in the same connection.
+
+    Raises:
+        ValueError: the server redirects to another address.
+    """
+    relay = RtspRelay(source.address)
+    options = {**options, "rtsp_transport": "tcp"}
+    try:
+        return av.open(relay.url, options=options, metadata_errors="ignore", timeout=waits)
+    except FFmpegError as error:
+        if relay.refused:
+            raise InputError(f"SOURCE {printable(source.name)} cannot be opened: {relay.refused}") from error
+        raise
+    finally:
+        relay.close()  # the connection that was made stays
+
+
 def open_source(source: LiveSource, timeout: float) -> InputContainer:
     """
     Opens a source for reading.
@@ -136,7 +155,7 @@ def open_source(source: LiveSource, timeout: float) -> InputContainer:
             # Packets that come while the reader is busy wait in FFmpeg's memory. If that is full, some are lost.
             options["overrun_nonfatal"] = "1"
         if source.scheme == "rtsp":
-            options["rtsp_transport"] = "tcp"
+            return open_rtsp(source, options, waits)
         return av.open(source.address, options=options, metadata_errors="ignore", timeout=waits)
     except (FFmpegError, OSError, ValueError) as error:
         if isinstance(error, InputError):

@@ -156,7 +156,7 @@ def test_all_sound_reaches_the_network_before_the_frame(tiny_model, tiny_process
     assert (report.masks, report.without_sound) == (2, 1)
 
 
-def send_numbers(url, seconds, pauses, began):
+def send_numbers(url, seconds, pauses, began, ready):
     """Sends numbered pictures and noise at real pace, from a process of its own."""
     sys.path.insert(0, str(BENCHMARKS))
     from live_sender import encoded_packets, send
@@ -164,6 +164,8 @@ def send_numbers(url, seconds, pauses, began):
     pictures = [np.full((96, 128, 3), 5 * (index % 50), np.uint8) for index in range(50)]
     noise = np.random.default_rng(0).normal(0, 0.1, 2 * 48_000)
     packets = encoded_packets(pictures, 25, noise, 48_000)
+    ready.set()
+    time.sleep(1.0)  # the receiver listens by now
 
     def started(at):
         began.value = at
@@ -179,13 +181,16 @@ def received(tiny_model, tiny_processor, seconds, pauses=(), timeout=8.0, after=
     context = multiprocessing.get_context("spawn")
     began = context.Value("d", 0.0)
     url = f"udp://127.0.0.1:{port}"
-    process = context.Process(target=send_numbers, args=(url + "?pkt_size=1316", seconds, pauses, began), daemon=True)
+    ready = context.Event()
+    words = (url + "?pkt_size=1316", seconds, pauses, began, ready)
+    process = context.Process(target=send_numbers, args=words, daemon=True)
     segmenter, feed, report = LiveSegmenter(tiny_model, tiny_processor), LiveFeed(), LiveReport()
     segmenter.warm_up((96, 128))
     outputs = Outputs(None, None, 2)
     done = []
     outputs.put = lambda frame, mask: done.append((mask.time, time.monotonic(), feed.received))
     process.start()
+    assert ready.wait(120)
     with reading(parse_source(url), None, feed, timeout):
         follow(feed, segmenter, outputs, report)
     process.join()
