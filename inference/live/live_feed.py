@@ -12,8 +12,7 @@ import numpy as np
 from ..media.timed_frame import TimedFrame
 from ..media.video_probe import VideoInfo
 
-# Frames that may wait for the network. With two, frames that come unevenly are not dropped, and a frame waits for at
-# most the time that the network takes for two frames.
+# Frames that may wait for the network. A frame waits at most for the time that the network takes for two frames.
 MOST_WAITING = 2
 
 
@@ -40,8 +39,9 @@ class LiveFeed:
     """
     A queue of sound and frames between threads.
 
-    Frames wait in a short queue. If a frame comes while the queue is full, the oldest waiting frame is dropped and
-    counted. Sound waits until it is taken, all of it.
+    Frames wait in a short queue, so that frames that come unevenly are not dropped. If a frame comes while the queue is
+    full, the network is too slow. Then all waiting frames but the newest are dropped and counted, so that the delay does
+    not grow. Sound waits until it is taken, all of it.
 
     Args:
         most_waiting: frames that may wait.
@@ -67,8 +67,8 @@ class LiveFeed:
         with self._changed:
             self.received += 1
             if len(self._frames) == self._most_waiting:
-                self._frames.popleft()
-                self.dropped += 1
+                self.dropped += len(self._frames)
+                self._frames.clear()
             self._frames.append(LiveFrame(frame, info, self.clock()))
             self._changed.notify()
 
