@@ -38,6 +38,8 @@ def test_public_names_are_the_designs():
         "AussDataCollator",
         "AussTrainerMetrics",
         "AussConfidenceCallback",
+        "LiveMask",
+        "LiveSegmenter",
         "load_audio_weights",
         "load_avsbench",
         "load_backbone_weights",

@@ -106,18 +106,19 @@ def test_a_short_stall_is_survived(tiny_model, tiny_processor, sending, make_vid
     assert feed.ending == "" and report.masks + feed.dropped == feed.received == 40
 
 
-def test_ctrl_c_ends_with_a_finished_file_and_status_0(model_folder, sending, tmp_path, capsys):
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_end_with_a_finished_file(model_folder, sending, tmp_path, capsys, number, status):
     sender = sending("keep", seconds=5.0)
 
     def interrupt():
         sender.sent.wait(60)
         time.sleep(0.5)
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    assert live(model_folder, sender, tmp_path / "out.mp4", "--timeout", "20") == 0
+    assert live(model_folder, sender, tmp_path / "out.mp4", "--timeout", "20") == status
     assert len(frames_of(tmp_path / "out.mp4")[0]) >= 2
-    assert "masks" in capsys.readouterr().out
+    assert ("masks" if status == 0 else "stopped by SIGTERM") in "".join(capsys.readouterr())
     assert [path.name for path in tmp_path.glob(".auss*")] == []
 
 
