@@ -17,7 +17,7 @@ from .live_feed import LiveFeed, LiveFrame
 from .live_output import OutputThread, PreviewWindow, check_live_output
 from .live_report import LiveReport
 from .live_segmenter import LiveMask, LiveSegmenter
-from .sources import LiveSource, open_source, parse_sound, parse_source
+from .sources import LiveSource, open_live_source, parse_sound, parse_source
 from .stream_reader import SharedOrigin, StreamReader
 
 logger = logging.getLogger(__name__)
@@ -31,13 +31,13 @@ SWITCH_SECONDS = 0.0005
 
 
 def open_while_waiting(source: LiveSource, timeout: float) -> InputContainer:
-    """Works like `open_source`, but Ctrl-C takes effect at once. FFmpeg itself cannot be interrupted by it."""
+    """Works like `open_live_source`, but Ctrl-C takes effect at once. FFmpeg itself cannot be interrupted by it."""
     found: list[InputContainer] = []
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
-            found.append(open_source(source, timeout))
+            found.append(open_live_source(source, timeout))
         except BaseException as error:
             errors.append(error)
 

@@ -39,9 +39,9 @@ class LiveFeed:
     """
     A queue of sound and frames between threads.
 
-    Frames wait in a short queue, so that frames that come unevenly are not dropped. If a frame comes while the queue is
-    full, the network is too slow. Then all waiting frames but the newest are dropped and counted, so that the delay does
-    not grow. Sound waits until it is taken, all of it.
+    Frames wait in a short queue, so that frames that come unevenly are not dropped. If a frame comes while the queue
+    is full, the network is too slow. Then all waiting frames but the newest are dropped and counted, so that the delay
+    does not grow. Sound waits until it is taken, all of it.
 
     Args:
         most_waiting: frames that may wait.

@@ -129,7 +129,7 @@ def open_rtsp(source: LiveSource, options: dict[str, str], waits: tuple[float, f
         relay.close()  # the connection that was made stays
 
 
-def open_source(source: LiveSource, timeout: float) -> InputContainer:
+def open_live_source(source: LiveSource, timeout: float) -> InputContainer:
     """
     Opens a source for reading.
 
@@ -168,4 +168,4 @@ def open_source(source: LiveSource, timeout: float) -> InputContainer:
         raise InputError(f"SOURCE {printable(source.name)} cannot be opened: {cause(error, timeout)}{hint}") from error
 
 
-__all__ = ["ACCEPTED", "LiveSource", "cause", "open_source", "parse_sound", "parse_source"]
+__all__ = ["ACCEPTED", "LiveSource", "cause", "open_live_source", "parse_sound", "parse_source"]

@@ -8,7 +8,7 @@ import pytest
 from auss.files.errors import InputError
 from auss.inference.live.live_feed import LiveFeed
 from auss.inference.live.rtsp_relay import RefusedReplyError, ReplyFilter, RtspRelay
-from auss.inference.live.sources import open_source, parse_source
+from auss.inference.live.sources import open_live_source, parse_source
 from auss.inference.live.stream_reader import SharedOrigin, StreamReader
 
 SDP = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:track\r\n"
@@ -84,7 +84,7 @@ def test_a_stream_plays_over_one_connection(server, make_video):
     one = server(content)
     source = parse_source(f"rtsp://127.0.0.1:{one.port}/camera")
     feed = LiveFeed(most_waiting=1000)
-    StreamReader(source, open_source(source, 5.0), feed, SharedOrigin(), 5.0).run()
+    StreamReader(source, open_live_source(source, 5.0), feed, SharedOrigin(), 5.0).run()
     assert one.requests[:4] == ["OPTIONS", "DESCRIBE", "SETUP", "PLAY"]
     assert feed.received >= 25 and feed.take(0.0)[0]
 
@@ -94,7 +94,7 @@ def test_a_redirect_is_refused_and_the_other_address_not_contacted(server, metho
     other = server()
     one = server(redirect=method, location=f"rtsp://127.0.0.1:{other.port}/inside")
     with pytest.raises(InputError, match=f"redirects to rtsp://127.0.0.1:{other.port}/inside, which is not followed"):
-        open_source(parse_source(f"rtsp://127.0.0.1:{one.port}/camera"), 5.0)
+        open_live_source(parse_source(f"rtsp://127.0.0.1:{one.port}/camera"), 5.0)
     assert method in one.requests and other.requests == []
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from auss.files.errors import InputError
 from auss.inference.live import sources
-from auss.inference.live.sources import LiveSource, open_source, parse_sound, parse_source
+from auss.inference.live.sources import LiveSource, open_live_source, parse_sound, parse_source
 
 
 @pytest.fixture
@@ -120,17 +120,17 @@ def test_a_playlist_in_a_stream_is_refused_and_opens_nothing(answering, playlist
     other = answering()
     server = answering(playlist.format(port=other.port).encode() * 40)
     with pytest.raises(InputError, match="cannot be opened"):
-        open_source(parse_source(f"tcp://127.0.0.1:{server.port}"), timeout=1.0)
+        open_live_source(parse_source(f"tcp://127.0.0.1:{server.port}"), timeout=1.0)
     assert (server.clients, other.clients) == (1, 0)
 
 
 def test_nobody_there_and_nothing_coming_are_said():
     with pytest.raises(InputError, match="Connection refused"):
-        open_source(parse_source(f"tcp://127.0.0.1:{free_port()}"), timeout=1.0)
+        open_live_source(parse_source(f"tcp://127.0.0.1:{free_port()}"), timeout=1.0)
     with pytest.raises(InputError, match="nothing came for 0.2 s"):
-        open_source(parse_source(f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"), timeout=0.2)
+        open_live_source(parse_source(f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"), timeout=0.2)
 
 
 def test_a_missing_device_is_said(linux):
     with pytest.raises(InputError, match="SOURCE /dev/video99 cannot be opened"):
-        open_source(parse_source("/dev/video99"), timeout=1.0)
+        open_live_source(parse_source("/dev/video99"), timeout=1.0)
