@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     # Type checkers and editors read these imports. At run time, `__getattr__` imports the names instead.
     from .configuration.configuration_auss import AussAudioConfig, AussConfig
     from .hub.exported_model import ExportedAuss
+    from .inference.live.live_segmenter import LiveMask, LiveSegmenter
     from .modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
     from .modeling_auss.published_weights.audio_weights import load_audio_weights
     from .modeling_auss.published_weights.backbone_weights import load_backbone_weights
@@ -39,6 +40,8 @@ __all__ = [
     "AussTrainerMetrics",
     "AussVideoProcessor",
     "ExportedAuss",
+    "LiveMask",
+    "LiveSegmenter",
     "__version__",
     "load_audio_weights",
     "load_avsbench",
@@ -59,6 +62,8 @@ _PUBLIC_NAMES = {
     "AussDataCollator": ".train.data.collator",
     "AussTrainerMetrics": ".train.evaluation.metric_modules",
     "AussConfidenceCallback": ".train.loop.trainer_callback",
+    "LiveMask": ".inference.live.live_segmenter",
+    "LiveSegmenter": ".inference.live.live_segmenter",
     "load_audio_weights": ".modeling_auss.published_weights.audio_weights",
     "load_avsbench": ".train.data.avsbench",
     "load_backbone_weights": ".modeling_auss.published_weights.backbone_weights",

@@ -36,6 +36,7 @@ COMMANDS = {
     "segment-folder": Command(
         "inference.arguments", "inference.segment_folder", "mark what sounds in every video of a folder"
     ),
+    "live": Command("inference.live.arguments", "inference.live.live", "mark what sounds in a camera or a stream"),
     "compose": Command("train.command_arguments", "train.composer.composer", "make a data set of cut-outs and sounds"),
     "import": Command(
         "inference.importing.arguments",

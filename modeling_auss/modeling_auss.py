@@ -116,6 +116,28 @@ class AussModel(AussPreTrainedModel):
             The audio queries A, (B, N, e); and the queries of each of the F = `num_frames` frames, (B, F, N, e).
         """
         audio_features, valid = self.audio_features(input_features, input_features_mask)
+        return self.queries_of_features(num_frames, audio_features, valid, frame_examples, frame_mask)
+
+    def queries_of_features(
+        self,
+        num_frames: int,
+        audio_features: torch.Tensor,
+        valid: torch.Tensor,
+        frame_examples: torch.Tensor | None = None,
+        frame_mask: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Does the second half of `frame_queries`: it turns encoded sound into queries.
+
+        A caller whose windows of sound overlap encodes every example once and gives the features here.
+
+        Args:
+            num_frames, frame_examples, frame_mask: as `frame_queries` takes them.
+            audio_features, valid: as `audio_features` returns them, (B, T, e_0) and (B, T).
+
+        Returns:
+            As `frame_queries`.
+        """
         audio_queries = self.audio_query_generator(audio_features, valid)
         frame_queries = audio_queries.unsqueeze(1).expand(-1, num_frames, -1, -1)
         if self.frame_conditioner is not None:

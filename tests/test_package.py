@@ -39,6 +39,8 @@ def test_public_names_are_the_designs():
         "AussTrainerMetrics",
         "ExportedAuss",
         "AussConfidenceCallback",
+        "LiveMask",
+        "LiveSegmenter",
         "load_audio_weights",
         "load_avsbench",
         "load_backbone_weights",

@@ -3,6 +3,7 @@
 import logging
 import os
 import stat
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import cast
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
 
@@ -48,6 +50,44 @@ def check_video_output(path: Path, source: Path | str, overwrite: bool) -> None:
         raise InputError(f"output {printable(path)} is the video itself: choose another name")
     if not overwrite:
         raise FileExistsError(f"output {printable(path)} exists: choose another name, or allow it with --overwrite")
+
+
+def planar_frame(picture: np.ndarray, info: VideoInfo) -> av.VideoFrame:
+    """Converts a picture (H, W, 3) uint8 of the size in `info` to a frame in yuv420p and the colours of `info`.
+
+    Raises:
+        ValueError: the picture has another size.
+    """
+    if picture.shape != (info.height, info.width, 3):
+        raise ValueError(f"picture must be {(info.height, info.width, 3)}, got {picture.shape}")
+    # H.264 and VP9 store colour at half the size. If the size is odd, the last row or column is repeated.
+    odd_height, odd_width = info.height % 2, info.width % 2
+    if odd_height or odd_width:
+        picture = np.pad(picture, ((0, odd_height), (0, odd_width), (0, 0)), mode="edge")
+    colours = info.colours
+    return av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+        format="yuv420p",
+        dst_colorspace=Colorspace.ITU709 if colours.matrix == BT709 else Colorspace.ITU601,
+        dst_color_range=ColorRange.JPEG if colours.full_range else ColorRange.MPEG,
+    )
+
+
+def add_picture_stream(
+    container: OutputContainer, codec: str, options: Mapping[str, str], info: VideoInfo
+) -> av.VideoStream:
+    """Adds a picture like the one that `info` describes to an output. Its frames have stamps in `TIME_BASE`."""
+    rate = Fraction(info.fps).limit_denominator(1001)
+    stream = cast(av.VideoStream, container.add_stream(codec, rate=rate, options=dict(options)))
+    stream.width, stream.height = info.width + info.width % 2, info.height + info.height % 2
+    stream.pix_fmt = "yuv420p"
+    context = stream.codec_context
+    context.time_base = TIME_BASE
+    context.sample_aspect_ratio = info.pixel_aspect
+    colours = info.colours
+    context.colorspace, context.color_primaries = colours.matrix, colours.primaries
+    context.color_trc = colours.transfer
+    context.color_range = int(ColorRange.JPEG if colours.full_range else ColorRange.MPEG)
+    return stream
 
 
 class VideoWriter:
@@ -189,18 +229,7 @@ class VideoWriter:
         return frame
 
     def _converted(self, picture: np.ndarray) -> av.VideoFrame:
-        if picture.shape != (self.info.height, self.info.width, 3):
-            raise ValueError(f"picture must be {(self.info.height, self.info.width, 3)}, got {picture.shape}")
-        # H.264 and VP9 store colour at half the size. If the size is odd, the last row or column is repeated.
-        odd_height, odd_width = self.info.height % 2, self.info.width % 2
-        if odd_height or odd_width:
-            picture = np.pad(picture, ((0, odd_height), (0, odd_width), (0, 0)), mode="edge")
-        colours = self.info.colours
-        return av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
-            format="yuv420p",
-            dst_colorspace=Colorspace.ITU709 if colours.matrix == BT709 else Colorspace.ITU601,
-            dst_color_range=ColorRange.JPEG if colours.full_range else ColorRange.MPEG,
-        )
+        return planar_frame(picture, self.info)
 
     def _abandon(self) -> None:
         """Stops without a result. No file stays behind."""
@@ -211,20 +240,16 @@ class VideoWriter:
         self._file.abandon()
 
     def _add_picture(self) -> av.VideoStream:
-        rate = Fraction(self.info.fps).limit_denominator(1001)
-        options = dict(self.format.video_options)
-        stream = self._container.add_stream(self.format.video_codec, rate=rate, options=options)
-        stream = cast(av.VideoStream, stream)
-        stream.width, stream.height = self.info.width + self.info.width % 2, self.info.height + self.info.height % 2
-        stream.pix_fmt = "yuv420p"
-        context = stream.codec_context
-        context.time_base = TIME_BASE
-        context.sample_aspect_ratio = self.info.pixel_aspect
-        colours = self.info.colours
-        context.colorspace, context.color_primaries = colours.matrix, colours.primaries
-        context.color_trc = colours.transfer
-        context.color_range = int(ColorRange.JPEG if colours.full_range else ColorRange.MPEG)
-        return stream
+        return add_picture_stream(self._container, self.format.video_codec, self.format.video_options, self.info)
 
 
-__all__ = ["CONTAINER_FORMATS", "ContainerFormat", "VideoWriter", "check_video_output", "container_format"]
+__all__ = [
+    "CONTAINER_FORMATS",
+    "TIME_BASE",
+    "ContainerFormat",
+    "VideoWriter",
+    "add_picture_stream",
+    "check_video_output",
+    "container_format",
+    "planar_frame",
+]

@@ -4,7 +4,7 @@ import errno
 import logging
 import math
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,11 +177,20 @@ def check_opened(video: str | Path, error: FFmpegError) -> None:
     raise InputError(f"video {video} cannot be opened: {reason(error)}") from error
 
 
-def open_media(video: str | Path) -> InputContainer:
+def open_media(
+    video: str | Path,
+    options: Mapping[str, str] | None = None,
+    timeout: tuple[float, float] = (URL_TIMEOUT_SECONDS, URL_TIMEOUT_SECONDS),
+) -> InputContainer:
     """Opens a media file for reading. It is a local file or lies behind an http(s) URL.
 
     A local name always means the file of that name, even if it looks like a URL. The file cannot make FFmpeg open
     another file or an address. `address_behind` decides which redirects of a URL are followed.
+
+    Args:
+        video: the path, or the URL as a string.
+        options: more options of FFmpeg's reader.
+        timeout: seconds after which a URL counts as lost, while it is opened and while it is read.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.
@@ -189,22 +198,21 @@ def open_media(video: str | Path) -> InputContainer:
             index; the file is empty or a playlist; the server does not answer, does not send the file, or redirects to
             an address that may not be asked.
     """
-    formats = {"format_whitelist": MEDIA_FORMATS}
+    formats = {**(options or {}), "format_whitelist": MEDIA_FORMATS}
     try:
         if not is_url(video):
             check_file(Path(video))
-            options = formats | {"protocol_whitelist": FILE_PROTOCOLS}
-            return av.open(file_address(video), metadata_errors="ignore", options=options)
-        timeout = (URL_TIMEOUT_SECONDS, URL_TIMEOUT_SECONDS)
+            formats["protocol_whitelist"] = FILE_PROTOCOLS
+            return av.open(file_address(video), metadata_errors="ignore", options=formats)
         # FFmpeg itself would follow a redirect to any address.
-        options = formats | {"protocol_whitelist": URL_PROTOCOLS, "max_redirects": "0"}
+        formats |= {"protocol_whitelist": URL_PROTOCOLS, "max_redirects": "0"}
         try:
-            return av.open(str(video), metadata_errors="ignore", timeout=timeout, options=options)
+            return av.open(str(video), metadata_errors="ignore", timeout=timeout, options=formats)
         except FFmpegError as error:
             address = address_behind(str(video), URL_TIMEOUT_SECONDS) if error.errno == errno.EIO else str(video)
             if address == str(video):
                 raise
-            return av.open(address, metadata_errors="ignore", timeout=timeout, options=options)
+            return av.open(address, metadata_errors="ignore", timeout=timeout, options=formats)
     except FFmpegError as error:
         check_opened(video, error)
         raise
