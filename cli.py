@@ -36,6 +36,7 @@ COMMANDS = {
     "segment-folder": Command(
         "inference.arguments", "inference.segment_folder", "mark what sounds in every video of a folder"
     ),
+    "web": Command("web.arguments", "web.server", "serve a page that marks what sounds in videos of its visitors"),
     "compose": Command("train.command_arguments", "train.composer.composer", "make a data set of cut-outs and sounds"),
     "prepare": Command(
         "train.command_arguments",

