@@ -6,10 +6,9 @@ from pathlib import Path
 
 from ..files.errors import InputError
 from ..inference.arguments import add_mask_options, check_mask_options
-from .settings import DEFAULT_LIMITS, Limits
+from .settings import DEFAULT_LIMITS, MEGABYTE, Limits
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 7860
-MEGABYTE = 1_000_000
 
 
 def add_web_arguments(parser: argparse.ArgumentParser) -> None:

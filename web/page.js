@@ -7,12 +7,16 @@
         if (!leader || !follower || event.target !== leader) return;
         follower.muted = true;
         follower.playbackRate = leader.playbackRate;
-        if (Math.abs(follower.currentTime - leader.currentTime) > 0.15) follower.currentTime = leader.currentTime;
+        // A player that is always corrected would stutter.
+        const tolerance = leader.paused ? 0.01 : 0.2;
+        if (Math.abs(follower.currentTime - leader.currentTime) > tolerance) follower.currentTime = leader.currentTime;
         if (event.type === "play") follower.play().catch(() => {});
         if (event.type === "pause") follower.pause();
     };
     // Events of media do not bubble, but they can be captured on their way down.
-    for (const kind of ["play", "pause", "seeked", "ratechange"]) document.addEventListener(kind, follow, true);
+    for (const kind of ["play", "pause", "seeked", "timeupdate", "ratechange"]) {
+        document.addEventListener(kind, follow, true);
+    }
     window.aussShowTime = (seconds) => {
         const leader = player("marked");
         if (!leader || seconds === null) return;

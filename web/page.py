@@ -28,6 +28,7 @@ EVERY_FRAME = "every frame"
 RATES = (1.0, 2.0, 5.0, 10.0)
 FRESH = "Choose a video, then press **Segment**."
 PROGRESS = gr.Progress()  # Gradio gives a progress bar to functions that have such a default
+CLEANING_SECONDS, KEPT_SECONDS = 600, 6 * 3600  # all files that are older than this are deleted
 FOLDER = Path(__file__).parent
 # The fonts of the visitor's system. Gradio's themes would fetch theirs from another server.
 FONTS, MONOSPACED_FONTS = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
@@ -63,7 +64,7 @@ class PageActions:
         """Before the video waits in the queue: the earlier results go, and the job can be cancelled."""
         self.jobs.begin(self.page_of(request))
         return (
-            *self.without_results("Waiting, then segmenting …"),
+            *self.without_results("Working. Other visitors' videos may come first."),
             gr.Button(interactive=False),
             gr.Button(interactive=True),
         )
@@ -192,7 +193,7 @@ def is_memory_error(error: Exception) -> bool:
 def build_page(models: Mapping[str, Model], settings: PageSettings, visitors: Visitors, jobs: Jobs) -> gr.Blocks:
     """Builds the page. The environment variable GRADIO_TEMP_DIR must name the visitors' folder by then."""
     actions, limits = PageActions(models, settings, visitors, jobs), settings.limits
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CLEANING_SECONDS, KEPT_SECONDS)) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Row():
             original = gr.Video(label=f"Your video. {limits.in_words()}", elem_id="original", height=340)

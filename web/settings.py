@@ -9,12 +9,14 @@ from ..configuration.score_threshold import DEFAULT_THRESHOLD
 from ..files.errors import InputError
 from ..inference.parameters import DEFAULT_FPS
 
+MEGABYTE = 2**20  # as Gradio counts, which checks the size before the upload
+
 
 @dataclass(frozen=True)
 class Limits:
     """The limits of an upload."""
 
-    bytes: int = 500_000_000
+    bytes: int = 500 * MEGABYTE
     seconds: float = 600.0
     pixels: int = 3840 * 2160  # of the picture, as it is shown
     waiting: int = 20  # how many videos may wait in the queue
@@ -26,7 +28,7 @@ class Limits:
             raise InputError("The file is empty.")
         if size > self.bytes:
             raise InputError(
-                f"The file has {size / 1e6:.1f} MB, and this page takes at most {self.bytes / 1e6:g} MB. "
+                f"The file has {size / MEGABYTE:.1f} MB, and this page takes at most {self.bytes / MEGABYTE:.3g} MB. "
                 "Shorten the video, or save it with a lower quality."
             )
 
@@ -49,7 +51,7 @@ class Limits:
     def in_words(self) -> str:
         """The limits in a sentence for the page."""
         length = f"{self.seconds / 60:g} minutes" if self.seconds >= 120 else f"{self.seconds:g} seconds"
-        return f"At most {length} and {self.bytes / 1e6:g} MB."
+        return f"At most {length} and {self.bytes / MEGABYTE:.3g} MB."
 
 
 DEFAULT_LIMITS = Limits()
@@ -66,4 +68,4 @@ class PageSettings:
     limits: Limits = DEFAULT_LIMITS
 
 
-__all__ = ["DEFAULT_LIMITS", "Limits", "PageSettings"]
+__all__ = ["DEFAULT_LIMITS", "MEGABYTE", "Limits", "PageSettings"]

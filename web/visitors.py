@@ -77,14 +77,6 @@ class Visitors:
         real = os.path.realpath(path)
         return visitor in self._owners.get(real, ()) or Path(real).is_relative_to(self.folder(visitor))
 
-    def remove_upload(self, visitor: str, path: str) -> None:
-        """Deletes an upload, unless another visitor uploaded the same file."""
-        real = os.path.realpath(path)
-        owners = self._owners.get(real, set())
-        owners.discard(visitor)
-        if not owners and self._owners.pop(real, None) is not None:
-            Path(real).unlink(missing_ok=True)
-
 
 def named_paths(values: Any) -> Iterator[str]:
     """Yields every path of a file in the arguments of a call to Gradio, however deep it stands."""

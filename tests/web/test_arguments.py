@@ -25,7 +25,7 @@ def test_the_models_arguments_are_those_of_segment():
 
 def test_limits_come_from_the_arguments():
     limits = upload_limits(parsed("--max-seconds", "90", "--max-megabytes", "2.5"))
-    assert (limits.seconds, limits.bytes) == (90, 2_500_000)
+    assert (limits.seconds, limits.bytes) == (90, 2_621_440)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_videos_over_the_limits_are_refused_in_words(visitor, tmp_path):
     large.write_bytes(bytes(1_100_000))
     with large.open("rb") as content:
         answer = visitor.http.post("/gradio_api/upload", files={"files": (large.name, content)})
-    assert answer.status_code == 413 and "maximum allowed size" in answer.text
+    assert answer.status_code == 413 and "maximum allowed size" in answer.text  # the page adds which file it is
 
 
 def test_without_a_video_the_page_asks_for_one(visitor):

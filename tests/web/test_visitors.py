@@ -73,23 +73,10 @@ def test_a_link_in_the_own_folder_opens_no_other_file(visitors):
     assert not visitors.owns("anna", folder / "link")
 
 
-def test_an_upload_of_two_visitors_stays_until_both_removed_it(visitors, tmp_path):
-    path = tmp_path / "video.mp4"
-    path.touch()
+def test_the_same_file_belongs_to_all_who_uploaded_it(visitors, tmp_path):
     for visitor in ("anna", "bert"):
-        visitors.add_upload(visitor, str(path))
-    visitors.remove_upload("anna", str(path))
-    assert path.exists() and visitors.owns("bert", path) and not visitors.owns("anna", path)
-    visitors.remove_upload("carl", str(path))
-    assert path.exists()
-    visitors.remove_upload("bert", str(path))
-    assert not path.exists()
-
-
-def test_files_that_nobody_uploaded_are_never_deleted(visitors, tmp_path):
-    (tmp_path / "other.txt").touch()
-    visitors.remove_upload("anna", str(tmp_path / "other.txt"))
-    assert (tmp_path / "other.txt").exists()
+        visitors.add_upload(visitor, str(tmp_path / "video.mp4"))
+    assert [visitors.owns(who, tmp_path / "video.mp4") for who in ("anna", "bert", "carl")] == [True, True, False]
 
 
 def test_the_page_gives_a_cookie_once_and_forbids_other_servers(visitors):
