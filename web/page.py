@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.themes import Default
 from starlette.middleware import Middleware
 
 from ..files.errors import AussError
@@ -103,7 +104,7 @@ class PageActions:
         }
 
         def on_progress(done: float, seconds: float) -> None:
-            progress((round(done, 1), round(seconds, 1)), desc="Segmenting", unit="s of video")
+            progress(done / seconds, desc=f"Segmenting: {done:.1f} of {seconds:.1f} s")
 
         return segment_upload(
             video,
@@ -276,7 +277,7 @@ def launch_page(page: gr.Blocks, host: str, port: int, limits: Limits, visitors:
         mcp_server=False,
         num_workers=0,
         app_kwargs={"middleware": [Middleware(OwnFilesOnly, visitors=visitors)]},
-        theme=gr.themes.Default(font=FONTS, font_mono=MONOSPACED_FONTS),
+        theme=Default(font=FONTS, font_mono=MONOSPACED_FONTS),
         css_paths=[FOLDER / "page.css"],
     )
     return address

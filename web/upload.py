@@ -25,7 +25,7 @@ from ..processing.processing_auss import AussProcessor
 from .jobs import Job
 from .settings import Limits
 
-PACKAGE = __package__.rpartition(".")[0]
+PACKAGE = __name__.partition(".")[0]
 Model = tuple[AussForAudioVisualSegmentation, AussProcessor]
 
 

@@ -123,7 +123,7 @@ def test_a_visitor_watches_the_result_and_takes_it_home(open_page, video):
     page.press("#number input[type=number]", "Enter")
     page.wait_for_function("() => document.querySelector('#facts').innerText.startsWith('Mask 5 of 15, at 0.80 s')")
     page.wait_for_function("() => Math.abs(document.querySelector('#original video').currentTime - 0.8) < 0.05")
-    assert page.evaluate("document.querySelector('#mask img').naturalWidth") == 160
+    page.wait_for_function("() => document.querySelector('#mask img').naturalWidth === 160")
     name, content = downloaded(page, "video")
     assert name == "street_marked.mp4" and content[4:8] == b"ftyp"
     name, content = downloaded(page, "masks")

@@ -127,7 +127,7 @@ def test_progress_moves_and_a_cancelled_video_stops(visitor, video, slow_frames)
     visitor.join("segment", visitor.upload(video), EVERY_FRAME, 0.5, "tiny")
     messages = visitor.messages()
     (shown,) = next(one for one in messages if one["msg"] == "progress")["progress_data"]
-    assert (shown["index"], shown["length"], shown["unit"]) == (0.0, 1.5, "s of video")
+    assert (shown["progress"], shown["desc"]) == (0.0, "Segmenting: 0.0 of 1.5 s")
     assert reached.wait(30)
     other = PageClient(str(visitor.http.base_url))
     other.call("stop")  # another visitor stops nothing

@@ -2,6 +2,7 @@ import json
 import logging
 import threading
 import zipfile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from auss.web.upload import (
     visible_text,
 )
 
-OPTIONS = {"fps": 2.0, "threshold": 0.2}
+OPTIONS: dict[str, Any] = {"fps": 2.0, "threshold": 0.2}
 
 
 def segmented(video, folder, model, processor, on_progress=lambda done, seconds: None, job=None):
