@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 TITLE = "auss: what in a video makes the sound?"
 INTRODUCTION = (
     "# What in a video makes the sound?\n"
-    "Drop a video or record one. The page marks what sounds in it, and gives you the video, the masks and their times."
+    "Drop a video or record one. The page marks what sounds in it, and gives you video, masks and their times. "
 )
 DOWNLOADS = {"video": "Video", "masks": "Masks (zip)", "times": "Times (JSON)"}
 EVERY_FRAME = "every frame"
@@ -195,10 +195,12 @@ def build_page(models: Mapping[str, Model], settings: PageSettings, visitors: Vi
     """Builds the page. The environment variable GRADIO_TEMP_DIR must name the visitors' folder by then."""
     actions, limits = PageActions(models, settings, visitors, jobs), settings.limits
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CLEANING_SECONDS, KEPT_SECONDS)) as page:
-        gr.Markdown(INTRODUCTION)
+        gr.Markdown(INTRODUCTION + limits.in_words())
         with gr.Row():
-            original = gr.Video(label=f"Your video. {limits.in_words()}", elem_id="original", height=340)
-            marked = gr.Video(label="What sounds", elem_id="marked", interactive=False, height=340, buttons=[])
+            original = gr.Video(label="Your video", elem_id="original", height=340, min_width=320)
+            marked = gr.Video(
+                label="What sounds", elem_id="marked", interactive=False, height=340, min_width=320, buttons=[]
+            )
         with gr.Row():
             with gr.Column():
                 rate = gr.Radio(
@@ -207,7 +209,12 @@ def build_page(models: Mapping[str, Model], settings: PageSettings, visitors: Vi
                     label="Masks a second",
                 )
                 threshold = gr.Slider(
-                    0.0, 1.0, settings.threshold, step=0.01, label="Threshold: the score above which a pixel sounds"
+                    0.0,
+                    1.0,
+                    settings.threshold,
+                    step=0.01,
+                    label="Threshold",
+                    info="A pixel sounds if its score is higher.",
                 )
                 names = list(models)
                 model = gr.Dropdown(names, value=names[0], label="Model", interactive=len(names) > 1)
@@ -219,7 +226,7 @@ def build_page(models: Mapping[str, Model], settings: PageSettings, visitors: Vi
                 with gr.Column(visible=False, elem_id="found") as found:
                     with gr.Row():
                         files = [
-                            gr.DownloadButton(label, size="sm", elem_id=f"get-{name}")
+                            gr.DownloadButton(label, size="sm", min_width=90, elem_id=f"get-{name}")
                             for name, label in (
                                 ("video", "Video"),
                                 ("masks", "Masks (zip)"),

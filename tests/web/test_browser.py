@@ -149,7 +149,7 @@ def test_files_over_the_limit_are_refused_before_they_travel(open_page, tmp_path
     path.write_bytes(bytes(3_000_000))
     page.set_input_files("#original input[type=file]", path)
     page.get_by_text("exceed the maximum allowed size of 2.0 M").first.wait_for()
-    assert "At most 20 seconds and 2 MB." in page.inner_text("#original")
+    assert "At most 20 seconds and 2 MB." in page.inner_text("body")
 
 
 def test_a_video_is_cancelled_while_its_progress_moves(open_page, tmp_path):

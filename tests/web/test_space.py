@@ -63,5 +63,5 @@ def test_the_app_serves_the_page_with_its_limits(model_folder, monkeypatch):
     # Only the app's own waiting is replaced: the server behind the page uses events, too.
     monkeypatch.setattr(app, "threading", SimpleNamespace(Event=VisitInsteadOfWaiting))
     app.main()
-    labels = [one["props"].get("label") for one in pages[0]["components"]]
-    assert any(label and "At most 45 seconds and 100 MB." in label for label in labels)
+    texts = [str(one["props"].get("value")) for one in pages[0]["components"]]
+    assert any("At most 45 seconds and 100 MB." in text for text in texts)
