@@ -99,6 +99,7 @@ def test_setup_lists_every_package_and_ships_every_preset():
     assert list((ROOT / "train" / "launch").glob("*.yaml"))
     assert setup["options.package_data"]["auss.train.evaluation"] == "metric_scripts/*.py"
     assert list((ROOT / "train" / "evaluation" / "metric_scripts").glob("*.py"))
+    assert setup["options.package_data"]["auss.web"] == "*.css, *.js"
 
 
 def imported_packages():
