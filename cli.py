@@ -37,6 +37,7 @@ COMMANDS = {
         "inference.arguments", "inference.segment_folder", "mark what sounds in every video of a folder"
     ),
     "live": Command("inference.live.arguments", "inference.live.live", "mark what sounds in a camera or a stream"),
+    "web": Command("web.arguments", "web.server", "serve a page that marks what sounds in videos of its visitors"),
     "compose": Command("train.command_arguments", "train.composer.composer", "make a data set of cut-outs and sounds"),
     "import": Command(
         "inference.importing.arguments",

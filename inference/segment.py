@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -171,6 +171,7 @@ def write_marked(
     mask_folder: Path | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
+    on_frame: Callable[[float], None] | None = None,
 ) -> int:
     """Writes a video with its masks drawn in it. Also saves the masks if `mask_folder` is given.
 
@@ -181,6 +182,7 @@ def write_marked(
         output, overwrite: as `VideoWriter` takes them.
         mask_folder: an existing folder for the masks.
         show_progress: whether a progress bar is shown.
+        on_frame: called with the time of every frame, in seconds. If it raises an error, nothing is written.
 
     Returns:
         The number of frames.
@@ -200,6 +202,8 @@ def write_marked(
         for time, picture in draw_masks(pictures.frames(), masks, num_labels, mask_folder):
             writer.write(time, picture)
             count += 1
+            if on_frame is not None:
+                on_frame(time)
             bar.update(max(0.0, min(time, bar.total) - bar.n))
         writer.hold(pictures.picture_end or 0.0)
         bar.update(max(0.0, bar.total - bar.n))

