@@ -2,9 +2,24 @@
 
 import argparse
 import numbers
+from pathlib import Path
 from typing import Any
 
 from ..files.errors import InputError
+from ..files.model_files import MODEL_HELP
+from .shipped_model import has_default_model
+
+
+def add_model_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --model to the parser. It may be left out where the package ships a model."""
+    shipped = has_default_model()
+    parser.add_argument(
+        "--model",
+        required=not shipped,
+        type=Path,
+        metavar="MODEL",
+        help=MODEL_HELP + (" (the small model that comes with auss)" if shipped else ""),
+    )
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
@@ -26,4 +41,4 @@ def check_threads(threads: Any) -> None:
         raise InputError(f"threads must be a whole number of CPU threads, at least 1, got {threads!r}")
 
 
-__all__ = ["add_network_options", "check_threads"]
+__all__ = ["add_model_option", "add_network_options", "check_threads"]

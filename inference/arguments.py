@@ -6,7 +6,7 @@ from typing import Any
 
 from ..configuration.score_threshold import DEFAULT_THRESHOLD
 from ..files.errors import InputError
-from ..hub.network_options import add_network_options, check_threads
+from ..hub.network_options import add_model_option, add_network_options, check_threads
 from .parameters import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_FPS,
@@ -38,12 +38,7 @@ def masks_per_second(text: str) -> float | None:
 
 def add_mask_options(parser: argparse.ArgumentParser) -> None:
     """Adds --model and the options for making masks to the parser. `mask_options` reads the latter."""
-    parser.add_argument(
-        "--model",
-        type=Path,
-        metavar="DIR",
-        help="the folder of a trained model or of an export (the small model that comes with auss)",
-    )
+    add_model_option(parser)
     parser.add_argument(
         "--fps",
         type=masks_per_second,

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from ..files.errors import InputError, MissingPackageError
 from ..files.file_names import printable
+from ..hub.shipped_model import chosen_model
+from ..hub.trained_model import load_model
 from ..inference.arguments import mask_options
-from ..inference.segment import load_model
 from .arguments import DEFAULT_HOST, DEFAULT_PORT, upload_limits
 from .jobs import Jobs
 from .settings import PageSettings
@@ -38,7 +39,9 @@ def model_names(folders: Sequence[Path]) -> list[str]:
     ]
 
 
-def load_models(folders: Sequence[Path], device: str = "auto") -> dict[str, Model]:
+def load_models(
+    folders: Sequence[Path], device: str = "auto", threads: int | None = None, trust_remote_code: bool = False
+) -> dict[str, Model]:
     """
     Loads all models of the page, by their names.
 
@@ -49,7 +52,10 @@ def load_models(folders: Sequence[Path], device: str = "auto") -> dict[str, Mode
     names = model_names(folders)
     if len(set(names)) < len(names):
         raise InputError(f"the models' folders must have different names, got {', '.join(map(printable, names))}")
-    return {name: load_model(folder, device) for name, folder in zip(names, folders, strict=True)}
+    return {
+        name: load_model(folder, device, threads, trust_remote_code)
+        for name, folder in zip(names, folders, strict=True)
+    }
 
 
 @contextmanager
@@ -113,7 +119,8 @@ def served_page(
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command until Ctrl-C or SIGTERM."""
     check_gradio()
-    models = load_models([arguments.model, *arguments.more_models], arguments.device)
+    folders = [chosen_model(arguments.model), *arguments.more_models]
+    models = load_models(folders, arguments.device, arguments.threads, arguments.trust_remote_code)
     options = mask_options(arguments)
     settings = PageSettings(
         options.pop("fps"), options.pop("threshold"), options, arguments.audio_track, upload_limits(arguments)

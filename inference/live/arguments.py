@@ -2,10 +2,10 @@
 
 import argparse
 import re
-from pathlib import Path
 
 from ...configuration.score_threshold import DEFAULT_THRESHOLD
 from ...files.errors import InputError
+from ...hub.network_options import add_model_option
 from ..parameters import check_threshold, is_positive
 
 DEFAULT_TIMEOUT = 10.0  # seconds
@@ -20,7 +20,7 @@ def add_live_arguments(parser: argparse.ArgumentParser) -> None:
         help="'camera', 'screen', /dev/videoN, v4l2:DEVICE, x11grab:DISPLAY, avfoundation:PICTURE:SOUND, or the URL "
         "of a stream: udp://, rtp://, rtsp://, tcp://, http://, https://",
     )
-    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a trained model's folder")
+    add_model_option(parser)
     parser.add_argument(
         "-o",
         "--output",

@@ -12,7 +12,9 @@ import torch
 from av.container import InputContainer
 
 from ...files.file_names import printable
-from ..segment import HeldMask, load_model
+from ...hub.shipped_model import chosen_model
+from ...hub.trained_model import load_model
+from ..segment import HeldMask
 from .live_feed import LiveFeed, LiveFrame
 from .live_output import OutputThread, PreviewWindow, check_live_output
 from .live_report import LiveReport
@@ -171,7 +173,7 @@ def run(arguments: argparse.Namespace) -> int:
     shows = arguments.show or arguments.output is None
     window = PreviewWindow(f"auss live {printable(source.name)}") if shows else None
     torch.set_num_threads(arguments.threads)
-    model, processor = load_model(arguments.model, arguments.device)
+    model, processor = load_model(chosen_model(arguments.model), arguments.device)
     segmenter = LiveSegmenter(model, processor, arguments.threshold)
     segmenter.warm_up(WARM_UP_SIZE)
     feed, report, num_labels = LiveFeed(), LiveReport(), model.config.num_labels
