@@ -20,6 +20,9 @@ SCORE_THRESHOLD = 0.5
 # Pixels around a mask that get its colour. Video stores colours at half the size, so the colours of pixels beside a
 # mask mix into the mask's edge.
 COLOUR_MARGIN = 3
+# The second tone of an outline, inside the first. All class colours are bright, so one of the two tones shows on any
+# picture: the dark line on things of the class colour, and the bright line on dark things.
+SECOND_TONE = (0, 0, 0)
 # Keys of a history entry that are neither losses nor metrics. They are not drawn.
 UNDRAWN_KEYS = frozenset(
     {"step", "epoch", "time", "seconds", "lr", "learning_rate", "delta", "training_progress", "fraction", "grad_norm"}
@@ -65,7 +68,8 @@ def outline(mask: np.ndarray, thickness: int) -> np.ndarray:
 def mark_layer(
     labels: np.ndarray, alpha: float = 0.5, contour: int | None = None, colour: tuple[int, int, int] | None = None
 ) -> np.ndarray:
-    """Makes the layer to lay over a picture: a tint for every label, with an opaque outline.
+    """Makes the layer to lay over a picture: a tint for every label, with an opaque outline in two tones. The outer line
+    has the colour of the label, and the inner line is dark and half as thick.
 
     Args:
         labels: (H, W) bool or class ids. Pixels of 0 and of 255 (not annotated) stay as they are.
@@ -95,7 +99,10 @@ def mark_layer(
             shown = class_colour(label) if colour is None else colour
             layer.paste((*shown, 0), (columns.start, rows.start), Image.fromarray(nearest == label))
             if thickness > 0:
-                opacity[outline(inside == label, thickness)] = 255
+                bright = outline(inside == label, thickness)
+                both = outline(inside == label, thickness + max(1, thickness // 2))
+                layer.paste((*SECOND_TONE, 0), (columns.start, rows.start), Image.fromarray(both & ~bright))
+                opacity[both] = 255
     result = np.array(layer)
     result[rows, columns, 3] = opacity
     return result
