@@ -6,6 +6,7 @@ from typing import Any
 
 from ..configuration.score_threshold import DEFAULT_THRESHOLD
 from ..files.errors import InputError
+from ..files.model_files import MODEL_HELP
 from .parameters import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_FPS,
@@ -39,7 +40,7 @@ def masks_per_second(text: str) -> float | None:
 
 def add_mask_options(parser: argparse.ArgumentParser) -> None:
     """Adds --model and the options for making masks to the parser. `mask_options` reads the latter."""
-    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a trained model's folder")
+    parser.add_argument("--model", required=True, type=Path, metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
         "--fps",
         type=masks_per_second,
@@ -169,7 +170,7 @@ def add_segment_folder_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `auss export` to the parser."""
-    parser.add_argument("model", help="a trained model's folder")
+    parser.add_argument("model", help=MODEL_HELP)
     parser.add_argument("output", help="the folder to write")
     parser.add_argument(
         "--format",

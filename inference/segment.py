@@ -54,7 +54,7 @@ def load_model(folder: str | Path, device: str = "auto") -> tuple[AussForAudioVi
     """Loads the model and the processor from a folder. The model is in evaluation mode on the device.
 
     Args:
-        folder: a folder that `auss train` or `save_pretrained` wrote.
+        folder: a folder that `auss train` or `save_pretrained` wrote, or OWNER/NAME of the Hub.
         device: a device as torch names it, or "auto" for the GPU if there is one.
 
     Raises:

@@ -25,6 +25,7 @@ from ..files.file_names import fitting_name, printable
 from ..files.model_files import weights_digest
 from ..files.new_contents import NewContents
 from ..files.whole_files import write_whole
+from ..hub.model_source import model_folder
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.processing_auss import AussProcessor
 from .arguments import ERROR_SUFFIX, MARKED_FILE, MASKS_FOLDER, mask_options
@@ -296,7 +297,7 @@ def run(arguments: argparse.Namespace) -> int:
         write,
         arguments.overwrite,
         options,
-        weights_digest(arguments.model),
+        weights_digest(model_folder(arguments.model)),
         arguments.audio_track,
     )
     to_do, skipped = agreed_plan(job, accelerator)

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from ..files.errors import InputError
+from ..files.model_files import MODEL_HELP
 from .arguments import (
     SUBSETS,
     DataArguments,
@@ -98,7 +99,7 @@ def add_pretrain_audio_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the parser the arguments of `auss evaluate`."""
-    parser.add_argument("--model", required=True, help="a trained model's folder")
+    parser.add_argument("--model", required=True, help=MODEL_HELP)
     parser.add_argument("--data", required=True, help="the data set's root folder")
     parser.add_argument("--name", choices=sorted(SUBSETS), default="s4", help="which subset of AVSBench it holds (s4)")
     parser.add_argument("--split", choices=SPLITS, default="test", help="which of its clips (test)")
@@ -135,7 +136,7 @@ def reproduce_groups(arguments: argparse.Namespace) -> tuple[DataArguments, Opti
 
 def add_figures_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the parser the arguments of `auss figures`."""
-    parser.add_argument("--model", required=True, help="a trained model's folder")
+    parser.add_argument("--model", required=True, help=MODEL_HELP)
     parser.add_argument("--data", required=True, help="the data set's root folder")
     parser.add_argument("--name", choices=SUBSETS, default="ms3", help="which subset (ms3, as in the paper)")
     parser.add_argument("--split", choices=SPLITS, default="test", help="(test)")

@@ -52,7 +52,8 @@ def read_segments(frame: Iterable[Any], position: int, label_ids: dict[str, int]
     for segment in frame:
         if not isinstance(segment, Mapping) or not {"label", "mask"} <= segment.keys():
             hint = ": pass result[0], the result of the first input" if isinstance(segment, list) else ""
-            raise InputError(f"{ACCEPTED}, got a {type(segment).__name__} in place of a segment{hint}")
+            got = "list" if isinstance(segment, list) else type(segment).__name__
+            raise InputError(f"{ACCEPTED}, got a {got} in place of a segment{hint}")
         label = str(segment["label"])
         label_ids.setdefault(label, max([0, *label_ids.values()]) + 1)
         found.append((label, float(segment.get("score", 0.0)), mask_array(segment["mask"])))

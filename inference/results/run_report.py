@@ -70,9 +70,9 @@ def report_lines(summary: Mapping[str, Any], config: Any) -> list[str]:
             lines.append(listed(labels))
     lines += [f"doubtful: {doubt}" for doubt in doubts(summary)]
     if names := known_categories(config):
-        lines.append(f"the model was trained on {listed(names)}. It cannot be trusted with anything else")
+        lines.append(f"the model was trained on {listed(names)}: masks of anything else are doubtful")
     else:
-        lines.append("the model does not say what it was trained on, and cannot be trusted with anything else")
+        lines.append("the model does not say what it was trained on: masks of anything else are doubtful")
     return lines
 
 
