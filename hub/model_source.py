@@ -81,8 +81,8 @@ def model_folder(source: str | Path) -> Path:
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError, EntryNotFoundError) as error:
         raise FileNotFoundError(
-            f"model {str(source)!r} is no folder here, and the Hugging Face Hub has no model {repository}{version}, or "
-            "none that this user may read (`hf auth login`)"
+            f"model {str(source)!r} is no folder here, and the Hugging Face Hub has no model {repository}{version}, "
+            "or none that this user may read (`hf auth login`)"
         ) from error
     except HfHubHTTPError as error:
         raise OSError(f"model {str(source)!r}: the Hub did not give {repository}{version}: {error}") from error

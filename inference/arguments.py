@@ -118,9 +118,9 @@ def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
         "--masks",
         type=Path,
         metavar="PATH",
-        help="also save the masks: in a folder, as mask_FRAME_SECONDSs.png, 255 where something sounds (with more than "
-        "two labels: their ids), in the picture's own size; in a .json file, as COCO annotations with RLE masks; or in "
-        "a .npz file of NumPy arrays",
+        help="also save the masks: in a folder, as mask_FRAME_SECONDSs.png, 255 where something sounds (with more "
+        "than two labels: their ids), in the picture's own size; in a .json file, as COCO annotations with RLE masks; "
+        "or in a .npz file of NumPy arrays",
     )
     parser.add_argument(
         "--separate-objects",
@@ -133,8 +133,8 @@ def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=Path,
         metavar="FILE",
-        help="also save what sounded when: start, end, share of the picture and score of each stretch in a .json file, "
-        "or drawn in a .png, .svg or .pdf file. The option may be given several times",
+        help="also save what sounded when: start, end, share of the picture and score of each stretch in a .json "
+        "file, or drawn in a .png, .svg or .pdf file. The option may be given several times",
     )
     add_mask_options(parser)
     parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto takes a GPU if there is one (auto)")

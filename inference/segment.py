@@ -269,9 +269,7 @@ def run(arguments: argparse.Namespace) -> int:
     with NewContents(mask_folder) if mask_folder is not None else contextlib.nullcontext() as folder:
         new = folder.new if folder is not None else None
         masks = outputs.watch(masks, model.config.id2label, new)
-        count = write_marked(
-            reader, masks, model.config.num_labels, arguments.output, new, arguments.overwrite
-        )
+        count = write_marked(reader, masks, model.config.num_labels, arguments.output, new, arguments.overwrite)
         if folder is not None:
             folder.install(old)
     summary = outputs.finish(reader.length)

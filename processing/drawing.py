@@ -69,8 +69,8 @@ def outline(mask: np.ndarray, thickness: int) -> np.ndarray:
 def mark_layer(
     labels: np.ndarray, alpha: float = 0.5, contour: int | None = None, colour: tuple[int, int, int] | None = None
 ) -> np.ndarray:
-    """Makes the layer to lay over a picture: a tint for every label, with an opaque outline in two tones. The outer line
-    has the colour of the label, and the inner line is dark and half as thick.
+    """Makes the layer to lay over a picture: a tint for every label, with an opaque outline in two tones. The outer
+    line has the colour of the label, and the inner line is dark and half as thick.
 
     Args:
         labels: (H, W) bool or class ids. Pixels of 0 and of 255 (not annotated) stay as they are.

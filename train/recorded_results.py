@@ -32,8 +32,8 @@ def data_name(subset: str, root: str) -> str:
 
 
 def recorded_name(content: dict[str, Any], subset: str, root: str) -> str:
-    """Returns the name of the data that a run has recorded. Runs of earlier versions only recorded the path. A relative
-    path depends on the working directory of that run, so it is not followed."""
+    """Returns the name of the data that a run has recorded. Runs of earlier versions only recorded the path. A
+    relative path depends on the working directory of that run, so it is not followed."""
     if isinstance(content.get("data_name"), str):
         return content["data_name"]
     return data_name(subset, root) if Path(root).is_absolute() else f"data in the layout of {SUBSETS[subset]}"

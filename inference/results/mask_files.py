@@ -30,7 +30,8 @@ def mask_name(index: int, time: float) -> str:
 
 
 def mask_values(labels: np.ndarray, num_labels: int) -> np.ndarray:
-    """Returns the values of a mask picture (H, W) uint8: with two labels 255 where something sounds, else class ids."""
+    """Returns the values of a mask picture (H, W) uint8: 255 where something sounds; with more than two labels, class
+    ids."""
     return labels if num_labels > 2 else (labels > 0).astype(np.uint8) * 255
 
 

@@ -121,8 +121,8 @@ def draw_masks(frames: Any, result: Any, alpha: float = 0.5) -> list[Image.Image
         alpha: the opacity of the tint, from 0 to 1.
 
     Returns:
-        A picture of the size of the frames for each frame of `result`. Labels have the colours of `auss segment`. For a
-        long video, `save_animation` holds one picture at a time.
+        A picture of the size of the frames for each frame of `result`. Labels have the colours of `auss segment`. For
+        a long video, `save_animation` holds one picture at a time.
 
     Raises:
         ValueError: frames and result do not fit, or an argument is something else.

@@ -24,9 +24,9 @@ def check_min_area(min_area: Any) -> None:
 def separate_objects(mask: np.ndarray, min_area: float = DEFAULT_MIN_AREA) -> list[np.ndarray]:
     """Splits a mask into one mask for each separate object.
 
-    Two pixels belong to the same object if a path of touching pixels connects them; pixels touch by a side or a corner.
-    Two objects that touch in the picture are therefore one object here, and an object behind a post is two. Objects
-    are not followed from frame to frame.
+    Two pixels belong to the same object if a path of touching pixels connects them; pixels touch by a side or a
+    corner. Two objects that touch in the picture are therefore one object here, and an object behind a post is two.
+    Objects are not followed from frame to frame.
 
     Args:
         mask: (H, W) bool, or numbers of which all but 0 belong to the mask.

@@ -15,7 +15,7 @@ from .read_results import LabelledFrame, read_result, read_segments
 # A label with masks that cover less of the picture than this counts as not found: 50 pixels of 224 x 224.
 LEAST_SHARE = 0.001
 LONGEST_GAP = 0.5  # seconds for which a label may be missing within a stretch: two masks or three at 5 a second
-# A mask with a mean score below this is unsure. docs/results.md has the measurement.
+# A mask with a mean score below this is unsure. docs/masks.md has the measurement.
 UNSURE_SCORE = 0.7
 TIME_DIGITS, SHARE_DIGITS = 3, 4
 

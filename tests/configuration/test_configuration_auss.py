@@ -155,7 +155,9 @@ def test_a_saved_model_is_a_preset_without_what_it_has_learned(tmp_path, tiny_co
     tiny_config.training_progress, tiny_config.trained_categories = 0.75, ["dog"]
     tiny_config.save_pretrained(tmp_path)
     path = tmp_path / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "auto_map": {"AutoConfig": "x.Y"}, "dtype": "float32"}))
+    path.write_text(
+        json.dumps({**json.loads(path.read_text()), "auto_map": {"AutoConfig": "x.Y"}, "dtype": "float32"})
+    )
     config = AussConfig.from_preset(str(path))
     assert config.training_progress == 0 and config.trained_categories is None
     tiny_config.training_progress, tiny_config.trained_categories = 0.0, None

@@ -277,8 +277,8 @@ def evaluate_folder(
         model_folder: the folder that `auss train` wrote, with model and processor, or OWNER/NAME of the Hub.
         data, name, split: as `load_avsbench` takes them.
         sound: "own"; "muted", digital silence; or "swapped", the sound of a clip of another category.
-        output: the folder for the files. The default is `evaluation` in the model's folder, whose card is then renewed.
-            With another folder, nothing in the model's folder changes.
+        output: the folder for the files. The default is `evaluation` in the model's folder, whose card is then
+            renewed. With another folder, nothing in the model's folder changes.
         batch_size: the number of clips in a batch.
         workers: the number of processes that decode clips. None selects a number for the machine, as `worker_count`
             does.

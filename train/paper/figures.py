@@ -108,7 +108,7 @@ def draw_queries(before: np.ndarray, after: np.ndarray, clips: np.ndarray, path:
     if len(before) < 3:
         raise InputError(f"t-SNE needs three clips or more, got {len(before)}")
     labels = cluster(before)
-    figure = Figure(figsize=(12.5, 5), layout="constrained")
+    figure = Figure(figsize=(11, 5), layout="constrained")
     FigureCanvasAgg(figure)
     panels = (
         (f"$A_0$: audio queries of {len(before)} clips", embed(before), labels),

@@ -32,7 +32,9 @@ def test_all_files_hold_the_masks_of_the_pipeline(command, model_folder, tmp_pat
     content = json.loads(files[0].read_text())
     assert [one["frame_index"] for one in content["images"]] == [mask.index for mask in masks]
     for image, mask in zip(content["images"], masks, strict=True):
-        parts = [auss.decode_rle(one["segmentation"]) for one in content["annotations"] if one["image_id"] == image["id"]]
+        parts = [
+            auss.decode_rle(one["segmentation"]) for one in content["annotations"] if one["image_id"] == image["id"]
+        ]
         expected = auss.separate_objects(mask.segmentation)
         np.testing.assert_array_equal(parts, expected) if expected else None
         assert len(parts) == len(expected)
