@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ...files.errors import InputError
+from ...files.file_names import printable
 from ...processing.drawing import lay_over, mark_layer, resize_map
 from ...processing.video_frames import clip_to_tensor, decoded_video
 from ..media.video_reader import VideoReader
@@ -134,7 +135,7 @@ def draw_masks(frames: Any, result: Any, alpha: float = 0.5) -> list[Image.Image
 
 def caption(frame: LabelledFrame) -> str:
     """Returns the line above a picture of the contact sheet: time, labels and scores."""
-    names = [f"{label} {score:.2f}" for label, score, mask in frame.segments if mask.any()]
+    names = [f"{printable(label)} {score:.2f}" for label, score, mask in frame.segments if mask.any()]
     time = [f"{frame.time:.1f} s"] if frame.time is not None else [f"frame {frame.index}"]
     return "  ".join([*time, ", ".join(names) or "nothing sounds"])
 

@@ -3,15 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...files.file_names import printable
+
 MOST_NAMES = 12  # categories and labels that are named; more are counted
 DOUBTFUL_SHARE = 0.25  # of the time in which something was found: so much of it unsure is worth a doubt
 UNANSWERED_SHARE = 0.5  # of the time with sound: so much of it without a mask is worth a doubt
 
 
 def listed(names: Sequence[str]) -> str:
-    """Returns names in one line. Of a long list only the first are named."""
+    """Returns names in one line. Of a long list only the first are named. Names come from the files of a model, so
+    their control characters are written as escapes."""
     more = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(printable, names[:MOST_NAMES])) + (f" and {more} more" if more > 0 else "")
 
 
 def known_categories(config: Any) -> list[str]:

@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ...files.errors import InputError
+from ...files.file_names import printable
 from ...processing.drawing import class_colour
 from .sounding_times import summarise
 
@@ -66,13 +67,13 @@ def plot_timeline(result: Any, title: str = "") -> Figure:
         axes.broken_barh([(start, length)], (rows[segment["label"]] - 0.4, 0.8), facecolors=[colour])
     axes.set_xlim(0, summary["seconds"] or 1)
     axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), list(rows))
+    # A name may hold dollar signs, between which Matplotlib would read a formula.
+    axes.set_yticks(range(len(rows)), list(map(printable, rows)), parse_math=False)
     axes.set_xlabel("seconds (the fainter a bar, the lower its score)" if rows else "seconds: nothing sounds")
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     if title:
-        # A name may hold dollar signs, between which Matplotlib would read a formula.
-        axes.set_title(title, parse_math=False)
+        axes.set_title(printable(title), parse_math=False)
     return figure
 
 

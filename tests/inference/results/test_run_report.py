@@ -50,5 +50,10 @@ def test_classes_have_their_seconds_and_are_what_the_model_knows():
     assert "kind 11 and 8 more" in many and "kind 12" not in many
 
 
+def test_names_from_a_model_are_printed_as_text():
+    found = lines(sounding(0.9), categories=["dog\x1b[2J", "a\nb"])[-1]
+    assert "\x1b" not in found and "\n" not in found and "dog" in found
+
+
 def test_a_model_that_does_not_say_what_it_knows():
     assert lines(sounding(0.9))[-1].startswith("the model does not say what it was trained on")

@@ -43,6 +43,13 @@ def test_the_summary_gives_the_same_figure_and_a_notebook_shows_it():
     assert "nothing sounds" in nothing.axes[0].get_xlabel() and nothing._repr_png_()
 
 
+def test_names_are_text_and_no_formulas():
+    names = {0: "silent", 1: "a $\\frac{", 2: "b$"}
+    figure = plot_timeline([frame(0, label_map((1, 0, 10, 0, 10), (2, 20, 40, 0, 30)), names)], title="$\\frac{$")
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a $\\frac{", "b$"]
+    assert figure._repr_png_()
+
+
 def test_another_dict_is_refused():
     with pytest.raises(ValueError, match="what summarise returns, got a dict of start, end"):
         plot_timeline({"start": 1, "end": 2})
