@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from .configuration.configuration_auss import AussAudioConfig, AussConfig
     from .hub.exported_model import ExportedAuss
     from .inference.live.live_segmenter import LiveMask, LiveSegmenter
+    from .inference.media.video_reader import VideoReader
+    from .inference.results.animation import save_animation
+    from .inference.results.mask_files import save_masks
+    from .inference.results.mask_pictures import draw_masks, plot_masks
+    from .inference.results.run_lengths import decode_rle, encode_rle
+    from .inference.results.separate_objects import separate_objects
+    from .inference.results.sounding_times import summarise
+    from .inference.results.timeline import plot_timeline
     from .modeling_auss.modeling_auss import AussForAudioVisualSegmentation, AussModel
     from .modeling_auss.published_weights.audio_weights import load_audio_weights
     from .modeling_auss.published_weights.backbone_weights import load_backbone_weights
@@ -42,11 +50,21 @@ __all__ = [
     "ExportedAuss",
     "LiveMask",
     "LiveSegmenter",
+    "VideoReader",
     "__version__",
+    "decode_rle",
+    "draw_masks",
+    "encode_rle",
     "load_audio_weights",
     "load_avsbench",
     "load_backbone_weights",
     "metric_path",
+    "plot_masks",
+    "plot_timeline",
+    "save_animation",
+    "save_masks",
+    "separate_objects",
+    "summarise",
 ]
 
 # Public name -> the module that defines it.
@@ -68,6 +86,16 @@ _PUBLIC_NAMES = {
     "load_avsbench": ".train.data.avsbench",
     "load_backbone_weights": ".modeling_auss.published_weights.backbone_weights",
     "metric_path": ".train.evaluation.metric_modules",
+    "VideoReader": ".inference.media.video_reader",
+    "decode_rle": ".inference.results.run_lengths",
+    "draw_masks": ".inference.results.mask_pictures",
+    "encode_rle": ".inference.results.run_lengths",
+    "plot_masks": ".inference.results.mask_pictures",
+    "plot_timeline": ".inference.results.timeline",
+    "save_animation": ".inference.results.animation",
+    "save_masks": ".inference.results.mask_files",
+    "separate_objects": ".inference.results.separate_objects",
+    "summarise": ".inference.results.sounding_times",
 }
 
 if not TYPE_CHECKING:  # a type checker that saw `__getattr__` would accept every misspelt name

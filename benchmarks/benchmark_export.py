@@ -5,7 +5,7 @@
 
 The first command also scores the masks of test clips. The second command uses random weights, so it measures only
 latency and size. All variants take turns, so that a busy machine slows all of them. The results are Markdown tables.
-The benchmark needs `pip install 'auss[export]'`.
+The benchmark needs `pip install '.[export]'`, run in the repository.
 """
 
 import argparse

@@ -33,6 +33,9 @@ CHOICES = {
     "segments_by": ("label", "component"),
 }
 
+# Fields about what a network has learned. They do not pass from a trained model's config.json to a new network.
+LEARNED = ("training_progress", "trained_categories")
+
 if TYPE_CHECKING:
     Read = TypeVar("Read")
 
@@ -179,8 +182,9 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         confidence_schedule: `"increasing"` (Eq. 22) or `"fixed"` (delta = 0.6).
         training_progress: the finished part of the training run, in [0, 1]. Delta of Eq. 22 follows from it.
             `set_training_progress` changes this field, so a saved model keeps its delta.
-        initializer_range: standard deviation of `query_embedding`'s initial values. It must be small compared with the
-            term that comes from the sound. Otherwise the queries differ among themselves far more than between sounds.
+        trained_categories: the names of what the model was trained to recognise. They change nothing in the network.
+        initializer_range: standard deviation of `query_embedding`'s initial values. If it is not small compared with
+            the term that comes from the sound, the queries differ among themselves far more than between sounds.
 
     Raises:
         ValueError: a field is unknown, or the backbone has an unknown type.
@@ -252,6 +256,7 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
     query_distance_threshold: float | int = 1.0
     confidence_schedule: str = "increasing"
     training_progress: float | int = 0.0
+    trained_categories: list[str] | tuple[str, ...] | None = None
     initializer_range: float | int = 0.2
 
     def __post_init__(self, **kwargs):
@@ -307,7 +312,6 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
                 f"hidden_size must be audio_config.embedding_size={self.audio_config.embedding_size} without "
                 f"channel_projector, got {self.hidden_size}"
             )
-
         if not self.audio_input and self.frame_conditioned_queries:
             raise InputError("frame_conditioned_queries must be False without audio_input: there is no sound to add")
 
@@ -372,8 +376,8 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
     @classmethod
     def from_preset(cls, name: str, **overrides) -> "AussConfig":
         """
-        Returns the shipped configuration called `name`, or the configuration in the JSON file `name`. `overrides`
-        replace its fields.
+        Returns the shipped configuration called `name`, or the one in the JSON file `name`, such as a saved model's
+        config.json. `overrides` replace its fields.
 
         Raises:
             ValueError: no preset and no file has that name, the file does not hold a JSON object, or a key of the file
@@ -383,7 +387,7 @@ class AussConfig(KnownFieldsMixin, PreTrainedConfig):
         if not path.is_file():
             names = ", ".join(cls.preset_names())
             raise InputError(f"no preset is called {name!r}: use one of {names}, or a JSON file")
-        values = read_json_object(path) | overrides
+        values = {key: value for key, value in read_json_object(path).items() if key not in LEARNED} | overrides
         cls.check_names(values)
         if isinstance(values.get("audio_config"), dict):
             AussAudioConfig.check_names(values["audio_config"])

@@ -11,6 +11,8 @@ INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 ANY_INDEX = "*.index*.json"  # includes the index of a variant, such as fp16
 EXPORTED_FILES = ("*.onnx", "*.onnx.data", "*.pt2")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+# How the commands describe the model that they take; `hub/model_source.py` finds it.
+MODEL_HELP = "a trained model's folder, or OWNER/NAME[@REVISION] of the Hugging Face Hub"
 LFS_POINTER = b"version https://git-lfs"
 # The longest header, in bytes, that safetensors allows.
 LARGEST_HEADER = 100_000_000

@@ -13,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from ..files.outside_text import markdown_text, python_string
 from ..files.whole_files import write_whole
+from ..processing.log_mel import EXAMPLE_HOP, SAMPLING_RATE
 from .card_facts import CardFacts, read_facts
 
 TASK = "audio-visual-segmentation"
@@ -138,6 +139,14 @@ def use_section(facts: CardFacts) -> str:
     )
 
 
+def sound_at_once(num_examples: Any) -> str | None:
+    """Returns how much sound the network hears at once, for the card."""
+    if not isinstance(num_examples, int):
+        return None
+    seconds = EXAMPLE_HOP / SAMPLING_RATE
+    return f"{num_examples * seconds:.3g} s ({num_examples} examples of {seconds:g} s)"
+
+
 def model_section(facts: CardFacts) -> str:
     """Returns the section about the network's labels, settings and training."""
     config, training, size = facts.config or {}, facts.training, facts.size
@@ -147,8 +156,9 @@ def model_section(facts: CardFacts) -> str:
         "labels": ", ".join(labels),
         "backbone": backbone.get("backbone") or backbone.get("model_type"),
         "queries": config.get("num_queries"),
-        "sound at once": f"{config['num_audio_examples']} s" if "num_audio_examples" in config else None,
+        "sound at once": sound_at_once(config.get("num_audio_examples")),
         "trained on": training.data if training else None,
+        "trained to recognise": ", ".join(map(str, config.get("trained_categories") or [])),
         "frames": f"{size[0]} x {size[1]} pixels (height x width)" if size else None,
         "steps": f"{training.steps} of {training.batch_size} clips" if training else None,
         "preset": training.preset if training else None,

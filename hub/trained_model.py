@@ -1,4 +1,5 @@
-"""Loads a model and its processor from the folder that `auss train`, `save_pretrained` or `auss export` wrote."""
+"""Loads a model and its processor from the folder that `auss train`, `save_pretrained` or `auss export` wrote, or from
+the Hub."""
 
 import logging
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..processing.feature_extraction_auss import AussFeatureExtractor
 from ..processing.processing_auss import AussProcessor
 from ..processing.video_processing_auss import AussVideoProcessor
 from .exported_model import AnyAuss, ExportedAuss, is_export
+from .model_source import model_folder
 from .repository import PROCESSOR_FILES
 
 logger = logging.getLogger(__name__)
@@ -164,28 +166,30 @@ def load_trained(
 ) -> tuple[AussForAudioVisualSegmentation, AussProcessor]:
     """
     Loads the model and the processor saved in `folder`. The model is in evaluation mode. Its weights have the type
-    `dtype`, or the saved type by default. No code in the folder is run, no other folder is read, and the Hub is not
-    contacted.
+    `dtype`, or the saved type by default. No code of the model is run. The Hub is contacted only if nothing here is
+    called `folder`, and `folder` is OWNER/NAME; see `model_folder`. Nothing in a folder can make auss read another
+    one or contact the Hub.
 
     Raises:
-        FileNotFoundError: the folder is missing, or it holds no model.
+        FileNotFoundError: the folder is missing, or it holds no model; or as `model_folder`.
         PermissionError: this user may not read a file in the folder.
         ValueError: the model has another type, a file is damaged or names something outside the folder, or the weights
             do not belong to the network of config.json.
     """
-    path = Path(folder) / "config.json"
+    folder = model_folder(folder)
+    path = folder / "config.json"
     # safetensors reports an unreadable file as missing, so the permissions are checked first.
     for file in (
-        Path(folder),
+        folder,
         path,
-        *sorted(Path(folder).glob("*.safetensors")),
-        *sorted(Path(folder).glob("*.json")),
+        *sorted(folder.glob("*.safetensors")),
+        *sorted(folder.glob("*.json")),
     ):
         check_readable(file, "model file")
     # Without config.json, Transformers would take the path for the name of a repository and ask the Hub.
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is no folder with a trained model: it has no config.json")
-    return load_network(Path(folder), dtype), load_processor(Path(folder))
+    return load_network(folder, dtype), load_processor(folder)
 
 
 def load_model(

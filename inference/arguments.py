@@ -6,6 +6,7 @@ from typing import Any
 
 from ..configuration.score_threshold import DEFAULT_THRESHOLD
 from ..files.errors import InputError
+from ..files.model_files import MODEL_HELP
 from ..hub.network_options import add_model_option, add_network_options, check_threads
 from .parameters import (
     DEFAULT_BATCH_SIZE,
@@ -17,6 +18,8 @@ from .parameters import (
 
 # Names of the files that `auss segment-folder` writes for a video.
 MARKED_FILE, MASKS_FOLDER, ERROR_SUFFIX = "marked.mp4", "masks", ".error.txt"
+# The forms of `auss segment --timeline`: figures as JSON, or a picture.
+TIMELINE_SUFFIXES = (".json", ".png", ".svg", ".pdf")
 # The formats of `auss export`, each with the packages that it needs from the extra `export`.
 FORMATS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -100,6 +103,13 @@ def check_mask_options(arguments: argparse.Namespace) -> None:
     check_threads(arguments.threads)
 
 
+def check_segment_arguments(arguments: argparse.Namespace) -> None:
+    """Raises ValueError for a number out of its range, or for objects that no file would show."""
+    check_mask_options(arguments)
+    if arguments.separate_objects and arguments.masks is None:
+        raise InputError("--separate-objects needs --masks PATH, where the masks of the objects are saved")
+
+
 def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `auss segment` to the parser."""
     parser.add_argument(
@@ -107,18 +117,34 @@ def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_output(
         parser,
-        "OUT, and earlier masks in the masks' folder",
+        "OUT, earlier masks and timelines",
         "the video to write, with what sounds marked in it and the sound kept: .mp4, .mkv or .webm",
     )
     parser.add_argument(
         "--masks",
         type=Path,
-        metavar="DIR",
-        help="also save the masks here, as mask_FRAME_SECONDSs.png: 255 where something sounds (with more than two "
-        "labels: their ids), in the picture's own size",
+        metavar="PATH",
+        help="also save the masks: in a folder, as mask_FRAME_SECONDSs.png, 255 where something sounds (with more "
+        "than two labels: their ids), in the picture's own size; in a .json file, as COCO annotations with RLE masks; "
+        "or in a .npz file of NumPy arrays",
+    )
+    parser.add_argument(
+        "--separate-objects",
+        action="store_true",
+        help="save a mask for each separate object too: mask_FRAME_SECONDSs_objectN.png, an annotation each, or the "
+        "array 'objects'. Parts smaller than 0.1 percent of the picture are left out",
+    )
+    parser.add_argument(
+        "--timeline",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="also save what sounded when: start, end, share of the picture and score of each stretch in a .json "
+        "file, or drawn in a .png, .svg or .pdf file. The option may be given several times",
     )
     add_mask_options(parser)
     parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto takes a GPU if there is one (auto)")
+    parser.set_defaults(check=check_segment_arguments)
 
 
 def add_segment_folder_arguments(parser: argparse.ArgumentParser) -> None:
@@ -145,7 +171,7 @@ def add_segment_folder_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `auss export` to the parser."""
-    parser.add_argument("model", help="a trained model's folder")
+    parser.add_argument("model", help=MODEL_HELP)
     parser.add_argument("output", help="the folder to write")
     parser.add_argument(
         "--format",
@@ -177,6 +203,7 @@ __all__ = [
     "FORMATS",
     "MARKED_FILE",
     "MASKS_FOLDER",
+    "TIMELINE_SUFFIXES",
     "add_export_arguments",
     "add_presets_arguments",
     "add_segment_arguments",

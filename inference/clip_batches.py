@@ -29,6 +29,7 @@ class FrameMask:
     segmentation: np.ndarray  # (H, W) uint8 class ids, 0 where nothing sounds
     scores: np.ndarray  # (H, W) float32 in [0, 1], the score that something sounds
     queries: dict[str, torch.Tensor] | None = None  # as `predict` returns them
+    audible: bool = True  # whether there is any sound at that time
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,8 @@ def frame_masks(
             (clip,) = processor.post_process_audio_visual_segmentation(output, [batch.size], threshold)
             segmentation = clip["segmentation"][0].to(torch.uint8).cpu().numpy()
             scores = clip["scores"][0].float().cpu().numpy()
-        yield FrameMask(frame.index, frame.time, segmentation, scores, of_frame)
+        audible = any(view.window.audible for view in batch.views[position])
+        yield FrameMask(frame.index, frame.time, segmentation, scores, of_frame, audible)
 
 
 __all__ = ["ClipBatch", "FrameMask", "clip_batches", "frame_masks", "predict"]

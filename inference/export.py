@@ -49,7 +49,7 @@ def check_packages(file_format: str) -> None:
         raise InputError(f"format must be one of {', '.join(FORMATS)}, got {file_format!r}")
     missing = [name for name in FORMATS[file_format] if importlib.util.find_spec(name) is None]
     if missing:
-        raise MissingPackageError(f"format {file_format} needs {', '.join(missing)}: pip install 'auss[export]'")
+        raise MissingPackageError(f"format {file_format} needs {', '.join(missing)}: pip install {' '.join(missing)}")
     if importlib.util.find_spec("transformers.exporters.metadata") is None:
         raise MissingPackageError("export needs transformers>=5.23, which needs Python 3.11 or newer")
 

@@ -4,8 +4,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel
 from transformers.pipelines import PIPELINE_REGISTRY
@@ -22,7 +20,7 @@ from ..processing.post_processing_auss import DEFAULT_THRESHOLD
 from ..processing.processing_auss import AussProcessor
 from ..processing.row_formats import plain_row
 from .array_clip import ArrayClip
-from .clip_batches import ClipBatch, FrameMask, clip_batches, frame_masks, predict
+from .clip_batches import ClipBatch, clip_batches, frame_masks, predict
 from .media.containers.decoding import DamagedVideoError
 from .media.video_reader import VideoReader
 from .parameters import (
@@ -35,11 +33,14 @@ from .parameters import (
     check_threshold,
     window_and_stride,
 )
+from .results.frame_segments import FrameSegments, frame_segments
+from .results.separate_objects import DEFAULT_MIN_AREA, check_min_area
 from .sound_windows import window_seconds
 
 logger = logging.get_logger(__name__)
 
 PARAMETERS = ("fps", "window", "stride", "threshold", "audio_track", "return_queries", "stream")
+PARAMETERS += ("separate_objects", "min_area")
 REQUIRED_KEYS, OPTIONAL_KEYS = ("frames", "audio"), ("sampling_rate", "timestamps")
 # Other columns of a row of `load_avsbench`. They are ignored, so that a row can be passed unchanged.
 ROW_COLUMNS = ("clip_id", "category", "masks", "annotated_frames", "mask_kind")
@@ -110,6 +111,10 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
             with more than two labels a pixel gets its best label if the share of that label against silence is higher.
         audio_track (`int`, *optional*): the number of the sound track of a video that is heard, from 1. The default is
             the track that a player would choose, unless it is silent and another one sounds. A dict has no tracks.
+        separate_objects (`bool`, *optional*, defaults to `False`): make a segment of each separate object, the largest
+            first, instead of one of each label. Objects that touch are one. They are not followed from frame to frame.
+        min_area (`float`, *optional*, defaults to 0.001): with `separate_objects`, the least share of the picture that
+            an object covers. Smaller parts are left out.
         batch_size (`int`, *optional*, defaults to 8): the number of frames of one input that the network sees at once.
         return_queries (`bool`, *optional*, defaults to `False`): also return the queries that the masks were made
             from.
@@ -157,7 +162,9 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
             empty) and `mask` (a PIL image of mode L in the size of the upright picture, 255 in the segment and 0
             elsewhere). A model of two labels gives each frame exactly one segment, "sounding"; its mask is empty if
             nothing sounds. A model of more labels gives one segment for each label present; the list is empty if
-            nothing sounds.
+            nothing sounds. With `separate_objects` there is a segment for each object, and none if nothing sounds.
+            The list of a frame also has the attributes `timestamp`, `index` (the number of the frame in the video) and
+            `size` (height, width), which an empty list has, too.
 
             With `return_queries` each segment also has the `audio_queries` (N, e), `fused_queries` (N, e) and
             `class_scores` (N, K + 1) of its frame as float32 tensors. `class_scores` are the probabilities of the
@@ -192,7 +199,9 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
             check_threshold(kwargs["threshold"])
         if kwargs.get("audio_track") is not None:
             check_audio_track(kwargs["audio_track"])
-        for name in ("return_queries", "stream"):
+        if "min_area" in kwargs:
+            check_min_area(kwargs["min_area"])
+        for name in ("return_queries", "stream", "separate_objects"):
             if name in kwargs:
                 check_flag(name, kwargs[name])
         window_and_stride(window_seconds(self.model), kwargs.get("window"), kwargs.get("stride"))
@@ -203,7 +212,7 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         return (
             chosen("fps", "window", "stride", "audio_track"),
             chosen("return_queries"),
-            chosen("threshold", "stream"),
+            chosen("threshold", "stream", "separate_objects", "min_area"),
         )
 
     def get_iterator(
@@ -273,31 +282,16 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
         return {"batch": batch, **predict(self.model, batch, return_queries)}
 
     def postprocess(
-        self, model_outputs: dict[str, Any], threshold: float = DEFAULT_THRESHOLD
-    ) -> Iterator[list[dict[str, Any]]]:
+        self,
+        model_outputs: dict[str, Any],
+        threshold: float = DEFAULT_THRESHOLD,
+        separate_objects: bool = False,
+        min_area: float = DEFAULT_MIN_AREA,
+    ) -> Iterator[FrameSegments]:
         """Yields the list of segments of each frame of a batch."""
+        names, with_queries = self.model.config.id2label, model_outputs["queries"] is not None
         for mask in frame_masks(self.processor, **model_outputs, threshold=threshold):
-            yield self._segments(mask, with_queries=model_outputs["queries"] is not None)
-
-    def _segments(self, mask: FrameMask, with_queries: bool) -> list[dict[str, Any]]:
-        names = self.model.config.id2label
-        labels = [1] if len(names) == 2 else [label for label in np.unique(mask.segmentation).tolist() if label]
-        queries: dict[str, Any] = {}
-        if with_queries:
-            queries = mask.queries or dict.fromkeys(("audio_queries", "fused_queries", "class_scores"))
-        segments = []
-        for label in labels:
-            chosen = mask.segmentation == label
-            segments.append(
-                {
-                    "timestamp": mask.time,
-                    "label": names[label],
-                    "score": float(mask.scores[chosen].mean()) if chosen.any() else 0.0,
-                    "mask": Image.fromarray(chosen.astype(np.uint8) * 255),
-                    **queries,
-                }
-            )
-        return segments
+            yield frame_segments(mask, names, separate_objects, min_area, with_queries)
 
 
 def register_pipeline(default: dict[str, Any] | None = None) -> None:

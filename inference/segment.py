@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import logging
 import os
-import re
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -40,12 +39,13 @@ from .parameters import (
     check_threshold,
     window_and_stride,
 )
+from .results.mask_files import MASK_NAME, mask_name, mask_values
+from .results.run_outputs import RunOutputs
+from .results.run_report import report_lines
 from .sound_windows import window_seconds
 
 logger = logging.getLogger(__name__)
 
-# The names that `write_mask` gives its files. Only files with exactly such names may be replaced.
-MASK_NAME = re.compile(r"mask_[0-9]{6,}_[0-9]{5,}\.[0-9]{3}s\.png")
 BAR_FORMAT = "{l_bar}{bar}| {n:.1f}/{total:.1f} s of video [{elapsed}<{remaining}]"
 
 
@@ -138,13 +138,12 @@ class HeldMask:
 def write_mask(mask: FrameMask, folder: Path, num_labels: int) -> Path:
     """Saves a mask as PNG and returns its path. With two labels the values are 255 where something sounds and 0
     elsewhere; with more labels they are the class ids. The name holds the number and the time of the frame."""
-    values = mask.segmentation if num_labels > 2 else (mask.segmentation > 0).astype(np.uint8) * 255
-    path = folder / f"mask_{mask.index:06d}_{mask.time:09.3f}s.png"
-    Image.fromarray(values).save(path)
+    path = folder / f"{mask_name(mask.index, mask.time)}.png"
+    Image.fromarray(mask_values(mask.segmentation, num_labels)).save(path)
     return path
 
 
-def draw_masks(
+def marked_frames(
     frames: Iterator[TimedFrame], masks: Iterator[FrameMask], num_labels: int, mask_folder: Path | None = None
 ) -> Iterator[tuple[float, np.ndarray | av.VideoFrame]]:
     """Yields (time, picture) for every frame. The latest mask at that time is drawn on the picture. Each new mask is
@@ -199,7 +198,7 @@ def write_marked(
         ) as bar,
     ):
         count = 0
-        for time, picture in draw_masks(pictures.frames(), masks, num_labels, mask_folder):
+        for time, picture in marked_frames(pictures.frames(), masks, num_labels, mask_folder):
             writer.write(time, picture)
             count += 1
             if on_frame is not None:
@@ -238,29 +237,31 @@ def run(arguments: argparse.Namespace) -> int:
     check_video_output(arguments.output, reader.info.path, arguments.overwrite)
     # This refuses sound that cannot be written, before any file is made or replaced.
     plan_sound(reader.info, container_format(arguments.output))
-    old = earlier_masks(arguments.masks, arguments.overwrite) if arguments.masks is not None else []
-    folder = chosen_model(arguments.model)
-    model, processor = load_model(folder, arguments.device, arguments.threads, arguments.trust_remote_code)
+    video = printable(Path(str(reader.info.path)).name)
+    outputs = RunOutputs(
+        video, arguments.masks, arguments.timeline or (), arguments.separate_objects, arguments.overwrite
+    )
+    mask_folder = arguments.masks if outputs.masks is None else None
+    old = earlier_masks(mask_folder, arguments.overwrite) if mask_folder is not None else []
+    source = chosen_model(arguments.model)
+    model, processor = load_model(source, arguments.device, arguments.threads, arguments.trust_remote_code)
     masks = reader_masks(reader, model, processor, **mask_options(arguments))
     if not reader.info.has_audio:
         logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", arguments.video)
     # Masks are made in a hidden folder. They replace earlier masks when the video and all masks are complete.
-    with NewContents(arguments.masks) if arguments.masks is not None else contextlib.nullcontext() as folder:
-        count = write_marked(
-            reader,
-            masks,
-            model.config.num_labels,
-            arguments.output,
-            folder.new if folder is not None else None,
-            arguments.overwrite,
-        )
-        num_masks = 0
+    with NewContents(mask_folder) if mask_folder is not None else contextlib.nullcontext() as folder:
+        new = folder.new if folder is not None else None
+        masks = outputs.watch(masks, model.config.id2label, new)
+        count = write_marked(reader, masks, model.config.num_labels, arguments.output, new, arguments.overwrite)
         if folder is not None:
-            num_masks = len(os.listdir(folder.new))
             folder.install(old)
+    summary = outputs.finish(reader.length)
     print(f"{printable(arguments.output)}: {count} frames, {reader.length:.1f} s")
     if arguments.masks is not None:
-        print(f"{printable(arguments.masks)}: {num_masks} masks")
+        print(f"{printable(arguments.masks)}: {outputs.count} masks")
+    for path in outputs.timelines:
+        print(f"{printable(path)}: what sounded when")
+    print("\n".join(report_lines(summary, model.config)))
     try:
         reader.check()
     except DamagedVideoError as error:

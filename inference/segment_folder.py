@@ -26,6 +26,7 @@ from ..files.model_files import weights_digest
 from ..files.new_contents import NewContents
 from ..files.whole_files import write_whole
 from ..hub.exported_model import AnyAuss, is_export
+from ..hub.model_source import model_folder
 from ..hub.shipped_model import chosen_model
 from ..hub.trained_model import load_model
 from ..processing.processing_auss import AussProcessor
@@ -285,10 +286,10 @@ def run(arguments: argparse.Namespace) -> int:
     # On a machine without accelerators, `Accelerator()` without `cpu` overlooks the other processes of torchrun.
     on_cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)])
-    model_folder = chosen_model(arguments.model, quiet=not accelerator.is_main_process)
+    source = chosen_model(arguments.model, quiet=not accelerator.is_main_process)
     # An exported network runs on the CPU, also where there is a GPU.
-    device = "auto" if is_export(model_folder) else str(accelerator.device)
-    model, processor = load_model(model_folder, device, arguments.threads, arguments.trust_remote_code)
+    device = "auto" if is_export(source) else str(accelerator.device)
+    model, processor = load_model(source, device, arguments.threads, arguments.trust_remote_code)
     options = mask_options(arguments)
     # Arguments that depend on the model are checked once here, and not for every video.
     options["window"], options["stride"] = window_and_stride(window_seconds(model), arguments.window, arguments.stride)
@@ -299,7 +300,7 @@ def run(arguments: argparse.Namespace) -> int:
         write,
         arguments.overwrite,
         options,
-        weights_digest(model_folder),
+        weights_digest(model_folder(source)),
         arguments.audio_track,
     )
     to_do, skipped = agreed_plan(job, accelerator)

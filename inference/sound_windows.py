@@ -27,7 +27,8 @@ LEAST_WEIGHT = 1e-3
 
 
 def window_seconds(model: AnyAuss) -> float:
-    """The seconds of sound that the network takes at once. Each second holds one example of 0.96 s."""
+    """The seconds of sound that the network takes at once, one for each example. Examples have 0.96 s and follow each
+    other, so the network hears the first 4.8 s of 5."""
     return float(model.config.num_audio_examples)
 
 

@@ -7,6 +7,7 @@ canvas, so drawing works without a display and from any thread.
 import colorsys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -20,6 +21,9 @@ SCORE_THRESHOLD = 0.5
 # Pixels around a mask that get its colour. Video stores colours at half the size, so the colours of pixels beside a
 # mask mix into the mask's edge.
 COLOUR_MARGIN = 3
+# The second tone of an outline, inside the first. All class colours are bright, so one of the two tones shows on any
+# picture: the dark line on things of the class colour, and the bright line on dark things.
+SECOND_TONE = (0, 0, 0)
 # Keys of a history entry that are neither losses nor metrics. They are not drawn.
 UNDRAWN_KEYS = frozenset(
     {"step", "epoch", "time", "seconds", "lr", "learning_rate", "delta", "training_progress", "fraction", "grad_norm"}
@@ -65,7 +69,8 @@ def outline(mask: np.ndarray, thickness: int) -> np.ndarray:
 def mark_layer(
     labels: np.ndarray, alpha: float = 0.5, contour: int | None = None, colour: tuple[int, int, int] | None = None
 ) -> np.ndarray:
-    """Makes the layer to lay over a picture: a tint for every label, with an opaque outline.
+    """Makes the layer to lay over a picture: a tint for every label, with an opaque outline in two tones. The outer
+    line has the colour of the label, and the inner line is dark and half as thick.
 
     Args:
         labels: (H, W) bool or class ids. Pixels of 0 and of 255 (not annotated) stay as they are.
@@ -95,7 +100,10 @@ def mark_layer(
             shown = class_colour(label) if colour is None else colour
             layer.paste((*shown, 0), (columns.start, rows.start), Image.fromarray(nearest == label))
             if thickness > 0:
-                opacity[outline(inside == label, thickness)] = 255
+                bright = outline(inside == label, thickness)
+                both = outline(inside == label, thickness + max(1, thickness // 2))
+                layer.paste((*SECOND_TONE, 0), (columns.start, rows.start), Image.fromarray(both & ~bright))
+                opacity[both] = 255
     result = np.array(layer)
     result[rows, columns, 3] = opacity
     return result
@@ -269,8 +277,36 @@ def history_series(history: Iterable[dict]) -> dict[str, tuple[list[float], list
     return series
 
 
+# What the names of the curves mean, for those that are not words of the field.
+CURVE_MEANINGS = {
+    "loss": "loss: the weighted sum of all terms",
+    "auxiliary": "auxiliary: the terms of the layers before the last, weighted and summed",
+    "aqdl": "aqdl: confident queries that are too close (Eq. 16)",
+    "aqml": "aqml: confident queries whose masks overlap (Eq. 18)",
+}
+
+
+def draw_curves(axes: Any, series: dict[str, tuple[list[float], list[float]]]) -> None:
+    """Draws curves with a legend, which lies below the axes, so that it covers no curve."""
+    for name, (steps, values) in series.items():
+        style = {"marker": "o"} if is_metric(name) or len(steps) == 1 else {}
+        total = name == "loss"
+        axes.plot(
+            steps,
+            values,
+            label=CURVE_MEANINGS.get(name, name),
+            linewidth=2.2 if total else 1.3,
+            color="black" if total else None,
+            **style,
+        )
+    axes.set_xlabel("step")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.13))
+
+
 def training_curves(history: list[dict], path: str | Path) -> Path:
-    """Saves the curves of a training run: each loss on the left (logarithmic axis), M_J and M_F on the right.
+    """Saves the curves of a training run: each loss in one panel (logarithmic axis), M_J and M_F in another. A panel
+    that would be empty, such as that of a run without validation, is left out.
 
     Args:
         history: log entries as in `history_series`, in the order of their steps.
@@ -288,29 +324,23 @@ def training_curves(history: list[dict], path: str | Path) -> Path:
     series = history_series(history)
     if not series:
         raise ValueError(f"history must hold at least one loss or metric, got {len(history)} entries without any")
-    figure = Figure(figsize=(12, 4.5), layout="constrained")
+    losses = {name: curve for name, curve in series.items() if not is_metric(name)}
+    metrics = {name: curve for name, curve in series.items() if is_metric(name)}
+    panels = [panel for panel in (losses, metrics) if panel]
+    figure = Figure(figsize=(1 + 5.5 * len(panels), 5), layout="constrained")
     FigureCanvasAgg(figure)
-    loss_axes, metric_axes = figure.subplots(1, 2)
-    for name, (steps, values) in series.items():
-        axes = metric_axes if is_metric(name) else loss_axes
-        style = {"marker": "o"} if is_metric(name) or len(steps) == 1 else {}
-        total = name == "loss"
-        axes.plot(
-            steps, values, label=name, linewidth=2.2 if total else 1.3, color="black" if total else None, **style
-        )
-    losses = [value for name, (_, values) in series.items() if not is_metric(name) for value in values]
-    if losses and min(losses) > 0:
-        loss_axes.set_yscale("log")
-    elif any(value > 0 for value in losses):
-        # A logarithmic axis cannot show zero, and AQML is zero if no query is confident.
-        loss_axes.set_yscale("symlog", linthresh=max(1e-3, min(value for value in losses if value > 0)))
-    loss_axes.set(title="losses", xlabel="step")
-    metric_axes.set(title="validation", xlabel="step", ylim=(0, 1))
-    for axes in (loss_axes, metric_axes):
-        axes.grid(alpha=0.3)
-        if axes.get_lines():
-            # Put the legend below the axes, so that it covers no curve.
-            axes.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.13))
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        draw_curves(axes, panel)
+        if panel is metrics:
+            axes.set(title="validation", ylim=(0, 1))
+            continue
+        axes.set(title="losses")
+        values = [value for _, points in panel.values() for value in points]
+        if min(values) > 0:
+            axes.set_yscale("log")
+        elif max(values) > 0:
+            # A logarithmic axis cannot show zero, and AQML is zero if no query is confident.
+            axes.set_yscale("symlog", linthresh=max(1e-3, min(value for value in values if value > 0)))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

@@ -45,6 +45,17 @@ def test_public_names_are_the_designs():
         "load_avsbench",
         "load_backbone_weights",
         "metric_path",
+    } | {
+        "VideoReader",
+        "decode_rle",
+        "draw_masks",
+        "encode_rle",
+        "plot_masks",
+        "plot_timeline",
+        "save_animation",
+        "save_masks",
+        "separate_objects",
+        "summarise",
     }
     for name in auss.__all__:
         assert name in dir(auss)

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from ..files.errors import InputError
+from ..files.model_files import MODEL_HELP
 from ..hub.network_options import add_network_options, check_threads
 from .arguments import (
     SUBSETS,
@@ -121,7 +122,7 @@ def add_pretrain_audio_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the parser the arguments of `auss evaluate`."""
-    parser.add_argument("--model", required=True, help="the folder of a trained model or of an export")
+    parser.add_argument("--model", required=True, help=f"{MODEL_HELP}, or what auss export wrote")
     parser.add_argument("--data", required=True, help="the data set's root folder")
     parser.add_argument("--name", choices=sorted(SUBSETS), default="s4", help="which subset of AVSBench it holds (s4)")
     parser.add_argument("--split", choices=SPLITS, default="test", help="which of its clips (test)")
@@ -160,7 +161,7 @@ def reproduce_groups(arguments: argparse.Namespace) -> tuple[DataArguments, Opti
 
 def add_figures_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the parser the arguments of `auss figures`."""
-    parser.add_argument("--model", required=True, help="a trained model's folder")
+    parser.add_argument("--model", required=True, help=MODEL_HELP)
     parser.add_argument("--data", required=True, help="the data set's root folder")
     parser.add_argument("--name", choices=SUBSETS, default="ms3", help="which subset (ms3, as in the paper)")
     parser.add_argument("--split", choices=SPLITS, default="test", help="(test)")

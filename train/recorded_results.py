@@ -3,15 +3,20 @@
 `auss/__init__.py` registers `read_recorded_results` with `hub/`. `hub/` writes the card and does not know these files.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
 from ..files.model_files import weights_digest
+from ..files.whole_files import write_whole
 from ..hub.card_facts import Results, Score, TrainingRun, read_json
 
 ARGUMENTS_FILE = "arguments.json"
 HISTORY_FILE = "history.json"
 EVALUATION_FOLDER = "evaluation"
+# `auss train` writes into this file what its data are, in words. arguments.json only has a path, which may lead
+# somewhere else, or nowhere, when a card is written.
+TRAINING_DATA_FILE = "training_data.json"
 # `auss compose` writes this file into the data sets that it makes.
 COMPOSED_FILE = "annotations.json"
 
@@ -24,6 +29,19 @@ def data_name(subset: str, root: str) -> str:
     if (Path(root) / COMPOSED_FILE).is_file():
         return f"clips composed by `auss compose`, in the layout of {layout}"
     return f"data in the layout of {layout}"
+
+
+def recorded_name(content: dict[str, Any], subset: str, root: str) -> str:
+    """Returns the name of the data that a run has recorded. Runs of earlier versions only recorded the path. A
+    relative path depends on the working directory of that run, so it is not followed."""
+    if isinstance(content.get("data_name"), str):
+        return content["data_name"]
+    return data_name(subset, root) if Path(root).is_absolute() else f"data in the layout of {SUBSETS[subset]}"
+
+
+def record_data(folder: Path, subset: str, root: str) -> None:
+    """Records in the folder of a model what it is trained on, for its card."""
+    write_whole(folder / TRAINING_DATA_FILE, json.dumps({"data_name": data_name(subset, root)}) + "\n")
 
 
 def names_data(content: Any) -> bool:
@@ -50,8 +68,9 @@ def read_training(folder: Path) -> TrainingRun | None:
     if not (names_data(arguments) and {"steps", "batch_size"} <= arguments.keys()):
         return None
     preset = str(arguments.get("preset") or "")
+    recorded = read_json(folder / TRAINING_DATA_FILE)
     return TrainingRun(
-        data_name(arguments["name"], arguments["data"]),
+        recorded_name(recorded if isinstance(recorded, dict) else {}, arguments["name"], arguments["data"]),
         arguments["steps"],
         arguments["batch_size"],
         None if is_path(preset) else preset,
@@ -66,7 +85,7 @@ def read_evaluations(folder: Path) -> list[Score]:
     # Weights may have gigabytes, so read them at most once, and only if there are results.
     known = (None, weights_digest(folder)) if results else ()
     scores = [
-        score_of(data_name(one["name"], one["data"]), one["split"], one["sound"], one["M_J"], one["M_F"])
+        score_of(recorded_name(one, one["name"], one["data"]), one["split"], one["sound"], one["M_J"], one["M_F"])
         for one in results
         if one.get("weights") in known
     ]
@@ -102,5 +121,6 @@ __all__ = [
     "EVALUATION_FOLDER",
     "HISTORY_FILE",
     "data_name",
+    "record_data",
     "read_recorded_results",
 ]

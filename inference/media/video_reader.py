@@ -87,7 +87,7 @@ class VideoReader:
                 self._track = None
 
     def waveform(self, start: float, end: float) -> tuple[np.ndarray, int]:
-        """The sound between two times. Call this method while `frames` is being read.
+        """The sound between two times. Call this method while `frames` is being read, or after it.
 
         Args:
             start, end: in seconds from the first frame. `start` must not be earlier than in the previous call, since

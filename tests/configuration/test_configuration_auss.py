@@ -150,6 +150,23 @@ def test_reference_presets_are_the_papers(name, strides, mask_stride):
     assert list(config.backbone_config.out_features) == ["stage3"]  # f_ori has stride 16
 
 
+def test_a_saved_model_is_a_preset_without_what_it_has_learned(tmp_path, tiny_config):
+    """`config.json` as `save_pretrained` writes it, also with the entries for the Hub."""
+    tiny_config.training_progress, tiny_config.trained_categories = 0.75, ["dog"]
+    tiny_config.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(
+        json.dumps({**json.loads(path.read_text()), "auto_map": {"AutoConfig": "x.Y"}, "dtype": "float32"})
+    )
+    config = AussConfig.from_preset(str(path))
+    assert config.training_progress == 0 and config.trained_categories is None
+    tiny_config.training_progress, tiny_config.trained_categories = 0.0, None
+    expected = tiny_config.to_dict()
+    assert {name: value for name, value in config.to_dict().items() if name != "dtype"} == {
+        name: value for name, value in expected.items() if name != "dtype"
+    }
+
+
 def test_from_preset_reads_a_file_and_takes_overrides(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps({"num_queries": 9, "hidden_size": 32}), encoding="utf-8")

@@ -51,6 +51,14 @@ def test_a_trained_models_card_tells_the_validation_until_it_is_evaluated(traine
     assert 'model="someone/else"' in card.text and card.data.model_name == "else"
 
 
+def test_the_card_says_what_is_heard_and_what_is_known(folder, tiny_config):
+    tiny_config.trained_categories = ["dog", "car | van"]
+    tiny_config.save_pretrained(folder)
+    write_card(folder)
+    assert "| sound at once | 4.8 s (5 examples of 0.96 s) |" in read_card(folder)
+    assert "| trained to recognise | dog, car \\| van |" in read_card(folder)
+
+
 def test_a_card_is_renewed_where_there_is_one(trained):
     renew_card(trained)
     assert not (trained / CARD_FILE).exists()

@@ -10,9 +10,9 @@ from auss.inference.clip_batches import FrameMask
 from auss.inference.media.containers.decoding import DamagedVideoError
 from auss.inference.media.video_reader import VideoReader
 from auss.inference.segment import (
-    draw_masks,
     earlier_masks,
     load_model,
+    marked_frames,
     reader_masks,
     segment_video,
     write_marked,
@@ -84,7 +84,7 @@ def test_masks_are_held_until_the_next(make_video, tiny_processor, red_sounds):
     masks = list(segment_video(path, red_sounds, tiny_processor, fps=2))
     chosen = [masks[0], masks[2]]  # frames 0 and 10
     chosen[0].segmentation[:], chosen[0].scores[:] = 0, 0
-    drawn = [picture.to_ndarray() for _, picture in draw_masks(VideoReader(path).frames(), iter(chosen), 2)]
+    drawn = [picture.to_ndarray() for _, picture in marked_frames(VideoReader(path).frames(), iter(chosen), 2)]
     originals = [frame.planar_copy().to_ndarray() for frame in VideoReader(path).frames()]
     changed = [not np.array_equal(*pair) for pair in zip(drawn, originals, strict=True)]
     assert changed == [False] * 10 + [True] * 10
@@ -95,7 +95,7 @@ def test_a_held_frame_is_drawn_again_for_each_mask(make_video, tiny_processor, r
     masks = list(segment_video(path, red_sounds, tiny_processor, fps=2))
     assert [(mask.index, mask.time) for mask in masks][:3] == [(0, 0.0), (0, 0.5), (0, 1.0)]
     masks[1].segmentation[:], masks[1].scores[:] = 0, 0
-    drawn = list(draw_masks(VideoReader(path).frames(), iter(masks), 2, tmp_path))
+    drawn = list(marked_frames(VideoReader(path).frames(), iter(masks), 2, tmp_path))
     times = [time for time, _ in drawn]
     assert times == sorted(times) and times[:4] == pytest.approx([0.0, 0.5, 1.0, 1.2])
     assert set(times) >= {mask.time for mask in masks}
@@ -119,7 +119,7 @@ def test_pictures_that_must_be_rgb_are_drawn_on_too(make_video, num_labels):
     labels = np.zeros((47, 64), np.uint8)
     labels[10:30, 10:30] = num_labels - 1
     mask = FrameMask(0, 0.0, labels, labels.astype(np.float32))
-    ((_, picture),) = draw_masks(VideoReader(path).frames(), iter([mask]), num_labels)
+    ((_, picture),) = marked_frames(VideoReader(path).frames(), iter([mask]), num_labels)
     border = outline(labels > 0, 1)
     assert picture.shape == (47, 64, 3) and (picture[border] == class_colour(num_labels - 1)).all()
     unmarked = next(VideoReader(path).frames()).picture

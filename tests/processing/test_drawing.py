@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from auss.processing.drawing import (
     GAP,
@@ -54,6 +55,27 @@ def test_outline_is_open_at_the_edge():
     border = outline(mask, 2)
     assert border[4:6, 3:9].all() and border[:6, 3:5].all()
     assert not border[:4, 5:7].any()
+
+
+@pytest.mark.parametrize("picture", ["the colour itself", "red", "black", "white", "stripes", "noise"])
+@pytest.mark.parametrize("label", [1, 2, 3, 7, 40])
+def test_the_outline_shows_on_any_picture(picture, label):
+    """Beside every pixel of the edge of a mask, one of the two lines differs clearly from what was there."""
+    colour = np.array(class_colour(label))
+    frame = np.zeros((60, 60, 3), np.uint8)
+    if picture == "stripes":
+        frame[:, ::2] = colour
+    elif picture == "noise":
+        frame[:] = np.random.default_rng(0).integers(0, 256, frame.shape)
+    else:
+        frame[:] = {"the colour itself": colour, "red": (200, 20, 20), "black": 0, "white": 255}[picture]
+    mask = disc(60, 20, (30, 30))
+    labels = mask.astype(np.uint8) * label
+    difference = np.abs(overlay_labels(frame, labels, contour=2).astype(int) - frame).max(-1) * mask
+    edge, band = outline(mask, 1), outline(mask, 3)
+    assert (difference[~band & mask].max(initial=0) < 255) and not difference[~mask].any()
+    nearby = ndimage.maximum_filter(difference * band, 7)
+    assert nearby[edge].min() > 100
 
 
 @pytest.mark.parametrize(
@@ -136,6 +158,29 @@ def test_training_curves(tmp_path):
     picture = np.asarray(Image.open(training_curves(history, tmp_path / "deep" / "curves.png")).convert("L"))
     left, right = np.array_split(picture < 200, 2, axis=1)
     assert left.sum() > 500 and right.sum() > 500
+
+
+def drawn_panels(history, tmp_path, monkeypatch):
+    """The titles of the panels that `training_curves` draws, with the names of their curves."""
+    from matplotlib.figure import Figure
+
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    training_curves(history, tmp_path / "curves.png")
+    (figure,) = figures
+    return {axes.get_title(): [text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes}
+
+
+def test_no_panel_is_empty_and_terms_are_explained(tmp_path, monkeypatch):
+    losses = [{"step": step, "losses": {"dice": 1 / step, "auxiliary": 2.0}} for step in (1, 2)]
+    scores = [{"step": 2, "validation_M_J": 0.5}]
+    with monkeypatch.context() as patch:
+        panels = drawn_panels(losses, tmp_path, patch)
+    assert panels == {"losses": ["dice", "auxiliary: the terms of the layers before the last, weighted and summed"]}
+    with monkeypatch.context() as patch:
+        assert drawn_panels(scores, tmp_path, patch) == {"validation": ["validation_M_J"]}
+    with monkeypatch.context() as patch:
+        assert list(drawn_panels([*losses, *scores], tmp_path, patch)) == ["losses", "validation"]
 
 
 def test_training_curves_refuses(tmp_path):

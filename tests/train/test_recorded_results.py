@@ -10,7 +10,7 @@ from auss.files.model_files import weights_digest
 from auss.hub.card_facts import Results, Score, TrainingRun
 from auss.hub.model_card import write_card
 from auss.train import recorded_results
-from auss.train.recorded_results import read_recorded_results
+from auss.train.recorded_results import data_name, read_recorded_results, record_data
 
 from ..recorded_runs import ARGUMENTS, read_card, record_evaluation, record_training
 
@@ -60,6 +60,31 @@ def test_the_data_are_named_and_their_place_is_not(trained, tmp_path):
     (trained / "arguments.json").write_text(json.dumps({**ARGUMENTS, "data": str(tmp_path), "name": "ms3"}))
     write_card(trained)
     assert "| trained on | clips composed by `auss compose`, in the layout of AVSBench MS3 |" in read_card(trained)
+
+
+def test_the_card_does_not_depend_on_the_working_directory(trained, tmp_path, monkeypatch):
+    composed = tmp_path / "work" / "data"
+    composed.mkdir(parents=True)
+    (composed / "annotations.json").write_text("{}")
+    (trained / "arguments.json").write_text(json.dumps({**ARGUMENTS, "data": "data"}))
+    record_evaluation(trained, data="data")
+    cards = []
+    for folder in (tmp_path / "work", tmp_path):
+        monkeypatch.chdir(folder)
+        write_card(trained)
+        cards.append(read_card(trained))
+    assert cards[0] == cards[1] and "data in the layout of AVSBench S4" in cards[0]  # nothing was recorded then
+    monkeypatch.chdir(tmp_path / "work")
+    record_data(trained, "s4", "data")  # as `auss train` does where it runs
+    name = data_name("s4", "data")
+    record_evaluation(trained, data="data", data_name=name)
+    cards = []
+    for folder in (tmp_path / "work", tmp_path):
+        monkeypatch.chdir(folder)
+        write_card(trained)
+        cards.append(read_card(trained))
+    assert cards[0] == cards[1] and f"| trained on | {name} |" in cards[0] and f"| {name} | test |" in cards[0]
+    assert "composed" in name
 
 
 def test_an_evaluation_of_other_weights_is_not_told(trained):

@@ -22,6 +22,8 @@ from ...files.model_files import weights_digest
 from ...files.new_contents import NewContents
 from ...hub.exported_model import is_export
 from ...hub.model_card import renew_card
+from ...hub.model_source import is_local
+from ...hub.model_source import model_folder as source_folder
 from ...hub.trained_model import load_model
 from ...processing.drawing import contact_sheet
 from ...processing.processing_auss import AussProcessor
@@ -31,7 +33,7 @@ from ..data.clips import decode_clip
 from ..data.collator import resize_labels
 from ..data.loaders import check_labels_fit, create_eval_loader
 from ..data.rows import SeededRows
-from ..recorded_results import EVALUATION_FOLDER
+from ..recorded_results import EVALUATION_FOLDER, data_name
 from .metric_modules import MeanFScore, MeanJaccard, SemanticScores
 from .metrics import OFFICIAL_SIZE, class_means, clip_means, official_class_means, official_padding
 from .score_tables import format_markdown, format_text, result_files
@@ -275,10 +277,12 @@ def evaluate_folder(
     sheets of the best and the worst clips as `-best.png` and `-worst.png`.
 
     Args:
-        model_folder: the folder that `auss train` or `auss export` wrote, with model and processor.
+        model_folder: the folder that `auss train` or `auss export` wrote, with model and processor, or OWNER/NAME of
+            the Hub.
         data, name, split: as `load_avsbench` takes them.
         sound: "own"; "muted", digital silence; or "swapped", the sound of a clip of another category.
-        output: the folder for the files. The default is `evaluation` in the model's folder.
+        output: the folder for the files. The default is `evaluation` in the model's folder, whose card is then
+            renewed. With another folder, nothing in the model's folder changes.
         batch_size: the number of clips in a batch.
         workers: the number of processes that decode clips. None selects a number for the machine, as `worker_count`
             does.
@@ -296,6 +300,8 @@ def evaluate_folder(
     """
     if sound not in SOUNDS:
         raise InputError(f"sound must be one of {', '.join(SOUNDS)}, got {sound!r}")
+    if not output and not is_local(model_folder):
+        raise InputError(f"--output must be given for a model of the Hub, {model_folder}: it has no folder here")
     folder = Path(output) if output else Path(model_folder) / EVALUATION_FOLDER
     files = result_files(folder, f"{name}-{split}-{sound}", overwrite)
     exported = is_export(model_folder)
@@ -317,7 +323,8 @@ def evaluate_folder(
             values["name"] = config.id2label[index]
     if accelerator.is_main_process:
         origin = {"model": str(model_folder), "data": str(data), "name": name, "split": split, "sound": sound}
-        origin["weights"] = weights_digest(model_folder)
+        origin["weights"] = weights_digest(source_folder(model_folder))
+        origin["data_name"] = data_name(name, data)
         save_results(results, origin, model, processor, loader.collate_fn, rows, files)
         card_reads_it = folder.resolve() == (Path(model_folder) / EVALUATION_FOLDER).resolve()
         if card_reads_it and not exported:  # an export has no card

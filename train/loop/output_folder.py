@@ -16,7 +16,7 @@ from ...hub.model_card import CARD_FILE, write_card
 from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ...processing.processing_auss import AussProcessor
 from ..arguments import DataArguments, OptimArguments, RunArguments, differences, save_arguments
-from ..recorded_results import ARGUMENTS_FILE
+from ..recorded_results import ARGUMENTS_FILE, record_data
 from .checkpoint import delete_checkpoints
 
 logger = get_logger(__name__)
@@ -78,6 +78,7 @@ def prepare_output(data: DataArguments, optim: OptimArguments, run: RunArguments
                 "resuming with %s=%r where the run began with %r: the result will be another", name, given, saved
             )
     save_arguments((data, optim, run), output / ARGUMENTS_FILE)
+    record_data(output, data.name, data.data)
 
 
 def save_model(

@@ -112,6 +112,16 @@ def create_model(
     return model, processor
 
 
+def record_categories(config: AussConfig, rows: Any) -> None:
+    """Adds the categories of the training rows to what the model was trained to recognise. Labels of more than two
+    classes say it themselves, and a stream does not tell its categories beforehand."""
+    dataset = getattr(rows, "dataset", None)
+    if config.num_labels > 2 or not hasattr(dataset, "unique"):
+        return
+    found = {str(name) for name in dataset.unique("category")} - {""}
+    config.trained_categories = sorted(found | set(config.trained_categories or ())) or None
+
+
 def create_accelerator(data: DataArguments, optim: OptimArguments, run: RunArguments, logs: Path) -> Accelerator:
     """
     Creates the accelerator of a run. Its trackers write into the folder `logs`.

@@ -44,7 +44,7 @@ from .deepspeed_engine import configure as configure_deepspeed
 from .deepspeed_engine import is_deepspeed
 from .loss_terms import check_finite_weights, finite_terms, means_over_processes, query_statistics
 from .output_folder import check_run_folder, claim_output, prepare_output, save_model
-from .preparation import create_accelerator, create_model
+from .preparation import create_accelerator, create_model, record_categories
 from .remembered_sounds import remember_sounds
 from .schedule import create_optimizer, create_scheduler
 from .tracking import Tracking, check_trackers
@@ -272,6 +272,7 @@ def start(data: DataArguments, optim: OptimArguments, run: RunArguments, held: E
         train_loader = create_stream_loader(rows, processor, data, num_labels, run.seed, accelerator.device)
     else:
         rows = load_rows(data, processor, "train", run.seed)
+        record_categories(model.config, rows)
         train_loader = create_train_loader(rows, processor, data, num_labels, run.seed)
     eval_loader = create_validation_loader(data, run, processor, num_labels)
     optimizer = create_optimizer(model, optim.learning_rate, optim.backbone_rate, optim.weight_decay)

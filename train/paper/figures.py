@@ -91,7 +91,8 @@ def embed(rows: np.ndarray) -> np.ndarray:
 
 def draw_queries(before: np.ndarray, after: np.ndarray, clips: np.ndarray, path: Path) -> Path:
     """
-    Draws Fig. 7: the queries before and after fusion. Each colour is a cluster of the queries before fusion.
+    Draws Fig. 7: the queries before and after fusion. A point before fusion is a clip, and a point after fusion is a
+    frame. Each colour is a cluster of the queries before fusion, and a frame has the colour of its clip.
 
     Args:
         before, after, clips: the results of `collect_queries` for at least three clips.
@@ -100,6 +101,7 @@ def draw_queries(before: np.ndarray, after: np.ndarray, clips: np.ndarray, path:
     Raises:
         ValueError: fewer than three clips.
     """
+    from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -113,8 +115,12 @@ def draw_queries(before: np.ndarray, after: np.ndarray, clips: np.ndarray, path:
         (f"fused queries of their {len(after)} frames", embed(after), labels[clips]),
     )
     for axes, (title, points, colours) in zip(figure.subplots(1, 2), panels, strict=True):
-        axes.scatter(*points.T, c=colours, cmap="tab20", vmin=0, vmax=NUM_CLUSTERS - 1, s=16)
+        for number in np.unique(labels).tolist():
+            chosen = points[colours == number]
+            axes.scatter(*chosen.T, color=colormaps["tab20"](number), s=16, label=str(number))
         axes.set(title=title, xticks=[], yticks=[])
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, title="cluster of the\nclip's audio queries", loc="outside right upper", ncols=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     return path
@@ -161,7 +167,7 @@ def draw_figures(
         ImportError: scikit-learn is missing.
     """
     if importlib.util.find_spec("sklearn") is None:
-        raise MissingPackageError("figures need scikit-learn: pip install 'auss[figures]'")
+        raise MissingPackageError("figures need scikit-learn: pip install scikit-learn")
     files = [Path(output) / file for file in (QUERIES_FILE, SHEET_FILE)]
     existing = [str(path) for path in files if path.exists()]
     if existing and not overwrite:

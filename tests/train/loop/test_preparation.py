@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import ResNetConfig, TimmBackboneConfig
 
 from auss.configuration.configuration_auss import AussAudioConfig
@@ -11,6 +12,7 @@ from auss.files.errors import InputError
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from auss.train.arguments import DataArguments, OptimArguments, RunArguments
 from auss.train.audio.pretraining import SoundClassifier, save_encoder
+from auss.train.data.rows import SeededRows
 from auss.train.loop import preparation
 from auss.train.loop.preparation import (
     create_accelerator,
@@ -18,6 +20,7 @@ from auss.train.loop.preparation import (
     create_processor,
     new_config,
     pixel_statistics,
+    record_categories,
 )
 
 
@@ -27,6 +30,20 @@ def test_a_new_model_follows_the_preset_and_takes_frames_of_224_pixels(tiny_pres
     assert dict(processor.video_processor.size) == {"height": 224, "width": 224}
     assert processor.feature_extractor.num_audio_examples == tiny_config.num_audio_examples
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_model_remembers_what_it_was_trained_on(tiny_config, make_config):
+    rows = SeededRows(Dataset.from_dict({"category": ["dog", "car", "dog", ""]}))
+    record_categories(tiny_config, rows)
+    assert tiny_config.trained_categories == ["car", "dog"]
+    record_categories(tiny_config, SeededRows(Dataset.from_dict({"category": ["drum"]})))  # trained further
+    assert tiny_config.trained_categories == ["car", "dog", "drum"]
+    record_categories(tiny_config, SeededRows(Dataset.from_dict({"category": ["", ""]})))  # ms3 has no categories
+    assert tiny_config.trained_categories == ["car", "dog", "drum"]
+    classes = make_config(num_labels=3)
+    for config, other in ((classes, rows), (make_config(), SeededRows([{"category": "dog"}]))):
+        record_categories(config, other)
+        assert config.trained_categories is None
 
 
 def test_backbone_rate_zero_freezes_the_backbone_alone(tiny_preset):

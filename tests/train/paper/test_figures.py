@@ -71,6 +71,26 @@ def test_equal_rows_are_one_point():
     assert (embed(np.ones((6, 8))) == 0).all()
 
 
+def test_the_legend_names_each_cluster_with_its_colour(tmp_path, monkeypatch, blobs):
+    from matplotlib.figure import Figure
+
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    rows, _ = blobs
+    clips = np.repeat(np.arange(len(rows)), 2)
+    draw_queries(rows, rows[clips], clips, tmp_path / "queries.png")
+    (figure,) = figures
+    (legend,) = figure.legends
+    assert "cluster" in legend.get_title().get_text()
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == [str(number) for number in np.unique(cluster(rows))]
+    for axes, points in zip(figure.axes, (len(rows), len(clips)), strict=True):
+        assert [collection.get_label() for collection in axes.collections] == names
+        assert sum(len(collection.get_offsets()) for collection in axes.collections) == points
+    colours = [[tuple(one.get_facecolor()[0]) for one in axes.collections] for axes in figure.axes]
+    assert colours[0] == colours[1] and len(set(colours[0])) == len(names)
+
+
 def test_too_few_clips_are_refused(tmp_path):
     with pytest.raises(ValueError, match="three clips or more, got 2"):
         draw_queries(np.eye(2), np.eye(2), np.arange(2), tmp_path / "queries.png")
@@ -156,5 +176,5 @@ def test_weights_that_are_cut_off_are_an_error_on_one_line(trained_folder, root,
 
 def test_a_missing_scikit_learn_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(figures_module.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"figures need scikit-learn: pip install 'auss\[figures\]'"):
+    with pytest.raises(ImportError, match=r"figures need scikit-learn: pip install scikit-learn"):
         draw_figures("model", "data", tmp_path)
