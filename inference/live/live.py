@@ -173,7 +173,7 @@ def run(arguments: argparse.Namespace) -> int:
     shows = arguments.show or arguments.output is None
     window = PreviewWindow(f"auss live {printable(source.name)}") if shows else None
     torch.set_num_threads(arguments.threads)
-    model, processor = load_model(chosen_model(arguments.model), arguments.device)
+    model, processor = load_model(chosen_model(arguments.model), arguments.device, arguments.threads)
     segmenter = LiveSegmenter(model, processor, arguments.threshold)
     segmenter.warm_up(WARM_UP_SIZE)
     feed, report, num_labels = LiveFeed(), LiveReport(), model.config.num_labels
