@@ -306,7 +306,7 @@ def register_pipeline(default: dict[str, Any] | None = None) -> None:
             TASK,
             pipeline_class=AudioVisualSegmentationPipeline,
             # `pipeline` tries the classes in turn on a folder. The second one reads what `auss export` wrote.
-            pt_model=(AussForAudioVisualSegmentation, ExportedAuss),
+            pt_model=cast(Any, (AussForAudioVisualSegmentation, ExportedAuss)),
             default=default,
             type="multimodal",
         )

@@ -16,7 +16,7 @@ class FrameSegments(list):
     """The list of the segments of one frame. It also knows what no segment can say if nothing sounds.
 
     Attributes:
-        index: the number of the frame in the video, from 0.
+        frame_index: the number of the frame in the video, from 0.
         timestamp: seconds from the first frame.
         size: (height, width) of the picture, in pixels.
         label_ids: the class id of each label.
@@ -26,14 +26,14 @@ class FrameSegments(list):
     def __init__(
         self,
         segments: Iterable[dict[str, Any]],
-        index: int,
+        frame_index: int,
         timestamp: float,
         size: tuple[int, int],
         label_ids: dict[str, int],
         audible: bool = True,
     ):
         super().__init__(segments)
-        self.index, self.timestamp, self.size, self.label_ids = index, timestamp, size, label_ids
+        self.frame_index, self.timestamp, self.size, self.label_ids = frame_index, timestamp, size, label_ids
         self.audible = audible
 
 

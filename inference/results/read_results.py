@@ -63,7 +63,7 @@ def read_segments(frame: Iterable[Any], position: int, label_ids: dict[str, int]
         raise InputError(f"masks of one frame in result must have one size, got {sorted(sizes)}")
     index, time, size = position, times[0] if times else None, next(iter(sizes), None)
     if isinstance(frame, FrameSegments):
-        index, time, size = frame.index, frame.timestamp, size or frame.size
+        index, time, size = frame.frame_index, frame.timestamp, size or frame.size
     return LabelledFrame(index, time, found, label_ids, size)
 
 

@@ -8,7 +8,7 @@ from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ...files.errors import InputError
-from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
+from ...hub.exported_model import AnyAuss
 from ...processing.processing_auss import AussProcessor
 from ..arguments import DataArguments, RunArguments, check_at_least
 from ..termination import ignore_sigterm
@@ -22,7 +22,7 @@ from .rows import SeededRows, SkippingCollator, StreamedRows
 logger = logging.getLogger(__name__)
 
 
-def check_labels_fit(model: AussForAudioVisualSegmentation, name: str, root: str, source: str) -> None:
+def check_labels_fit(model: AnyAuss, name: str, root: str, source: str) -> None:
     """
     Raises ValueError if a trained model has another number of labels than the data set. The meaning of its masks would
     be misread.

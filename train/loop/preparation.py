@@ -115,7 +115,7 @@ def create_model(
 def record_categories(config: AussConfig, rows: Any) -> None:
     """Adds the categories of the training rows to what the model was trained to recognise. Labels of more than two
     classes say it themselves, and a stream does not tell its categories beforehand."""
-    dataset = getattr(rows, "dataset", None)
+    dataset: Any = getattr(rows, "dataset", None)
     if config.num_labels > 2 or not hasattr(dataset, "unique"):
         return
     found = {str(name) for name in dataset.unique("category")} - {""}

@@ -30,7 +30,7 @@ def test_an_empty_list_still_knows_its_frame():
     empty = frame(1.4, label_map(), FOUR, audible=False)
     for one in (empty, copy.deepcopy(empty), pickle.loads(pickle.dumps(empty))):
         assert one == [] and isinstance(one, list)
-        assert (one.timestamp, one.index, one.size, one.audible) == (1.4, 14, SIZE, False)
+        assert (one.timestamp, one.frame_index, one.size, one.audible) == (1.4, 14, SIZE, False)
         assert one.label_ids["drum"] == 3
 
 
