@@ -56,7 +56,7 @@ def turns_table(video: ComposedVideo, masks: list[tuple[float, np.ndarray]]) -> 
     return "\n".join(lines) + "\n"
 
 
-def draw_sheet(video: ComposedVideo, masks: list[tuple[float, np.ndarray]], path: Path) -> None:
+def draw_turns(video: ComposedVideo, masks: list[tuple[float, np.ndarray]], path: Path) -> None:
     """Draws frames of the video with what sounds and what was marked."""
     chosen = [
         masks[index] for index in np.linspace(0, len(masks) - 1, min(SHEET_FRAMES, len(masks))).round().astype(int)
@@ -101,7 +101,7 @@ def show_shipped_model(folder: Path, seed: int, seconds: float) -> int:
     found = read_masks(masks)
     table, sheet = folder / "scores.md", folder / "contact_sheet.png"
     write_whole(table, turns_table(video, found))
-    draw_sheet(video, found, sheet)
+    draw_turns(video, found, sheet)
 
     print(f"\n{turns_table(video, found)}")
     print(f"overlay video  {overlay}")

@@ -18,8 +18,7 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
         required=not shipped,
         type=Path,
         metavar="MODEL",
-        help=f"{MODEL_HELP}, or what auss export wrote"
-        + (" (the small model that comes with auss)" if shipped else ""),
+        help=f"{MODEL_HELP}, or what auss export wrote" + " (the small model that comes with auss)" * shipped,
     )
 
 
