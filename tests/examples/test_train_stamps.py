@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import yaml
 from PIL import Image
 
 import auss
 from auss.cli import parse_arguments
 from auss.train.arguments import read_config
+from auss.train.composer.object_library import ObjectLibrary
 
 FOLDER = Path(auss.__file__).resolve().parent / "examples" / "train_stamps"
 MODULES = ("packages", "sound_fonts", "make_objects", "model_card", "make_model")
@@ -198,3 +200,31 @@ def test_the_card_has_the_scores_and_what_the_model_hears(scripts, tmp_path):
     assert "| new compositions, one object sounds | 0.712 | 0.800 |  |  |" in card
     assert "the 2 things below" in card and "big drum, cat." in card and "9 steps of 2 clips at 96 x 96" in card
     assert "both of\n1, so these rows" in card
+
+
+def test_the_model_is_halved_and_installed_with_the_things_of_the_demo(
+    scripts, tiny_model, tiny_processor, tmp_path, monkeypatch
+):
+    make, out, clone = scripts["make_model"], tmp_path / "out", tmp_path / "clone"
+    tiny_model.save_pretrained(out / "model", with_code=False)
+    tiny_processor.save_pretrained(out / "model", with_code=False)
+    for name in make.DEMO_THINGS:
+        pixels = np.zeros((500, 400, 4), np.uint8)
+        pixels[50:450, 50:350] = 255
+        for use in ("train", "unseen"):
+            (out / "objects" / use / name).mkdir(parents=True)
+            Image.fromarray(pixels).save(out / "objects" / use / name / "one.png")
+            soundfile.write(out / "objects" / use / name / "one.wav", 0.3 * np.sin(np.arange(9000) / 5), 16_000)
+    monkeypatch.setattr(make, "MOST_BYTES", 10_000)
+    with pytest.raises(ValueError, match="the weights take .* bytes, more than 10000"):
+        make.ship(out)
+    monkeypatch.setattr(make, "MOST_BYTES", 12_000_000)
+    make.ship(out)
+    make.install(out, clone)
+    make.install(out, clone)  # in place of the earlier one
+    known = json.loads((clone / "hub" / "stamps" / "categories.json").read_text())
+    assert known == sorted(make.DEMO_THINGS)
+    library = ObjectLibrary(clone / "demo" / "things")
+    library.check()
+    assert list(library.sounding) == known and not library.messages
+    assert max(Image.open(clone / "demo/things/hen/one.png").size) == 320
