@@ -3,6 +3,7 @@
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ...files.errors import InputError
@@ -108,7 +109,9 @@ def read_label_path(path: Path, numbering: Numbering, silent: bool, fps: float, 
     found = []
     for name, content in contents:
         origin = str(path) if suffix != ".zip" else f"{path}/{name}"
-        found += read_text_labels(content, origin, path.stem, numbering, silent, notes)
+        for one in read_text_labels(content, origin, path.stem, numbering, silent, notes):
+            # CVAT's exports of a video may name pictures frame_000012 alone. The file can have the name of the video.
+            found.append(replace(one, names=(*one.names, f"{path.stem}/{next(iter(one.names), '')}")))
     return found
 
 
