@@ -91,8 +91,8 @@ def read_text_labels(
 
 
 def named_after(place: str, frames: Sequence[FrameLabels]) -> list[FrameLabels]:
-    """Adds the name of the file or folder of labels to the names that may be the video's. CVAT's exports of a video may
-    name the pictures frame_000012 alone; the user can then give the file the name of the video."""
+    """Adds the name of the file or folder of labels to the names that may be the video's. CVAT's exports of a video
+    may name the pictures frame_000012 alone; the user can then give the file the name of the video."""
     return [replace(one, names=(*one.names, f"{place}/{next(iter(one.names), '')}")) for one in frames]
 
 
