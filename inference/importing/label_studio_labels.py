@@ -74,7 +74,7 @@ def first_label(value: dict) -> str:
     return ""
 
 
-def read_result(result: dict, origin: str, notes: Notes) -> Region | None:
+def read_labelled_result(result: dict, origin: str, notes: Notes) -> Region | None:
     """Reads one result: a mask, a polygon or an ellipse. Returns None for anything else."""
     nested = result.get("value")
     value = nested if isinstance(nested, dict) else result
@@ -167,7 +167,7 @@ def read_task(task: dict, origin: str, notes: Notes) -> Iterator[FrameLabels]:
         regions[0] = []  # the annotator submitted the picture without a label: nothing sounds
     for result in results:
         try:
-            region = read_result(result, origin, notes)
+            region = read_labelled_result(result, origin, notes)
         except InputError as error:
             notes.problem(f"{where}: {error}")
             continue
