@@ -225,7 +225,7 @@ def drawn_clip(clip: ImportedClip, split: str) -> dict[str, Any]:
     return {"title": printable(title)[:LONGEST_TITLE], "frames": np.stack(frames), "labels": labels}
 
 
-def draw_sheet(clips: dict[str, list[ImportedClip]], path: Path) -> None:
+def draw_label_sheet(clips: dict[str, list[ImportedClip]], path: Path) -> None:
     """Draws a contact sheet of clips that are spread evenly over all of them."""
     listed = [(split, clip) for split, found in clips.items() for clip in found]
     count = min(SHEET_CLIPS, len(listed))
@@ -242,7 +242,7 @@ def write_imported_set(new: Path, title: str, clips: dict[str, list[ImportedClip
         table = rows_table([clip.row for clip in found], split)
         shards = min(MOST_SHARDS, max(1, len(found) // CLIPS_OF_A_SHARD))
         splits.append(write_shards(table, new / SUBSET, SUBSET, split, shards, num_labels=2))
-    draw_sheet(clips, new / SHEET_FILE)
+    draw_label_sheet(clips, new / SHEET_FILE)
     card = filled_card(splits, title, SOURCE, MADE_OF, LICENCE)
     (new / CARD_FILE).write_text(card, encoding="utf-8")
     return splits

@@ -3,6 +3,7 @@
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ...files.errors import InputError
@@ -89,13 +90,19 @@ def read_text_labels(
     raise InputError(f"{origin} is neither COCO's JSON nor Label Studio's; labels must be {ACCEPTED}")
 
 
+def named_after(place: str, frames: Sequence[FrameLabels]) -> list[FrameLabels]:
+    """Adds the name of the file or folder of labels to the names that may be the video's. CVAT's exports of a video
+    may name the pictures frame_000012 alone; the user can then give the file the name of the video."""
+    return [replace(one, names=(*one.names, f"{place}/{next(iter(one.names), '')}")) for one in frames]
+
+
 def read_label_path(path: Path, numbering: Numbering, silent: bool, fps: float, notes: Notes) -> list[FrameLabels]:
     """Reads one of the paths that `read_labels` takes."""
     if path.is_dir():
         files = text_files(path)
         if files:
             return [one for file in files for one in read_label_path(file, numbering, silent, fps, notes)]
-        return read_mask_folder(path, fps)
+        return named_after(path.absolute().name, read_mask_folder(path, fps))
     if not path.is_file():
         raise FileNotFoundError(f"labels: no such file or folder: {path}")
     suffix = path.suffix.lower()
@@ -109,7 +116,7 @@ def read_label_path(path: Path, numbering: Numbering, silent: bool, fps: float, 
     for name, content in contents:
         origin = str(path) if suffix != ".zip" else f"{path}/{name}"
         found += read_text_labels(content, origin, path.stem, numbering, silent, notes)
-    return found
+    return named_after(path.stem, found)
 
 
 def read_labels(

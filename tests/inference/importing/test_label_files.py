@@ -6,7 +6,7 @@ import pytest
 from auss.files.errors import InputError
 from auss.inference.importing.label_files import read_labels
 from auss.inference.importing.labels import Notes
-from auss.inference.importing.video_names import Numbering
+from auss.inference.importing.video_names import Numbering, VideoNames
 
 from .conftest import SIZE, save_mask, square
 from .exports import (
@@ -42,6 +42,15 @@ def test_a_file_of_each_format_is_known_alone_in_a_folder_and_in_an_archive(tmp_
     for path in (tmp_path / "folder" / name, tmp_path / "folder", tmp_path / "a.zip"):
         (one,) = read(path)
         assert (one.mask(SIZE, SIZE) == square(5)).all() and name in one.origin
+
+
+def test_a_file_may_have_the_name_of_the_video_whose_frames_it_labels(tmp_path):
+    """CVAT's COCO export of a video calls the pictures frame_000012.PNG."""
+    image = {**IMAGE, "file_name": "frame_000012.PNG"}
+    text = coco_file([image], [{"image_id": 7, "segmentation": coco_string(square(5))}])
+    (tmp_path / "cat.json").write_text(text)
+    (one,) = read(tmp_path / "cat.json")
+    assert VideoNames(["dog.mp4", "cat.mp4"]).find(one.names) == ("cat.mp4", "frame_000012.PNG")
 
 
 def test_several_paths_are_joined(tmp_path):
