@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ..files.file_names import printable
 from ..files.new_contents import NewContents, entries
 from ..hub.exported_model import AnyAuss
-from ..hub.shipped_model import chosen_model
+from ..hub.shipped_model import chosen_model, known_categories
 from ..hub.trained_model import load_model
 from ..processing.drawing import lay_over, mark_layer
 from ..processing.post_processing_auss import DEFAULT_THRESHOLD
@@ -261,7 +261,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{printable(arguments.masks)}: {outputs.count} masks")
     for path in outputs.timelines:
         print(f"{printable(path)}: what sounded when")
-    print("\n".join(report_lines(summary, model.config)))
+    print("\n".join(report_lines(summary, model.config, known_categories() if arguments.model is None else ())))
     try:
         reader.check()
     except DamagedVideoError as error:

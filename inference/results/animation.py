@@ -20,7 +20,7 @@ from ..media.video_probe import VideoInfo
 from ..media.video_writer import VideoWriter
 from ..parameters import DEFAULT_FPS
 from .mask_pictures import check_alpha, drawn_pictures
-from .read_results import LabelledFrame, read_result
+from .read_results import LabelledFrame, read_frames
 
 GIF_TICK = 0.01  # seconds; a GIF stores how long a picture is shown in this unit
 LEAST_TICKS = 2  # browsers show a picture of fewer ticks for 0.1 s
@@ -117,7 +117,7 @@ def save_animation(
     source = frames if isinstance(frames, str | Path) else Path(os.devnull)
     if not is_url(source) and path.exists() and path.samefile(source):
         raise InputError(f"path {str(path)!r} is the video itself: choose another name")
-    read = read_result(result)
+    read = read_frames(result)
     if not read:
         raise InputError("result must have at least one frame, got none")
     times = frame_times(read)

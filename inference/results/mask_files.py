@@ -14,7 +14,7 @@ from ...files.errors import InputError
 from ...files.file_names import printable
 from ...files.new_contents import NewContents, entries
 from ...files.whole_files import WholeFile
-from .read_results import LabelledFrame, read_result
+from .read_results import LabelledFrame, read_frames
 from .run_lengths import decode_rle, encode_rle
 from .separate_objects import DEFAULT_MIN_AREA, check_min_area, separate_objects
 
@@ -234,7 +234,7 @@ def save_masks(
     """
     path = Path(path)
     check_min_area(min_area)
-    frames = read_result(result)
+    frames = read_frames(result)
     if not is_mask_file(path):
         if path.suffix:
             raise InputError(f"path must be a folder, or a file that ends in .json or .npz, got {str(path)!r}")

@@ -14,7 +14,7 @@ from ...files.file_names import printable
 from ...processing.drawing import lay_over, mark_layer, resize_map
 from ...processing.video_frames import clip_to_tensor, decoded_video
 from ..media.video_reader import VideoReader
-from .read_results import LabelledFrame, read_result
+from .read_results import LabelledFrame, read_frames
 from .timeline import ShownFigure
 
 TILE_WIDTH = 2.6  # inches
@@ -130,7 +130,7 @@ def draw_masks(frames: Any, result: Any, alpha: float = 0.5) -> list[Image.Image
         FileNotFoundError, DamagedVideoError: as `VideoReader`.
     """
     check_alpha(alpha)
-    return [Image.fromarray(picture) for _, picture in drawn_pictures(frames, read_result(result), alpha)]
+    return [Image.fromarray(picture) for _, picture in drawn_pictures(frames, read_frames(result), alpha)]
 
 
 def caption(frame: LabelledFrame) -> str:
@@ -161,7 +161,7 @@ def plot_masks(
     for name, value in (("columns", columns), ("most", most)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
-    read = read_result(result)
+    read = read_frames(result)
     if not read:
         raise InputError("result must have at least one frame, got none")
     chosen = np.unique(np.linspace(0, len(read) - 1, min(most, len(read))).round().astype(int)).tolist()

@@ -88,7 +88,7 @@ def read_clip(clip: Mapping[str, Any]) -> list[LabelledFrame]:
     return frames
 
 
-def read_result(result: Any) -> list[LabelledFrame]:
+def read_frames(result: Any) -> list[LabelledFrame]:
     """Reads a result.
 
     Args:
@@ -113,4 +113,4 @@ def read_result(result: Any) -> list[LabelledFrame]:
     return frames
 
 
-__all__ = ["LabelledFrame", "read_result"]
+__all__ = ["LabelledFrame", "read_frames"]

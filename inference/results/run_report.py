@@ -17,7 +17,7 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(map(printable, names[:MOST_NAMES])) + (f" and {more} more" if more > 0 else "")
 
 
-def trained_categories_of(config: Any) -> list[str]:
+def trained_names(config: Any) -> list[str]:
     """Returns the names of what a model was trained to recognise. The list is empty if its configuration does not say
     it."""
     if len(config.id2label) > 2:
@@ -52,12 +52,13 @@ def doubts(summary: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def report_lines(summary: Mapping[str, Any], config: Any) -> list[str]:
+def report_lines(summary: Mapping[str, Any], config: Any, known: Sequence[str] = ()) -> list[str]:
     """Returns the lines that `auss segment` prints after a run.
 
     Args:
         summary: what `SoundingTimes.summary` returned.
         config: the configuration of the model.
+        known: the names of what the model was trained to recognise, if its configuration does not say it.
     """
     seconds, sounding = summary["seconds"], summary["sounding_seconds"]
     if not sounding:
@@ -72,11 +73,11 @@ def report_lines(summary: Mapping[str, Any], config: Any) -> list[str]:
         if labels := label_times(summary):
             lines.append(listed(labels))
     lines += [f"doubtful: {doubt}" for doubt in doubts(summary)]
-    if names := trained_categories_of(config):
+    if names := trained_names(config) or list(known):
         lines.append(f"the model was trained on {listed(names)}: masks of anything else are doubtful")
     else:
         lines.append("the model does not say what it was trained on: masks of anything else are doubtful")
     return lines
 
 
-__all__ = ["doubts", "trained_categories_of", "report_lines"]
+__all__ = ["doubts", "trained_names", "report_lines"]

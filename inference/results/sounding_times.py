@@ -10,7 +10,7 @@ import numpy as np
 from ...files.errors import InputError
 from ..parameters import DEFAULT_FPS, is_positive
 from .frame_segments import FrameSegments
-from .read_results import LabelledFrame, read_result, read_segments
+from .read_results import LabelledFrame, read_frames, read_segments
 
 # A label with masks that cover less of the picture than this counts as not found: 50 pixels of 224 x 224.
 LEAST_SHARE = 0.001
@@ -175,7 +175,7 @@ def summarise(result: Any, end: float | None = None, longest_gap: float = LONGES
         raise InputError(f"end must be a positive number of seconds or None, got {end!r}")
     times = SoundingTimes(longest_gap)
     result = result if isinstance(result, dict) else list(result)
-    for frame, source in zip(read_result(result), result, strict=False):
+    for frame, source in zip(read_frames(result), result, strict=False):
         times.add_labelled(frame, getattr(source, "audible", True))
     return times.summary(end)
 

@@ -57,3 +57,5 @@ def test_names_from_a_model_are_printed_as_text():
 
 def test_a_model_that_does_not_say_what_it_knows():
     assert lines(sounding(0.9))[-1].startswith("the model does not say what it was trained on")
+    config = SimpleNamespace(id2label=TWO_LABELS)
+    assert "was trained on cow, owl:" in report_lines(summarise(sounding(0.9)), config, ["cow", "owl"])[-1]
