@@ -23,6 +23,11 @@ def test_the_models_arguments_are_those_of_segment():
     assert [path.name for path in parsed("--more-models", "a", "b").more_models] == ["a", "b"]
 
 
+def test_without_a_model_the_shipped_one_is_taken():
+    assert parse_arguments(["web"]).model is None
+    assert parsed("--device", "cpu").device == "cpu"
+
+
 def test_limits_come_from_the_arguments():
     limits = upload_limits(parsed("--max-seconds", "90", "--max-megabytes", "2.5"))
     assert (limits.seconds, limits.bytes) == (90, 2_621_440)
