@@ -204,7 +204,7 @@ def test_the_webcams_recording_is_segmented_with_its_sound(open_page):
     page.click("#original button[aria-label='Capture from camera']")
     page.get_by_text("Click to Access Webcam").click()
     page.click("#original button[aria-label='start recording']")
-    page.wait_for_timeout(2000)
+    page.wait_for_timeout(6000)  # a browser on a busy machine saves nothing of a short recording
     page.get_by_text("Stop").first.click()
     page.wait_for_selector("#original button[aria-label='Clear']")
     page.get_by_label("1", exact=True).check()
