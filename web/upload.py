@@ -215,7 +215,7 @@ def shown_mask(result: UploadResult, number: int, num_labels: int) -> Path:
     if not coloured.exists():
         labels = np.asarray(Image.open(path, formats=["PNG"]))
         black = np.zeros((*labels.shape, 3), np.uint8)
-        Image.fromarray(lay_over(black, mark_layer(labels, alpha=1.0))).save(coloured)
+        Image.fromarray(lay_over(black, mark_layer(labels, alpha=1.0, contour=0))).save(coloured)
     return coloured
 
 
