@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 
 from ..files.errors import AussError
 from ..files.outside_text import markdown_text
+from ..hub.shipped_model import SHIPPED_NAME, known_categories
 from .jobs import CancelledError, Job, Jobs, Page
 from .settings import Limits, PageSettings
 from .upload import Model, found_in_words, segment_upload, shown_mask, visible_text
@@ -187,6 +188,12 @@ def spoken(error: Exception, video: Path) -> str:
     return markdown_text(text[:1].upper() + text[1:])
 
 
+def shipped_note() -> str:
+    """A line that says what the shipped model knows."""
+    names = [name.replace("_", " ") for name in known_categories()]
+    return f"{SHIPPED_NAME} knows {len(names)} things and little else: {', '.join(names)}."
+
+
 def is_memory_error(error: Exception) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # the latter is torch's
 
@@ -217,7 +224,8 @@ def build_page(models: Mapping[str, Model], settings: PageSettings, visitors: Vi
                     info="A pixel sounds if its score is higher.",
                 )
                 names = list(models)
-                model = gr.Dropdown(names, value=names[0], label="Model", interactive=len(names) > 1)
+                known = shipped_note() if SHIPPED_NAME in names else None
+                model = gr.Dropdown(names, value=names[0], label="Model", info=known, interactive=len(names) > 1)
                 with gr.Row():
                     start = gr.Button("Segment", variant="primary", elem_id="segment")
                     cancel = gr.Button("Cancel", interactive=False, elem_id="cancel")

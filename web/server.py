@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..files.errors import InputError, MissingPackageError
 from ..files.file_names import printable
-from ..hub.shipped_model import chosen_model
+from ..hub.shipped_model import SHIPPED_FOLDER, SHIPPED_NAME, chosen_model
 from ..hub.trained_model import load_model
 from ..inference.arguments import mask_options
 from .arguments import DEFAULT_HOST, DEFAULT_PORT, upload_limits
@@ -31,7 +31,7 @@ def check_gradio() -> None:
 
 def model_names(folders: Sequence[Path]) -> list[str]:
     """Names for models on the page: the names of their folders, with the folder above where two are equal."""
-    names = [Path(os.path.abspath(folder)).name for folder in folders]
+    names = [SHIPPED_NAME if folder == SHIPPED_FOLDER else Path(os.path.abspath(folder)).name for folder in folders]
     repeated = {name for name in names if names.count(name) > 1}
     return [
         f"{Path(os.path.abspath(folder)).parent.name}/{name}" if name in repeated else name
@@ -43,7 +43,8 @@ def load_models(
     folders: Sequence[Path], device: str = "auto", threads: int | None = None, trust_remote_code: bool = False
 ) -> dict[str, Model]:
     """
-    Loads all models of the page, by their names.
+    Loads all models of the page, by their names. `device`, `threads` and `trust_remote_code` are as `load_model` takes
+    them.
 
     Raises:
         FileNotFoundError, ValueError: as `load_model`; or two folders have the same name on the page.

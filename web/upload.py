@@ -15,18 +15,18 @@ import numpy as np
 from PIL import Image
 
 from ..files.file_names import fitting_name, printable
+from ..hub.exported_model import AnyAuss
 from ..inference.clip_batches import FrameMask
 from ..inference.media.containers.decoding import DamagedVideoError
 from ..inference.media.video_reader import VideoReader
 from ..inference.segment import reader_masks, write_marked, write_mask
-from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..processing.drawing import lay_over, mark_layer
 from ..processing.processing_auss import AussProcessor
 from .jobs import Job
 from .settings import Limits
 
 PACKAGE = __name__.partition(".")[0]
-Model = tuple[AussForAudioVisualSegmentation, AussProcessor]
+Model = tuple[AnyAuss, AussProcessor]
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def shown_mask(result: UploadResult, number: int, num_labels: int) -> Path:
     if not coloured.exists():
         labels = np.asarray(Image.open(path, formats=["PNG"]))
         black = np.zeros((*labels.shape, 3), np.uint8)
-        Image.fromarray(lay_over(black, mark_layer(labels, alpha=1.0))).save(coloured)
+        Image.fromarray(lay_over(black, mark_layer(labels, alpha=1.0, contour=0))).save(coloured)
     return coloured
 
 

@@ -2,6 +2,7 @@ import pytest
 
 from auss.cli import parse_arguments
 from auss.files.errors import InputError
+from auss.hub import network_options
 from auss.web.arguments import upload_limits
 
 
@@ -21,6 +22,12 @@ def test_the_models_arguments_are_those_of_segment():
     given = (arguments.fps, arguments.threshold, arguments.window, arguments.stride, arguments.batch_size)
     assert given == (None, 0.3, 4, 2, 3)
     assert [path.name for path in parsed("--more-models", "a", "b").more_models] == ["a", "b"]
+
+
+def test_without_a_model_the_shipped_one_is_taken(monkeypatch):
+    monkeypatch.setattr(network_options, "has_default_model", lambda: True)
+    assert parse_arguments(["web"]).model is None
+    assert parsed("--device", "cpu").device == "cpu"
 
 
 def test_limits_come_from_the_arguments():

@@ -170,6 +170,11 @@ def test_rates_have_the_given_one_among_them():
     assert rate_choices(2.5) == ["1", "2", "2.5", "5", "10", EVERY_FRAME]
 
 
+def test_the_page_says_what_the_shipped_model_knows(monkeypatch):
+    monkeypatch.setattr(page_module, "known_categories", lambda: ["grand_piano", "dog"])
+    assert "2 things and little else: grand piano, dog." in page_module.shipped_note()
+
+
 def test_nothing_of_gradio_is_open_that_the_page_does_not_need(visitor):
     config = visitor.http.get("/config").json()
     assert not config.get("analytics_enabled") and not config.get("footer_links")

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from auss.files.errors import InputError, MissingPackageError
+from auss.hub.shipped_model import SHIPPED_FOLDER
 from auss.web import server
 
 
 def test_models_are_named_by_their_folders_and_by_the_folder_above_if_two_are_equal():
-    folders = [Path("a/model"), Path("b/model"), Path("c/piano")]
-    assert server.model_names(folders) == ["a/model", "b/model", "piano"]
+    folders = [Path("a/model"), Path("b/model"), Path("c/piano"), SHIPPED_FOLDER]
+    assert server.model_names(folders) == ["a/model", "b/model", "piano", "auss-stamps"]
 
 
 def test_models_that_cannot_be_told_apart_are_refused():
@@ -19,8 +20,8 @@ def test_models_that_cannot_be_told_apart_are_refused():
 
 
 def test_a_model_that_is_given_twice_is_loaded_once(monkeypatch):
-    monkeypatch.setattr(server, "load_model", lambda folder, device: (folder, device))
-    assert server.load_models([Path("m"), Path("m")], "cpu") == {"m": (Path("m"), "cpu")}
+    monkeypatch.setattr(server, "load_model", lambda *given: given)
+    assert server.load_models([Path("m"), Path("m")], "cpu", 2) == {"m": (Path("m"), "cpu", 2, False)}
 
 
 def test_the_visitors_files_are_private_and_deleted(monkeypatch):
