@@ -289,6 +289,15 @@ class ExportedAuss(nn.Module):
         Takes the arguments of `AussForAudioVisualSegmentation.forward` except those for training and for single masks.
         A few frames are computed at a time.
 
+        Args:
+            pixel_values: (B, F, 3, H, W), H and W as the network was exported.
+            input_features: (B, T, 96, 64) log-mel.
+            input_features_mask: (B, T), 1 for sound and 0 for padding.
+            labels: None.
+            frame_examples: (B, F) int64, the number of the sound example of each frame.
+            frame_queries: (B, F, N, e) in place of `input_features`.
+            frame_mask: (B, F), 1 for the frames of a clip and 0 for padding.
+
         Returns:
             An `AussSegmentationOutput` with `logits`, `class_queries_logits`, `fused_queries` and, unless
             `frame_queries` are given, `audio_queries`.

