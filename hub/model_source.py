@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from huggingface_hub import constants, hf_hub_download, snapshot_download
+from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -16,10 +16,12 @@ from huggingface_hub.errors import (
 
 from ..configuration.configuration_auss import AussConfig, read_json_object
 from ..files.errors import InputError
+from ..files.model_files import shard_files
 
 CONFIG_FILE = "config.json"
-# Settings and weights. The code of the repository is not downloaded, since nothing here would run it.
-WANTED_FILES = ("*.json", "model*.safetensors")
+# The other files of a model. A repository has some of each; its code is not downloaded, since nothing would run it.
+SETTINGS_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
+WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 # As `--backbone-weights` takes repositories: OWNER/NAME, or OWNER/NAME@REVISION.
 HUB_ID = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 
@@ -35,6 +37,18 @@ def is_local(source: str | Path) -> bool:
     return exists or HUB_ID.fullmatch(str(source)) is None
 
 
+def fetch_optional(repository: str, name: str, revision: str | None) -> Path | None:
+    """Downloads a file of a repository. Returns None if the repository does not have it."""
+    try:
+        return Path(hf_hub_download(repository, name, revision=revision))
+    except LocalEntryNotFoundError:  # no answer from the Hub; a cached repository without this file looks the same
+        if constants.HF_HUB_OFFLINE:
+            return None
+        raise
+    except EntryNotFoundError:
+        return None
+
+
 def fetch(repository: str, revision: str | None) -> Path:
     """Downloads a model with huggingface_hub, which uses its cache, its token and its setting HF_HUB_OFFLINE."""
     config = Path(hf_hub_download(repository, CONFIG_FILE, revision=revision))
@@ -44,7 +58,13 @@ def fetch(repository: str, revision: str | None) -> Path:
             f"{repository} on the Hugging Face Hub must hold a model of type {AussConfig.model_type!r}, got "
             f"{model_type!r}"
         )
-    return Path(snapshot_download(repository, revision=revision, allow_patterns=list(WANTED_FILES)))
+    for name in SETTINGS_FILES:
+        fetch_optional(repository, name, revision)
+    if fetch_optional(repository, WEIGHTS_FILE, revision) is None:
+        index = Path(hf_hub_download(repository, INDEX_FILE, revision=revision))
+        for shard in shard_files(index):
+            hf_hub_download(repository, shard.name, revision=revision)
+    return config.parent
 
 
 def model_folder(source: str | Path) -> Path:
