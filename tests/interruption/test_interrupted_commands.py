@@ -54,23 +54,21 @@ def assert_next_run_succeeds(command, out):
 def test_signal(sources, own_cache, tmp_path, name, number):
     out = tmp_path / "out"
     command = writing(name, sources, out)
-    process = Running(command.words, command.slow)
-    wait_until(lambda: list(out.glob(command.half)) or process.poll() is not None)
-    workers = children_of(process.pid)
-    assert len(workers) >= command.workers
-    process.send_signal(number)
-    error = process.errors()
-    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number), error
-    assert "Traceback" not in error
-    wait_until(lambda: not any(map(is_running, workers)), 30)
-    assert not visible(out, command.finished)
-    if number != signal.SIGKILL:
-        if (name, number) != (
-            "train",
-            signal.SIGTERM,
-        ):  # which logs that it has saved a checkpoint, and ends by itself
-            assert f"auss {name}: stopped" in error
-        assert not in_the_making(out)
+    for half, missing in command.halves.items():
+        process = Running(command.words, command.slow)
+        wait_until(lambda half=half, process=process: list(out.glob(half)) or process.poll() is not None)
+        workers = children_of(process.pid)
+        assert len(workers) >= command.workers
+        process.send_signal(number)
+        error = process.errors()
+        assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number), error
+        assert "Traceback" not in error
+        wait_until(lambda workers=workers: not any(map(is_running, workers)), 30)
+        assert not visible(out, missing), (half, error)
+        if number != signal.SIGKILL:
+            # A training logs on SIGTERM that it has saved a checkpoint, and ends by itself.
+            assert f"auss {name}: stopped" in error or (number == signal.SIGTERM and "SIGTERM: stopping at" in error)
+            assert not in_the_making(out), half
     assert_next_run_succeeds(command, out)
 
 
