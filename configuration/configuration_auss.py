@@ -47,16 +47,26 @@ if TYPE_CHECKING:
         def __set__(self, instance: Any, value: Read | dict | None) -> None: ...
 
 
+def named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes a JSON object. Raises ValueError if it names something twice: Python would silently take the last one."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise InputError(f"it names {next(name for name in names if names.count(name) > 1)!r} more than once")
+    return made
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """
     Returns the object in a JSON file.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: the file is not JSON, or its JSON is not an object. The message names the file.
+        ValueError: the file is not JSON, or its JSON is not an object, or an object names something twice. The
+            message names the file.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=named_once)
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested too deeply
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(values, dict):

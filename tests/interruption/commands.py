@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from auss import cli
 from auss.files.claims import is_claim
@@ -177,6 +178,10 @@ class Running:
         os.dup2(self._writing, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         torch.set_num_threads(1)  # those of the process before do not exist here
+        # The locks of the process before are shared with processes that SIGKILL ended, which may have held them.
+        bars = tqdm.__subclasses__()
+        for bar in (tqdm, *bars, *(inner for outer in bars for inner in outer.__subclasses__())):
+            bar.set_lock(threading.RLock())
         exec(slow, {})
         before()
         try:
@@ -195,9 +200,9 @@ class Running:
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    def errors(self) -> str:
-        """What the process wrote, once it has ended."""
-        wait_until(lambda: self.poll() is not None)
+    def errors(self, seconds: float) -> str:
+        """What the process wrote, once it has ended, in so many seconds at most."""
+        wait_until(lambda: self.poll() is not None, seconds)
         self._reader.join(30)  # it ends when the last worker has closed the pipe
         return b"".join(self._words).decode(errors="replace")
 

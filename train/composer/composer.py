@@ -53,7 +53,7 @@ def is_composed(out: Path) -> bool:
     notes = out / COMPOSED_FILE
     try:
         about = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else None
-    except ValueError:  # the file of that name is not from this command
+    except (RecursionError, ValueError):  # the file of that name is not from this command
         return False
     return isinstance(about, dict) and about.get("source") == SOURCE
 
