@@ -12,7 +12,14 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging
 
 from ..files.errors import InputError
-from .field_checks import TRANSFORMERS_NAMES, KnownFieldsMixin, check_count, check_label_names, check_number
+from .field_checks import (
+    TRANSFORMERS_NAMES,
+    KnownFieldsMixin,
+    check_count,
+    check_label_names,
+    check_number,
+    named_once,
+)
 
 logger = logging.get_logger(__name__)
 
@@ -45,15 +52,6 @@ if TYPE_CHECKING:
         def __get__(self, instance: Any, owner: Any) -> Read: ...
 
         def __set__(self, instance: Any, value: Read | dict | None) -> None: ...
-
-
-def named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Makes a JSON object. Raises ValueError if it names something twice: Python would silently take the last one."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise InputError(f"it names {next(name for name in names if names.count(name) > 1)!r} more than once")
-    return made
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

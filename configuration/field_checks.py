@@ -25,6 +25,15 @@ TRANSFORMERS_NAMES = {
 }
 
 
+def named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes a JSON object. Raises ValueError if it names something twice: Python would silently take the last one."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise InputError(f"it names {next(name for name in names if names.count(name) > 1)!r} more than once")
+    return made
+
+
 def check_number(name: str, value: Any, low: float, high: float = math.inf, open_end: bool = False) -> None:
     """Raises ValueError unless `value` is a finite number from `low` to `high`. `open_end` excludes `high` itself."""
     in_range = not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
@@ -107,4 +116,4 @@ class KnownFieldsMixin:
         return loaded
 
 
-__all__ = ["KnownFieldsMixin", "check_count", "check_label_names", "check_number"]
+__all__ = ["KnownFieldsMixin", "check_count", "check_label_names", "check_number", "named_once"]
