@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, cast
 from . import __version__, _register
 from .files.errors import AussError
 from .files.file_names import printable
+from .files.standard_streams import BROKEN_PIPE, finish_output, open_missing_streams, reader_is_gone, say
 from .files.stopping import INTERRUPTED, Stopped, clean_stops
 
 
@@ -180,6 +181,10 @@ WORKER_ERROR = re.compile(r"Caught \w+ in DataLoader worker process \d+\.")
 ERROR_NAME = re.compile(r"^\w[\w.]*(?:Error|Exception): ", re.MULTILINE)
 
 
+# torch's messages for a worker process of a data loader that was ended from outside, or that cannot share its batch.
+WORKER_END = re.compile(r"DataLoader worker \(pid|unable to \w+ shared memory|received 0 items of ancdata")
+
+
 def one_line(error: Exception) -> str:
     """Returns an error's message on one line. Messages of Transformers and FFmpeg and file names have line breaks.
 
@@ -203,9 +208,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: the status that the command returns, 2 after an error that the user can mend, 70 after a fault
-        of auss, 130 after Ctrl-C, 143 after SIGTERM.
+        of auss, 130 after Ctrl-C, 143 after SIGTERM, 141 if the reader of standard output has ended.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    open_missing_streams()
     # A file name may hold bytes that are not UTF-8. Without this setting, printing such a name raises an error.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -215,13 +221,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = parse_arguments(argv)
             command = f"auss {arguments.command}"
             logging.basicConfig(format="%(levelname)s: %(message)s")
-            return run_command(arguments, command)
+            return finish_output(command, run_command(arguments, command))
     except KeyboardInterrupt:
-        print(f"{command}: stopped", file=sys.stderr)
-        return INTERRUPTED
+        say(f"{command}: stopped")
+        return finish_output(command, INTERRUPTED)
     except Stopped as stop:
-        print(f"{command}: stopped by {stop.signal_name}", file=sys.stderr)
-        return stop.status
+        say(f"{command}: stopped by {stop.signal_name}")
+        return finish_output(command, stop.status)
+    except SystemExit as end:  # argparse has printed the help, or an error
+        end.code = finish_output(command, end.code) if isinstance(end.code, int) else end.code
+        raise
 
 
 def run_command(arguments: argparse.Namespace, command: str) -> int:
@@ -232,25 +241,31 @@ def run_command(arguments: argparse.Namespace, command: str) -> int:
             arguments.check(arguments)
         return load_command(arguments.command).run(arguments)
     except USER_ERRORS as error:
+        if isinstance(error, BrokenPipeError) and reader_is_gone():
+            return BROKEN_PIPE
         if arguments.traceback:
             raise
-        print(f"{command}: {one_line(error)}", file=sys.stderr)
+        say(f"{command}: {one_line(error)}")
         return USAGE_ERROR
     except Exception as error:
         if arguments.traceback:
             raise
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
-            print(
+            say(
                 f"{command}: there is not enough memory: {one_line(error)}. A smaller batch, image size or window "
-                "takes less",
-                file=sys.stderr,
+                "takes less"
             )
             return USAGE_ERROR
-        traceback.print_exc()
-        print(
+        if isinstance(error, RuntimeError) and WORKER_END.search(str(error)):
+            say(
+                f"{command}: a process that loads clips was ended from outside, as where memory or shared memory is "
+                f"short: {one_line(error)}. Fewer --workers take less"
+            )
+            return USAGE_ERROR
+        say(traceback.format_exc().rstrip())
+        say(
             f"{command}: this is a fault of auss {__version__}, not of your files or options: please report it, with "
-            "the lines above",
-            file=sys.stderr,
+            "the lines above"
         )
         return INTERNAL_ERROR
 

@@ -1,6 +1,5 @@
 """The configuration of the AUSS network (Ling et al. 2023). The settings of a training run are in `train/`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -12,7 +11,14 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging
 
 from ..files.errors import InputError
-from .field_checks import TRANSFORMERS_NAMES, KnownFieldsMixin, check_count, check_label_names, check_number
+from .field_checks import (
+    TRANSFORMERS_NAMES,
+    KnownFieldsMixin,
+    check_count,
+    check_label_names,
+    check_number,
+    read_json_object,
+)
 
 logger = logging.get_logger(__name__)
 
@@ -45,23 +51,6 @@ if TYPE_CHECKING:
         def __get__(self, instance: Any, owner: Any) -> Read: ...
 
         def __set__(self, instance: Any, value: Read | dict | None) -> None: ...
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """
-    Returns the object in a JSON file.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: the file is not JSON, or its JSON is not an object. The message names the file.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested too deeply
-        raise InputError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} must hold a JSON object, {{...}}, got {type(values).__name__}")
-    return values
 
 
 def warn_of_unknown_backbone_fields(backbone: dict[str, Any]) -> None:

@@ -1,9 +1,11 @@
 """Checks that both configurations share. They refuse names that are not fields, and numbers out of their range."""
 
 import difflib
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 from transformers.generation.configuration_utils import GenerationConfig
@@ -23,6 +25,33 @@ TRANSFORMERS_NAMES = {
     *("is_decoder", "prefix", "pruned_heads", "sep_token_id", "task_specific_params", "tf_legacy_loss"),
     *("tie_encoder_decoder", "tie_word_embeddings", "tokenizer_class", "torchscript", "use_bfloat16", "use_cache"),
 }
+
+
+def named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes a JSON object. Raises ValueError if it names something twice: Python would silently take the last one."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise InputError(f"it names {next(name for name in names if names.count(name) > 1)!r} more than once")
+    return made
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """
+    Returns the object in a JSON file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: the file is not JSON, or its JSON is not an object, or an object names something twice. The
+            message names the file.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=named_once)
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested too deeply
+        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold a JSON object, {{...}}, got {type(values).__name__}")
+    return values
 
 
 def check_number(name: str, value: Any, low: float, high: float = math.inf, open_end: bool = False) -> None:
@@ -107,4 +136,4 @@ class KnownFieldsMixin:
         return loaded
 
 
-__all__ = ["KnownFieldsMixin", "check_count", "check_label_names", "check_number"]
+__all__ = ["KnownFieldsMixin", "check_count", "check_label_names", "check_number", "named_once", "read_json_object"]

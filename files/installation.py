@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from .errors import InputError
 from .stopping import stops_deferred
 
 NEW, ARRIVING, REPLACED, PLAN_FILE = "new", "arriving", "replaced", "plan.json"
@@ -32,13 +33,41 @@ def move_away(path: Path, workspace: Path) -> None:
     os.rename(path, place / f"{number:06d}")
 
 
+def read_plan(workspace: Path) -> tuple[list[str], list[str]]:
+    """
+    Returns the names of the entries that go, and of those that come last.
+
+    A workspace may have come with a folder from somebody else. Its plan must not name entries of other folders, and
+    none of its parts may be a link to another folder.
+
+    Raises:
+        OSError: the plan cannot be read.
+        ValueError: it is not a plan as `install` writes it.
+    """
+    for name in (NEW, ARRIVING, REPLACED, PLAN_FILE):
+        if (workspace / name).is_symlink():
+            raise InputError(f"{name} is a link")
+    try:
+        plan = json.loads((workspace / PLAN_FILE).read_text(encoding="utf-8"))
+        goes, last = list(plan["goes"]), list(plan["last"])
+    except (KeyError, RecursionError, TypeError) as error:
+        raise InputError(f"{PLAN_FILE} is no plan: {error!r}") from error
+    for name in goes + last:
+        if not isinstance(name, str) or name in ("", ".", "..") or os.path.basename(name) != name or "\0" in name:
+            raise InputError(f"{PLAN_FILE} names {name!r}, which is no entry of the folder")
+    return goes, last
+
+
 def finish_installation(workspace: Path, folder: Path) -> None:
-    """Moves the entries of `arriving` into `folder`. After an interruption at any point, a second call goes on."""
+    """Moves the entries of `arriving` into `folder`. After an interruption at any point, a second call goes on.
+
+    Raises:
+        OSError, ValueError: as `read_plan`. Nothing is moved then.
+    """
     arriving = workspace / ARRIVING
-    plan = json.loads((workspace / PLAN_FILE).read_text(encoding="utf-8"))
-    for name in plan["goes"]:
+    goes, last = read_plan(workspace)
+    for name in goes:
         move_away(folder / name, workspace)
-    last = plan["last"]
     for name in sorted(os.listdir(arriving), key=lambda name: (name in last, name)):
         # As long as the new entry is still in `arriving`, the entry of this name in `folder` is the old one.
         move_away(folder / name, workspace)

@@ -77,6 +77,21 @@ def stops_deferred() -> Iterator[None]:
             signal.raise_signal(number)
 
 
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """A context in which the operating system holds back Ctrl-C, SIGTERM and SIGHUP. Start worker processes in it,
+    because they begin with the handlers of their parent, which would raise an error in them.
+    `leave_signals_to_parent` lets the signals through in a worker."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, *ENDING_SIGNALS])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def end_with_parent() -> None:
     """Ends a worker process of `multiprocessing` as soon as its parent process has ended, even if the parent was
     killed. The worker itself calls this function. In a process that is not a worker, the function does nothing."""
@@ -97,6 +112,8 @@ def leave_signals_to_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in ENDING_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT, *ENDING_SIGNALS])
 
 
 __all__ = [
@@ -105,5 +122,6 @@ __all__ = [
     "clean_stops",
     "end_with_parent",
     "leave_signals_to_parent",
+    "signals_blocked",
     "stops_deferred",
 ]

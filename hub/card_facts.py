@@ -70,7 +70,7 @@ def read_json(path: Path) -> Any:
     """Returns the contents of a JSON file. Returns None if the file is missing or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return None
 
 

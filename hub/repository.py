@@ -125,7 +125,8 @@ def choose_card(folder: Path, saved: object, repo_id: str, remote: str | None, t
         card.unlink()
         return
     source = origin(saved, folder)
-    if source is not None and (source / CARD_FILE).is_file():
+    # A link might lead to a file that nobody wants to publish.
+    if source is not None and (source / CARD_FILE).is_file() and not (source / CARD_FILE).is_symlink():
         shutil.copyfile(source / CARD_FILE, card)
     tags = [*(getattr(model_of(saved), "model_tags", None) or ()), *(tags or ())]
     write_card(folder, repo_id, tags, source)

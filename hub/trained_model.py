@@ -2,6 +2,7 @@
 the Hub."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ PART_TYPES = {
     "processor_class": AussProcessor.__name__,
 }
 PARTS = ("feature_extractor", "video_processor")
+# By these Transformers would load weights, and classes of models, that lie beside those of auss or in other folders.
+FOREIGN_FILES = ("adapter_config.json", "audio_tokenizer_config.json")
 # With these arguments Transformers neither runs code of the folder, nor asks whether it may, nor contacts the Hub.
 LOCAL_AND_OWN_CODE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 
@@ -44,6 +47,11 @@ def check_configuration(path: Path) -> None:
     if model_type != AussConfig.model_type:
         raise InputError(
             f"{path.parent} must hold a model of type {AussConfig.model_type!r}, got {model_type!r} in {path.name}"
+        )
+    if values.get("transformers_weights") is not None:
+        raise InputError(
+            f"{path} names the weights {values['transformers_weights']!r}: auss reads model.safetensors, or what its "
+            "index names; delete transformers_weights"
         )
     parts = [values, *(part for part in values.values() if isinstance(part, dict))]
     for name in ("attn_implementation", "_attn_implementation", "_attn_implementation_internal"):
@@ -82,6 +90,9 @@ def check_report(folder: Path, report: dict[str, Any]) -> None:
 def load_network(folder: Path, dtype: torch.dtype | None) -> AussForAudioVisualSegmentation:
     """Loads the model for `load_trained`."""
     check_configuration(folder / "config.json")
+    for name in FOREIGN_FILES:
+        if os.path.lexists(folder / name):
+            raise InputError(f"{folder} holds {name}, which auss does not load beside a model: move it elsewhere")
     if not check_weight_files(folder):
         if is_export(folder):
             raise InputError(
@@ -129,6 +140,8 @@ def check_processor_files(folder: Path) -> None:
         if not (folder / name).is_file():
             continue
         values = read_json_object(folder / name)
+        if "audio_tokenizer" in values:
+            raise InputError(f"{folder / name} names an audio_tokenizer, another model, which auss does not load")
         for part in (values, *(values.get(part, {}) for part in PARTS)):
             if not isinstance(part, dict):
                 raise InputError(f"{folder / name} must describe every part by an object, {{...}}, got {part!r}")

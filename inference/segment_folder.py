@@ -149,7 +149,7 @@ def is_done(job: FolderJob, name: str) -> bool:
         return False
     try:
         record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         record = None
     if not isinstance(record, dict):
         raise FileExistsError(

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
-from transformers import BatchFeature
+from transformers import BatchFeature, FeatureExtractionMixin
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
+from transformers.video_processing_utils import VideoProcessorMixin
 
 from ..files.errors import InputError
 from ..files.repository_saving import RepositoryMixin
@@ -31,6 +32,20 @@ class AussProcessor(RepositoryMixin, ProcessorMixin):
 
     def __init__(self, feature_extractor, video_processor):
         super().__init__(feature_extractor, video_processor)
+
+    @staticmethod
+    def get_possibly_dynamic_module(module_name: str) -> Any:
+        """
+        Returns the class that a processor's file names, as Transformers does.
+
+        Raises:
+            ValueError: it is a class of models. Transformers would load a model for it, from any folder or repository
+                that the file names.
+        """
+        found = ProcessorMixin.get_possibly_dynamic_module(module_name)
+        if not (isinstance(found, type) and issubclass(found, (FeatureExtractionMixin, VideoProcessorMixin))):
+            raise InputError(f"a processor's file names {module_name!r}, which is no part of AussProcessor")
+        return found
 
     def __call__(self, videos: Any = None, audio: Any = None, **kwargs: Any) -> BatchFeature:
         """Prepares one clip or a batch of clips for the model.

@@ -285,7 +285,7 @@ def read_config(path: Path) -> dict[str, Any]:
         settings = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except OSError as error:
         raise type(error)(f"config {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
         raise InputError(f"config {path} is no YAML file: {error}") from error
     if not isinstance(settings, dict):
         raise InputError(f"config {path} must hold lines such as 'steps: 1000', got {type(settings).__name__}")
@@ -348,7 +348,7 @@ def differences(groups: tuple[DataArguments, OptimArguments, RunArguments], path
     """Returns the fields that influence the result and differ from those saved at `path`: name -> (saved, given)."""
     try:
         saved = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:  # the file is no UTF-8, no JSON or no object
+    except (RecursionError, TypeError, ValueError) as error:  # the file is no UTF-8, no JSON or no object
         raise InputError(f"{path} must hold the earlier run's arguments as JSON: {error}") from error
     given = as_dict(groups)
     # The order of a stream depends on the number of workers.

@@ -34,6 +34,12 @@ class Termination:
     def _note(self, *_) -> None:
         self.requested = True
 
+    def redeliver(self) -> None:
+        """Sends a noted SIGTERM again, after the context, to a handler of Python's that the process had before. A run
+        that got the signal in its last step ends as a whole run, but nothing shall follow it."""
+        if self.requested and callable(signal.getsignal(signal.SIGTERM)):
+            signal.raise_signal(signal.SIGTERM)
+
     def reached_any(self, accelerator: Accelerator) -> bool:
         """Tells whether any process got SIGTERM. Every process calls this method and gets the same answer."""
         if accelerator.num_processes == 1:  # a single process need not wait for its accelerator

@@ -187,7 +187,7 @@ def read_json_file(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (RecursionError, ValueError) as error:  # not UTF-8, not JSON, or nested too deeply
         raise InputError(f"{str(path)!r} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{str(path)!r} must be a JSON object, got {type(content).__name__}")

@@ -1,12 +1,14 @@
 """An installation that is interrupted at any step can be finished."""
 
+import json
 import os
 from itertools import count
 
 import pytest
 
 from auss.files import installation
-from auss.files.installation import NEW, finish_installation, install, was_installing
+from auss.files.claims import tidy
+from auss.files.installation import ARRIVING, NEW, PLAN_FILE, REPLACED, finish_installation, install, was_installing
 
 
 @pytest.fixture
@@ -82,3 +84,46 @@ def test_a_link_is_replaced_and_not_what_it_points_to(folder):
     (folder / "a").symlink_to("user")
     install(folder / ".work", folder)
     assert not (folder / "a").is_symlink() and (folder / "user").read_text() == "old"
+
+
+PLANS = [
+    {"goes": ["../precious"], "last": []},
+    {"goes": ["deep/x"], "last": []},
+    {"goes": [".."], "last": []},
+    {"goes": [], "last": [7]},
+    {"goes": 7, "last": []},
+    {"goes": []},
+    [],
+]
+
+
+@pytest.mark.parametrize("plan", [*PLANS, "[" * 100_000])
+def test_a_plan_of_somebody_else_reaches_for_nothing(tmp_path, plan):
+    """A folder from elsewhere may hold a workspace that auss has not written."""
+    (tmp_path / "precious").write_text("mine")
+    folder = tmp_path / "out"
+    workspace = folder / f".auss-{'0' * 12}-{'0' * 24}"
+    (workspace / ARRIVING).mkdir(parents=True)
+    (folder / "deep").mkdir()
+    (folder / "deep" / "x").write_text("mine")
+    (workspace / PLAN_FILE).write_text(plan if isinstance(plan, str) else json.dumps(plan))
+    tidy(folder)  # says that the workspace stays
+    assert (tmp_path / "precious").read_text() == (folder / "deep" / "x").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [ARRIVING, REPLACED])
+def test_a_part_of_a_workspace_that_is_a_link_is_not_followed(tmp_path, name):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "key").write_text("mine")
+    folder = tmp_path / "out"
+    workspace = folder / f".auss-{'0' * 12}-{'0' * 24}"
+    workspace.mkdir(parents=True)
+    (workspace / ARRIVING).mkdir()
+    if name == ARRIVING:
+        (workspace / ARRIVING).rmdir()
+    (workspace / name).symlink_to(precious)
+    (folder / "old").write_text("mine")
+    (workspace / PLAN_FILE).write_text(json.dumps({"goes": ["old"], "last": []}))
+    tidy(folder)
+    assert os.listdir(precious) == ["key"] and (folder / "old").read_text() == "mine"

@@ -6,7 +6,14 @@ import time
 
 import pytest
 
-from auss.files.stopping import Stopped, clean_stops, end_with_parent, leave_signals_to_parent, stops_deferred
+from auss.files.stopping import (
+    Stopped,
+    clean_stops,
+    end_with_parent,
+    leave_signals_to_parent,
+    signals_blocked,
+    stops_deferred,
+)
 
 from ..processes import is_running
 
@@ -93,3 +100,24 @@ def test_workers_end_with_a_parent_that_was_killed():
 def test_no_worker_is_left_alone():
     end_with_parent()  # does nothing, because this process is not a worker
     assert not [thread for thread in threading.enumerate() if thread.name == "end-with-parent"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_worker_that_has_just_started_ends_without_the_handlers_of_its_parent():
+    """Otherwise it would raise `Stopped` and print a traceback."""
+    reading, writing = os.pipe()
+    with clean_stops():
+        with signals_blocked():
+            worker = os.fork()
+            if worker == 0:
+                os.read(reading, 1)  # the signal is there when this returns
+                try:
+                    leave_signals_to_parent()
+                finally:
+                    os._exit(7)
+        os.kill(worker, signal.SIGTERM)
+        os.write(writing, b"x")
+        assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == -signal.SIGTERM
+        assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    os.close(reading)
+    os.close(writing)

@@ -1,27 +1,17 @@
 """Commands that are stopped or run out of space leave nothing that hinders the next run.
 
-The quick tests stop a command from inside. The slow tests start it as its own process and send it signals.
+These tests stop a command from inside. `tests/interruption` starts commands as processes and sends them signals.
 """
 
 import errno
 import multiprocessing
 import os
-import resource
 import signal
-import subprocess
-import sys
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from auss import cli
-from auss.files.claims import is_claim
-from auss.files.new_contents import entries
 from auss.inference import segment
-from auss.inference.media.video_reader import VideoReader
-
-from ..processes import children_of, is_running, wait_until
 
 
 def raises(error):
@@ -171,64 +161,3 @@ def test_sigterm_is_a_clean_stop(run_segment, tmp_path, monkeypatch, capsys):
     assert run_segment() == 143
     assert capsys.readouterr().err.endswith("auss segment: stopped by SIGTERM\n")
     assert not any(path.is_file() for path in (tmp_path / "out").rglob("*"))
-
-
-@pytest.fixture
-def commands(make_video, tmp_path, model_folder):
-    """Command lines that write into a folder `out`, long enough to be stopped."""
-    (tmp_path / "in").mkdir()
-    video = make_video("in/long.mp4", seconds=40.0, size=(144, 192))
-    out, model = str(tmp_path / "out"), str(model_folder)
-    composed = ["--s4", "300", "0", "0", "--ms3", "0", "0", "0", "--size", "64", "--workers", "2"]
-    masks = ["--fps", "every", "--model", model]
-    return {
-        "segment": ["segment", str(video), "-o", f"{out}/o.mp4", "--masks", f"{out}/masks", *masks],
-        "segment-folder": ["segment-folder", str(tmp_path / "in"), "-o", out, "--write", "video", "masks", *masks],
-        "compose": ["compose", out, *composed],
-    }
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
-@pytest.mark.parametrize("name", ["segment", "segment-folder", "compose"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_signal_at_a_running_command(commands, tmp_path, name, number):
-    out = tmp_path / "out"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "auss", *commands[name]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    half = {"segment": "masks/.*/new/mask*", "segment-folder": ".*/new/*/masks/mask*", "compose": ".*/new/*/*/*/*"}
-    wait_until(lambda: list(out.glob(half[name])) or process.poll() is not None)
-    workers = children_of(process.pid)
-    assert len(workers) == (2 if name == "compose" else 0)
-    process.send_signal(number)
-    _, error = process.communicate(timeout=200)
-    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number), error
-    assert "Traceback" not in error
-    wait_until(lambda: not any(map(is_running, workers)), 30)
-    left = [path for path in out.rglob("*") if not any(is_claim(part) for part in path.relative_to(out).parts)]
-    assert not any(path.is_file() for path in left)
-    if number != signal.SIGKILL:
-        assert not any(is_claim(path.name) for path in out.rglob("*"))
-    short = [*commands[name], "--fps", "1"] if name != "compose" else [*commands[name], "--s4", "4", "0", "0"]
-    assert cli.main(short) == 0
-    assert entries(out) and not any(is_claim(path.name) for path in out.rglob("*"))
-
-
-@pytest.mark.slow
-def test_a_disk_without_space_for_the_output(run_segment, tmp_path, capsys):
-    """The kernel limits the length of files here, which acts like a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        assert run_segment() == 2
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-    assert "auss segment: [Errno 27] File too large" in capsys.readouterr().err
-    assert not any(path.is_file() for path in (tmp_path / "out").rglob("*"))
-    assert run_segment() == 0
-    masks = sorted((tmp_path / "out" / "masks").iterdir())
-    assert len(masks) == 5 and np.asarray(Image.open(masks[0])).shape == (48, 64)
-    assert len(list(VideoReader(tmp_path / "out" / "out.mp4").frames())) == 10

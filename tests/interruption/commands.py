@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from auss import cli
 from auss.files.claims import is_claim
@@ -30,8 +31,9 @@ class Writing:
     """
     Args:
         words: the command and its arguments; it writes into the folder `out`.
-        half: a pattern under `out` for what is there when the command is half done.
-        finished: patterns for what is there when it is done, and only then.
+        halves: places at which the command is half done, in their order: a pattern under `out` for what is there by
+            then, and the patterns of what must not be there yet. The command is stopped once at each of them.
+        finished: patterns for what is there when it is done.
         again: the words of the next run, which is to succeed: the same by default.
         slow: Python that is run before the command.
         largest: bytes of a file, beyond which the disk counts as full.
@@ -39,7 +41,7 @@ class Writing:
     """
 
     words: list[Any]
-    half: str
+    halves: dict[str, tuple[str, ...]]
     finished: tuple[str, ...]
     again: list[Any] = field(default_factory=list)
     slow: str = ""
@@ -61,20 +63,22 @@ def _long_video(sources: Sources) -> Path:
 def _segment(sources: Sources, out: Path) -> Writing:
     words = ["segment", _long_video(sources), "-o", out / "o.mp4", "--masks", out / "masks", "--model", sources.model]
     every = ["--fps", "every"]
-    return Writing([*words, *every], "masks/.*/new/mask*", ("o.mp4", "masks/*.png"), [*words, "--fps", "1"])
+    done = ("o.mp4", "masks/*.png")
+    return Writing([*words, *every], {"masks/.*/new/mask*": done}, done, [*words, "--fps", "1"])
 
 
 def _segment_folder(sources: Sources, out: Path) -> Writing:
     folder = _long_video(sources).parent
     words = ["segment-folder", folder, "-o", out, "--write", "video", "masks", "--model", sources.model]
     every = ["--fps", "every"]
-    return Writing([*words, *every], ".*/new/*/masks/mask*", ("long.mp4/*",), [*words, "--fps", "1"])
+    done = ("long.mp4/*",)
+    return Writing([*words, *every], {".*/new/*/masks/mask*": done}, done, [*words, "--fps", "1"])
 
 
 def _compose(sources: Sources, out: Path) -> Writing:
     words = ["compose", out, "--ms3", 0, 0, 0, "--size", 64, "--workers", 2]
     done = ("annotations.json", "Single-source")
-    return Writing([*words, "--s4", 300, 0, 0], ".*/new/*/*/*/*", done, [*words, "--s4", 2, 0, 0], workers=2)
+    return Writing([*words, "--s4", 300, 0, 0], {".*/new/*/*/*/*": done}, done, [*words, "--s4", 2, 0, 0], workers=2)
 
 
 def _prepare(sources: Sources, out: Path) -> Writing:
@@ -82,29 +86,41 @@ def _prepare(sources: Sources, out: Path) -> Writing:
     if not many.exists():
         make_s4(many, splits=("train",), clips=150)
     done = ("README.md", "s4")
-    return Writing(["prepare", many, out, "--shards", 100], ".*/new/s4/*", done, ["prepare", sources.data, out])
+    words = ["prepare", many, out, "--shards", 100]
+    return Writing(words, {".*/new/s4/*": done}, done, ["prepare", sources.data, out])
 
 
 def _export(sources: Sources, out: Path) -> Writing:
     words = ["export", sources.model, out]
-    return Writing(words, ".*/new/*", ("export.json", "model.onnx"), slow=SLOW_EXPORT, largest=100_000)
+    done = ("export.json", "model.onnx")
+    return Writing(words, {".*/new/*": done}, done, slow=SLOW_EXPORT, largest=100_000)
 
 
 def _evaluate(sources: Sources, out: Path) -> Writing:
     words = ["evaluate", "--model", sources.model, "--data", sources.data, "--output", out]
-    return Writing(words, ".*/new/*.json", ("*.json", "*.md", "*.png"), slow=SLOW_SHEETS, largest=5000)
+    done = ("*.json", "*.md", "*.png")
+    return Writing(words, {".*/new/*.json": done}, done, slow=SLOW_SHEETS, largest=5000)
 
 
 def _train(sources: Sources, out: Path) -> Writing:
     words = [*sources.train_command(out, steps=60), "--checkpoint-every", 1]
-    return Writing(words, "checkpoints/step-*", ("model.safetensors",), [*words, "--resume"], largest=60_000)
+    done = ("model.safetensors",)
+    return Writing(words, {"checkpoints/step-*": done}, done, [*words, "--resume"], largest=60_000)
 
 
 def _demo(sources: Sources, out: Path) -> Writing:
-    words = ["demo", "--output", out, "--seconds", 1]
-    small = ["--clips", 16, 1, 2, "--steps", 1]
-    done = ("overlay.mp4", "scores.json", "model/model.safetensors")
-    return Writing([*words, "--clips", 60, 2, 4], "data/annotations.json", done, [*words, *small], largest=2**20)
+    """It is stopped while it composes, trains, evaluates, composes the video, and segments it."""
+    scores, overlay, model = "scores.json", "overlay.mp4", "model/model.safetensors"
+    halves = {
+        "data/.*/new/*/*/*/*": ("data/annotations.json", model, scores, overlay),
+        "model/arguments.json": (model, scores, overlay),
+        "model/evaluation/*-own.json": (scores, overlay),
+        ".auss-*.mp4": ("video.mp4", overlay),
+        "video.mp4": (overlay,),
+    }
+    # Two steps: a SIGTERM in the last step lets the training end before the demo stops.
+    words = ["demo", "--output", out, "--seconds", 1, "--clips", 16, 1, 2, "--steps", 2]
+    return Writing(words, halves, (scores, overlay, model), largest=2**20)
 
 
 MAKERS: dict[str, Callable[[Sources, Path], Writing]] = {
@@ -162,6 +178,10 @@ class Running:
         os.dup2(self._writing, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         torch.set_num_threads(1)  # those of the process before do not exist here
+        # The locks of the process before are shared with processes that SIGKILL ended, which may have held them.
+        bars = tqdm.__subclasses__()
+        for bar in (tqdm, *bars, *(inner for outer in bars for inner in outer.__subclasses__())):
+            bar.set_lock(threading.RLock())
         exec(slow, {})
         before()
         try:
@@ -180,9 +200,9 @@ class Running:
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    def errors(self) -> str:
-        """What the process wrote, once it has ended."""
-        wait_until(lambda: self.poll() is not None)
+    def errors(self, seconds: float) -> str:
+        """What the process wrote, once it has ended, in so many seconds at most."""
+        wait_until(lambda: self.poll() is not None, seconds)
         self._reader.join(30)  # it ends when the last worker has closed the pipe
         return b"".join(self._words).decode(errors="replace")
 

@@ -17,6 +17,7 @@ from ..fuzzing.sources import Sources
 from ..processes import children_of, is_running, wait_until
 from .commands import MAKERS, Running, in_the_making, visible, writing
 
+PATIENCE = 1800.0  # seconds for what takes some tens where no other program uses the processor
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 # One of each kind, chosen for the little time that they take.
 QUICK = {("segment", signal.SIGINT), ("compose", signal.SIGTERM), ("compose", signal.SIGKILL), ("compose", None)}
@@ -54,23 +55,21 @@ def assert_next_run_succeeds(command, out):
 def test_signal(sources, own_cache, tmp_path, name, number):
     out = tmp_path / "out"
     command = writing(name, sources, out)
-    process = Running(command.words, command.slow)
-    wait_until(lambda: list(out.glob(command.half)) or process.poll() is not None)
-    workers = children_of(process.pid)
-    assert len(workers) >= command.workers
-    process.send_signal(number)
-    error = process.errors()
-    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number), error
-    assert "Traceback" not in error
-    wait_until(lambda: not any(map(is_running, workers)), 30)
-    assert not visible(out, command.finished)
-    if number != signal.SIGKILL:
-        if (name, number) != (
-            "train",
-            signal.SIGTERM,
-        ):  # which logs that it has saved a checkpoint, and ends by itself
-            assert f"auss {name}: stopped" in error
-        assert not in_the_making(out)
+    for half, missing in command.halves.items():
+        process = Running(command.words, command.slow)
+        wait_until(lambda half=half, process=process: list(out.glob(half)) or process.poll() is not None, PATIENCE)
+        workers = children_of(process.pid)
+        assert len(workers) >= command.workers
+        process.send_signal(number)
+        error = process.errors(PATIENCE)
+        assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number), error
+        assert "Traceback" not in error
+        wait_until(lambda workers=workers: not any(map(is_running, workers)), 200)
+        assert not visible(out, missing), (half, error)
+        if number != signal.SIGKILL:
+            # A training logs on SIGTERM that it has saved a checkpoint, and ends by itself.
+            assert f"auss {name}: stopped" in error or (number == signal.SIGTERM and "SIGTERM: stopping at" in error)
+            assert not in_the_making(out), half
     assert_next_run_succeeds(command, out)
 
 
@@ -85,9 +84,25 @@ def test_full_disk(sources, own_cache, tmp_path, name, kind):
 
     process = Running(command.again if name == "train" else command.words, before=limit)
     workers = children_of(process.pid)
-    error = process.errors()
+    error = process.errors(PATIENCE)
     assert process.returncode == (1 if name == "segment-folder" else 2), error
     assert "Traceback" not in error and "File too large" in error, error
     assert not any(map(is_running, workers))
+    assert not visible(out, command.finished) and not in_the_making(out)
+    assert_next_run_succeeds(command, out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["compose", "train"])
+def test_a_worker_that_is_killed(sources, own_cache, tmp_path, name):
+    """As the kernel does where memory is short."""
+    out = tmp_path / "out"
+    command = writing(name, sources, out)
+    process = Running([*command.words, "--workers", 2], command.slow)
+    wait_until(lambda: any(list(out.glob(half)) for half in command.halves) or process.poll() is not None, PATIENCE)
+    os.kill(children_of(process.pid)[-1], signal.SIGKILL)
+    error = process.errors(PATIENCE)
+    assert process.returncode == 2 and "Traceback" not in error, error
+    assert "ended from outside" in error.splitlines()[-1]
     assert not visible(out, command.finished) and not in_the_making(out)
     assert_next_run_succeeds(command, out)

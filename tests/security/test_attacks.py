@@ -23,6 +23,7 @@ from PIL import Image
 from auss import cli
 from auss.hub.card_facts import CardFacts, Score
 from auss.hub.model_card import card_text
+from auss.processing.processing_auss import AussProcessor
 from auss.train.data.parquet_writer import SplitFacts
 from auss.train.data.parquet_writer import data_card_text as data_card
 from auss.train.evaluation.score_tables import format_markdown
@@ -181,7 +182,13 @@ def change_json(path: Path, **values) -> None:
     rewrite(path, json.dumps(json.loads(path.read_bytes()) | values).encode())
 
 
-@pytest.mark.parametrize("kind", ["timm of the Hub", "attention of the Hub", "index", "code", "pickle"])
+KINDS = [
+    *("timm of the Hub", "attention of the Hub", "index", "code", "pickle"),
+    *("adapter", "audio tokenizer", "audio tokenizer's file", "other weights"),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_model_folder_reaches_for_nothing(sources, tmp_path, kind):
     folder, mark = copy_of(sources.model, tmp_path / "model"), tmp_path / "ran"
     secret = copy_of(sources.model, tmp_path / "secret") / "model.safetensors"
@@ -196,6 +203,23 @@ def test_a_model_folder_reaches_for_nothing(sources, tmp_path, kind):
     elif kind == "code":
         (folder / "evil.py").write_text(f"import os; os.mkdir({str(mark)!r})\nclass Evil: pass\n")
         change_json(folder / "processor_config.json", processor_class="Evil", auto_map={"AutoProcessor": "evil.Evil"})
+    elif kind == "adapter":
+        adapter = {
+            "peft_type": "LORA",
+            "base_model_name_or_path": str(secret.parent),
+            "target_modules": ["class_head"],
+        }
+        (folder / "adapter_config.json").write_text(json.dumps(adapter))
+    elif kind.startswith("audio tokenizer"):
+        tokenizer = {"audio_tokenizer_class": "AutoModel", "audio_tokenizer_name_or_path": str(secret.parent)}
+        if kind == "audio tokenizer":
+            change_json(folder / "processor_config.json", audio_tokenizer=tokenizer)
+        else:
+            (folder / "audio_tokenizer_config.json").write_text(json.dumps(tokenizer))
+        with watched(secret), pytest.raises(ValueError, match="'AutoModel', which is no part of AussProcessor"):
+            AussProcessor.from_pretrained(folder)
+    elif kind == "other weights":
+        change_json(folder / "config.json", transformers_weights="../secret/model.safetensors")
     else:
         (folder / "model.safetensors").unlink()
         (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Planted(mark)))

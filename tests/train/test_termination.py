@@ -25,6 +25,24 @@ def test_sigterm_is_noted_inside_and_its_handler_restored_outside():
         signal.signal(signal.SIGTERM, before)
 
 
+def test_a_sigterm_of_the_last_step_comes_again_after_the_run():
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        with Termination() as termination:
+            pass
+        termination.redeliver()
+        assert came == []
+        with termination:
+            os.kill(os.getpid(), signal.SIGTERM)
+        termination.redeliver()
+        assert came == [signal.SIGTERM]
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        termination.redeliver()  # a program without a handler of its own goes on with the finished run
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_in_another_thread_nothing_changes():
     seen = []
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ...files.errors import InputError
 from ...files.new_contents import NewContents, entries
-from ...files.stopping import end_with_parent, leave_signals_to_parent
+from ...files.stopping import end_with_parent, leave_signals_to_parent, signals_blocked
 from ..arguments import check_share
 from ..command_arguments import DEFAULT_NOISE_SHARE
 from ..data.avsbench import SPLITS
@@ -53,7 +53,7 @@ def is_composed(out: Path) -> bool:
     notes = out / COMPOSED_FILE
     try:
         about = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else None
-    except ValueError:  # the file of that name is not from this command
+    except (RecursionError, ValueError):  # the file of that name is not from this command
         return False
     return isinstance(about, dict) and about.get("source") == SOURCE
 
@@ -114,7 +114,9 @@ def make_clips(tasks: list[tuple], workers: int, settings: tuple) -> Generator[t
     context = get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_pool_worker, initargs=settings) as pool:
         try:
-            yield from pool.map(make_clip, tasks, chunksize=CHUNK)
+            with signals_blocked():  # this call starts the workers
+                made = pool.map(make_clip, tasks, chunksize=CHUNK)
+            yield from made
         except BrokenProcessPool as error:
             raise OSError("a process that makes clips was ended from outside, as where memory is short") from error
         except BaseException:  # this also happens when the caller stops asking for clips

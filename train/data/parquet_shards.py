@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any, cast
 
 import pyarrow as pa
-from datasets import Dataset, IterableDataset, load_dataset
+from datasets import Audio, Dataset, Image, IterableDataset, List, Value, load_dataset
 from datasets.exceptions import DatasetsError
 from huggingface_hub import metadata_load
 
@@ -42,6 +42,35 @@ def _check_columns(dataset: Dataset | IterableDataset, root: str | os.PathLike) 
     missing = [name for name in COLUMNS if name not in (dataset.column_names or [])]
     if missing:
         raise InputError(f"data {str(root)!r} must have the columns that `auss prepare` writes, it lacks {missing}")
+    # A column of plain texts would be taken for the paths of files of this machine.
+    for name, is_right in _right_types(dataset.features).items():
+        if not is_right:
+            raise InputError(
+                f"data {str(root)!r}: the column {name} must have the type that `auss prepare` writes, got "
+                f"{dataset.features[name]}"
+            )
+
+
+def _right_types(features: Any) -> dict[str, bool]:
+    """Tells of each column whether it has the type that `auss prepare` writes. A picture or a sound may also be a
+    struct of bytes and path."""
+
+    def is_file(feature: Any, decoder: type) -> bool:
+        return isinstance(feature, decoder) or (isinstance(feature, dict) and feature.keys() == {"bytes", "path"})
+
+    def is_value(feature: Any, kind: str) -> bool:
+        return isinstance(feature, Value) and kind in feature.dtype
+
+    lists = {name: getattr(features[name], "feature", None) for name in ("frames", "masks", "annotated_frames")}
+    lists = {name: one if isinstance(features[name], List) else None for name, one in lists.items()}
+    return {
+        "clip_id": is_value(features["clip_id"], "string"),
+        "category": is_value(features["category"], "string"),
+        "frames": is_file(lists["frames"], Image),
+        "masks": is_file(lists["masks"], Image),
+        "annotated_frames": is_value(lists["annotated_frames"], "int"),
+        "audio": is_file(features["audio"], Audio),
+    }
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -79,10 +108,11 @@ def check_holds_bytes(row: Mapping, root: str = "the data set") -> None:
     for column in FILE_COLUMNS:
         values = row.get(column)
         for value in values if isinstance(values, list) else [values]:
-            if isinstance(value, Mapping) and value.get("bytes") is None:
+            path = value.get("path") if isinstance(value, Mapping) else value
+            if isinstance(value, str) or (isinstance(value, Mapping) and value.get("bytes") is None):
                 raise InputError(
                     f"{column} of clip {row.get('clip_id', '')!r} in {root} must hold the bytes of files, got the "
-                    f"path {value.get('path')!r}, which auss does not open: `auss prepare` packs the files"
+                    f"path {path!r}, which auss does not open: `auss prepare` packs the files"
                 )
 
 

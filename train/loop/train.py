@@ -317,11 +317,15 @@ def train(data: DataArguments, optim: OptimArguments, run: RunArguments) -> list
             data.
         FileExistsError: another run is training into the output folder.
         FloatingPointError: the loss became infinite or not a number.
-        SystemExit: SIGTERM came. The run is saved, and `resume` continues it.
+        SystemExit: SIGTERM came. The run is saved, and `resume` continues it. If SIGTERM came in the last step, the
+            run is complete.
     """
     datasets.disable_progress_bars()
     with ExitStack() as held:
-        return train_to_the_end(start(data, optim, run, held))
+        training = start(data, optim, run, held)
+        history = train_to_the_end(training)
+    training.termination.redeliver()
+    return history
 
 
 def train_to_the_end(training: Training) -> list[dict]:

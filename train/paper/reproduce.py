@@ -35,7 +35,7 @@ def read_results(path: Path) -> dict[str, float] | None:
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
         return {name: float(results[name]) for name in ("M_J", "M_F")}
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, KeyError, RecursionError, TypeError, ValueError):
         return None
 
 

@@ -1,5 +1,7 @@
 import re
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
@@ -103,3 +105,17 @@ def test_rows_that_hold_paths_are_refused(s4_root, tmp_path):
     stream, count = stream_shards(tmp_path / "paths", "s4", "val")
     with pytest.raises(ValueError, match=message):
         next(iter(StreamedRows(stream, count, batch_size=1)))
+
+
+@pytest.mark.parametrize("column", ["frames", "masks", "audio", "annotated_frames", "clip_id", "category"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_columns_of_another_type_are_refused(shards, column, streaming):
+    """Plain texts in the columns of pictures and sounds would be taken for the paths of files."""
+    values = {"frames": ["/etc/passwd"], "masks": ["/etc/passwd"], "annotated_frames": ["a"], "audio": "/etc/passwd"}
+    for path in (shards / "s4").glob("*.parquet"):
+        table = pq.read_table(path)
+        place = table.column_names.index(column)
+        changed = table.set_column(place, column, pa.array([values.get(column, 1)] * len(table)))
+        pq.write_table(changed.replace_schema_metadata(None), path)
+    with pytest.raises(ValueError, match=rf"the column {column} must have the type that `auss prepare` writes"):
+        (stream_shards if streaming else load_shards)(shards, "s4", "val")
