@@ -250,7 +250,8 @@ class ExportedAuss(nn.Module):
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Raises ValueError unless the device is the CPU and the type float32."""
-        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
+        parse_to: Any = torch._C._nn._parse_to  # pyright: ignore[reportAttributeAccessIssue]
+        device, dtype, *_ = parse_to(*args, **kwargs)
         if (device or self.device).type != "cpu" or (dtype or self.dtype) != self.dtype:
             wanted = device or dtype
             raise InputError(

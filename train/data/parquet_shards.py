@@ -43,11 +43,12 @@ def _check_columns(dataset: Dataset | IterableDataset, root: str | os.PathLike) 
     if missing:
         raise InputError(f"data {str(root)!r} must have the columns that `auss prepare` writes, it lacks {missing}")
     # A column of plain texts would be taken for the paths of files of this machine.
-    for name, is_right in _right_types(dataset.features).items():
+    features: Any = dataset.features
+    for name, is_right in _right_types(features).items():
         if not is_right:
             raise InputError(
                 f"data {str(root)!r}: the column {name} must have the type that `auss prepare` writes, got "
-                f"{dataset.features[name]}"
+                f"{features[name]}"
             )
 
 
