@@ -53,8 +53,8 @@ class Sizes(NamedTuple):
 
 
 def commands(out: Path, sizes: Sizes) -> Iterator[tuple[Path, list[str]]]:
-    """Yields the commands of auss, each with the file that the command writes last. A command that was killed may leave
-    other files."""
+    """Yields the commands of auss, each with the file that the command writes last. A command that was killed may
+    leave other files."""
     objects, backgrounds, noises, data = (out / name for name in ("objects", "backgrounds", "noises", "data"))
 
     def compose(name: str, things: str, use: str, s4: tuple[int, ...], ms3: tuple[int, ...], *more: object):
