@@ -10,7 +10,7 @@ MICROSECOND = Fraction(1, 1_000_000)
 
 
 def encoded_packets(pictures, fps, waveform, rate, keyframes=25):
-    """Encodes pictures (F, H, W, 3) as H.264 without delay, and sound (samples,) as AAC. Returns two lists of
+    """Encodes pictures (F, H, W, 3) as H.264 without delay, and sound (samples,) as MP2. Returns two lists of
     (seconds, duration, bytes, whether it is a keyframe), of packets that can be sent again and again."""
     video = av.CodecContext.create("libx264", "w")
     video.height, video.width, video.pix_fmt = *pictures[0].shape[:2], "yuv420p"

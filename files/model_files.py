@@ -100,8 +100,8 @@ def check_weight_files(folder: Path) -> list[Path]:
 
 
 def weights_digest(folder: str | Path) -> str:
-    """Returns a digest of the weights saved in `folder`, in an export of its graphs and their weights. An evaluation
-    records which weights it measured by it."""
+    """Returns a digest of the weights saved in `folder`, or of the graphs and their weights if `folder` is an export.
+    An evaluation records this digest, which tells the weights that it measured."""
     digest = hashlib.sha256()
     files = sorted(Path(folder).glob("*.safetensors"))
     if not files:

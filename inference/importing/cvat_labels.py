@@ -55,9 +55,12 @@ def points_of(shape: ElementTree.Element) -> np.ndarray:
     """Returns the points of a polygon, written as x,y;x,y;..., as (N, 2)."""
     text = shape.attrib.get("points", "")
     try:
-        return np.array([[float(number) for number in pair.split(",")] for pair in text.split(";")]).reshape(-1, 2)
+        points = np.array([[float(number) for number in pair.split(",")] for pair in text.split(";")])
+        if points.shape[1] != 2:
+            raise ValueError(f"{points.shape[1]} numbers a point")
     except ValueError as error:
         raise InputError(f"a polygon's points must be written as x,y;x,y;x,y, got {text[:60]!r}") from error
+    return points
 
 
 def draw_boxed_runs(text: str, box: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:

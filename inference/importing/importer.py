@@ -195,11 +195,11 @@ def cut_video(
 
 def unused_name(video: str, number: int, taken: set[str]) -> str:
     """Returns a new name for a clip. Names of videos may differ only in characters that the names of clips lack."""
-    name, copy = clip_name(video, number), 1
-    name = fitting_name(name, ".parquet").removesuffix(".parquet")
+    wanted, copy = clip_name(video, number), 1
+    name = fitting_name(wanted, ".parquet").removesuffix(".parquet")
     while name in taken:
         copy += 1
-        name = f"{clip_name(video, number)}_{copy}"
+        name = fitting_name(f"{wanted}_{copy}", ".parquet").removesuffix(".parquet")
     taken.add(name)
     return name
 

@@ -1,7 +1,9 @@
 """Finds out which format label files have, and reads them."""
 
 import json
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -20,6 +22,16 @@ TEXT_SUFFIXES = (".json", ".xml")
 ANNOTATIONS_FOLDER = "annotations"
 # An archive may hold more than fits into memory.
 MOST_BYTES = 2**30
+# What `zipfile` raises for a damaged archive, an encrypted one (RuntimeError) and one of an unknown method.
+DAMAGED_ARCHIVE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 ACCEPTED = (
     "COCO or Label Studio (.json), CVAT for images or for video (.xml), a .zip of one of these, or a folder of masks"
 )
@@ -57,7 +69,9 @@ def archived_files(path: Path) -> Iterator[tuple[str, bytes]]:
             for one in members:
                 with archive.open(one) as member:
                     yield one.filename, member.read(MOST_BYTES)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:  # encrypted: RuntimeError
+    except InputError:
+        raise
+    except DAMAGED_ARCHIVE as error:
         raise InputError(f"labels {path} is no .zip that can be read: {error}") from error
 
 

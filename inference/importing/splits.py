@@ -1,4 +1,4 @@
-"""Shares videos out over train, val and test, so that no video is in two of them."""
+"""Divides videos among train, val and test, so that no video is in two of them."""
 
 import hashlib
 from collections import defaultdict

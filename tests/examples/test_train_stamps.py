@@ -158,7 +158,7 @@ def test_specks_are_cleaned_off_and_the_rest_is_cropped(scripts):
     assert np.asarray(cleaned.getchannel("A")).min() == 255
 
 
-def test_the_catalogue_holds_out_what_it_says():
+def test_the_catalogue_holds_out_what_it_says(scripts):
     catalogue = yaml.safe_load((FOLDER / "catalogue.yaml").read_text(encoding="utf-8"))
     parts = {"pictures", "sounds", "held out pictures", "held out sounds"}
     used = {"train": [], "test": []}
@@ -172,6 +172,8 @@ def test_the_catalogue_holds_out_what_it_says():
             used["test"] += [(part, one) for one in held_out if not one.startswith("font/")]
         fonts = {one.removeprefix("font/") for one in entry.get("sounds", []) if one.startswith("font/")}
         assert fonts <= catalogue["fonts"].keys()
+    unseen = {name for name, entry in catalogue["categories"].items() if parts <= entry.keys()}
+    assert set(scripts["make_model"].DEMO_THINGS) <= unseen
     assert not set(used["train"]) & set(used["test"])
     assert len(used["train"]) == len(set(used["train"])), "two categories share a file"
     assert not set(catalogue["noises"]["train"]) & set(catalogue["noises"]["test"])
@@ -182,9 +184,37 @@ def test_every_command_of_the_script_is_one_that_auss_takes(scripts, tmp_path):
     commands = [words for _, words in make.commands(tmp_path, make.Sizes(steps=7))]
     assert {words[0] for words in commands} == {"compose", "pretrain-audio", "train", "evaluate"}
     for words in commands:
-        parse_arguments(words)
+        arguments = parse_arguments(words)
+        if "check" in arguments:
+            arguments.check(arguments)
     settings = read_config(FOLDER / "recipe.yaml")
     assert settings["name"] == "ms3" and settings["preset"] == "auss-demo"
+
+
+def test_a_command_is_done_when_its_last_file_is_there(scripts, tmp_path, monkeypatch):
+    """A composition or a training that was killed leaves folders and some files."""
+    make, ran = scripts["make_model"], []
+    for name in ("objects", "auss-stamps", "data/train/.auss-0", "data/test/Single-source", "model"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("data/test/annotations.json", "model/model.safetensors"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(make, "auss_command", lambda words: ran.append(words) or 0)
+    monkeypatch.setattr(make, "write_stamps_card", lambda *_: None)
+    make.make_model(tmp_path, make.Sizes())
+    composed = [Path(words[1]).name for words in ran if words[0] == "compose"]
+    assert composed == ["train", "test_noises", "unseen_pictures", "unseen_sounds", "unseen"]
+    assert sum(words[0] == "train" for words in ran) == 1
+
+
+def test_what_the_last_steps_need_is_checked_first(scripts, tmp_path, monkeypatch):
+    make = scripts["make_model"]
+    make.check_before(None)
+    make.check_before(FOLDER.parents[1])
+    with pytest.raises(SystemExit, match="must be a clone of auss"):
+        make.check_before(tmp_path)
+    monkeypatch.setattr(make, "EFFICIENTNET_PACKAGE", "no-such-package")
+    with pytest.raises(SystemExit, match="pip install no-such-package"):
+        make.check_before(None)
 
 
 def test_the_card_has_the_scores_and_what_the_model_hears(scripts, tmp_path):

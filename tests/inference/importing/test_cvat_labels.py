@@ -132,6 +132,12 @@ def test_what_is_no_xml_of_cvat_is_refused(content, message):
         read_cvat(content, "a.xml", "a", False, Notes())
 
 
+@pytest.mark.parametrize("points", ["1,2,3;4,5,6", "1,2;3,4;5", "", "5", "1,2;3,4;x,6"])
+def test_points_that_are_no_pairs_are_refused(points):
+    found, notes = read(cvat_file(META, cvat_track("dog", [(4, "polygon", f'points="{points}"', 0)])))
+    assert not found and "must be written as x,y;x,y;x,y" in notes.problems[0]
+
+
 def test_junk_in_any_attribute_raises_nothing_else():
     mask = f'<mask label="dog" {cvat_mask(square(5))}></mask>'
     image = f'<image id="1" name="frame_000001" width="64" height="48">{mask}</image>'

@@ -11,7 +11,7 @@ from PIL import Image
 import auss
 from auss import cli
 from auss.files.errors import InputError
-from auss.inference.importing.importer import import_data_set
+from auss.inference.importing.importer import import_data_set, unused_name
 from auss.inference.media.video_reader import VideoReader
 from auss.train.data.avsbench import load_avsbench
 from auss.train.data.clips import decode_clip
@@ -300,3 +300,9 @@ def test_a_set_is_trained_evaluated_and_segmented(videos, masks, tmp_path, model
     assert cli.main(["evaluate", "--model", str(run), "--data", str(data), "--workers", "0"]) == 0
     assert cli.main(["segment", str(videos / "dog.mp4"), "-o", str(tmp_path / "a.mp4"), "--model", str(run)]) == 0
     assert json.loads((run / "evaluation" / "s4-test-own.json").read_text())["per_clip"][0]["J"] is not None
+
+
+def test_clips_of_long_names_that_differ_only_in_other_characters_have_names_of_files():
+    taken: set[str] = set()
+    names = [unused_name(f"{'a' * 200}/{'b' * 200}{mark}.mp4", 0, taken) for mark in "!?+"]
+    assert len(set(names)) == 3 == len(taken) and all(len(f"{name}.parquet".encode()) <= 255 for name in names)

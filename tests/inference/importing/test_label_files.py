@@ -79,6 +79,22 @@ def test_other_files_are_refused_by_name(tmp_path, name, content, message):
         read(tmp_path / "missing.json")
 
 
+def test_damaged_archives_are_refused_by_name(tmp_path):
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("é.json", COCO * 20)
+    content = (tmp_path / "whole.zip").read_bytes()
+    name, data = content.rindex("é".encode()), content.index(b".json") + len(b".json")
+    damages = {
+        "name": content[:name] + b"\xff" + content[name + 1 :],
+        "compressed data": content[:data] + b"\xff" + content[data + 1 :],
+        "rest": content[: len(content) // 2],
+    }
+    for kind, damaged in damages.items():
+        (tmp_path / "a.zip").write_bytes(damaged)
+        with pytest.raises(InputError, match=r"a\.zip is no \.zip that can be read"):
+            pytest.fail(f"a damaged {kind} was read: {read(tmp_path / 'a.zip')}")
+
+
 def test_an_archive_leaves_nothing_on_the_disk_and_large_ones_are_refused(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("../../escaped.json", COCO)
