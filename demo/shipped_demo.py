@@ -32,7 +32,8 @@ def read_masks(folder: Path) -> list[tuple[float, np.ndarray]]:
     """Reads the masks that `auss segment` wrote: the time in seconds, and (height, width) bool."""
     paths = sorted(folder.glob("mask_*.png"))
     return [
-        (float(path.stem.rpartition("_")[2].removesuffix("s")), np.asarray(Image.open(path)) > 0) for path in paths
+        (float(path.stem.rpartition("_")[2].removesuffix("s")), np.asarray(Image.open(path, formats=["PNG"])) > 0)
+        for path in paths
     ]
 
 

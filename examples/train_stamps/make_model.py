@@ -151,7 +151,7 @@ def install(out: Path, repository: Path) -> None:
         (things / name).mkdir(parents=True)
         for path in sorted((out / "objects" / "unseen" / name).iterdir()):
             if path.suffix == ".png":
-                picture = Image.open(path)
+                picture = Image.open(path, formats=["PNG"])
                 picture.thumbnail((DEMO_PIXELS, DEMO_PIXELS), Image.Resampling.LANCZOS)
                 picture.save(things / name / path.name, optimize=True)
             else:

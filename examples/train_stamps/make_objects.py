@@ -88,7 +88,7 @@ class Sources:
         }
 
     def picture(self, name: str) -> Image.Image:
-        return clean_cut_out(Image.open(self.stamps / f"{name}.png"))
+        return clean_cut_out(Image.open(self.stamps / f"{name}.png", formats=["PNG"]))
 
     def sound(self, name: str) -> tuple[np.ndarray, int]:
         """Returns the samples (samples,) float32 and the rate of a recording."""

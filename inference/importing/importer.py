@@ -217,10 +217,10 @@ def cut_videos(
 
 def drawn_clip(clip: ImportedClip, split: str) -> dict[str, Any]:
     """Returns a clip for `contact_sheet`, read from its files."""
-    frames = [np.asarray(Image.open(frame["path"])) for frame in clip.row["frames"]]
+    frames = [np.asarray(Image.open(frame["path"], formats=["PNG", "JPEG"])) for frame in clip.row["frames"]]
     labels = np.full((len(frames), *frames[0].shape[:2]), IGNORED_LABEL, dtype=np.uint8)
     for index, mask in zip(clip.row["annotated_frames"], clip.row["masks"], strict=True):
-        labels[index] = np.asarray(Image.open(mask["path"])) >= 128
+        labels[index] = np.asarray(Image.open(mask["path"], formats=["PNG"])) >= 128
     title = f"{split}: {clip.row['clip_id']} {clip.row['category']}".strip()
     return {"title": printable(title)[:LONGEST_TITLE], "frames": np.stack(frames), "labels": labels}
 

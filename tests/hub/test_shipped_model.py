@@ -65,8 +65,9 @@ def test_an_installation_without_it_says_so(tmp_path, monkeypatch, make_video, c
     with pytest.raises(FileNotFoundError, match="no model was given, and this installation of auss has none"):
         pipeline(TASK, device=-1)
     video = make_video("clip.mp4", seconds=1.0)
-    assert cli.main(["segment", str(video), "-o", str(tmp_path / "out.mp4")]) == 2
-    assert "no model was given, and this installation of auss has none" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["segment", str(video), "-o", str(tmp_path / "out.mp4")])
+    assert stopped.value.code == 2 and "required: --model" in capsys.readouterr().err
     assert not (tmp_path / "out.mp4").exists()
 
 

@@ -62,7 +62,7 @@ def test_a_name_is_a_name(here, make_video, known_network, capsys, name):
     assert set(os.listdir(here)) == {video, f"{name}.mkv", masks}
     assert len(list(VideoReader(os.path.join(".", f"{name}.mkv")).frames())) == 3
     assert len(os.listdir(masks)) == 2
-    assert capsys.readouterr().out.count("\n") == 2  # whatever is in the name
+    assert capsys.readouterr().out.count("\n") == 4  # whatever is in the name
 
 
 def test_a_folder_of_all_of_them(here, make_video, known_network, capsys):

@@ -26,7 +26,8 @@ def test_a_list_gathers_masks_but_no_logits(segmenter, make_video, stride):
 
     segmenter.model.register_forward_hook(record)
     assert len(segmenter(make_video("clip.mkv", seconds=30.0, fps=5), stride=stride)) == 150
-    assert len(live) >= 4 and max(live[1:]) <= live[0] + 300_000  # the logits are 2 KB a frame, their inputs 12 KB
+    half = len(live) // 2  # the passes of a window hold more and less, so the least of each half is compared
+    assert half >= 2 and min(live[half:]) <= min(live[:half]) + 100_000  # logits are 2 KB a frame, inputs 12 KB
 
 
 def test_a_stream_gathers_nothing(segmenter, make_video):

@@ -53,7 +53,8 @@ def test_dicts_that_are_refused(segmenter, clip):
         (
             "top_k",
             3,
-            "takes fps, window, stride, threshold, audio_track, return_queries, stream and batch_size, got top_k",
+            "takes fps, window, stride, threshold, audio_track, return_queries, stream, separate_objects, "
+            "min_area and batch_size, got top_k",
         ),
     ],
 )

@@ -7,7 +7,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from auss.inference.media.picture.frame_planes import FrameColours, planes
 from auss.inference.media.picture.mask_layer import MaskLayer
-from auss.processing.drawing import class_colour, mark_layer, overlay, overlay_labels
+from auss.processing.drawing import SECOND_TONE, class_colour, mark_layer, overlay, overlay_labels
 
 # swscale and the filter `overlay` compute in coarse integers and truncate, so they miss the formula by some steps.
 STEPS = 2
@@ -103,7 +103,7 @@ def test_marked_pixels_have_the_colours_of_the_rgb_overlay(name, area):
     found = to_picture(frame)
     same_around = np.ones_like(labels, bool)  # pixels whose whole surroundings are treated as they are
     changed = np.abs(expected - before).max(-1) > 0
-    kinds = changed.astype(int) + (expected == class_colour(1)).all(-1)
+    kinds = changed.astype(int) + (expected == class_colour(1)).all(-1) + 2 * (expected == SECOND_TONE).all(-1)
     padded = np.pad(kinds, 2, mode="edge")
     for row in range(5):
         for column in range(5):
@@ -128,9 +128,11 @@ def test_brightness_changes_in_the_very_pixels_of_the_mask():
     y, u, _ = plane_values(class_colour(1), colours)
     brightness, blueness, _ = (plane.astype(int) for plane in planes(frame))
     assert (brightness[labels == 0] == before).all()
-    assert (abs(brightness[8:29, 12:38] - (before + y) / 2) <= STEPS).all()
-    border = (labels > 0) & ~np.pad(np.ones((21, 26), bool), ((8, 19), (12, 26)))
-    assert (abs(brightness[border] - y) <= STEPS).all()
+    assert (abs(brightness[9:28, 13:37] - (before + y) / 2) <= STEPS).all()
+    within = np.pad(np.ones((21, 26), bool), ((8, 19), (12, 26)))  # without the bright line
+    assert (abs(brightness[(labels > 0) & ~within] - y) <= STEPS).all()
+    dark_line = within & ~np.pad(np.ones((19, 24), bool), ((9, 20), (13, 27)))
+    assert (abs(brightness[dark_line] - plane_values(SECOND_TONE, colours)[0]) <= STEPS).all()
     # In the block at rows 6 and 7, columns 10 and 11, one of four pixels belongs to the outline.
     assert abs(blueness[3, 5] - (0.75 * blue_before + 0.25 * u)) <= STEPS
     assert abs(blueness[3, 10] - (0.5 * blue_before + 0.5 * u)) <= STEPS
@@ -143,7 +145,7 @@ def test_classes_have_the_colours_of_the_rgb_overlay():
     expected = overlay_labels(to_picture(frame).astype(np.uint8), labels).astype(int)
     frame = draw(labels, colours, frame)
     found = to_picture(frame)
-    for inside in (np.s_[11:27, 13:37], np.s_[33:41, 43:57]):
+    for inside in (np.s_[13:25, 15:35], np.s_[35:39, 45:55]):
         assert np.abs(found[inside] - expected[inside]).max() <= 4
     assert np.abs(found - expected).mean() < 3
 
@@ -166,10 +168,11 @@ def test_extreme_values_do_not_overflow(value, alpha):
         plane[:] = value
     labels = mask_of(rows=slice(5, 31))
     frame = draw(labels, colours, frame, alpha)
-    for plane, colour, size in zip(planes(frame), plane_values(class_colour(1), colours), (1, 2, 2), strict=True):
+    both = plane_values(class_colour(1), colours), plane_values(SECOND_TONE, colours)
+    for plane, colour, dark, size in zip(planes(frame), *both, (1, 2, 2), strict=True):
         inside = plane[16 // size, 24 // size]
         assert abs(int(inside) - ((1 - alpha) * value + alpha * colour)) <= STEPS
-        low, high = sorted((value, colour))
+        low, _, high = sorted((value, colour, dark))
         assert plane.min() >= low - STEPS and plane.max() <= high + STEPS
 
 
