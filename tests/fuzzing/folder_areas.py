@@ -77,7 +77,7 @@ def damaged_content(file: Path, number: int, random: np.random.Generator) -> tup
 
 
 def names_in(value: Any) -> set[tuple]:
-    """The names of a JSON file's fields. The labels of a backbone's own head, which auss does not use, are no fields."""
+    """The names of a JSON file's fields. Labels of a backbone's own head, which auss does not use, are no fields."""
     free = ("label2id", "id2label")
     return {
         path

@@ -21,8 +21,8 @@ def test_a_list_gathers_masks_but_no_logits(segmenter, make_video, stride):
     live, passes = [], itertools.count()
 
     def record(*_):
-        if next(passes) % 4 == 3:
-            live.append(live_tensor_bytes())
+        next(passes)
+        live.append(live_tensor_bytes())
 
     segmenter.model.register_forward_hook(record)
     assert len(segmenter(make_video("clip.mkv", seconds=30.0, fps=5), stride=stride)) == 150
