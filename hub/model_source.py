@@ -42,7 +42,7 @@ def fetch_optional(repository: str, name: str, revision: str | None) -> Path | N
     try:
         return Path(hf_hub_download(repository, name, revision=revision))
     except LocalEntryNotFoundError:
-        # The Hub did not answer. The cache notes which files a repository does not have, if they were asked for before.
+        # The Hub did not answer. The cache notes the files that a repository was asked for and does not have.
         known = try_to_load_from_cache(repository, name, cache_dir=constants.HF_HUB_CACHE, revision=revision)
         if constants.HF_HUB_OFFLINE or known is _CACHED_NO_EXIST:
             return None
