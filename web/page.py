@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 
 from ..files.errors import AussError
 from ..files.outside_text import markdown_text
-from ..hub.shipped_model import SHIPPED_NAME, known_categories
+from ..hub.shipped_model import SHIPPED_NAME, has_default_model, known_in_words
 from .jobs import CancelledError, Job, Jobs, Page
 from .settings import Limits, PageSettings
 from .upload import Model, found_in_words, segment_upload, shown_mask, visible_text
@@ -95,7 +95,7 @@ class PageActions:
             logger.exception("an upload could not be segmented")
             reason = "there is not enough memory" if is_memory_error(error) else "this is a fault of auss"
             return self.without_results(f"**This video cannot be segmented:** {reason}. The server's log says more.")
-        return self.with_results(job, model_name)
+        return self.with_results(job)
 
     def _result(self, video: Path, rate: str, threshold: float, model_name: str, job: Job, progress: gr.Progress):
         options = {
@@ -118,7 +118,7 @@ class PageActions:
             self.settings.audio_track,
         )
 
-    def with_results(self, job: Job, model_name: str):
+    def with_results(self, job: Job):
         """The outputs of a job that is done."""
         result = job.result
         lines = [f"**Done:** {result.seconds:.1f} s. {found_in_words(result)}"]
@@ -132,7 +132,7 @@ class PageActions:
             str(result.archive),
             str(result.times),
             gr.Slider(maximum=max(count, 2), value=1, interactive=count > 1),
-            *self.mask_outputs(job, 1, model_name),
+            *self.mask_outputs(job, 1),
         )
 
     def without_results(self, words: str):
@@ -146,22 +146,21 @@ class PageActions:
             *(None, "", None),
         )
 
-    def mask_outputs(self, job: Job, number: int, model_name: str):
+    def mask_outputs(self, job: Job, number: int):
         """A mask, a line about it, and its time. The first mask has the number 1."""
         if job.result is None or not 1 <= number <= len(job.result.masks):
             return None, "", None
         facts = job.result.masks[number - 1]
-        num_labels = self.models[model_name][0].config.num_labels
         line = (
             f"Mask {number} of {len(job.result.masks)}, at {facts.time:.2f} s: "
             f"{facts.share:.0%} of the picture sounds, highest score {facts.score:.2f}"
         )
-        return str(shown_mask(job.result, number - 1, num_labels)), line, facts.time
+        return str(shown_mask(job.result, number - 1)), line, facts.time
 
-    def show_mask(self, number: float, model_name: str, request: gr.Request):
+    def show_mask(self, number: float, request: gr.Request):
         """Shows the mask that the slider points to."""
         job = self.jobs.of(self.page_of(request))
-        return self.mask_outputs(job, int(number), model_name) if job is not None else (None, "", None)
+        return self.mask_outputs(job, int(number)) if job is not None else (None, "", None)
 
     def end(self):
         """After the work: a new video can be started."""
@@ -190,8 +189,7 @@ def spoken(error: Exception, video: Path) -> str:
 
 def shipped_note() -> str:
     """A line that says what the shipped model knows."""
-    names = [name.replace("_", " ") for name in known_categories()]
-    return f"{SHIPPED_NAME} knows {len(names)} things and little else: {', '.join(names)}."
+    return f"{SHIPPED_NAME} knows {known_in_words()}."
 
 
 def is_memory_error(error: Exception) -> bool:
@@ -224,7 +222,7 @@ def build_page(models: Mapping[str, Model], settings: PageSettings, visitors: Vi
                     info="A pixel sounds if its score is higher.",
                 )
                 names = list(models)
-                known = shipped_note() if SHIPPED_NAME in names else None
+                known = shipped_note() if SHIPPED_NAME in names and has_default_model() else None
                 model = gr.Dropdown(names, value=names[0], label="Model", info=known, interactive=len(names) > 1)
                 with gr.Row():
                     start = gr.Button("Segment", variant="primary", elem_id="segment")
@@ -235,11 +233,7 @@ def build_page(models: Mapping[str, Model], settings: PageSettings, visitors: Vi
                     with gr.Row():
                         files = [
                             gr.DownloadButton(label, size="sm", min_width=90, elem_id=f"get-{name}")
-                            for name, label in (
-                                ("video", "Video"),
-                                ("masks", "Masks (zip)"),
-                                ("times", "Times (JSON)"),
-                            )
+                            for name, label in DOWNLOADS.items()
                         ]
                     slider = gr.Slider(1, 2, 1, step=1, label="Mask", elem_id="number")
                     line = gr.Markdown(elem_id="facts")
@@ -262,7 +256,7 @@ def build_page(models: Mapping[str, Model], settings: PageSettings, visitors: Vi
         work.then(actions.end, None, [start, cancel], **at_once)
         cancel.click(actions.stop, None, [*results, start, cancel], cancels=[work], **at_once)
         original.change(actions.start_over, None, [*results, start, cancel], cancels=[work], **at_once)
-        slider.input(actions.show_mask, [slider, model], shown, trigger_mode="always_last", **at_once)
+        slider.input(actions.show_mask, slider, shown, trigger_mode="always_last", **at_once)
         seconds.change(None, seconds, None, js="(seconds) => window.aussShowTime(seconds)")
         page.unload(actions.leave)
         page.load(None, js=(FOLDER / "page.js").read_text(encoding="utf-8"))

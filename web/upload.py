@@ -50,6 +50,7 @@ class UploadResult:
     mask_folder: Path
     masks: list[MaskFacts]
     seconds: float
+    num_labels: int  # of the model that made the masks
     warnings: list[str]
 
 
@@ -195,7 +196,7 @@ def _segmented(
     times.write_text(json.dumps(listed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     write_archive(archive, [times, *(mask_folder / one.file for one in facts)], job)
     lines = [visible_text(line, video) for line in dict.fromkeys(warnings.lines)]
-    return UploadResult(video_path, archive, times, mask_folder, facts, seconds, lines)
+    return UploadResult(video_path, archive, times, mask_folder, facts, seconds, num_labels, lines)
 
 
 def write_archive(archive: Path, files: list[Path], job: Job) -> None:
@@ -206,10 +207,10 @@ def write_archive(archive: Path, files: list[Path], job: Job) -> None:
             packed.write(path, path.name)
 
 
-def shown_mask(result: UploadResult, number: int, num_labels: int) -> Path:
+def shown_mask(result: UploadResult, number: int) -> Path:
     """The picture of a mask for the page. Masks of more than two labels are coloured as the video is."""
     path = result.mask_folder / result.masks[number].file
-    if num_labels <= 2:
+    if result.num_labels <= 2:
         return path
     coloured = result.mask_folder.parent / f"shown_{path.name}"
     if not coloured.exists():

@@ -2,6 +2,7 @@ import json
 import logging
 import threading
 import zipfile
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -117,14 +118,15 @@ def test_classes_are_shown_in_colours(make_video, tmp_path, make_config, tiny_pr
     model = AussForAudioVisualSegmentation(make_config(num_labels=5)).eval()
     result = segmented(make_video("video.mp4", seconds=1.0), tmp_path / "job", model, tiny_processor)
     ids = np.asarray(Image.open(result.mask_folder / result.masks[0].file))
-    shown = np.asarray(Image.open(shown_mask(result, 0, 5)))
+    shown = np.asarray(Image.open(shown_mask(result, 0)))
     assert shown.shape == (*ids.shape, 3) and ids.any()
     assert (shown[ids == 0] == 0).all() and (shown[ids > 0].max(axis=-1) > 100).all()
-    assert shown_mask(result, 0, 2) == result.mask_folder / result.masks[0].file
+    two_labels = replace(result, num_labels=2)
+    assert shown_mask(two_labels, 0) == result.mask_folder / result.masks[0].file
 
 
 def test_the_summary_counts_masks_and_averages_over_those_that_sound(tmp_path):
     masks = [MaskFacts("a", 0, 0.0, 0.0, 0.1), MaskFacts("b", 1, 0.5, 0.2, 0.8), MaskFacts("c", 2, 1.0, 0.4, 0.6)]
-    result = UploadResult(tmp_path, tmp_path, tmp_path, tmp_path, masks, 1.5, [])
+    result = UploadResult(tmp_path, tmp_path, tmp_path, tmp_path, masks, 1.5, 2, [])
     words = found_in_words(result)
     assert "2 of 3 masks (67% of the time)" in words and "covers 30% " in words and "0.70" in words
