@@ -12,10 +12,10 @@ from starlette.middleware import Middleware
 
 from ..files.errors import AussError
 from ..files.outside_text import markdown_text
-from ..hub.shipped_model import SHIPPED_NAME, has_default_model, known_in_words
+from ..hub.shipped_model import SHIPPED_NAME, has_default_model, known_categories, known_in_words
 from .jobs import CancelledError, Job, Jobs, Page
 from .settings import Limits, PageSettings
-from .upload import Model, found_in_words, segment_upload, shown_mask, visible_text
+from .upload import Model, found_lines, segment_upload, shown_mask, visible_text
 from .visitors import COOKIE, OwnFilesOnly, Visitors
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class PageActions:
             logger.exception("an upload could not be segmented")
             reason = "there is not enough memory" if is_memory_error(error) else "this is a fault of auss"
             return self.without_results(f"**This video cannot be segmented:** {reason}. The server's log says more.")
-        return self.with_results(job)
+        return self.with_results(job, model_name)
 
     def _result(self, video: Path, rate: str, threshold: float, model_name: str, job: Job, progress: gr.Progress):
         options = {
@@ -118,10 +118,12 @@ class PageActions:
             self.settings.audio_track,
         )
 
-    def with_results(self, job: Job):
+    def with_results(self, job: Job, model_name: str):
         """The outputs of a job that is done."""
         result = job.result
-        lines = [f"**Done:** {result.seconds:.1f} s. {found_in_words(result)}"]
+        known = known_categories() if model_name == SHIPPED_NAME and has_default_model() else ()
+        first, *more = map(sentence, found_lines(result, known))
+        lines = [f"**Done:** {result.seconds:.1f} s. {first}", *(f"- {line}" for line in more)]
         lines += [f"- Note: {markdown_text(line)}" for line in result.warnings]
         count = len(result.masks)
         return (
@@ -183,7 +185,11 @@ class PageActions:
 
 def spoken(error: Exception, video: Path) -> str:
     """An error's message as Markdown, without the path on the server."""
-    text = visible_text(error, video)
+    return sentence(visible_text(error, video))
+
+
+def sentence(text: str) -> str:
+    """Returns a message of auss as Markdown, with a capital letter at the beginning."""
     return markdown_text(text[:1].upper() + text[1:])
 
 
@@ -194,6 +200,27 @@ def shipped_note() -> str:
 
 def is_memory_error(error: Exception) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # the latter is torch's
+
+
+def setting_inputs(models: Mapping[str, Model], settings: PageSettings) -> tuple[gr.Radio, gr.Slider, gr.Dropdown]:
+    """Puts the inputs for masks a second, threshold and model on the page that is being built."""
+    rate = gr.Radio(
+        rate_choices(settings.fps),
+        value=f"{settings.fps:g}" if settings.fps is not None else EVERY_FRAME,
+        label="Masks a second",
+    )
+    threshold = gr.Slider(
+        0.0,
+        1.0,
+        settings.threshold,
+        step=0.01,
+        label="Threshold",
+        info="A pixel sounds if its score is higher.",
+    )
+    names = list(models)
+    known = shipped_note() if SHIPPED_NAME in names and has_default_model() else None
+    model = gr.Dropdown(names, value=names[0], label="Model", info=known, interactive=len(names) > 1)
+    return rate, threshold, model
 
 
 def build_page(models: Mapping[str, Model], settings: PageSettings, visitors: Visitors, jobs: Jobs) -> gr.Blocks:
@@ -208,22 +235,7 @@ def build_page(models: Mapping[str, Model], settings: PageSettings, visitors: Vi
             )
         with gr.Row():
             with gr.Column():
-                rate = gr.Radio(
-                    rate_choices(settings.fps),
-                    value=f"{settings.fps:g}" if settings.fps is not None else EVERY_FRAME,
-                    label="Masks a second",
-                )
-                threshold = gr.Slider(
-                    0.0,
-                    1.0,
-                    settings.threshold,
-                    step=0.01,
-                    label="Threshold",
-                    info="A pixel sounds if its score is higher.",
-                )
-                names = list(models)
-                known = shipped_note() if SHIPPED_NAME in names and has_default_model() else None
-                model = gr.Dropdown(names, value=names[0], label="Model", info=known, interactive=len(names) > 1)
+                rate, threshold, model = setting_inputs(models, settings)
                 with gr.Row():
                     start = gr.Button("Segment", variant="primary", elem_id="segment")
                     cancel = gr.Button("Cancel", interactive=False, elem_id="cancel")
