@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from huggingface_hub import constants, hf_hub_download
+from huggingface_hub import _CACHED_NO_EXIST, constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -41,8 +41,10 @@ def fetch_optional(repository: str, name: str, revision: str | None) -> Path | N
     """Downloads a file of a repository. Returns None if the repository does not have it."""
     try:
         return Path(hf_hub_download(repository, name, revision=revision))
-    except LocalEntryNotFoundError:  # no answer from the Hub; a cached repository without this file looks the same
-        if constants.HF_HUB_OFFLINE:
+    except LocalEntryNotFoundError:
+        # The Hub did not answer. The cache notes the files that a repository was asked for and does not have.
+        known = try_to_load_from_cache(repository, name, cache_dir=constants.HF_HUB_CACHE, revision=revision)
+        if constants.HF_HUB_OFFLINE or known is _CACHED_NO_EXIST:
             return None
         raise
     except EntryNotFoundError:

@@ -22,11 +22,13 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_network_options(parser: argparse.ArgumentParser) -> None:
+def add_network_options(
+    parser: argparse.ArgumentParser,
+    default_threads: int | None = None,
+    threads_help: str = "CPU threads of the network; default by torch and OMP_NUM_THREADS",
+) -> None:
     """Adds --threads and --trust-remote-code to the parser. `load_model` takes their values."""
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads of the network; default by torch and OMP_NUM_THREADS"
-    )
+    parser.add_argument("--threads", type=int, default=default_threads, metavar="N", help=threads_help)
     parser.add_argument(
         "--trust-remote-code",
         action="store_true",

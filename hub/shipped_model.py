@@ -42,13 +42,16 @@ def known_categories() -> list[str]:
     return list(json.loads((default_model() / KNOWN_FILE).read_text(encoding="utf-8")))
 
 
+def known_in_words() -> str:
+    """Returns what the shipped model knows, as the object of a sentence. FileNotFoundError as `default_model`."""
+    names = [name.replace("_", " ") for name in known_categories()]
+    return f"{len(names)} things and little else: {', '.join(names)}"
+
+
 def default_model_notice() -> str:
     """Returns one line that says which model is used and what it knows. FileNotFoundError as `default_model`."""
-    names = [name.replace("_", " ") for name in known_categories()]
-    return (
-        f"no model was given, so {SHIPPED_NAME} is used, a small model that comes with auss. It knows {len(names)} "
-        f"things and little else: {', '.join(names)}"
-    )
+    used = f"no model was given, so {SHIPPED_NAME} is used, a small model that comes with auss"
+    return f"{used}. It knows {known_in_words()}"
 
 
 def chosen_model(folder: str | Path | None, quiet: bool = False) -> Path:
@@ -87,4 +90,5 @@ __all__ = [
     "default_model_notice",
     "has_default_model",
     "known_categories",
+    "known_in_words",
 ]

@@ -254,7 +254,7 @@ def run(arguments: argparse.Namespace) -> int:
             model.float(), processor, output, arguments.format, size, arguments.frames, arguments.overwrite
         )
     for file in sorted(output.glob("model.*")):
-        print(f"{file.stat().st_size / 2**20:8.1f} MiB  {file}")
+        print(f"{file.stat().st_size / 2**20:8.1f} MiB  {printable(file)}")
     print(
         f"compared with the model on clips of noise: scores differ by {difference.scores:.1e} at most, all outputs by "
         f"{difference.largest:.1e} at most. In the frame that differs most, the median is {difference.typical:.1e}"

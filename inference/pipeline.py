@@ -12,6 +12,7 @@ from transformers.pipelines.pt_utils import PipelineIterator
 from transformers.utils import logging
 
 from ..files.errors import InputError
+from ..files.file_names import printable
 from ..files.repository_saving import RepositoryMixin
 from ..hub.exported_model import AnyAuss, ExportedAuss
 from ..hub.model_card import TASK
@@ -51,7 +52,7 @@ def open_clip(inputs: str | Path | dict[str, Any], audio_track: int | None = Non
     if isinstance(inputs, str | Path):
         reader = VideoReader(inputs, audio_track)
         if not reader.info.has_audio:
-            logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", inputs)
+            logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", printable(inputs))
         return reader
     try:
         inputs = plain_row(inputs)
@@ -163,8 +164,8 @@ class AudioVisualSegmentationPipeline(RepositoryMixin, ChunkPipeline):
             elsewhere). A model of two labels gives each frame exactly one segment, "sounding"; its mask is empty if
             nothing sounds. A model of more labels gives one segment for each label present; the list is empty if
             nothing sounds. With `separate_objects` there is a segment for each object, and none if nothing sounds.
-            The list of a frame also has the attributes `timestamp`, `index` (the number of the frame in the video) and
-            `size` (height, width), which an empty list has, too.
+            The list of a frame also has the attributes `timestamp`, `frame_index` (the number of the frame in the
+            video) and `size` (height, width), which an empty list has, too.
 
             With `return_queries` each segment also has the `audio_queries` (N, e), `fused_queries` (N, e) and
             `class_scores` (N, K + 1) of its frame as float32 tensors. `class_scores` are the probabilities of the

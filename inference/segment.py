@@ -247,7 +247,9 @@ def run(arguments: argparse.Namespace) -> int:
     model, processor = load_model(source, arguments.device, arguments.threads, arguments.trust_remote_code)
     masks = reader_masks(reader, model, processor, **mask_options(arguments))
     if not reader.info.has_audio:
-        logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", arguments.video)
+        logger.warning(
+            "%s has no sound track: it is taken as silent, so nothing in it sounds", printable(arguments.video)
+        )
     # Masks are made in a hidden folder. They replace earlier masks when the video and all masks are complete.
     with NewContents(mask_folder) if mask_folder is not None else contextlib.nullcontext() as folder:
         new = folder.new if folder is not None else None
@@ -265,7 +267,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         reader.check()
     except DamagedVideoError as error:
-        print(f"auss segment: {error}. The output holds what could be read.", file=sys.stderr)
+        print(f"auss segment: {printable(error)}. The output holds what could be read.", file=sys.stderr)
         return 1
     return 0
 

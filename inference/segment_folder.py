@@ -286,7 +286,8 @@ def run(arguments: argparse.Namespace) -> int:
     # On a machine without accelerators, `Accelerator()` without `cpu` overlooks the other processes of torchrun.
     on_cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)])
-    source = chosen_model(arguments.model, quiet=not accelerator.is_main_process)
+    # The Hub is asked once, so the digest is that of the weights that are loaded.
+    source = model_folder(chosen_model(arguments.model, quiet=not accelerator.is_main_process))
     # An exported network runs on the CPU, also where there is a GPU.
     device = "auto" if is_export(source) else str(accelerator.device)
     model, processor = load_model(source, device, arguments.threads, arguments.trust_remote_code)
@@ -300,7 +301,7 @@ def run(arguments: argparse.Namespace) -> int:
         write,
         arguments.overwrite,
         options,
-        weights_digest(model_folder(source)),
+        weights_digest(source),
         arguments.audio_track,
     )
     to_do, skipped = agreed_plan(job, accelerator)

@@ -26,8 +26,8 @@ def add_web_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         default=[],
-        metavar="DIR",
-        help="further trained models' folders to choose from on the page",
+        metavar="MODEL",
+        help="further models to choose from on the page, named as for --model",
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto takes a GPU if there is one (auto)")
     parser.add_argument(

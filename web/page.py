@@ -12,10 +12,10 @@ from starlette.middleware import Middleware
 
 from ..files.errors import AussError
 from ..files.outside_text import markdown_text
-from ..hub.shipped_model import SHIPPED_NAME, known_categories
+from ..hub.shipped_model import SHIPPED_NAME, has_default_model, known_categories, known_in_words
 from .jobs import CancelledError, Job, Jobs, Page
 from .settings import Limits, PageSettings
-from .upload import Model, found_in_words, segment_upload, shown_mask, visible_text
+from .upload import Model, found_lines, segment_upload, shown_mask, visible_text
 from .visitors import COOKIE, OwnFilesOnly, Visitors
 
 logger = logging.getLogger(__name__)
@@ -121,7 +121,9 @@ class PageActions:
     def with_results(self, job: Job, model_name: str):
         """The outputs of a job that is done."""
         result = job.result
-        lines = [f"**Done:** {result.seconds:.1f} s. {found_in_words(result)}"]
+        known = known_categories() if model_name == SHIPPED_NAME and has_default_model() else ()
+        first, *more = map(sentence, found_lines(result, known))
+        lines = [f"**Done:** {result.seconds:.1f} s. {first}", *(f"- {line}" for line in more)]
         lines += [f"- Note: {markdown_text(line)}" for line in result.warnings]
         count = len(result.masks)
         return (
@@ -132,7 +134,7 @@ class PageActions:
             str(result.archive),
             str(result.times),
             gr.Slider(maximum=max(count, 2), value=1, interactive=count > 1),
-            *self.mask_outputs(job, 1, model_name),
+            *self.mask_outputs(job, 1),
         )
 
     def without_results(self, words: str):
@@ -146,22 +148,21 @@ class PageActions:
             *(None, "", None),
         )
 
-    def mask_outputs(self, job: Job, number: int, model_name: str):
+    def mask_outputs(self, job: Job, number: int):
         """A mask, a line about it, and its time. The first mask has the number 1."""
         if job.result is None or not 1 <= number <= len(job.result.masks):
             return None, "", None
         facts = job.result.masks[number - 1]
-        num_labels = self.models[model_name][0].config.num_labels
         line = (
             f"Mask {number} of {len(job.result.masks)}, at {facts.time:.2f} s: "
             f"{facts.share:.0%} of the picture sounds, highest score {facts.score:.2f}"
         )
-        return str(shown_mask(job.result, number - 1, num_labels)), line, facts.time
+        return str(shown_mask(job.result, number - 1)), line, facts.time
 
-    def show_mask(self, number: float, model_name: str, request: gr.Request):
+    def show_mask(self, number: float, request: gr.Request):
         """Shows the mask that the slider points to."""
         job = self.jobs.of(self.page_of(request))
-        return self.mask_outputs(job, int(number), model_name) if job is not None else (None, "", None)
+        return self.mask_outputs(job, int(number)) if job is not None else (None, "", None)
 
     def end(self):
         """After the work: a new video can be started."""
@@ -184,18 +185,42 @@ class PageActions:
 
 def spoken(error: Exception, video: Path) -> str:
     """An error's message as Markdown, without the path on the server."""
-    text = visible_text(error, video)
+    return sentence(visible_text(error, video))
+
+
+def sentence(text: str) -> str:
+    """Returns a message of auss as Markdown, with a capital letter at the beginning."""
     return markdown_text(text[:1].upper() + text[1:])
 
 
 def shipped_note() -> str:
     """A line that says what the shipped model knows."""
-    names = [name.replace("_", " ") for name in known_categories()]
-    return f"{SHIPPED_NAME} knows {len(names)} things and little else: {', '.join(names)}."
+    return f"{SHIPPED_NAME} knows {known_in_words()}."
 
 
 def is_memory_error(error: Exception) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # the latter is torch's
+
+
+def setting_inputs(models: Mapping[str, Model], settings: PageSettings) -> tuple[gr.Radio, gr.Slider, gr.Dropdown]:
+    """Puts the inputs for masks a second, threshold and model on the page that is being built."""
+    rate = gr.Radio(
+        rate_choices(settings.fps),
+        value=f"{settings.fps:g}" if settings.fps is not None else EVERY_FRAME,
+        label="Masks a second",
+    )
+    threshold = gr.Slider(
+        0.0,
+        1.0,
+        settings.threshold,
+        step=0.01,
+        label="Threshold",
+        info="A pixel sounds if its score is higher.",
+    )
+    names = list(models)
+    known = shipped_note() if SHIPPED_NAME in names and has_default_model() else None
+    model = gr.Dropdown(names, value=names[0], label="Model", info=known, interactive=len(names) > 1)
+    return rate, threshold, model
 
 
 def build_page(models: Mapping[str, Model], settings: PageSettings, visitors: Visitors, jobs: Jobs) -> gr.Blocks:
@@ -210,22 +235,7 @@ def build_page(models: Mapping[str, Model], settings: PageSettings, visitors: Vi
             )
         with gr.Row():
             with gr.Column():
-                rate = gr.Radio(
-                    rate_choices(settings.fps),
-                    value=f"{settings.fps:g}" if settings.fps is not None else EVERY_FRAME,
-                    label="Masks a second",
-                )
-                threshold = gr.Slider(
-                    0.0,
-                    1.0,
-                    settings.threshold,
-                    step=0.01,
-                    label="Threshold",
-                    info="A pixel sounds if its score is higher.",
-                )
-                names = list(models)
-                known = shipped_note() if SHIPPED_NAME in names else None
-                model = gr.Dropdown(names, value=names[0], label="Model", info=known, interactive=len(names) > 1)
+                rate, threshold, model = setting_inputs(models, settings)
                 with gr.Row():
                     start = gr.Button("Segment", variant="primary", elem_id="segment")
                     cancel = gr.Button("Cancel", interactive=False, elem_id="cancel")
@@ -235,11 +245,7 @@ def build_page(models: Mapping[str, Model], settings: PageSettings, visitors: Vi
                     with gr.Row():
                         files = [
                             gr.DownloadButton(label, size="sm", min_width=90, elem_id=f"get-{name}")
-                            for name, label in (
-                                ("video", "Video"),
-                                ("masks", "Masks (zip)"),
-                                ("times", "Times (JSON)"),
-                            )
+                            for name, label in DOWNLOADS.items()
                         ]
                     slider = gr.Slider(1, 2, 1, step=1, label="Mask", elem_id="number")
                     line = gr.Markdown(elem_id="facts")
@@ -262,7 +268,7 @@ def build_page(models: Mapping[str, Model], settings: PageSettings, visitors: Vi
         work.then(actions.end, None, [start, cancel], **at_once)
         cancel.click(actions.stop, None, [*results, start, cancel], cancels=[work], **at_once)
         original.change(actions.start_over, None, [*results, start, cancel], cancels=[work], **at_once)
-        slider.input(actions.show_mask, [slider, model], shown, trigger_mode="always_last", **at_once)
+        slider.input(actions.show_mask, slider, shown, trigger_mode="always_last", **at_once)
         seconds.change(None, seconds, None, js="(seconds) => window.aussShowTime(seconds)")
         page.unload(actions.leave)
         page.load(None, js=(FOLDER / "page.js").read_text(encoding="utf-8"))

@@ -14,6 +14,8 @@ from ..files.file_names import printable
 from ..hub.shipped_model import SHIPPED_FOLDER, SHIPPED_NAME, chosen_model
 from ..hub.trained_model import load_model
 from ..inference.arguments import mask_options
+from ..inference.parameters import window_and_stride
+from ..inference.sound_windows import window_seconds
 from .arguments import DEFAULT_HOST, DEFAULT_PORT, upload_limits
 from .jobs import Jobs
 from .settings import PageSettings
@@ -123,6 +125,8 @@ def run(arguments: argparse.Namespace) -> int:
     folders = [chosen_model(arguments.model), *arguments.more_models]
     models = load_models(folders, arguments.device, arguments.threads, arguments.trust_remote_code)
     options = mask_options(arguments)
+    for network, _ in models.values():  # a window that a model does not take is refused now, not at each upload
+        window_and_stride(window_seconds(network), options["window"], options["stride"])
     settings = PageSettings(
         options.pop("fps"), options.pop("threshold"), options, arguments.audio_track, upload_limits(arguments)
     )

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..configuration.configuration_auss import AussConfig
 from ..files.file_names import fitting_name, printable
 from ..hub.exported_model import AnyAuss
 from ..inference.clip_batches import FrameMask
 from ..inference.media.containers.decoding import DamagedVideoError
 from ..inference.media.video_reader import VideoReader
+from ..inference.results.frame_segments import frame_segments
+from ..inference.results.run_report import report_lines
+from ..inference.results.sounding_times import SoundingTimes
 from ..inference.segment import reader_masks, write_marked, write_mask
 from ..processing.drawing import lay_over, mark_layer
 from ..processing.processing_auss import AussProcessor
@@ -50,6 +54,8 @@ class UploadResult:
     mask_folder: Path
     masks: list[MaskFacts]
     seconds: float
+    summary: dict[str, Any]  # as `summarise` returns it
+    config: AussConfig  # of the model that made the masks
     warnings: list[str]
 
 
@@ -96,13 +102,19 @@ def open_upload(video: Path, limits: Limits, audio_track: int | None = None) -> 
 
 
 def noted_masks(
-    masks: Iterator[FrameMask], folder: Path, num_labels: int, facts: list[MaskFacts], job: Job
+    masks: Iterator[FrameMask],
+    folder: Path,
+    names: dict[int, str],
+    facts: list[MaskFacts],
+    sounding: SoundingTimes,
+    job: Job,
 ) -> Iterator[FrameMask]:
-    """Saves each mask and notes its facts on its way to the video. Stops with the job."""
+    """Saves each mask, notes its facts and adds it to `sounding` on its way to the video. Stops with the job."""
     job.check()
     for mask in masks:
         job.check()
-        path = write_mask(mask, folder, num_labels)
+        path = write_mask(mask, folder, len(names))
+        sounding.add(frame_segments(mask, names))
         share, score = float((mask.segmentation > 0).mean()), float(mask.scores.max())
         facts.append(MaskFacts(path.name, mask.index, round(mask.time, 3), round(share, 4), round(score, 3)))
         yield mask
@@ -164,6 +176,7 @@ def _segmented(
         job.folder / fitting_name(video.stem, ending) for ending in ("_marked.mp4", "_masks.zip", "_times.json")
     )
     facts: list[MaskFacts] = []
+    sounding = SoundingTimes()
     masks = reader_masks(reader, network, processor, **options)
 
     def on_frame(time: float) -> None:
@@ -172,7 +185,7 @@ def _segmented(
 
     write_marked(
         reader,
-        noted_masks(masks, mask_folder, num_labels, facts, job),
+        noted_masks(masks, mask_folder, network.config.id2label, facts, sounding, job),
         num_labels,
         video_path,
         show_progress=False,
@@ -182,6 +195,7 @@ def _segmented(
         reader.check()
     except DamagedVideoError as error:
         warnings.lines.append(f"{error}. The results hold what could be read.")
+    summary = sounding.summary(seconds or None)
     listed = {
         "video": video.name,
         "model": model_name,
@@ -190,12 +204,13 @@ def _segmented(
         "height": reader.info.height,
         "masks_per_second": options.get("fps"),
         "threshold": options.get("threshold"),
+        "summary": summary,
         "masks": [asdict(one) for one in facts],
     }
     times.write_text(json.dumps(listed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     write_archive(archive, [times, *(mask_folder / one.file for one in facts)], job)
     lines = [visible_text(line, video) for line in dict.fromkeys(warnings.lines)]
-    return UploadResult(video_path, archive, times, mask_folder, facts, seconds, lines)
+    return UploadResult(video_path, archive, times, mask_folder, facts, seconds, summary, network.config, lines)
 
 
 def write_archive(archive: Path, files: list[Path], job: Job) -> None:
@@ -206,10 +221,10 @@ def write_archive(archive: Path, files: list[Path], job: Job) -> None:
             packed.write(path, path.name)
 
 
-def shown_mask(result: UploadResult, number: int, num_labels: int) -> Path:
+def shown_mask(result: UploadResult, number: int) -> Path:
     """The picture of a mask for the page. Masks of more than two labels are coloured as the video is."""
     path = result.mask_folder / result.masks[number].file
-    if num_labels <= 2:
+    if result.config.num_labels <= 2:
         return path
     coloured = result.mask_folder.parent / f"shown_{path.name}"
     if not coloured.exists():
@@ -219,24 +234,19 @@ def shown_mask(result: UploadResult, number: int, num_labels: int) -> Path:
     return coloured
 
 
-def found_in_words(result: UploadResult) -> str:
-    """Says how much of the time something was found, with what scores, and how much of the picture it covers."""
-    sounding = [one for one in result.masks if one.share > 0]
-    count = len(result.masks)
-    if not count:
-        return "The video has no frame that could be read."
-    if not sounding:
-        highest = max(one.score for one in result.masks)
-        return (
-            f"Nothing was found in {count} masks: the highest score is {highest:.2f}. The video may be silent, or "
-            "show and play what this model has not learned."
-        )
-    share = sum(one.share for one in sounding) / len(sounding)
-    score = sum(one.score for one in sounding) / len(sounding)
-    return (
-        f"Something sounds in {len(sounding)} of {count} masks ({len(sounding) / count:.0%} of the time). There it "
-        f"covers {share:.0%} of the picture on average, and the highest score is {score:.2f} on average."
-    )
+def found_lines(result: UploadResult, known: Sequence[str] = ()) -> list[str]:
+    """Says what was found in the words of `auss segment`; if nothing was, also what the highest score is.
+
+    Args:
+        result: of an upload.
+        known: as `report_lines` takes it.
+    """
+    if not result.masks:
+        return ["the video has no frame that could be read"]
+    first, *more = report_lines(result.summary, result.config, known)
+    if result.summary["heard_seconds"] and not result.summary["sounding_seconds"]:
+        first += f" in {len(result.masks)} masks: the highest score is {max(one.score for one in result.masks):.2f}"
+    return [first, *more]
 
 
-__all__ = ["MaskFacts", "UploadResult", "found_in_words", "open_upload", "segment_upload", "shown_mask"]
+__all__ = ["MaskFacts", "UploadResult", "found_lines", "open_upload", "segment_upload", "shown_mask"]

@@ -5,7 +5,7 @@ import re
 
 from ...configuration.score_threshold import DEFAULT_THRESHOLD
 from ...files.errors import InputError
-from ...hub.network_options import add_model_option
+from ...hub.network_options import add_model_option, add_network_options, check_threads
 from ..parameters import check_threshold, is_positive
 
 DEFAULT_TIMEOUT = 10.0  # seconds
@@ -53,12 +53,10 @@ def add_live_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SCORE",
         help=f"the score, 0 to 1, over which a pixel sounds ({DEFAULT_THRESHOLD:g})",
     )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=DEFAULT_THREADS,
-        metavar="N",
-        help=f"threads of the network on a CPU; reading and writing have their own ({DEFAULT_THREADS})",
+    add_network_options(
+        parser,
+        DEFAULT_THREADS,
+        f"CPU threads of the network; reading and writing have their own ({DEFAULT_THREADS})",
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto takes a GPU if there is one (auto)")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT")
@@ -72,8 +70,7 @@ def check_live_arguments(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and not is_positive(value):
             raise InputError(f"--{name.replace('_', '-')} must be a positive number, got {value}")
-    if arguments.threads < 1:
-        raise InputError(f"--threads must be at least 1, got {arguments.threads}")
+    check_threads(arguments.threads)
     if arguments.frame_size is not None and not re.fullmatch(r"[1-9]\d*x[1-9]\d*", arguments.frame_size):
         raise InputError(f"--frame-size must be WIDTHxHEIGHT, such as 640x480, got {arguments.frame_size!r}")
 

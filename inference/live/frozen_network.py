@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...files.file_names import printable
 from ...modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ...modeling_auss.semantic_inference import semantic_scores
 
@@ -95,7 +96,8 @@ class FrozenNetwork:
                 with quiet_transformers():
                     graph = torch.jit.freeze(torch.jit.trace(part, (frame, queries), check_trace=False))
             except Exception as error:
-                logger.warning("the network cannot be traced (%s): it runs as it is, which is slower", error)
+                reason = printable(" ".join(str(error).split()))
+                logger.warning("the network cannot be traced (%s): it runs as it is, which is slower", reason)
                 return part
             # The first runs of a graph optimise it. Another frame must give the model's result too.
             for values in (frame, frame, frame.flip(-1)):

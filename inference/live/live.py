@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from typing import Any, cast
 
-import torch
 from av.container import InputContainer
 
 from ...files.file_names import printable
@@ -172,8 +171,8 @@ def run(arguments: argparse.Namespace) -> int:
         check_live_output(arguments.output, arguments.overwrite)
     shows = arguments.show or arguments.output is None
     window = PreviewWindow(f"auss live {printable(source.name)}") if shows else None
-    torch.set_num_threads(arguments.threads)
-    model, processor = load_model(chosen_model(arguments.model), arguments.device, arguments.threads)
+    source_of_model = chosen_model(arguments.model)
+    model, processor = load_model(source_of_model, arguments.device, arguments.threads, arguments.trust_remote_code)
     segmenter = LiveSegmenter(model, processor, arguments.threshold)
     segmenter.warm_up(WARM_UP_SIZE)
     feed, report, num_labels = LiveFeed(), LiveReport(), model.config.num_labels
@@ -190,7 +189,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(file=sys.stderr)
     say_what_was_done(arguments, feed, report, outputs)
     if feed.ending:
-        print(f"auss live: {printable(source.name)}: {feed.ending}", file=sys.stderr)
+        print(f"auss live: {printable(source.name)}: {printable(feed.ending)}", file=sys.stderr)
         return 1
     return 0
 

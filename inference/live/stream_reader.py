@@ -131,7 +131,8 @@ class StreamReader(threading.Thread):
             if self.picture is not None:
                 self.feed.finish(ending)
             elif not self._stopping.is_set():
-                logger.warning("the sound of %s ended (%s): from now on nothing sounds", self.source.name, ending)
+                name = printable(self.source.name)
+                logger.warning("the sound of %s ended (%s): from now on nothing sounds", name, ending)
             self.container.close()
 
     def _read(self) -> str:

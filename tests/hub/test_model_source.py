@@ -45,6 +45,18 @@ def test_a_pushed_model_is_loaded_by_its_name_and_its_code_stays_there(at_hub, s
     assert asked and not [request for request in at_hub.requests if request.startswith("GET") and ".py" in request]
 
 
+def test_a_model_that_was_fetched_once_is_loaded_without_a_network(at_hub, segmenter, monkeypatch):
+    segmenter.push_to_hub("someone/auss-test", token=at_hub.token)
+    folder = model_folder("someone/auss-test")
+    closed = "http://127.0.0.1:9"  # nothing listens at this port
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(at_hub.url, closed)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", closed)
+    assert model_folder("someone/auss-test") == folder
+    with pytest.raises(FileNotFoundError, match="and the Hub cannot be reached"):
+        model_folder("someone/other")
+
+
 def test_the_command_segments_with_a_model_of_the_cache(offline, model_folder, make_video, tmp_path, capsys):
     lay_into_cache(model_folder, offline, "someone/my-model")
     path = make_video("clip.mp4", seconds=1.0)

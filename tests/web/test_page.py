@@ -49,7 +49,7 @@ def test_a_visitor_gets_video_masks_and_times(visitor, video):
         assert set(packed.namelist()) == {"my video_times.json", *(one["file"] for one in listed["masks"])}
         masks = [packed.read(one["file"]) for one in listed["masks"]]
     for number in (1, 2, 3):
-        shown, line, seconds = visitor.call("show_mask", number, "tiny")
+        shown, line, seconds = visitor.call("show_mask", number)
         assert visitor.file(shown["path"]).content == masks[number - 1]
         assert line.startswith(f"Mask {number} of 3") and seconds == (number - 1) / 2
 
@@ -67,7 +67,7 @@ def test_what_belongs_to_others_is_refused(visitor, address, video):
     assert other.join("segment", foreign, "2", 0.2, "tiny").status_code == 403
     assert other.join("segment", {**upload, "path": "/etc/passwd"}, "2", 0.2, "tiny").status_code == 403
     other.session = visitor.session  # the name of the open page alone gives nothing
-    assert other.call("show_mask", 1, "tiny") == [None, "", None]
+    assert other.call("show_mask", 1) == [None, "", None]
 
 
 def test_a_new_start_deletes_the_earlier_results(visitor, video):
@@ -171,7 +171,7 @@ def test_rates_have_the_given_one_among_them():
 
 
 def test_the_page_says_what_the_shipped_model_knows(monkeypatch):
-    monkeypatch.setattr(page_module, "known_categories", lambda: ["grand_piano", "dog"])
+    monkeypatch.setattr("auss.hub.shipped_model.known_categories", lambda: ["grand_piano", "dog"])
     assert "2 things and little else: grand piano, dog." in page_module.shipped_note()
 
 

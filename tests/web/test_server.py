@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from auss.cli import main
 from auss.files.errors import InputError, MissingPackageError
 from auss.hub.shipped_model import SHIPPED_FOLDER
 from auss.web import server
@@ -35,6 +36,12 @@ def test_the_visitors_files_are_private_and_deleted(monkeypatch):
     with server.private_folder():
         pass
     assert "GRADIO_TEMP_DIR" not in os.environ
+
+
+def test_a_window_that_the_model_does_not_take_is_refused_at_the_start(model_folder, capsys):
+    pytest.importorskip("gradio")
+    assert main(["web", "--model", str(model_folder), "--device", "cpu", "--window", "100"]) == 2
+    assert "auss web: window must be a positive number of seconds" in capsys.readouterr().err
 
 
 def test_without_gradio_the_message_says_what_to_install(monkeypatch):

@@ -2,6 +2,7 @@ import json
 import logging
 import threading
 import zipfile
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,16 @@ from PIL import Image
 
 from auss.files.errors import InputError
 from auss.inference.media.video_reader import VideoReader
+from auss.inference.pipeline import AudioVisualSegmentationPipeline
+from auss.inference.results.run_report import report_lines
+from auss.inference.results.sounding_times import summarise
 from auss.inference.segment import segment_video
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from auss.web.jobs import CancelledError, Job
 from auss.web.settings import Limits
 from auss.web.upload import (
-    MaskFacts,
-    UploadResult,
     Warnings,
-    found_in_words,
+    found_lines,
     open_upload,
     segment_upload,
     shown_mask,
@@ -98,7 +100,7 @@ def test_errors_name_the_file_and_not_its_place_on_the_server(tmp_path):
 def test_a_video_without_sound_says_so(make_video, tmp_path, tiny_model, tiny_processor):
     result = segmented(make_video("video.mp4", sound=False), tmp_path / "job", tiny_model, tiny_processor)
     assert any("no sound" in line for line in result.warnings)
-    assert "Nothing was found in 6 masks" in found_in_words(result)
+    assert found_lines(result)[0] == "there is no sound, so nothing sounds"
 
 
 def test_warnings_of_other_threads_are_not_collected():
@@ -117,14 +119,22 @@ def test_classes_are_shown_in_colours(make_video, tmp_path, make_config, tiny_pr
     model = AussForAudioVisualSegmentation(make_config(num_labels=5)).eval()
     result = segmented(make_video("video.mp4", seconds=1.0), tmp_path / "job", model, tiny_processor)
     ids = np.asarray(Image.open(result.mask_folder / result.masks[0].file))
-    shown = np.asarray(Image.open(shown_mask(result, 0, 5)))
+    shown = np.asarray(Image.open(shown_mask(result, 0)))
     assert shown.shape == (*ids.shape, 3) and ids.any()
     assert (shown[ids == 0] == 0).all() and (shown[ids > 0].max(axis=-1) > 100).all()
-    assert shown_mask(result, 0, 2) == result.mask_folder / result.masks[0].file
+    two_labels = replace(result, config=make_config())
+    assert shown_mask(two_labels, 0) == result.mask_folder / result.masks[0].file
 
 
-def test_the_summary_counts_masks_and_averages_over_those_that_sound(tmp_path):
-    masks = [MaskFacts("a", 0, 0.0, 0.0, 0.1), MaskFacts("b", 1, 0.5, 0.2, 0.8), MaskFacts("c", 2, 1.0, 0.4, 0.6)]
-    result = UploadResult(tmp_path, tmp_path, tmp_path, tmp_path, masks, 1.5, [])
-    words = found_in_words(result)
-    assert "2 of 3 masks (67% of the time)" in words and "covers 30% " in words and "0.70" in words
+def test_the_page_says_what_segment_says(make_video, tmp_path, tiny_model, tiny_processor):
+    result = segmented(make_video("video.mp4", seconds=2.0), tmp_path / "job", tiny_model, tiny_processor)
+    segmenter = AudioVisualSegmentationPipeline(model=tiny_model, processor=tiny_processor, device=-1)
+    expected = summarise(segmenter(str(tmp_path / "video.mp4"), **OPTIONS), end=result.seconds)
+    assert result.summary == expected and expected["sounding_seconds"]
+    assert json.loads(result.times.read_text())["summary"] == expected
+    assert found_lines(replace(result, masks=[])) == ["the video has no frame that could be read"]
+    nothing = {**expected, "sounding_seconds": 0.0}
+    highest = max(one.score for one in result.masks)
+    words = f"nothing was found to sound in 4 masks: the highest score is {highest:.2f}"
+    assert found_lines(replace(result, summary=nothing))[0] == words
+    assert found_lines(result, ["bells"]) == report_lines(expected, tiny_model.config, ["bells"])

@@ -304,8 +304,10 @@ def evaluate_folder(
         raise InputError(f"--output must be given for a model of the Hub, {model_folder}: it has no folder here")
     folder = Path(output) if output else Path(model_folder) / EVALUATION_FOLDER
     files = result_files(folder, f"{name}-{split}-{sound}", overwrite)
-    exported = is_export(model_folder)
-    model, processor = load_model(model_folder, "cpu", threads, trust_remote_code)
+    # The Hub is asked once, so the digest is that of the weights that are loaded.
+    source = source_folder(model_folder)
+    exported = is_export(source)
+    model, processor = load_model(source, "cpu", threads, trust_remote_code)
     dataset = load_avsbench(data, name, split)
     check_labels_fit(model, name, data, str(model_folder))
     config = model.config
@@ -323,7 +325,7 @@ def evaluate_folder(
             values["name"] = config.id2label[index]
     if accelerator.is_main_process:
         origin = {"model": str(model_folder), "data": str(data), "name": name, "split": split, "sound": sound}
-        origin["weights"] = weights_digest(source_folder(model_folder))
+        origin["weights"] = weights_digest(source)
         origin["data_name"] = data_name(name, data)
         save_results(results, origin, model, processor, loader.collate_fn, rows, files)
         card_reads_it = folder.resolve() == (Path(model_folder) / EVALUATION_FOLDER).resolve()

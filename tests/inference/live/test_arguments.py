@@ -18,6 +18,7 @@ def test_defaults_are_accepted():
     check_live_arguments(arguments)
     assert (arguments.threads, arguments.timeout, arguments.output, arguments.show) == (1, 10.0, None, False)
     assert isinstance(arguments, argparse.Namespace) and "live" in COMMANDS
+    assert not arguments.trust_remote_code and parsed("--trust-remote-code").trust_remote_code
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_defaults_are_accepted():
         (["--timeout", "0"], "--timeout"),
         (["--seconds", "nan"], "--seconds"),
         (["--frame-rate", "-5"], "--frame-rate"),
-        (["--threads", "0"], "--threads"),
+        (["--threads", "0"], "threads must be a whole number"),
         (["--frame-size", "640"], "--frame-size"),
         (["--frame-size", "640x0"], "--frame-size"),
         (["--threshold", "2"], "threshold"),
