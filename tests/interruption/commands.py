@@ -1,5 +1,6 @@
 """Commands that write something, each as its own process, long enough to be stopped when it is half done."""
 
+import logging
 import os
 import signal
 import sys
@@ -178,6 +179,7 @@ class Running:
         os.dup2(self._writing, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         torch.set_num_threads(1)  # those of the process before do not exist here
+        logging.root.handlers.clear()  # pytest's would keep the warnings of the command
         # The locks of the process before are shared with processes that SIGKILL ended, which may have held them.
         bars = tqdm.__subclasses__()
         for bar in (tqdm, *bars, *(inner for outer in bars for inner in outer.__subclasses__())):

@@ -100,7 +100,9 @@ def test_a_worker_that_is_killed(sources, own_cache, tmp_path, name):
     command = writing(name, sources, out)
     process = Running([*command.words, "--workers", 2], command.slow)
     wait_until(lambda: any(list(out.glob(half)) for half in command.halves) or process.poll() is not None, PATIENCE)
-    os.kill(children_of(process.pid)[-1], signal.SIGKILL)
+    workers = children_of(process.pid)
+    assert workers, process.errors(PATIENCE)
+    os.kill(workers[-1], signal.SIGKILL)
     error = process.errors(PATIENCE)
     assert process.returncode == 2 and "Traceback" not in error, error
     assert "ended from outside" in error.splitlines()[-1]

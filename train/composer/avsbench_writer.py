@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
+from ...files.stopping import stops_deferred
 from ..recorded_results import COMPOSED_FILE
 from .composed_clips import SUBSETS, ComposedClip
 from .synthesised_sounds import SAMPLING_RATE
@@ -35,7 +36,9 @@ def write_clip(root: Path, clip: ComposedClip) -> None:
             picture = Image.fromarray(mask.astype(np.uint8) * 255)
             picture.save(made(data / "gt_masks" / home / clip.name / f"{clip.name}_{number}.png"))
     sound = io.BytesIO()  # libsndfile does not tell why it cannot write, for example when the disk is full
-    soundfile.write(sound, clip.waveform, SAMPLING_RATE, subtype="PCM_16", format="WAV")
+    # libsndfile calls Python for every write to memory, and an error that a signal raises there would be lost.
+    with stops_deferred():
+        soundfile.write(sound, clip.waveform, SAMPLING_RATE, subtype="PCM_16", format="WAV")
     made(data / "audio_wav" / home / f"{clip.name}.wav").write_bytes(sound.getvalue())
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ...configuration.configuration_auss import IGNORED_LABEL
 from ...files.errors import InputError
+from ...files.stopping import stops_deferred
 from ...processing.audio_inputs import decoded_sound, read_sound
 from ...processing.channel_mix import mix_channels
 from ...processing.pictures import is_stored_picture, on_the_scale, open_picture, to_eight_bits
@@ -143,7 +144,9 @@ def decode_audio(value: Any, clip_id: str = "") -> tuple[torch.Tensor, int]:
         if content is None and path is None:
             raise InputError(f"{name} must hold a path, bytes or an array, got none of them")
         try:
-            samples, sampling_rate = read_sound(path if content is None else content, name)
+            # libsndfile calls Python to read from memory, and an error that a signal raises there would be lost.
+            with stops_deferred():
+                samples, sampling_rate = read_sound(path if content is None else content, name)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{error}{missing_file_hint(str(path), 'audio')}") from error
     else:

@@ -1,11 +1,16 @@
 import csv
+import io
 import json
+import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 from PIL import Image
 
+from auss.files.stopping import Stopped, clean_stops
+from auss.train.composer import avsbench_writer
 from auss.train.composer.avsbench_writer import write_clip, write_tables
 from auss.train.composer.composed_clips import ComposedClip
 
@@ -63,3 +68,17 @@ def test_tables_list_each_subset_in_order_and_keep_odd_names(tmp_path):
     about = json.loads((tmp_path / "annotations.json").read_text(encoding="utf-8"))
     assert (about["source"], about["seed"], about["size"]) == ("auss compose", 3, 12)
     assert [video["name"] for video in about["videos"]] == ["b", "c", "a"]
+
+
+def test_a_signal_while_a_sound_is_written_is_not_lost(tmp_path, monkeypatch):
+    """libsndfile calls `write` of the file, and an error in there does not reach the caller."""
+
+    class Signalled(io.BytesIO):
+        def write(self, content):
+            if not self.tell():
+                signal.raise_signal(signal.SIGTERM)
+            return super().write(content)
+
+    monkeypatch.setattr(avsbench_writer, "io", SimpleNamespace(BytesIO=Signalled))
+    with pytest.raises(Stopped), clean_stops():
+        write_clip(tmp_path, clip("s4", "train"))
