@@ -100,7 +100,9 @@ def test_a_worker_that_is_killed(sources, own_cache, tmp_path, name):
     command = writing(name, sources, out)
     process = Running([*command.words, "--workers", 2], command.slow)
     wait_until(lambda: any(list(out.glob(half)) for half in command.halves) or process.poll() is not None, PATIENCE)
-    workers = children_of(process.pid)
+    # A loader has its workers for an epoch, so between two epochs there are none.
+    workers: list[int] = []
+    wait_until(lambda: workers.extend(children_of(process.pid)) or workers or process.poll() is not None, PATIENCE)
     assert workers, process.errors(PATIENCE)
     os.kill(workers[-1], signal.SIGKILL)
     error = process.errors(PATIENCE)
