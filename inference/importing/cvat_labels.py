@@ -55,9 +55,8 @@ def points_of(shape: ElementTree.Element) -> np.ndarray:
     """Returns the points of a polygon, written as x,y;x,y;..., as (N, 2)."""
     text = shape.attrib.get("points", "")
     try:
-        points = np.array([[float(number) for number in pair.split(",")] for pair in text.split(";")])
-        if points.shape[1] != 2:
-            raise ValueError(f"{points.shape[1]} numbers a point")
+        pairs = (pair.split(",") for pair in text.split(";"))
+        points = np.array([[float(x), float(y)] for x, y in pairs])
     except ValueError as error:
         raise InputError(f"a polygon's points must be written as x,y;x,y;x,y, got {text[:60]!r}") from error
     return points
