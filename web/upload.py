@@ -20,7 +20,7 @@ from ..hub.exported_model import AnyAuss
 from ..inference.clip_batches import FrameMask
 from ..inference.media.containers.decoding import DamagedVideoError
 from ..inference.media.video_reader import VideoReader
-from ..inference.results.frame_segments import frame_segments
+from ..inference.results.read_results import read_mask
 from ..inference.results.run_report import report_lines
 from ..inference.results.sounding_times import SoundingTimes
 from ..inference.segment import reader_masks, write_marked, write_mask
@@ -114,7 +114,7 @@ def noted_masks(
     for mask in masks:
         job.check()
         path = write_mask(mask, folder, len(names))
-        sounding.add(frame_segments(mask, names))
+        sounding.add(read_mask(mask, names), mask.audible)
         share, score = float((mask.segmentation > 0).mean()), float(mask.scores.max())
         facts.append(MaskFacts(path.name, mask.index, round(mask.time, 3), round(share, 4), round(score, 3)))
         yield mask

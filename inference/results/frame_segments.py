@@ -1,6 +1,6 @@
 """The segments of one frame, as the pipeline gives them to the user."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,17 @@ class FrameSegments(list):
         self.audible = audible
 
 
+def mask_parts(
+    mask: FrameMask, names: dict[int, str], separate: bool = False, min_area: float = 0.0
+) -> Iterator[tuple[str, float, np.ndarray]]:
+    """Yields label, score and mask (H, W) bool of each segment of a frame, as `frame_segments` describes them."""
+    labels = [1] if len(names) == 2 else [label for label in np.unique(mask.segmentation).tolist() if label]
+    for label in labels:
+        whole = mask.segmentation == label
+        for chosen in separate_objects(whole, min_area) if separate else [whole]:
+            yield names[label], float(mask.scores[chosen].mean()) if chosen.any() else 0.0, chosen
+
+
 def frame_segments(
     mask: FrameMask, names: dict[int, str], separate: bool = False, min_area: float = 0.0, with_queries: bool = False
 ) -> FrameSegments:
@@ -53,26 +64,22 @@ def frame_segments(
         The segments. With two labels and without `separate` there is exactly one, and its mask may be empty. Otherwise
         there is one for each label that is present, or for each object, and none if nothing sounds.
     """
-    labels = [1] if len(names) == 2 else [label for label in np.unique(mask.segmentation).tolist() if label]
     queries: dict[str, Any] = {}
     if with_queries:
         queries = mask.queries or dict.fromkeys(QUERY_NAMES)
-    segments = []
-    for label in labels:
-        whole = mask.segmentation == label
-        for chosen in separate_objects(whole, min_area) if separate else [whole]:
-            segments.append(
-                {
-                    "timestamp": mask.time,
-                    "label": names[label],
-                    "score": float(mask.scores[chosen].mean()) if chosen.any() else 0.0,
-                    "mask": Image.fromarray(chosen.astype(np.uint8) * 255),
-                    **queries,
-                }
-            )
+    segments = [
+        {
+            "timestamp": mask.time,
+            "label": label,
+            "score": score,
+            "mask": Image.fromarray(chosen.astype(np.uint8) * 255),
+            **queries,
+        }
+        for label, score, chosen in mask_parts(mask, names, separate, min_area)
+    ]
     height, width = mask.segmentation.shape
     label_ids = {name: label for label, name in names.items()}
     return FrameSegments(segments, mask.index, mask.time, (height, width), label_ids, mask.audible)
 
 
-__all__ = ["FrameSegments", "frame_segments"]
+__all__ = ["FrameSegments", "frame_segments", "mask_parts"]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ...files.errors import InputError
-from .frame_segments import FrameSegments
+from ..clip_batches import FrameMask
+from .frame_segments import FrameSegments, mask_parts
 
 ACCEPTED = (
     "result must be what the pipeline returns for one input, a list of frames with a list of segments each, or what "
@@ -67,6 +68,13 @@ def read_segments(frame: Iterable[Any], position: int, label_ids: dict[str, int]
     return LabelledFrame(index, time, found, label_ids, size)
 
 
+def read_mask(mask: FrameMask, names: dict[int, str]) -> LabelledFrame:
+    """Reads the mask of a frame. `names` has the name of each class id."""
+    height, width = mask.segmentation.shape
+    label_ids = {name: label for label, name in names.items()}
+    return LabelledFrame(mask.index, mask.time, list(mask_parts(mask, names)), label_ids, (height, width))
+
+
 def read_clip(clip: Mapping[str, Any]) -> list[LabelledFrame]:
     """Reads the processor's result for one clip: `segmentation` (F, h, w) of class ids, and `scores` (F, h, w)."""
     segmentation, scores = (
@@ -113,4 +121,4 @@ def read_frames(result: Any) -> list[LabelledFrame]:
     return frames
 
 
-__all__ = ["LabelledFrame", "read_frames"]
+__all__ = ["LabelledFrame", "read_frames", "read_mask"]

@@ -12,9 +12,8 @@ from ...files.file_names import printable
 from ...files.whole_files import WholeFile
 from ..arguments import TIMELINE_SUFFIXES
 from ..clip_batches import FrameMask
-from .frame_segments import frame_segments
 from .mask_files import MaskWriter, is_mask_file, mask_writer, write_objects
-from .read_results import read_segments
+from .read_results import read_mask
 from .separate_objects import DEFAULT_MIN_AREA
 from .sounding_times import SoundingTimes
 from .timeline import plot_timeline
@@ -79,9 +78,8 @@ class RunOutputs:
             folder: the folder for the pictures of the masks. Those of the objects are saved there, if they are wanted.
         """
         for mask in masks:
-            segments = frame_segments(mask, names)
-            frame = read_segments(segments, self.count, {})
-            self.times.add_labelled(frame, mask.audible)
+            frame = read_mask(mask, names)
+            self.times.add(frame, mask.audible)
             if self._writer is not None:
                 self._writer.add(frame)
             if folder is not None and self.separate:

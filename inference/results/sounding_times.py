@@ -9,8 +9,7 @@ import numpy as np
 
 from ...files.errors import InputError
 from ..parameters import DEFAULT_FPS, is_positive
-from .frame_segments import FrameSegments
-from .read_results import LabelledFrame, read_frames, read_segments
+from .read_results import LabelledFrame, read_frames
 
 # A label with masks that cover less of the picture than this counts as not found: 50 pixels of 224 x 224.
 LEAST_SHARE = 0.001
@@ -80,11 +79,7 @@ class SoundingTimes:
         # Of each mask: the seconds for which it is shown, whether sound was heard, share of the picture, score.
         self._masks: list[tuple[float, bool, float, float]] = []
 
-    def add(self, frame: FrameSegments) -> None:
-        """Adds the segments of the next frame."""
-        self.add_labelled(read_segments(frame, len(self._masks), self._label_ids), frame.audible)
-
-    def add_labelled(self, frame: LabelledFrame, audible: bool = True) -> None:
+    def add(self, frame: LabelledFrame, audible: bool = True) -> None:
         """Adds the next frame of a result. Raises ValueError if its time is missing or earlier than the last one."""
         last = self._held[0] if self._held is not None else 0.0
         if frame.time is None or frame.time < last:
@@ -176,7 +171,7 @@ def summarise(result: Any, end: float | None = None, longest_gap: float = LONGES
     times = SoundingTimes(longest_gap)
     result = result if isinstance(result, dict) else list(result)
     for frame, source in zip(read_frames(result), result, strict=False):
-        times.add_labelled(frame, getattr(source, "audible", True))
+        times.add(frame, getattr(source, "audible", True))
     return times.summary(end)
 
 
