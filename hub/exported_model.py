@@ -13,7 +13,7 @@ from typing_extensions import Self
 from ..configuration.configuration_auss import AussConfig, read_json_object
 from ..files.errors import InputError, MissingPackageError
 from ..files.file_rights import check_readable
-from ..modeling_auss.audio_queries import spread_frames
+from ..modeling_auss.audio_queries import add_own_sounds, spread_frames
 from ..modeling_auss.model_inputs import RealFrames, check_inputs
 from ..modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from ..modeling_auss.outputs import AussSegmentationOutput
@@ -87,11 +87,11 @@ class OnnxGraph:
             message = " ".join(str(error).split())
             raise InputError(f"the graph {path} cannot be loaded: {type(error).__name__}: {message}") from error
         self.names = [output.name for output in self.session.get_outputs()]
+        # The exporter removes inputs that a graph does not read.
+        self.inputs = [one.name for one in self.session.get_inputs()]
 
     def __call__(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        # The exporter removes inputs that a graph does not read.
-        wanted = [one.name for one in self.session.get_inputs()]
-        arrays = self.session.run(self.names, {name: inputs[name].contiguous().numpy() for name in wanted})
+        arrays = self.session.run(self.names, {name: inputs[name].contiguous().numpy() for name in self.inputs})
         return {name: torch.from_numpy(array) for name, array in zip(self.names, arrays, strict=True)}
 
 
@@ -150,8 +150,7 @@ class ExportedSound:
         if embeddings is not None:
             if frame_examples is None:
                 frame_examples = spread_frames(num_frames, valid, frame_mask)
-            chosen = frame_examples.unsqueeze(-1).expand(-1, -1, embeddings.shape[-1])
-            frame_queries = frame_queries + embeddings.gather(1, chosen).unsqueeze(2)
+            frame_queries = add_own_sounds(frame_queries, embeddings, frame_examples)
         return audio_queries, frame_queries
 
 

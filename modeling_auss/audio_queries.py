@@ -114,6 +114,24 @@ def spread_frames(num_frames: int, valid: torch.Tensor, frame_mask: torch.Tensor
     return (centres * valid.sum(1, keepdim=True)).long()
 
 
+def add_own_sounds(
+    frame_queries: torch.Tensor, embeddings: torch.Tensor, frame_examples: torch.Tensor
+) -> torch.Tensor:
+    """
+    Adds the embedding of a frame's own sound example to all queries of the frame.
+
+    Args:
+        frame_queries: (B, F, N, e).
+        embeddings: of the examples, (B, T, e).
+        frame_examples: (B, F) int64, the number of the sound example of each frame.
+
+    Returns:
+        (B, F, N, e).
+    """
+    own = embeddings.gather(1, frame_examples.unsqueeze(-1).expand(-1, -1, frame_queries.shape[-1]))
+    return frame_queries + own.unsqueeze(2)
+
+
 class FrameConditioner(nn.Module):
     """Adds the sound at a frame's time to the audio queries of that frame, so that masks can follow the sound."""
 
@@ -133,10 +151,14 @@ class FrameConditioner(nn.Module):
         Returns:
             (B, F, N, e).
         """
-        own = self.projection(audio_features).gather(
-            1, frame_examples.unsqueeze(-1).expand(-1, -1, frame_queries.shape[-1])
-        )
-        return frame_queries + own.unsqueeze(2)
+        return add_own_sounds(frame_queries, self.projection(audio_features), frame_examples)
 
 
-__all__ = ["AudioQueryGenerator", "DependencyCatcherLayer", "FrameConditioner", "SpaceProjector", "spread_frames"]
+__all__ = [
+    "AudioQueryGenerator",
+    "DependencyCatcherLayer",
+    "FrameConditioner",
+    "SpaceProjector",
+    "add_own_sounds",
+    "spread_frames",
+]
