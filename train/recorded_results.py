@@ -23,6 +23,15 @@ COMPOSED_FILE = "annotations.json"
 SUBSETS = {"s4": "AVSBench S4", "ms3": "AVSBench MS3", "avss": "AVSBench AVSS"}
 
 
+def is_made_by(source: str, record: Path) -> bool:
+    """Whether the JSON file `record` of a data set says that the command `source` made the set."""
+    try:
+        about = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None
+    except (RecursionError, ValueError):  # the file of that name is from something else
+        return False
+    return isinstance(about, dict) and about.get("source") == source
+
+
 def data_name(subset: str, root: str) -> str:
     """Returns the name of the data for a card. A card never shows its path, which is private to the user."""
     layout = SUBSETS[subset]
@@ -121,6 +130,7 @@ __all__ = [
     "EVALUATION_FOLDER",
     "HISTORY_FILE",
     "data_name",
+    "is_made_by",
     "record_data",
     "read_recorded_results",
 ]

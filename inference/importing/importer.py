@@ -5,7 +5,6 @@ lie `contact_sheet.png`, which shows the clips with their masks, and `import.jso
 """
 
 import argparse
-import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -15,7 +14,6 @@ from typing import Any
 
 import datasets
 import numpy as np
-import soundfile
 from PIL import Image
 from tqdm import tqdm
 
@@ -25,9 +23,11 @@ from ...files.file_names import fitting_name, printable
 from ...files.new_contents import NewContents, entries
 from ...files.outside_text import shell_word
 from ...processing.drawing import contact_sheet
+from ...train.composer.avsbench_writer import wav_bytes
 from ...train.data.avsbench import SPLITS, rows_table
 from ...train.data.avsbench_layouts import stored_row
 from ...train.data.parquet_writer import CARD_FILE, SplitFacts, filled_card, write_shards
+from ...train.recorded_results import is_made_by
 from ..media.video_reader import VideoReader
 from ..segment_folder import list_videos
 from .arguments import CLIP_SECONDS, FRAME_SIDE, FRAMES_PER_SECOND, SPLIT_SHARES, UNLABELLED
@@ -73,12 +73,7 @@ class ImportResult:
 
 def is_imported(out: Path) -> bool:
     """Tells whether a file in the folder says that this command made the folder."""
-    record = out / RECORD_FILE
-    try:
-        about = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None
-    except (ValueError, RecursionError):  # the file of that name is not from this command
-        return False
-    return isinstance(about, dict) and about.get("source") == SOURCE
+    return is_made_by(SOURCE, out / RECORD_FILE)
 
 
 def check_import_folder(out: Path, overwrite: bool) -> None:
@@ -143,9 +138,7 @@ def write_staged_clip(folder: Path, video: str, clip: CutClip, clip_id: str) -> 
     for index, mask in clip.masks.items():
         masks[index] = folder / f"mask_{index}.png"
         Image.fromarray(mask.astype(np.uint8) * 255).save(masks[index])
-    sound = io.BytesIO()
-    soundfile.write(sound, np.clip(clip.waveform, -1, 1), clip.sampling_rate, subtype="PCM_16", format="WAV")
-    (folder / "sound.wav").write_bytes(sound.getvalue())
+    (folder / "sound.wav").write_bytes(wav_bytes(np.clip(clip.waveform, -1, 1), clip.sampling_rate))
     category = category_of(video, clip)
     facts = {
         "clip_id": clip_id,

@@ -24,6 +24,15 @@ def made(path: Path) -> Path:
     return path
 
 
+def wav_bytes(waveform: np.ndarray, sampling_rate: int) -> bytes:
+    """Returns a sound, (samples,) or (samples, channels) in [-1, 1], as the content of a wav file of 16 bits."""
+    content = io.BytesIO()  # libsndfile does not tell why it cannot write a file, for example when the disk is full
+    # libsndfile calls Python for every write to memory, and an error that a signal raises there would be lost.
+    with stops_deferred():
+        soundfile.write(content, waveform, sampling_rate, subtype="PCM_16", format="WAV")
+    return content.getvalue()
+
+
 def write_clip(root: Path, clip: ComposedClip) -> None:
     """Write a clip's five frames, its masks and its wav. Training clips of S4 get only the first mask."""
     subset, split = clip.notes["subset"], clip.notes["split"]
@@ -35,11 +44,7 @@ def write_clip(root: Path, clip: ComposedClip) -> None:
         if subset == "ms3" or split != "train" or number == 1:
             picture = Image.fromarray(mask.astype(np.uint8) * 255)
             picture.save(made(data / "gt_masks" / home / clip.name / f"{clip.name}_{number}.png"))
-    sound = io.BytesIO()  # libsndfile does not tell why it cannot write, for example when the disk is full
-    # libsndfile calls Python for every write to memory, and an error that a signal raises there would be lost.
-    with stops_deferred():
-        soundfile.write(sound, clip.waveform, SAMPLING_RATE, subtype="PCM_16", format="WAV")
-    made(data / "audio_wav" / home / f"{clip.name}.wav").write_bytes(sound.getvalue())
+    made(data / "audio_wav" / home / f"{clip.name}.wav").write_bytes(wav_bytes(clip.waveform, SAMPLING_RATE))
 
 
 def write_tables(root: Path, notes: list[dict], categories: dict[str, str], about: dict) -> None:

@@ -6,7 +6,6 @@ arguments give the same bytes, for every number of workers.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +22,7 @@ from ...files.stopping import end_with_parent, leave_signals_to_parent, signals_
 from ..arguments import check_share
 from ..command_arguments import DEFAULT_NOISE_SHARE
 from ..data.avsbench import SPLITS
+from ..recorded_results import is_made_by
 from .avsbench_writer import COMPOSED_FILE, FOLDERS, SOURCE, write_clip, write_tables
 from .composed_clips import SUBSETS, Shares, compose_clip
 from .object_library import ObjectLibrary
@@ -50,12 +50,7 @@ def check_library(library: ObjectLibrary) -> None:
 
 def is_composed(out: Path) -> bool:
     """Tells whether a file in the folder says that this command made the folder."""
-    notes = out / COMPOSED_FILE
-    try:
-        about = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else None
-    except (RecursionError, ValueError):  # the file of that name is not from this command
-        return False
-    return isinstance(about, dict) and about.get("source") == SOURCE
+    return is_made_by(SOURCE, out / COMPOSED_FILE)
 
 
 def check_composition_folder(out: Path, overwrite: bool) -> None:
