@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 from .errors import InputError
@@ -13,6 +14,8 @@ EXPORTED_FILES = ("*.onnx", "*.onnx.data", "*.pt2")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 # How the commands describe the model that they take; `hub/model_source.py` finds it.
 MODEL_HELP = "a trained model's folder, or OWNER/NAME[@REVISION] of the Hugging Face Hub"
+# OWNER/NAME or OWNER/NAME@REVISION, a repository of the Hub.
+HUB_ID = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 LFS_POINTER = b"version https://git-lfs"
 # The longest header, in bytes, that safetensors allows.
 LARGEST_HEADER = 100_000_000

