@@ -167,6 +167,11 @@ def write_backgrounds(out: Path, sources: Sources) -> None:
         Image.fromarray(drawn).save(out / use / f"drawn-{number:02d}.png")
 
 
+def is_pause(file: Path) -> bool:
+    """Whether a file of asterisk's is one of its pauses, which lie in a folder of their own and hold no voice."""
+    return file.parent.name == "silence"
+
+
 def write_noises(out: Path, catalogue: dict[str, Any], sources: Sources) -> None:
     """Writes sounds from outside of the picture: recordings of the catalogue, and voices."""
     for use, names in catalogue["noises"].items():
@@ -174,7 +179,7 @@ def write_noises(out: Path, catalogue: dict[str, Any], sources: Sources) -> None
             write_sound(out / use / f"{file_name(name)}.wav", *sources.sound(name))
         for voice in VOICES[use]:
             files = sorted((sources.roots[voice] / "usr/share/asterisk/sounds").rglob("*.wav"))
-            long = [file for file in files if soundfile.info(file).duration >= SHORTEST_VOICE]
+            long = [file for file in files if soundfile.info(file).duration >= SHORTEST_VOICE and not is_pause(file)]
             for number in np.linspace(0, len(long) - 1, NUM_VOICES).round().astype(int):
                 samples, rate = soundfile.read(long[number], dtype="float32")
                 write_sound(out / use / f"{voice.split('-')[3]}-{long[number].stem}.wav", samples, rate)
