@@ -44,7 +44,9 @@ class DataArguments:
     mute_probability: float = option(
         0.0, "share of clips, 0 to 1, trained with silence in place of sound, masks empty"
     )
-    augment: bool = option(True, "flip, crop, colour and scale jitter 0.5-2, the same for all frames of a clip")
+    augment: bool = option(True, "flip, crop, scale and jitter colours, the same way in all frames of a clip")
+    scale_jitter: float = option(2.0, "augmentation scales pictures by 1/X to X, X at least 1; 1 keeps their scale")
+    colour_jitter: float = option(0.4, "strength of the change of colours by augmentation, 0 to 1")
     paste_probability: float = option(
         0.0, "share of clips, 0 to 1, that get what sounds in another clip of the batch pasted into all frames"
     )
@@ -69,7 +71,8 @@ class DataArguments:
             check_at_least("image_size", self.image_size, 16)
         if self.frames_per_clip is not None:
             check_at_least("frames_per_clip", self.frames_per_clip, 1)
-        for name in ("mute_probability", "paste_probability", "paste_sound_share"):
+        check_at_least("scale_jitter", self.scale_jitter, 1)
+        for name in ("mute_probability", "paste_probability", "paste_sound_share", "colour_jitter"):
             check_share(name, getattr(self, name))
 
 

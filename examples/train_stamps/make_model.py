@@ -43,8 +43,8 @@ TimGM6mb (timgm6mb-soundfont, GPL-2).
 class Sizes(NamedTuple):
     """How much is made: clips of the data sets, the frames' pixels, epochs of the audio encoder, training steps."""
 
-    multi: int = 3000  # training clips with sounds that change, or of one object
-    single: int = 1000  # clips of one object; the audio encoder learns their sounds
+    multi: int = 6000  # training clips with sounds that change, or of one object
+    single: int = 1500  # clips of one object; the audio encoder learns their sounds
     validation: int = 80
     test: int = 210  # clips of each test set; three of each category
     pixels: int = 160
