@@ -93,8 +93,11 @@ def train_arguments(arguments: argparse.Namespace) -> tuple[DataArguments, Optim
         image_size=IMAGE_SIZE,
         frames_per_clip=1,
         mute_probability=0.1,
+        # So few steps learn more from less augmentation.
+        scale_jitter=1.25,
+        colour_jitter=0.2,
     )
-    optim = OptimArguments(steps=arguments.steps, learning_rate=1e-3, warmup=0.05)
+    optim = OptimArguments(steps=arguments.steps, learning_rate=1e-3, backbone_rate=0.3, warmup=0.05)
     run = RunArguments(
         output=str(folder / "model"),
         preset="auss-demo",

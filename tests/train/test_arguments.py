@@ -18,6 +18,7 @@ from auss.train.arguments import (
     as_dict,
     differences,
     from_namespace,
+    read_config,
     save_arguments,
 )
 
@@ -112,6 +113,15 @@ def test_the_file_of_the_documentation_is_one(tmp_path):
     assert (data.data, run.preset, run.tracker, run.seed) == ("DATA", "auss-resnet101", ["tensorboard"], 1)
 
 
+def test_the_recipes_of_the_examples_are_such_files():
+    recipes = sorted((Path(auss.__file__).parent / "examples").rglob("*.yaml"))
+    texts = {path.name: path.read_text(encoding="utf-8") for path in recipes if "learning_rate" in path.read_text()}
+    assert {"short_training.yaml", "recipe.yaml"} <= texts.keys()
+    for path in recipes:
+        if path.name in texts:
+            read_config(path)
+
+
 def test_saved_arguments_are_such_a_file(tmp_path):
     groups = (DataArguments("d", workers=0), OptimArguments(warmup=0.5), RunArguments("o", mixed_precision="bf16"))
     save_arguments(groups, tmp_path / "arguments.json")
@@ -174,6 +184,8 @@ def test_data_and_output_must_come_from_somewhere(tmp_path):
         (RunArguments, {"resume": True, "overwrite": True}, "resume and overwrite exclude each other"),
         (RunArguments, {"freeze_audio": True}, "freeze_audio needs audio_weights or init_from"),
         (DataArguments, {"paste_probability": 1.1}, "paste_probability must lie between 0 and 1"),
+        (DataArguments, {"scale_jitter": 0.5}, "scale_jitter must be at least 1"),
+        (DataArguments, {"colour_jitter": 2.0}, "colour_jitter must lie between 0 and 1"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(group, values, message):

@@ -39,6 +39,17 @@ def test_train_batches_are_augmented_and_of_the_networks_size(s4_root, processor
     assert not torch.equal(plain["pixel_values"], augmented["pixel_values"])
 
 
+def test_weaker_jitter_changes_pictures_less(s4_root, processor):
+    """Without jitter of scale and colours a batch holds the same pictures, some of them mirrored."""
+    rows = SeededRows(load_avsbench(s4_root, "s4", "train"))
+    variants = ({"augment": False}, {"scale_jitter": 1.0, "colour_jitter": 0.0}, {})
+    arguments = [DataArguments(str(s4_root), batch_size=2, workers=0, **variant) for variant in variants]
+    batches = [next(iter(create_train_loader(rows, processor, one, 2, 0))) for one in arguments]
+    plain, still, jittered = (batch["pixel_values"].sort(dim=-1).values for batch in batches)
+    torch.testing.assert_close(still, plain, rtol=0, atol=0.05)
+    assert (jittered - plain).abs().mean() > 0.2
+
+
 @pytest.fixture
 def streaming(s4_root, tmp_path):
     """Makes the arguments for a stream of two clips in two shards."""
