@@ -46,6 +46,9 @@ class DataArguments:
     )
     augment: bool = option(True, "flip, crop, scale and jitter colours, the same way in all frames of a clip")
     scale_jitter: float = option(2.0, "augmentation scales pictures by 1/X to X, X at least 1; 1 keeps their scale")
+    stretch_jitter: float = option(
+        1.0, "augmentation stretches pictures in height or width by up to X, X at least 1; 1 keeps their proportions"
+    )
     colour_jitter: float = option(0.4, "strength of the change of colours by augmentation, 0 to 1")
     paste_probability: float = option(
         0.0, "share of clips, 0 to 1, that get what sounds in another clip of the batch pasted into all frames"
@@ -72,6 +75,7 @@ class DataArguments:
         if self.frames_per_clip is not None:
             check_at_least("frames_per_clip", self.frames_per_clip, 1)
         check_at_least("scale_jitter", self.scale_jitter, 1)
+        check_at_least("stretch_jitter", self.stretch_jitter, 1)
         for name in ("mute_probability", "paste_probability", "paste_sound_share", "colour_jitter"):
             check_share(name, getattr(self, name))
 

@@ -185,6 +185,7 @@ def test_data_and_output_must_come_from_somewhere(tmp_path):
         (RunArguments, {"freeze_audio": True}, "freeze_audio needs audio_weights or init_from"),
         (DataArguments, {"paste_probability": 1.1}, "paste_probability must lie between 0 and 1"),
         (DataArguments, {"scale_jitter": 0.5}, "scale_jitter must be at least 1"),
+        (DataArguments, {"stretch_jitter": 0}, "stretch_jitter must be at least 1"),
         (DataArguments, {"colour_jitter": 2.0}, "colour_jitter must lie between 0 and 1"),
     ],
 )

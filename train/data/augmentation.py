@@ -42,6 +42,8 @@ class ClipAugmentation:
             [1 - c, 1 + c], and the hue turns by up to c / 4 of the colour circle. The order is random. Contrast is
             changed about the mean of the whole clip.
         scale: the lower and the upper bound of the scale, which is drawn uniformly.
+        stretch: the largest ratio of the scales of height and width, to either side; 1 keeps the proportions. The
+            network sees a wide video squeezed into a square, and stretched clips prepare it for that.
         fill: the colour (0 to 255) around a shrunken picture.
 
     Raises:
@@ -54,6 +56,7 @@ class ClipAugmentation:
         flip: float = 0.5,
         colour: float = 0.4,
         scale: tuple[float, float] = (0.5, 2.0),
+        stretch: float = 1.0,
         fill: tuple[int, int, int] = IMAGENET_MEAN_COLOUR,
     ):
         if len(size) != 2 or min(size) < 1:
@@ -64,23 +67,30 @@ class ClipAugmentation:
             raise ValueError(f"colour must be a strength in [0, 1], got {colour}")
         if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
             raise ValueError(f"scale must be (low, high) with 0 < low <= high, got {scale}")
+        if not 1 <= stretch < math.inf:
+            raise ValueError(f"stretch must be a finite ratio of at least 1, got {stretch}")
         self.size = (int(size[0]), int(size[1]))
         self.flip = float(flip)
         self.colour = float(colour)
         self.scale = (float(scale[0]), float(scale[1]))
+        self.stretch = float(stretch)
         self.fill = tuple(fill)
 
     def _draw(self, generator: torch.Generator) -> dict:
         """Draws all random numbers of a clip. Every clip draws the same count in the same order."""
         low, high = 1 - self.colour, 1 + self.colour
         hue = HUE_SHARE * self.colour
-        return {
+        drawn = {
             "flip": _uniform(generator) < self.flip,
             "scale": _uniform(generator, *self.scale),
             "place": (_uniform(generator), _uniform(generator)),
             "factors": [_uniform(generator, low, high) for _ in range(3)] + [_uniform(generator, -hue, hue)],
             "order": torch.randperm(4, generator=generator).tolist(),
         }
+        # Drawn last, so that a seed gives the same other numbers as in earlier versions.
+        limit = math.log(self.stretch) / 2
+        drawn["stretch"] = math.exp(_uniform(generator, -limit, limit))
+        return drawn
 
     def _jitter_colours(self, frames: torch.Tensor, factors: list[float], order: list[int]) -> torch.Tensor:
         steps = (
@@ -115,9 +125,9 @@ class ClipAugmentation:
         if labels.ndim != 3 or labels.shape[0] != frames.shape[0]:
             raise ValueError(f"labels must be (F, h, w) with F = {frames.shape[0]}, got {tuple(labels.shape)}")
         drawn = self._draw(generator)
-        scale = drawn["scale"]
+        scales = drawn["scale"] * drawn["stretch"], drawn["scale"] / drawn["stretch"]
         crops, sizes, offsets = [], [], []  # for height, then width
-        for full, target, place in zip(frames.shape[-2:], self.size, drawn["place"], strict=True):
+        for full, target, scale, place in zip(frames.shape[-2:], self.size, scales, drawn["place"], strict=True):
             crop = min(full, max(1, round(full / scale)))
             size = min(target, max(1, round(target * scale)))
             crops.append((math.floor(place * (full - crop + 1)), crop))

@@ -59,6 +59,7 @@ def create_train_collator(processor: AussProcessor, data: DataArguments, num_lab
             (video_processor.size["height"], video_processor.size["width"]),
             colour=data.colour_jitter,
             scale=(1 / data.scale_jitter, data.scale_jitter),
+            stretch=data.stretch_jitter,
             fill=tuple(round(255 * value) for value in video_processor.image_mean),
         )
     mixing = None

@@ -112,12 +112,28 @@ def test_a_large_scale_shows_a_part():
     assert len(found) > 5
 
 
+def test_stretching_changes_the_proportions_within_its_bounds():
+    """A square on black keeps its area and gets up to `stretch` times as high as wide, or as wide as high."""
+    labels = torch.zeros(1, 96, 96, dtype=torch.int64)
+    labels[:, 40:56, 40:56] = 1
+    frames = (labels * 255).to(torch.uint8)[:, None].expand(-1, 3, -1, -1)
+    ratios = []
+    for seed in range(60):
+        _, out = ClipAugmentation((96, 96), **PLAIN, stretch=1.8)(frames, labels, generator(seed))
+        rows, columns = ((out[0] == 1).any(axis).sum().item() for axis in (1, 0))
+        ratios.append(rows / columns)
+        assert rows * columns == pytest.approx(256, rel=0.12)
+    assert 1 / 2 < min(ratios) < 0.65 and 1.55 < max(ratios) < 2
+    assert np.log(ratios).mean() == pytest.approx(0, abs=0.15)
+
+
+@pytest.mark.parametrize("stretch", [1.0, 1.8])
 @pytest.mark.parametrize("seed", range(10))
-def test_labels_stay_on_their_object(seed):
+def test_labels_stay_on_their_object(seed, stretch):
     """The object is white on black. After any crop, scale and flip the labels must lie on the white pixels."""
     _, labels = clip(height=64, width=64)
     frames = (labels * 255).to(torch.uint8)[:, None].expand(-1, 3, -1, -1)
-    out, out_labels = ClipAugmentation((48, 48), colour=0.0)(frames, labels, generator(seed))
+    out, out_labels = ClipAugmentation((48, 48), colour=0.0, stretch=stretch)(frames, labels, generator(seed))
     white, padding = out[:, 0].float() / 255, out_labels == 255
     assert ((white > 0.5) != (out_labels == 1))[~padding].float().mean() < 0.02
 
@@ -148,7 +164,7 @@ def test_a_seed_decides_everything():
 def test_every_clip_draws_the_same_count_of_numbers():
     frames, labels = clip()
     following = []
-    for arguments in (PLAIN, {}, {"flip": 1.0, "scale": (3.0, 4.0)}):
+    for arguments in (PLAIN, {}, {"flip": 1.0, "scale": (3.0, 4.0), "stretch": 2.0}):
         source = generator(3)
         ClipAugmentation((16, 16), **arguments)(frames, labels, source)
         following.append(torch.rand((), generator=source).item())
@@ -173,6 +189,7 @@ def test_scales_and_flips_are_drawn_evenly():
         (dict(size=(0, 8)), r"size must be \(height, width\), each at least 1, got \(0, 8\)"),
         (dict(size=(8, 8), flip=1.5), r"flip must be a probability in \[0, 1\], got 1.5"),
         (dict(size=(8, 8), colour=-0.1), r"colour must be a strength in \[0, 1\], got -0.1"),
+        (dict(size=(8, 8), stretch=0.5), "stretch must be a finite ratio of at least 1, got 0.5"),
         (dict(size=(8, 8), scale=(2.0, 0.5)), r"scale must be \(low, high\) with 0 < low <= high, got \(2.0, 0.5\)"),
     ],
 )
