@@ -23,11 +23,13 @@ SEED = 0
 def sources(tmp_path_factory):
     """In a folder of its own, where Transformers, `datasets` and matplotlib may write, too."""
     import datasets
+    import huggingface_hub.constants
 
     folder = tmp_path_factory.mktemp("fuzzing")
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
+        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # names of the Hub come up as models
         patch.chdir(folder)
         yield Sources(folder / "sources")
 
