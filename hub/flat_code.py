@@ -133,6 +133,17 @@ def repository_text(file: Path) -> str:
     return sign_code(flatten(source) + (repository_lines() if file.name == SAVING_FILE else ""))
 
 
+@lru_cache(maxsize=1)
+def repository_texts() -> dict[str, str]:
+    """Returns the code files of a repository: file name -> signed text. The sources are read once in a process."""
+    return {name: repository_text(file) for name, file in code_files().items()}
+
+
+def holds(path: Path, text: str) -> bool:
+    """Whether `path` is a file, and no link, with exactly this text."""
+    return path.is_file() and not path.is_symlink() and path.read_bytes() == text.encode("utf-8")
+
+
 def check_code(folder: str | Path, remedy: str = "") -> None:
     """
     Checks that writing the code files would not replace a file of the user.
@@ -155,14 +166,16 @@ def check_code(folder: str | Path, remedy: str = "") -> None:
 
 
 def write_code(folder: str | Path) -> None:
-    """Writes all code files into the existing folder `folder`.
+    """Writes all code files into the existing folder `folder`. Files that are there and up to date stay.
 
     Raises:
         FileExistsError: as in `check_code`. Nothing has been written then.
     """
     check_code(folder)
-    for name, file in code_files().items():
-        write_whole(Path(folder) / name, repository_text(file))
+    for name, text in repository_texts().items():
+        path = Path(folder) / name
+        if not holds(path, text):
+            write_whole(path, text)
 
 
 __all__ = ["check_code", "code_files", "flatten", "relative_imports", "write_code"]

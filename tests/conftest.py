@@ -1,95 +1,29 @@
-"""Fixtures with a network that is small enough for every test. The network has a two-stage ResNet, eight queries of
-sixteen features, and three fusion blocks."""
+"""Loads the fixtures of `fixtures.py` in the processes that run tests."""
+
+import gc
 
 import pytest
-import torch
-from torchvggish import torchvggish
-from transformers import ResNetConfig
-
-from auss.configuration.configuration_auss import AussAudioConfig, AussConfig
-from auss.inference.pipeline import TASK, AudioVisualSegmentationPipeline
-from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
-from auss.processing.feature_extraction_auss import AussFeatureExtractor
-from auss.processing.processing_auss import AussProcessor
-from auss.processing.video_processing_auss import AussVideoProcessor
-
-from .exported_models import exports, torch_export, whole_export  # noqa: F401
-from .small_videos import make_tracks, make_video, media, model_folder, red_sounds, serve  # noqa: F401
 
 # This folder runs the tests of Transformers itself. `make conformance` runs them with their own settings.
 collect_ignore = ["conformance"]
 
 
-def make_tiny_config(**overrides) -> AussConfig:
-    fields = dict(
-        backbone_config=ResNetConfig(
-            embedding_size=4,
-            hidden_sizes=[4, 8],
-            depths=[1, 1],
-            layer_type="basic",
-            out_features=["stage1", "stage2"],
-        ),
-        audio_config=AussAudioConfig(
-            stage_channels=(2, 2, 4, 4), stage_depths=(1, 1, 1, 1), hidden_features=8, embedding_size=8
-        ),
-        num_queries=8,
-        hidden_size=16,
-        num_attention_heads=2,
-        intermediate_size=16,
-        num_audio_layers=1,
-        num_fusion_layers=3,
-        feature_strides=(8, 4),
-        mask_stride=2,
-    )
-    return AussConfig(**(fields | overrides))
+def only_distributes(config: pytest.Config) -> bool:
+    """Whether this process only hands out tests to the processes of pytest-xdist."""
+    return config.getoption("dist", "no") != "no" and not config.option.collectonly
 
 
-@pytest.fixture
-def tiny_config():
-    return make_tiny_config()
+def pytest_configure(config: pytest.Config) -> None:
+    if only_distributes(config):  # the imports below take seconds
+        return
+    # Every import makes objects that stay, so looking for garbage meanwhile costs seconds and finds nothing.
+    gc.disable()
+    from . import fixtures
+
+    config.pluginmanager.register(fixtures)
 
 
-@pytest.fixture
-def tiny_model(tiny_config):
-    torch.manual_seed(0)
-    return AussForAudioVisualSegmentation(tiny_config).eval()
-
-
-@pytest.fixture(scope="session")
-def make_config():
-    return make_tiny_config
-
-
-@pytest.fixture
-def tiny_processor():
-    return AussProcessor(
-        feature_extractor=AussFeatureExtractor(),
-        video_processor=AussVideoProcessor(size={"height": 32, "width": 32}),
-    )
-
-
-@pytest.fixture
-def segmenter(tiny_model, tiny_processor):
-    return AudioVisualSegmentationPipeline(model=tiny_model, processor=tiny_processor, task=TASK, device=-1)
-
-
-@pytest.fixture(scope="session")
-def public_file(tmp_path_factory):
-    """A weights file like the public VGGish file: the network of torchvggish, but with random weights."""
-    torch.manual_seed(3)
-    path = tmp_path_factory.mktemp("weights") / "vggish-10086976.pth"
-    torch.save(torchvggish._vgg(postprocess=False).state_dict(), path)
-    yield path
-    path.unlink()
-
-
-@pytest.fixture
-def make_inputs():
-    def make(batch=2, frames=3, examples=5, size=(32, 32)):
-        generator = torch.Generator().manual_seed(1)
-        return {
-            "pixel_values": torch.randn(batch, frames, 3, *size, generator=generator),
-            "input_features": torch.randn(batch, examples, 96, 64, generator=generator),
-        }
-
-    return make
+def pytest_collection_finish() -> None:
+    """Leaves the half million objects of the libraries out of every later search for garbage, which takes 0.3 s."""
+    gc.freeze()
+    gc.enable()

@@ -1,11 +1,14 @@
-"""A small network with lively outputs, and its exports, which all tests of a run share: an export takes seconds."""
+"""A small network with lively outputs, and its exports, which all tests of a run share, in whatever process they run: an
+export takes seconds."""
 
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from filelock import FileLock
 from torch import nn
 
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
@@ -51,21 +54,32 @@ def lively(config) -> AussForAudioVisualSegmentation:
     return model
 
 
+def write_exports(model, processor, folder: Path) -> None:
+    from auss.inference.export import export_model
+
+    shutil.rmtree(folder, ignore_errors=True)
+    export_model(model, processor, folder / "onnx", "onnx")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("auss.inference.export.add_parts", lambda *_: None)
+        export_model(model, processor, folder / "torch-export", "torch-export")
+
+
 @pytest.fixture(scope="session")
 def exports(make_config, tmp_path_factory) -> SimpleNamespace:
     """`model` and `processor`, and `folder`, which holds their exports `onnx` and `torch-export`. The latter has the
     whole network's graph only; `torch_export` has all."""
     pytest.importorskip("transformers.exporters.metadata", reason="export needs transformers>=5.23, Python 3.11")
-    from auss.inference.export import export_model
-
     video_processor = AussVideoProcessor(size={"height": SIZE[0], "width": SIZE[1]})
     processor = AussProcessor(feature_extractor=AussFeatureExtractor(), video_processor=video_processor)
     model = lively(make_config(num_fusion_layers=2))
-    folder: Path = tmp_path_factory.mktemp("exports")
-    export_model(model, processor, folder / "onnx", "onnx")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("auss.inference.export.add_parts", lambda *_: None)
-        export_model(model, processor, folder / "torch-export", "torch-export")
+    # The processes of pytest-xdist have folders of their own, side by side.
+    run: Path = tmp_path_factory.getbasetemp()
+    run = run.parent if "PYTEST_XDIST_WORKER" in os.environ else run
+    folder, complete = run / "exports", run / "exports.complete"
+    with FileLock(run / "exports.lock"):
+        if not complete.exists():
+            write_exports(model, processor, folder)
+            complete.touch()
     return SimpleNamespace(model=model, processor=processor, folder=folder)
 
 
@@ -74,7 +88,7 @@ def torch_export(exports, tmp_path_factory) -> Path:
     """The folder of an export with torch.export, with the graphs for videos. Only slow tests ask for it."""
     from auss.inference.export import add_parts
 
-    folder = tmp_path_factory.mktemp("exports") / "torch-export"
+    folder = tmp_path_factory.mktemp("torch-export") / "torch-export"
     shutil.copytree(exports.folder / "torch-export", folder)
     add_parts(exports.model, folder, "torch-export", SIZE)
     return folder

@@ -221,15 +221,6 @@ def media():
     )
 
 
-@pytest.fixture
-def model_folder(tmp_path, tiny_model, tiny_processor):
-    """A tiny random model and its processor, saved."""
-    folder = tmp_path / "model"
-    tiny_model.save_pretrained(folder)
-    tiny_processor.save_pretrained(folder)
-    return folder
-
-
 class RedSounds:
     """Stands in for a trained network: the red half of a picture sounds, but only in a window with a tone in it.
 

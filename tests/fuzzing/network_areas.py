@@ -10,7 +10,7 @@ import torch
 from auss.configuration.configuration_auss import AussAudioConfig, AussConfig
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 
-from ..conftest import make_tiny_config
+from ..fixtures import make_tiny_config
 from .sources import Sources
 from .trial import BAD, EITHER, RIGHT, Trial
 from .values import Value, bad, combinations, constants, either, right

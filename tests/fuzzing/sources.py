@@ -15,7 +15,7 @@ from auss.processing.feature_extraction_auss import AussFeatureExtractor
 from auss.processing.processing_auss import AussProcessor
 from auss.processing.video_processing_auss import AussVideoProcessor
 
-from ..conftest import make_tiny_config
+from ..fixtures import make_tiny_config
 from ..small_videos import write_video
 from ..train.conftest import make_s4
 from .trial import call

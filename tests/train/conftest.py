@@ -12,6 +12,8 @@ import pytest
 import soundfile
 from PIL import Image
 
+from ..fixtures import make_tiny_config, make_tiny_model
+
 HEIGHT, WIDTH = 16, 24
 RATE = 16_000
 
@@ -197,15 +199,24 @@ def tiny_preset(make_config, tmp_path):
     return str(path)
 
 
-@pytest.fixture
-def trained_folder(tiny_model, tmp_path):
-    """Makes a folder as `auss train` writes it: the tiny network, untrained, with its processor for 32 x 32 pixels."""
+@pytest.fixture(scope="session")
+def saved_training(tmp_path_factory) -> Path:
+    """The folder that `trained_folder` copies."""
     from auss.train.loop.preparation import create_processor
 
-    folder = tmp_path / "trained"
-    tiny_model.save_pretrained(folder)
-    create_processor(tiny_model.config, 32).save_pretrained(folder)
+    folder, model = tmp_path_factory.mktemp("saved") / "trained", make_tiny_model(make_tiny_config())
+    model.save_pretrained(folder)
+    create_processor(model.config, 32).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def trained_folder(saved_training, tmp_path):
+    """Makes a folder as `auss train` writes it: the tiny network, untrained, with its processor for 32 x 32 pixels."""
+    import torch
+
+    torch.manual_seed(0)  # what a test draws does not depend on the tests before it
+    return shutil.copytree(saved_training, tmp_path / "trained")
 
 
 @pytest.fixture(params=["bfloat16", "float16"])
