@@ -99,7 +99,7 @@ def remove(path: Path) -> None:
 
 def is_claim(name: str) -> bool:
     """Whether `name` has the form of a claim's name."""
-    return CLAIM_NAME.fullmatch(name) is not None
+    return name.startswith(".auss-") and CLAIM_NAME.fullmatch(name) is not None
 
 
 def claims_in(folder: Path) -> list[Path]:

@@ -1,5 +1,5 @@
-"""A small network with lively outputs, and its exports, which all tests of a run share, in whatever process they run: an
-export takes seconds."""
+"""A small network with lively outputs, and its exports, which all tests of a run share, in whichever process they run:
+the exports take more than a minute."""
 
 import os
 import shutil

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,13 +29,18 @@ def command_lines(page: str) -> list[str]:
     ]
 
 
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return compose_video(tmp_path_factory.mktemp("videos") / "video.mp4", seconds=6.0, size=(90, 160)).path
+
+
 @pytest.fixture
-def workplace(tiny_model, tmp_path, monkeypatch):
+def workplace(tiny_model, video, tmp_path, monkeypatch):
     """A folder in which the demo has been run, with a network that has learned nothing, and that has a video."""
     tiny_model.save_pretrained(tmp_path / "auss-demo" / "model")
     create_processor(tiny_model.config, 32).save_pretrained(tmp_path / "auss-demo" / "model")
-    compose_video(tmp_path / "auss-demo" / "video.mp4", seconds=6.0)
-    (tmp_path / "street.mp4").write_bytes((tmp_path / "auss-demo" / "video.mp4").read_bytes())
+    shutil.copy(video, tmp_path / "auss-demo" / "video.mp4")
+    shutil.copy(video, tmp_path / "street.mp4")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
