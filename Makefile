@@ -93,6 +93,5 @@ $(VENV)/.created:
 # Each of these is an extra of setup.cfg; `test,quality` are two. Python compiles a file when it is first imported, which
 # happens to a third of all.
 $(VENV)/.%: $(PACKAGING) | $(VENV)/.created
-	$(BIN)/python .ci/install_wheels.py '$*' || true
 	$(BIN)/python -m pip install --progress-bar off --no-compile -e '.[$*]'
 	touch $@
