@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     # Type checkers and editors read these imports. At run time, `__getattr__` imports the names instead.
     from .configuration.configuration_auss import AussAudioConfig, AussConfig
     from .hub.exported_model import ExportedAuss
+    from .hub.shipped_model import default_model
     from .inference.live.live_segmenter import LiveMask, LiveSegmenter
     from .inference.media.video_reader import VideoReader
     from .inference.results.animation import save_animation
@@ -53,6 +54,7 @@ __all__ = [
     "VideoReader",
     "__version__",
     "decode_rle",
+    "default_model",
     "draw_masks",
     "encode_rle",
     "load_audio_weights",
@@ -87,6 +89,7 @@ _PUBLIC_NAMES = {
     "load_backbone_weights": ".modeling_auss.published_weights.backbone_weights",
     "metric_path": ".train.evaluation.metric_modules",
     "VideoReader": ".inference.media.video_reader",
+    "default_model": ".hub.shipped_model",
     "decode_rle": ".inference.results.run_lengths",
     "draw_masks": ".inference.results.mask_pictures",
     "encode_rle": ".inference.results.run_lengths",

@@ -48,6 +48,7 @@ def test_public_names_are_the_designs():
     } | {
         "VideoReader",
         "decode_rle",
+        "default_model",
         "draw_masks",
         "encode_rle",
         "plot_masks",
