@@ -13,7 +13,8 @@ import re
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,16 @@ MOST_BYTES = 400_000
 PICTURE_WIDTH, JPEG_QUALITY = 900, 70
 STRIP_FRAMES = 3
 PARAMETERS, ADDED = "parameters", "added"  # tags of cells; `ADDED` marks those that are never saved
-PROGRESS_BAR = re.compile(r"\d+%\|.*\|")
+# Progress bars; tqdm's warning that it shows them as text where ipywidgets is missing; torch's that there is no GPU.
+NOISE = re.compile(r"\d+%\|.*\||TqdmWarning|import tqdm as notebook_tqdm|'pin_memory'|super\(\).__init__\(loader\)")
+TRAINER_BAR = re.compile(r"<div>\s*<progress.*?</div>", flags=re.DOTALL)
+PACKAGE = str(Path(auss.__file__).resolve().parent)
 PICTURES = ("image/png", "image/jpeg", "image/gif")
 
 
-def read_notebook(name: str, parameters: Mapping[str, Any] | None = None) -> NotebookNode:
+def read_notebook(
+    name: str, parameters: Mapping[str, Any] | None = None, left_out: Collection[str] = ()
+) -> NotebookNode:
     """
     Reads a notebook without outputs, and adds cells that are not saved: the given parameters, and a check of the exit
     status after each command, which Jupyter itself ignores.
@@ -44,6 +50,7 @@ def read_notebook(name: str, parameters: Mapping[str, Any] | None = None) -> Not
     Args:
         name: one of `NAMES`.
         parameters: values for names that the notebook's parameters cell sets, in place of those.
+        left_out: the ids of cells that are left out.
 
     Raises:
         ValueError: the parameters cell does not set such a name.
@@ -51,6 +58,8 @@ def read_notebook(name: str, parameters: Mapping[str, Any] | None = None) -> Not
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     cells = []
     for cell in notebook.cells:
+        if cell.id in left_out:
+            continue
         cells.append(cell)
         if cell.cell_type != "code":
             continue
@@ -117,8 +126,8 @@ def film_strip(video: bytes) -> Image.Image:
 def small_output(output: NotebookNode) -> NotebookNode | None:
     """Returns an output of a cell as it is saved, or None if nothing is left of it."""
     if output.output_type == "stream":
-        lines = [line for line in output.text.splitlines(keepends=True) if not PROGRESS_BAR.search(line)]
-        output.text = "".join(lines)
+        lines = [line for line in output.text.splitlines(keepends=True) if not NOISE.search(line)]
+        output.text = "".join(lines).replace(PACKAGE, "auss")  # where it lies on this machine is nobody's concern
         return output if output.text.strip() else None
     data = output.get("data", {})
     found = next((kind for kind in PICTURES if kind in data), None)
@@ -128,6 +137,9 @@ def small_output(output: NotebookNode) -> NotebookNode | None:
     elif video:
         picture = as_jpeg(film_strip(base64.b64decode(video[1])))
     else:
+        if TRAINER_BAR.search(data.get("text/html", "")):
+            data["text/html"] = TRAINER_BAR.sub("", data["text/html"]).strip()
+            return output if data["text/html"] else None
         return output
     output.data = NotebookNode({"image/jpeg": picture, "text/plain": data.get("text/plain", "")})
     output.metadata = NotebookNode()  # it has the size of the picture before
@@ -157,6 +169,7 @@ def main() -> int:
         parser.error(f"there is no notebook {', '.join(unknown)}")
     for name in names:
         print(f"{name} ...", flush=True)
+        began = time.monotonic()
         notebook = read_notebook(name)
         with tempfile.TemporaryDirectory() as folder:
             execute(notebook, Path(folder))
@@ -167,6 +180,7 @@ def main() -> int:
                 f"{name} takes {len(text.encode())} bytes with its outputs, more than {MOST_BYTES}; nothing saved"
             )
         (FOLDER / f"{name}.ipynb").write_text(text, encoding="utf-8")
+        print(f"{name}: {time.monotonic() - began:.0f} s, saved in {len(text.encode()) / 1000:.0f} kB", flush=True)
     return 0
 
 
