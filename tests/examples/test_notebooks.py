@@ -6,6 +6,7 @@ import importlib.util
 import io
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import nbformat
@@ -25,7 +26,7 @@ NAMES = ("segment_a_video", "fine_tune_on_your_clips", "reproduce_a_row")
 SHORT = {
     "segment_a_video": {"SECONDS": 1, "MASKS_PER_SECOND": 2},
     "fine_tune_on_your_clips": {"NUM_VIDEOS": 4, "SECONDS": 5, "STEPS": 1},
-    "reproduce_a_row": {"TRAIN_CLIPS": 16, "TEST_CLIPS": 5, "PIXELS": 64, "EPOCHS": 1, "STEPS": 1},
+    "reproduce_a_row": {"TRAIN_CLIPS": 16, "VAL_CLIPS": 4, "TEST_CLIPS": 5, "PIXELS": 64, "EPOCHS": 1, "STEPS": 1},
 }
 # What each notebook shows: the number of pictures, with the strips of its videos, and of tables.
 SHOWN = {"segment_a_video": (4, 2), "fine_tune_on_your_clips": (6, 4), "reproduce_a_row": (4, 1)}
@@ -164,6 +165,28 @@ def test_progress_bars_and_counts_are_not_saved(runner):
     assert [output.get("text") for output in kept.outputs] == ["read auss/hub/stamps\n", None]
     assert kept.execution_count is None and kept.outputs[1].execution_count is None
     assert kept.outputs[1].data == {"text/html": "<table></table>"}
+
+
+def test_the_command_saves_what_a_notebook_shows_unless_it_is_large(runner, tmp_path, monkeypatch, capsys):
+    def execute(notebook, folder):
+        notebook.cells[0].outputs = [new_output("stream", text="shown\n")]
+
+    monkeypatch.setattr(runner, "FOLDER", tmp_path)
+    monkeypatch.setattr(runner, "execute", execute)
+    monkeypatch.setattr(sys, "argv", ["run.py", "segment_a_video"])
+    path = tmp_path / "segment_a_video.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell("!true")]), path)
+    assert runner.main() == 0 and "segment_a_video: 0 s, saved in 1 kB" in capsys.readouterr().out
+    (cell,) = nbformat.read(path, as_version=4).cells
+    assert (cell.source, [output.text for output in cell.outputs]) == ("!true", ["shown\n"])
+    before = path.read_bytes()
+    monkeypatch.setattr(runner, "MOST_BYTES", 10)
+    with pytest.raises(SystemExit, match="segment_a_video takes .* more than 10; nothing saved"):
+        runner.main()
+    assert path.read_bytes() == before
+    monkeypatch.setattr(sys, "argv", ["run.py", "unknown"])
+    with pytest.raises(SystemExit):
+        runner.main()
 
 
 def run_offline(runner, name, folder, parameters=None, left_out=()):
