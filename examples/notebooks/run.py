@@ -30,7 +30,9 @@ import auss
 FOLDER = Path(__file__).resolve().parent
 NAMES = ("segment_a_video", "fine_tune_on_your_clips", "reproduce_a_row")
 MOST_BYTES = 400_000
-PICTURE_WIDTH, JPEG_QUALITY = 900, 70
+# The largest width of a picture in pixels, and JPEG's quality. The first pair that makes it small enough is taken.
+PICTURE_SIZES = ((900, 70), (900, 45), (700, 45), (500, 45))
+PICTURE_BYTES = 100_000
 STRIP_FRAMES = 3
 PARAMETERS, ADDED = "parameters", "added"  # tags of cells; `ADDED` marks those that are never saved
 # Progress bars; tqdm's warning that it shows them as text where ipywidgets is missing; torch's that there is no GPU.
@@ -105,12 +107,16 @@ def as_jpeg(picture: Image.Image) -> str:
     picture = picture.convert("RGBA")
     page = Image.new("RGB", picture.size, "white")
     page.paste(picture, mask=picture.getchannel("A"))
-    if page.width > PICTURE_WIDTH:
-        size = (PICTURE_WIDTH, round(page.height * PICTURE_WIDTH / page.width))
-        page = page.resize(size, Image.Resampling.LANCZOS)
-    memory = io.BytesIO()
-    page.save(memory, format="JPEG", quality=JPEG_QUALITY, optimize=True)
-    return base64.b64encode(memory.getvalue()).decode()
+    content = b""
+    for width, quality in PICTURE_SIZES:
+        if page.width > width:
+            page = page.resize((width, round(page.height * width / page.width)), Image.Resampling.LANCZOS)
+        memory = io.BytesIO()
+        page.save(memory, format="JPEG", quality=quality, optimize=True)
+        content = memory.getvalue()
+        if len(content) <= PICTURE_BYTES:
+            break
+    return base64.b64encode(content).decode()
 
 
 def film_strip(video: bytes) -> Image.Image:
