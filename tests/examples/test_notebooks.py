@@ -19,6 +19,7 @@ from PIL import Image
 import auss
 from auss.cli import build_parser
 from auss.demo.shipped_demo import THINGS_FOLDER, can_show
+from auss.hub import network_options
 
 FOLDER = Path(auss.__file__).resolve().parent / "examples" / "notebooks"
 NAMES = ("segment_a_video", "fine_tune_on_your_clips", "reproduce_a_row")
@@ -94,7 +95,8 @@ def test_a_notebook_uses_only_what_is_public(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_commands_and_links_of_a_notebook_are_there(name):
+def test_the_commands_and_links_of_a_notebook_are_there(name, monkeypatch):
+    monkeypatch.setattr(network_options, "has_default_model", lambda: True)  # otherwise --model is required
     source = "\n".join(cell.source.replace("\\\n", " ") for cell in cells_of(name, "code"))
     commands = [shlex.split(re.sub(r"\{\w+\}", "1", line)) for line in re.findall(r"^!(.*)$", source, re.MULTILINE)]
     assert commands and all(command[0] == "auss" for command in commands)
