@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     # Type checkers and editors read these imports. At run time, `__getattr__` imports the names instead.
     from .configuration.configuration_auss import AussAudioConfig, AussConfig
+    from .demo.shipped_demo import sample_video
     from .hub.exported_model import ExportedAuss
     from .hub.shipped_model import default_model
     from .inference.live.live_segmenter import LiveMask, LiveSegmenter
@@ -63,6 +64,7 @@ __all__ = [
     "metric_path",
     "plot_masks",
     "plot_timeline",
+    "sample_video",
     "save_animation",
     "save_masks",
     "separate_objects",
@@ -95,6 +97,7 @@ _PUBLIC_NAMES = {
     "encode_rle": ".inference.results.run_lengths",
     "plot_masks": ".inference.results.mask_pictures",
     "plot_timeline": ".inference.results.timeline",
+    "sample_video": ".demo.shipped_demo",
     "save_animation": ".inference.results.animation",
     "save_masks": ".inference.results.mask_files",
     "separate_objects": ".inference.results.separate_objects",

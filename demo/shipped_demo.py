@@ -2,11 +2,13 @@
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ..files.errors import InputError
 from ..files.whole_files import write_whole
 from ..hub.shipped_model import has_default_model
 from ..inference import segment
@@ -72,6 +74,66 @@ def draw_turns(video: ComposedVideo, masks: list[tuple[float, np.ndarray]], path
     contact_sheet([clip], path)
 
 
+def things_library(things: Sequence[str] | None, drawn: bool) -> ObjectLibrary:
+    """
+    Returns the shipped photographs and recordings, or drawings with synthesised sounds. Only `things` sound.
+
+    Raises:
+        FileNotFoundError: this installation has no photographs and recordings.
+        ValueError: a name of `things` is none of the categories.
+    """
+    if not drawn and not THINGS_FOLDER.is_dir():
+        raise FileNotFoundError(
+            f"this installation of auss has no photographs and recordings at {THINGS_FOLDER}: pass drawn=True, or "
+            "install auss anew"
+        )
+    library = ObjectLibrary(None if drawn else THINGS_FOLDER)
+    if things is not None:
+        if isinstance(things, str) or len(set(things)) < 2 or not set(things) <= set(library.sounding):
+            raise InputError(f"things must be two or more of {', '.join(library.sounding)}, got {things!r}")
+        library.sounding = tuple(dict.fromkeys(things))
+    return library
+
+
+def sample_video(
+    path: str | Path,
+    seed: int = 0,
+    seconds: float = 15.0,
+    fps: int = 25,
+    size: tuple[int, int] = (360, 640),
+    *,
+    things: Sequence[str] | None = None,
+    drawn: bool = False,
+    overwrite: bool = False,
+) -> ComposedVideo:
+    """Composes a video of which it is known what sounds. Some things are visible all the time and take turns to sound,
+    for five seconds each.
+
+    Args:
+        path: the file to write, .mp4 or .mkv.
+        seed: 0 or more. Another seed gives another video.
+        seconds: the length of the video, more than 0.
+        fps: frames per second, 1 or more.
+        size: height and width in pixels, even numbers of 64 or more.
+        things: the names of the things, at least two. None lets the seed choose three.
+        drawn: False takes cut-out photographs and recordings, which come with auss and which its model knows. True
+            takes drawings with synthesised sounds, which its model does not know.
+        overwrite: True replaces an existing file.
+
+    Returns:
+        An object with the attributes `path`, `categories` (the names of the things), and `turns`, a list of (start,
+        stop, index of the category that sounds) in seconds. Its method `mask(time)` returns what sounds at a time in
+        seconds, (height, width) bool.
+
+    Raises:
+        ValueError: an argument is outside of its range, or `path` exists and `overwrite` is False.
+        FileNotFoundError: this installation of auss has no photographs and recordings.
+    """
+    library = things_library(things, drawn)
+    count = NUM_OBJECTS if things is None else len(library.sounding)
+    return compose_video(path, seed, seconds, fps, size, count=count, library=library, overwrite=overwrite)
+
+
 def show_shipped_model(folder: Path, seed: int, seconds: float) -> int:
     """
     Composes a video in which things take turns to sound, marks what sounds, and prints what was found.
@@ -88,8 +150,7 @@ def show_shipped_model(folder: Path, seed: int, seconds: float) -> int:
     print(
         "1/3  composing a video of photographs and recordings: three things take turns to sound, the others are silent"
     )
-    library = ObjectLibrary(THINGS_FOLDER)
-    video = compose_video(folder / "video.mp4", seed=seed, seconds=seconds, count=NUM_OBJECTS, library=library)
+    video = sample_video(folder / "video.mp4", seed, seconds)
 
     print("2/3  marking what sounds, with the model that comes with auss")
     overlay, masks = folder / "overlay.mp4", folder / MASKS_FOLDER
@@ -114,4 +175,4 @@ def show_shipped_model(folder: Path, seed: int, seconds: float) -> int:
     return status
 
 
-__all__ = ["MASKS_FOLDER", "can_show", "show_shipped_model"]
+__all__ = ["MASKS_FOLDER", "can_show", "sample_video", "show_shipped_model"]

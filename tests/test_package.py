@@ -53,6 +53,7 @@ def test_public_names_are_the_designs():
         "encode_rle",
         "plot_masks",
         "plot_timeline",
+        "sample_video",
         "save_animation",
         "save_masks",
         "separate_objects",

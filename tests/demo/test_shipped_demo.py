@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import auss
 from auss.demo import demo, shipped_demo
 from auss.demo.arguments import add_demo_arguments
 from auss.hub import shipped_model
@@ -70,6 +71,24 @@ def test_the_quick_demo_shows_overlay_masks_sheet_and_table(shipped, tmp_path, c
     rows = (folder / "scores.md").read_text().splitlines()
     assert len(rows) == 3 and rows[2].startswith("| 0 to 1 | ") and rows[2].split(" | ")[1] in THINGS
     assert len(list((folder / "overlay_masks").iterdir())) == 4
+
+
+def test_a_sample_video_is_of_the_shipped_things_or_of_drawings(shipped, tmp_path):
+    known = auss.sample_video(tmp_path / "known.mp4", seconds=0.2, fps=5, size=(64, 96))
+    assert sorted(known.categories) == sorted(THINGS) and known.mask(0.1).shape == (64, 96)
+    drawn = auss.sample_video(tmp_path / "drawn.mp4", 1, 0.2, 5, (64, 96), things=["robot", "clock"], drawn=True)
+    assert sorted(drawn.categories) == ["clock", "robot"] and drawn.turns == [(0.0, 0.2, 0)]
+    assert drawn.mask(0.1).any() and auss.VideoReader(drawn.path).info.has_audio
+
+
+def test_a_sample_video_refuses_unknown_things_and_says_what_is_missing(shipped, tmp_path, monkeypatch):
+    for things in (["robot", "clock"], ["bell", "bell"], "bell"):
+        with pytest.raises(ValueError, match="things must be two or more of bell, car, drum, got "):
+            auss.sample_video(tmp_path / "video.mp4", things=things)
+    monkeypatch.setattr(shipped_demo, "THINGS_FOLDER", tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="no photographs and recordings at .*none: pass drawn=True"):
+        auss.sample_video(tmp_path / "video.mp4")
+    assert not (tmp_path / "video.mp4").exists()
 
 
 class StandInVideo:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import statistics
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
@@ -43,14 +44,16 @@ def row_groups(groups: Groups, row: Row, seed: int, folder: Path, s4_folder: Pat
     """Returns the arguments of one training run: the user's arguments with those that the row decides. Every process
     calls this."""
     data, optim, run = groups
-    preset = folder / "preset.json"
+    preset, config = folder / "preset.json", row_config(run.preset or DEFAULT_PRESET, row)
     if PartialState().is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(preset, row_config(run.preset or DEFAULT_PRESET, row).to_json_string(use_diff=False))
+        write_whole(preset, config.to_json_string(use_diff=False))
     PartialState().wait_for_everyone()  # before the others read it
-    start = {"preset": str(preset)}
+    start: dict[str, Any] = {"preset": str(preset)}
+    if not config.audio_input:  # a row without sound has no audio encoder, which would refuse its weights
+        start |= {"audio_weights": None, "freeze_audio": None}
     if s4_folder is not None:  # the model of that folder brings its configuration and its weights
-        start = {"preset": None, "init_from": str(s4_folder), "backbone_weights": None, "audio_weights": None}
+        start |= {"preset": None, "init_from": str(s4_folder), "backbone_weights": None, "audio_weights": None}
     return (
         dataclasses.replace(data, name=row.name),
         optim,

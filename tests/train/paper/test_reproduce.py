@@ -14,7 +14,14 @@ from auss.train.arguments import DataArguments, OptimArguments, RunArguments
 from auss.train.evaluation.evaluate import evaluate_folder
 from auss.train.paper import reproduce as reproduce_module
 from auss.train.paper.paper_tables import TABLES
-from auss.train.paper.reproduce import check_settings, format_comparison, mean_and_deviation, reproduce, run_row
+from auss.train.paper.reproduce import (
+    check_settings,
+    format_comparison,
+    mean_and_deviation,
+    reproduce,
+    row_groups,
+    run_row,
+)
 
 from ..conftest import make_ms3, make_s4
 
@@ -117,6 +124,14 @@ def test_a_model_that_was_not_saved_whole_is_saved_again(groups, trained, monkey
     assert len(trained) == 2
     assert evaluate_folder(str(weights.parent), groups()[0].data, workers=0, overwrite=True)["M_J"] == results["M_J"]
     assert not list(output.rglob("*.unfinished"))
+
+
+def test_only_rows_that_hear_get_the_weights_of_the_audio_encoder(groups, tmp_path):
+    given = groups(audio_weights="audio.safetensors", freeze_audio=True)
+    for row in TABLES[3]:
+        run = row_groups(given, row, 0, tmp_path / row.run, None)[2]
+        hears = row.label.startswith("w/ audio input")
+        assert (run.audio_weights, run.freeze_audio) == (("audio.safetensors", True) if hears else (None, None))
 
 
 def test_machines_may_share_the_rows_of_a_table(groups, trained):
