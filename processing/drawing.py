@@ -49,6 +49,18 @@ def outline_thickness(size: tuple[int, int]) -> int:
     return max(1, round(min(size) / 200))
 
 
+def area_around(marked: np.ndarray, margin: int) -> tuple[slice, slice] | None:
+    """Returns the rows and columns of the smallest rectangle around the pixels of (H, W) that are not 0, with `margin`
+    more pixels on each side. Returns None if all pixels are 0. The slices may end behind the last pixel."""
+    # `max` is several times as fast as `any` and `scipy.ndimage.find_objects`.
+    rows = np.flatnonzero(marked.max(axis=1, initial=0))
+    if not len(rows):
+        return None
+    columns = np.flatnonzero(marked[rows[0] : rows[-1] + 1].max(axis=0))
+    sides = (slice(max(0, int(one[0]) - margin), int(one[-1]) + 1 + margin) for one in (rows, columns))
+    return next(sides), next(sides)
+
+
 def outline(mask: np.ndarray, thickness: int) -> np.ndarray:
     """Returns the inner border of a boolean mask (H, W), as bool (H, W).
 
@@ -56,11 +68,10 @@ def outline(mask: np.ndarray, thickness: int) -> np.ndarray:
     The edge of the picture is not a border, so an object that leaves the picture has no outline there.
     """
     border = np.zeros_like(mask)
-    found = ndimage.find_objects(mask.astype(np.uint8))
-    if not found:
-        return border
     # Process only the rectangle around the mask, because a mask may be a small part of a large picture.
-    area = tuple(slice(max(0, side.start - thickness), side.stop + thickness) for side in found[0])
+    area = area_around(mask.view(np.uint8), thickness)
+    if area is None:
+        return border
     inside = ndimage.minimum_filter(mask[area].view(np.uint8), 2 * thickness + 1, mode="constant", cval=1)
     border[area] = mask[area] & (inside == 0)
     return border
@@ -82,30 +93,29 @@ def mark_layer(
         (H, W, 4) uint8: red, green, blue and opacity. Pixels up to `COLOUR_MARGIN` away from a label have its colour,
         but opacity 0.
     """
-    layer = Image.new("RGBA", labels.shape[::-1])
+    result = np.zeros((*labels.shape, 4), np.uint8)
     marked = labels if labels.dtype == bool else (labels != 0) & (labels != IGNORED_LABEL)
-    found = ndimage.find_objects(marked.view(np.uint8))
-    if not found:
-        return np.array(layer)
-    # Process only the rectangle around the labels, because labels may cover a small part of a large picture.
     thickness = outline_thickness(labels.shape) if contour is None else contour
-    margin = max(COLOUR_MARGIN, thickness)
-    rows, columns = (slice(max(0, side.start - margin), side.stop + margin) for side in found[0])
-    marked = marked[rows, columns]
-    inside = labels[rows, columns].astype(np.uint8) * marked
+    # Process only the rectangle around the labels, because labels may cover a small part of a large picture.
+    area = area_around(marked.view(np.uint8), max(COLOUR_MARGIN, thickness))
+    if area is None:
+        return result
+    marked = marked[area]
+    inside = labels[area].astype(np.uint8) * marked
+    layer = Image.new("RGBA", marked.shape[::-1])
     nearest = np.where(marked, inside, ndimage.maximum_filter(inside, 2 * COLOUR_MARGIN + 1))
     opacity = marked * np.uint8(round(255 * alpha))
     for label in np.flatnonzero(np.bincount(inside.ravel())).tolist():
         if label:
             shown = class_colour(label) if colour is None else colour
-            layer.paste((*shown, 0), (columns.start, rows.start), Image.fromarray(nearest == label))
+            layer.paste((*shown, 0), (0, 0), Image.fromarray(nearest == label))
             if thickness > 0:
                 bright = outline(inside == label, thickness)
                 both = outline(inside == label, thickness + max(1, thickness // 2))
-                layer.paste((*SECOND_TONE, 0), (columns.start, rows.start), Image.fromarray(both & ~bright))
+                layer.paste((*SECOND_TONE, 0), (0, 0), Image.fromarray(both & ~bright))
                 opacity[both] = 255
-    result = np.array(layer)
-    result[rows, columns, 3] = opacity
+    result[area] = np.asarray(layer)
+    result[area][..., 3] = opacity
     return result
 
 
