@@ -12,7 +12,7 @@ from ....processing.drawing import area_around
 from .frame_planes import BT709, FrameColours
 
 ONE_SECOND = Fraction(1)  # time base of the filter's input; the filter only needs stamps that rise
-# Pixels around the marks that are converted with them. FFmpeg computes a colour at half the size from fewer neighbours.
+# Pixels around the marks that are converted with them, because FFmpeg computes a colour at half the size from several.
 MARGIN = 8
 ALIGNMENT = 16  # the marks are cut out at multiples of this; FFmpeg reads rows of pixels in such groups
 
