@@ -49,20 +49,19 @@ def outline_thickness(size: tuple[int, int]) -> int:
 
 
 def area_around(marked: np.ndarray, margin: int) -> tuple[slice, slice] | None:
-    """Returns the rows and columns of the smallest rectangle around the pixels of (H, W) that are not 0, with `margin`
-    more pixels on each side. Returns None if all pixels are 0. The slices may end behind the last pixel."""
-    # `max` is several times as fast as `any` and `scipy.ndimage.find_objects`.
-    rows = np.flatnonzero(marked.max(axis=1, initial=0))
+    """Returns the rows and columns of the smallest rectangle around the pixels of (H, W) bool that are True, with
+    `margin` more pixels on each side. Returns None if no pixel is. The slices may end behind the last pixel."""
+    rows = np.flatnonzero(marked.any(axis=1))
     if not len(rows):
         return None
-    columns = np.flatnonzero(marked[rows[0] : rows[-1] + 1].max(axis=0))
+    columns = np.flatnonzero(marked.any(axis=0))
     sides = (slice(max(0, int(one[0]) - margin), int(one[-1]) + 1 + margin) for one in (rows, columns))
     return next(sides), next(sides)
 
 
 def extreme_around(values: np.ndarray, reach: int, extreme: np.ufunc) -> np.ndarray:
     """Returns the least or the greatest value of every pixel and the pixels at most `reach` away from it, in rows and
-    in columns. Nothing outside the picture counts. `scipy.ndimage` gives the same, but several times as slowly.
+    in columns. Nothing outside the picture counts. `scipy.ndimage` gives the same, but takes twice as long.
 
     Args:
         values: (H, W).
@@ -91,7 +90,7 @@ def outline(mask: np.ndarray, thickness: int) -> np.ndarray:
     """
     border = np.zeros_like(mask)
     # Process only the rectangle around the mask, because a mask may be a small part of a large picture.
-    area = area_around(mask.view(np.uint8), thickness)
+    area = area_around(mask, thickness)
     if area is None:
         return border
     inside = extreme_around(mask[area].view(np.uint8), thickness, np.minimum)
@@ -119,7 +118,7 @@ def mark_layer(
     marked = labels if labels.dtype == bool else (labels != 0) & (labels != IGNORED_LABEL)
     thickness = outline_thickness(labels.shape) if contour is None else contour
     # Process only the rectangle around the labels, because labels may cover a small part of a large picture.
-    area = area_around(marked.view(np.uint8), max(COLOUR_MARGIN, thickness))
+    area = area_around(marked, max(COLOUR_MARGIN, thickness))
     if area is None:
         return result
     marked = marked[area]

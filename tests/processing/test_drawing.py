@@ -64,9 +64,9 @@ def test_extreme_values_are_those_of_scipy():
 
 
 def test_the_area_around_marks():
-    marked = np.zeros((20, 30), np.uint8)
+    marked = np.zeros((20, 30), bool)
     assert area_around(marked, 2) is None
-    marked[5, 7] = marked[9, 29] = 3
+    marked[5, 7] = marked[9, 29] = True
     assert area_around(marked, 0) == (slice(5, 10), slice(7, 30))
     assert area_around(marked, 6) == (slice(0, 16), slice(1, 36))
 

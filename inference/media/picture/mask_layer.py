@@ -20,7 +20,7 @@ ALIGNMENT = 16  # the marks are cut out at multiples of this; FFmpeg reads rows 
 def cut_area(marks: np.ndarray) -> tuple[slice, slice] | None:
     """Returns the rows and columns to cut out around everything in marks (H, W, 4) uint8 that is not zero. Returns
     None if all is zero, so that nothing is drawn."""
-    area = area_around(np.ascontiguousarray(marks).view(np.uint32)[..., 0], MARGIN)
+    area = area_around(np.ascontiguousarray(marks).view(np.uint32)[..., 0] != 0, MARGIN)
     if area is None:
         return None
     rows, columns = (
