@@ -1,6 +1,7 @@
 """The arguments of the commands in this folder. This module does not import torch or Transformers."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,24 @@ def add_segment_folder_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"the video with what sounds marked in it, the masks as OUT/NAME/{MASKS_FOLDER}/mask_FRAME_SECONDSs.png, "
         "or both (video)",
     )
+    parser.add_argument(
+        "--shard",
+        type=shard_of,
+        default=(1, 1),
+        metavar="I/N",
+        help="do only share I of N of the videos, I from 1 to N, for jobs on several machines that all read and write "
+        "the same folders. The shares are about equal in size (1/1)",
+    )
     add_mask_options(parser)
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """Reads a share of the videos, such as 2/8, as (2, 8)."""
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    share, shares = (int(number) for number in match.groups()) if match else (0, 0)
+    if not 1 <= share <= shares:
+        raise argparse.ArgumentTypeError(f"must be a share I/N with I from 1 to N, such as 2/8, got {text!r}")
+    return share, shares
 
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:

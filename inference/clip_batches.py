@@ -1,7 +1,7 @@
 """Makes masks from the frames and the sound of a clip, a few frames at a time. Commands and pipeline use it."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TypedDict
@@ -33,10 +33,18 @@ class FrameMask:
 
 
 @dataclass(frozen=True)
+class FramePlace:
+    """Which frame a mask belongs to. The picture itself is not kept, because a batch may wait for the network."""
+
+    index: int  # the frame's number in the video, from 0
+    time: float  # seconds from the first frame
+
+
+@dataclass(frozen=True)
 class ClipBatch:
     """A few frames, prepared for the network."""
 
-    frames: list[TimedFrame | ArrayFrame]
+    frames: list[FramePlace]
     views: list[list[View]]  # for each frame, the windows of sound that it is combined with
     size: tuple[int, int]  # (height, width) of the pictures
     pixel_values: torch.Tensor | None  # (F, 3, H, W) float32; None where all windows are silent
@@ -58,7 +66,7 @@ def clip_batches(
     fps: float | None = DEFAULT_FPS,
     batch_size: int = DEFAULT_BATCH_SIZE,
     hears: bool = True,
-) -> Iterator[ClipBatch]:
+) -> Generator[ClipBatch, None, None]:
     """Prepares the frames of a clip for the network, in order, `batch_size` frames at once.
 
     Args:
@@ -73,21 +81,31 @@ def clip_batches(
     """
     sound = SoundWindows(clip, processor, window, stride, hears)
     frames, first_size = clip.frames(fps), None
-    while chunk := [(frame, sound.around(frame.time)) for frame in itertools.islice(frames, batch_size)]:
-        pictures = clip_to_tensor([frame.picture for frame, _ in chunk], "frames")
-        height, width = pictures.shape[-2:]
-        size = (height, width)
-        first_size = first_size or size
-        if size != first_size:
-            raise InputError(f"frames must be of equal size (height, width), got {first_size} and {size}")
-        audible = any(view.window.audible for _, views in chunk for view in views)
-        yield ClipBatch(
-            frames=[frame for frame, _ in chunk],
-            views=[views for _, views in chunk],
-            size=size,
-            pixel_values=processor(videos=pictures, return_tensors="pt")["pixel_values"][0] if audible else None,
-            frames_per_pass=batch_size,
-        )
+    # The pictures belong to `prepared_batch`, so they are freed while this generator waits.
+    while batch := prepared_batch(frames, sound, processor, batch_size):
+        first_size = first_size or batch.size
+        if batch.size != first_size:
+            raise InputError(f"frames must be of equal size (height, width), got {first_size} and {batch.size}")
+        yield batch
+
+
+def prepared_batch(
+    frames: Iterator[TimedFrame | ArrayFrame], sound: SoundWindows, processor: AussProcessor, batch_size: int
+) -> ClipBatch | None:
+    """Prepares the next `batch_size` frames. Returns None if there are no more frames."""
+    chunk = [(frame, sound.around(frame.time)) for frame in itertools.islice(frames, batch_size)]
+    if not chunk:
+        return None
+    pictures = clip_to_tensor([frame.picture for frame, _ in chunk], "frames")
+    height, width = pictures.shape[-2:]
+    audible = any(view.window.audible for _, views in chunk for view in views)
+    return ClipBatch(
+        frames=[FramePlace(frame.index, frame.time) for frame, _ in chunk],
+        views=[views for _, views in chunk],
+        size=(height, width),
+        pixel_values=processor(videos=pictures, return_tensors="pt")["pixel_values"][0] if audible else None,
+        frames_per_pass=batch_size,
+    )
 
 
 def passes(batch: ClipBatch, most: int) -> Iterator[list[tuple[int, list[View]]]]:

@@ -2,11 +2,12 @@
 
 import argparse
 import contextlib
+import dataclasses
 import logging
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import av
@@ -23,7 +24,7 @@ from ..processing.drawing import lay_over, mark_layer
 from ..processing.post_processing_auss import DEFAULT_THRESHOLD
 from ..processing.processing_auss import AussProcessor
 from .arguments import mask_options
-from .clip_batches import FrameMask, clip_batches, frame_masks, predict
+from .clip_batches import ClipBatch, FrameMask, clip_batches, frame_masks, predict
 from .media.containers.container_formats import container_format
 from .media.containers.decoding import DamagedVideoError
 from .media.picture.frame_planes import own_colours
@@ -43,9 +44,14 @@ from .results.mask_files import MASK_NAME, mask_name, mask_values
 from .results.run_outputs import RunOutputs
 from .results.run_report import report_lines
 from .sound_windows import window_seconds
+from .worker_threads import Passage, Worker, ahead
 
 logger = logging.getLogger(__name__)
 
+# How many batches are decoded and prepared ahead of the network, and how many masks may wait to be drawn. The network
+# makes the masks of a batch one after the other, so as many masks as a batch has keep the writing busy meanwhile.
+BATCHES_AHEAD, MASKS_BEHIND = 1, DEFAULT_BATCH_SIZE
+NO_SCORES = np.zeros((0, 0), np.float32)
 BAR_FORMAT = "{l_bar}{bar}| {n:.1f}/{total:.1f} s of video [{elapsed}<{remaining}]"
 
 
@@ -58,19 +64,28 @@ def reader_masks(
     window: float | None = None,
     stride: float | None = None,
     threshold: float = DEFAULT_THRESHOLD,
-) -> Iterator[FrameMask]:
-    """Works like `segment_video` for a `VideoReader`. The caller must call `reader.check` afterwards."""
+) -> Generator[FrameMask, None, None]:
+    """Works like `segment_video` for a `VideoReader`. The caller must call `reader.check` afterwards.
+
+    A thread decodes and prepares frames ahead of the network. It ends with the last mask, or when the returned
+    generator is closed. A caller that may stop earlier must close the generator.
+    """
     check_fps(fps)
     check_batch_size(batch_size)
     check_threshold(threshold)
     window, stride = window_and_stride(window_seconds(model), window, stride)
     batches = clip_batches(reader, processor, window, stride, fps, batch_size, hears=model.config.audio_input)
     # This is no generator function, so a wrong argument is refused at the call, before anything is written.
-    return (
-        mask
-        for batch in batches
-        for mask in frame_masks(processor, batch, predict(model, batch)["logits"], threshold=threshold)
-    )
+    return batch_masks(ahead(batches, BATCHES_AHEAD, reader.stop), model, processor, threshold)
+
+
+def batch_masks(
+    batches: Generator[ClipBatch, None, None], model: AnyAuss, processor: AussProcessor, threshold: float
+) -> Generator[FrameMask, None, None]:
+    """Yields the masks of batches. Closes `batches` at the end."""
+    with contextlib.closing(batches):
+        for batch in batches:
+            yield from frame_masks(processor, batch, predict(model, batch)["logits"], threshold=threshold)
 
 
 def segment_video(
@@ -181,13 +196,16 @@ def write_marked(
         output, overwrite: as `VideoWriter` takes them.
         mask_folder: an existing folder for the masks.
         show_progress: whether a progress bar is shown.
-        on_frame: called with the time of every frame, in seconds. If it raises an error, nothing is written.
+        on_frame: called with the time of every frame, in seconds, in the thread that writes. If it raises an error,
+            nothing is written.
 
     Returns:
         The number of frames.
     """
-    # A second reader decodes the pictures to draw on, so that no picture is kept until its mask is known.
+    # A second reader decodes the pictures to draw on, so that no picture is kept until its mask is known. A thread
+    # reads, draws and encodes them, while this thread makes the masks.
     pictures = VideoReader(reader.info.path, info=reader.info)
+    passage: Passage[FrameMask] = Passage(MASKS_BEHIND)
     with (
         VideoWriter(output, reader.info, overwrite) as writer,
         tqdm(
@@ -197,13 +215,26 @@ def write_marked(
             disable=not show_progress,
         ) as bar,
     ):
-        count = 0
-        for time, picture in marked_frames(pictures.frames(), masks, num_labels, mask_folder):
-            writer.write(time, picture)
-            count += 1
-            if on_frame is not None:
-                on_frame(time)
-            bar.update(max(0.0, min(time, bar.total) - bar.n))
+
+        def write_frames() -> int:
+            count = 0
+            for time, picture in marked_frames(pictures.frames(), iter(passage), num_labels, mask_folder):
+                if passage.stopped:
+                    break
+                writer.write(time, picture)
+                count += 1
+                if on_frame is not None:
+                    on_frame(time)
+                bar.update(max(0.0, min(time, bar.total) - bar.n))
+            return count
+
+        with Worker(write_frames, passage) as worker:
+            for mask in masks:
+                # Only the labels are drawn. The scores of a waiting mask would take four times their memory.
+                if not passage.put(dataclasses.replace(mask, scores=NO_SCORES, queries=None)):
+                    break
+            passage.end()
+            count = worker.result()
         writer.hold(pictures.picture_end or 0.0)
         bar.update(max(0.0, bar.total - bar.n))
     return count
@@ -245,15 +276,18 @@ def run(arguments: argparse.Namespace) -> int:
     old = earlier_masks(mask_folder, arguments.overwrite) if mask_folder is not None else []
     source = chosen_model(arguments.model)
     model, processor = load_model(source, arguments.device, arguments.threads, arguments.trust_remote_code)
-    masks = reader_masks(reader, model, processor, **mask_options(arguments))
+    found = reader_masks(reader, model, processor, **mask_options(arguments))
     if not reader.info.has_audio:
         logger.warning(
             "%s has no sound track: it is taken as silent, so nothing in it sounds", printable(arguments.video)
         )
     # Masks are made in a hidden folder. They replace earlier masks when the video and all masks are complete.
-    with NewContents(mask_folder) if mask_folder is not None else contextlib.nullcontext() as folder:
+    with (
+        contextlib.closing(found),
+        NewContents(mask_folder) if mask_folder is not None else contextlib.nullcontext() as folder,
+    ):
         new = folder.new if folder is not None else None
-        masks = outputs.watch(masks, model.config.id2label, new)
+        masks = outputs.watch(found, model.config.id2label, new)
         count = write_marked(reader, masks, model.config.num_labels, arguments.output, new, arguments.overwrite)
         if folder is not None:
             folder.install(old)

@@ -4,6 +4,7 @@ The results of a video appear only when they are complete. So a run can be stopp
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -59,6 +60,7 @@ class FolderJob:
     options: dict[str, Any]  # as `reader_masks` takes them
     weights: str  # the digest of the model's weights
     audio_track: int | None = None  # as `VideoReader` takes it
+    shard: tuple[int, int] = (1, 1)  # (I, N): the run does share I of N of the videos, I from 1 to N
 
     def folder(self, name: str) -> Path:
         """The folder for the results of a video. Its name keeps the ending, so a.mov and a.mp4 get two folders."""
@@ -168,9 +170,12 @@ def is_done(job: FolderJob, name: str) -> bool:
 
 
 def plan_work(job: FolderJob) -> tuple[list[str], int]:
-    """Returns the videos to do, and the number of videos that are done. Results that may not be replaced are refused
-    here. A video that cannot be accessed stays in the list and fails later."""
-    videos = list_videos(job.source, job.output)
+    """Returns the videos to do, and the number of videos that are done. Only the videos of the job's share count.
+    Results that may not be replaced are refused here. A video that cannot be accessed stays in the list and fails
+    later."""
+    # The share is one of all videos and not of those to do, so it stays the same while other jobs do theirs.
+    share, shares = job.shard
+    videos = list_videos(job.source, job.output)[share - 1 :: shares]
     for folder in {job.folder(name).parent for name in videos}:
         tidy(folder)  # removes what killed runs left, also beside videos that are done
     to_do = []
@@ -217,13 +222,13 @@ def write_results(job: FolderJob, name: str, results: Path, model: AnyAuss, proc
     reader = VideoReader(job.source / name, job.audio_track)
     if not reader.info.has_audio:
         logger.warning("%s has no sound track: it is taken as silent, so nothing in it sounds", printable(name))
-    masks = reader_masks(reader, model, processor, **job.options)
-    if "video" in job.write:
-        write_marked(reader, masks, num_labels, results / MARKED_FILE, masks_folder, show_progress=False)
-    else:
-        assert masks_folder is not None  # `write` holds at least one of the two
-        for mask in masks:
-            write_mask(mask, masks_folder, num_labels)
+    with contextlib.closing(reader_masks(reader, model, processor, **job.options)) as masks:
+        if "video" in job.write:
+            write_marked(reader, masks, num_labels, results / MARKED_FILE, masks_folder, show_progress=False)
+        else:
+            assert masks_folder is not None  # `write` holds at least one of the two
+            for mask in masks:
+                write_mask(mask, masks_folder, num_labels)
     reader.check()
     if job.record(name) != record:
         raise InputError(f"video {job.source / name} was written to while it was read: it is tried again next time")
@@ -303,6 +308,7 @@ def run(arguments: argparse.Namespace) -> int:
         options,
         weights_digest(source),
         arguments.audio_track,
+        arguments.shard,
     )
     to_do, skipped = agreed_plan(job, accelerator)
     share = to_do[accelerator.process_index :: accelerator.num_processes]

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
 from ..configuration.configuration_auss import IGNORED_LABEL
 
@@ -49,6 +48,40 @@ def outline_thickness(size: tuple[int, int]) -> int:
     return max(1, round(min(size) / 200))
 
 
+def area_around(marked: np.ndarray, margin: int) -> tuple[slice, slice] | None:
+    """Returns the rows and columns of the smallest rectangle around the pixels of (H, W) bool that are True, with
+    `margin` more pixels on each side. Returns None if no pixel is. The slices may end behind the last pixel."""
+    rows = np.flatnonzero(marked.any(axis=1))
+    if not len(rows):
+        return None
+    columns = np.flatnonzero(marked.any(axis=0))
+    sides = (slice(max(0, int(one[0]) - margin), int(one[-1]) + 1 + margin) for one in (rows, columns))
+    return next(sides), next(sides)
+
+
+def extreme_around(values: np.ndarray, reach: int, extreme: np.ufunc) -> np.ndarray:
+    """Returns the least or the greatest value of every pixel and the pixels at most `reach` away from it, in rows and
+    in columns. Nothing outside the picture counts. `scipy.ndimage` gives the same, but takes twice as long.
+
+    Args:
+        values: (H, W).
+        reach: pixels, 0 or more.
+        extreme: `np.minimum` or `np.maximum`.
+    """
+    for axis in (0, 1):
+        sides = [(0, 0), (0, 0)]
+        sides[axis] = (reach, reach)
+        values = np.pad(values, sides, mode="edge")
+        # Each value stands for a window that begins at its pixel. Two windows side by side make one of twice the size.
+        width = 1
+        while width < 2 * reach + 1:
+            step = min(width, 2 * reach + 1 - width)
+            windows = np.moveaxis(values, axis, 0)
+            values = np.moveaxis(extreme(windows[:-step], windows[step:]), 0, axis)
+            width += step
+    return values
+
+
 def outline(mask: np.ndarray, thickness: int) -> np.ndarray:
     """Returns the inner border of a boolean mask (H, W), as bool (H, W).
 
@@ -56,12 +89,11 @@ def outline(mask: np.ndarray, thickness: int) -> np.ndarray:
     The edge of the picture is not a border, so an object that leaves the picture has no outline there.
     """
     border = np.zeros_like(mask)
-    found = ndimage.find_objects(mask.astype(np.uint8))
-    if not found:
-        return border
     # Process only the rectangle around the mask, because a mask may be a small part of a large picture.
-    area = tuple(slice(max(0, side.start - thickness), side.stop + thickness) for side in found[0])
-    inside = ndimage.minimum_filter(mask[area].view(np.uint8), 2 * thickness + 1, mode="constant", cval=1)
+    area = area_around(mask, thickness)
+    if area is None:
+        return border
+    inside = extreme_around(mask[area].view(np.uint8), thickness, np.minimum)
     border[area] = mask[area] & (inside == 0)
     return border
 
@@ -82,30 +114,29 @@ def mark_layer(
         (H, W, 4) uint8: red, green, blue and opacity. Pixels up to `COLOUR_MARGIN` away from a label have its colour,
         but opacity 0.
     """
-    layer = Image.new("RGBA", labels.shape[::-1])
+    result = np.zeros((*labels.shape, 4), np.uint8)
     marked = labels if labels.dtype == bool else (labels != 0) & (labels != IGNORED_LABEL)
-    found = ndimage.find_objects(marked.view(np.uint8))
-    if not found:
-        return np.array(layer)
-    # Process only the rectangle around the labels, because labels may cover a small part of a large picture.
     thickness = outline_thickness(labels.shape) if contour is None else contour
-    margin = max(COLOUR_MARGIN, thickness)
-    rows, columns = (slice(max(0, side.start - margin), side.stop + margin) for side in found[0])
-    marked = marked[rows, columns]
-    inside = labels[rows, columns].astype(np.uint8) * marked
-    nearest = np.where(marked, inside, ndimage.maximum_filter(inside, 2 * COLOUR_MARGIN + 1))
+    # Process only the rectangle around the labels, because labels may cover a small part of a large picture.
+    area = area_around(marked, max(COLOUR_MARGIN, thickness))
+    if area is None:
+        return result
+    marked = marked[area]
+    inside = labels[area].astype(np.uint8) * marked
+    layer = Image.new("RGBA", marked.shape[::-1])
+    nearest = np.where(marked, inside, extreme_around(inside, COLOUR_MARGIN, np.maximum))
     opacity = marked * np.uint8(round(255 * alpha))
     for label in np.flatnonzero(np.bincount(inside.ravel())).tolist():
         if label:
             shown = class_colour(label) if colour is None else colour
-            layer.paste((*shown, 0), (columns.start, rows.start), Image.fromarray(nearest == label))
+            layer.paste((*shown, 0), (0, 0), Image.fromarray(nearest == label))
             if thickness > 0:
                 bright = outline(inside == label, thickness)
                 both = outline(inside == label, thickness + max(1, thickness // 2))
-                layer.paste((*SECOND_TONE, 0), (columns.start, rows.start), Image.fromarray(both & ~bright))
+                layer.paste((*SECOND_TONE, 0), (0, 0), Image.fromarray(both & ~bright))
                 opacity[both] = 255
-    result = np.array(layer)
-    result[rows, columns, 3] = opacity
+    result[area] = np.asarray(layer)
+    result[area][..., 3] = opacity
     return result
 
 

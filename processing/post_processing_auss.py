@@ -4,6 +4,7 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
@@ -95,15 +96,19 @@ def segment_frames(
     # argmax takes the first of equal values, so a tie with label 0 is silent. For two labels, a comparison gives the
     # same result a hundred times as fast.
     two = logits.shape[1] == 2
-    labels = (weighted[:, 1] > weighted[:, 0]).long() if two else weighted.argmax(dim=1)
-    total = logits.sum(dim=1)
-    scores = torch.where(total > 0, 1 - logits[:, 0] / total, torch.zeros_like(total)).clamp(0, 1)
-    if two:
-        # If the labels almost tie, rounding may move a score across the threshold. The label decides on the side.
-        highest_silent = torch.tensor(threshold, dtype=torch.float32, device=logits.device)
-        lowest_sounding = torch.nextafter(highest_silent, torch.ones_like(highest_silent))
-        scores = torch.where(labels == 1, scores.clamp(min=lowest_sounding), scores.clamp(max=highest_silent))
-    return labels, scores
+    found = weighted[:, 1] > weighted[:, 0] if two else weighted.argmax(dim=1)
+    # Maps of the size of a picture are large, and new memory takes most of the time. So values are changed in place.
+    total = logits[:, 0] + logits[:, 1] if two else logits.sum(dim=1)
+    scores = logits[:, 0] / total
+    torch.sub(scores.new_ones(()), scores, out=scores)
+    scores.masked_fill_(total == 0, 0)
+    if not two:
+        return found, scores.clamp_(0, 1)
+    # If the labels almost tie, rounding may move a score across the threshold. The label decides on the side.
+    highest_silent = np.float32(threshold)
+    lowest_sounding = np.nextafter(highest_silent, np.float32(1))
+    sounding = scores.clamp(float(lowest_sounding), 1)
+    return found.long(), torch.where(found, sounding, scores.clamp_(0, float(highest_silent)))
 
 
 def post_process_audio_visual_segmentation(
@@ -140,6 +145,7 @@ def post_process_audio_visual_segmentation(
     for clip, (height, width) in zip(logits.detach(), sizes, strict=True):
         frames_at_once = max(1, MAX_RESIZED_VALUES // (num_labels * height * width))
         parts = [segment_frames(frames, (height, width), threshold) for frames in clip.split(frames_at_once)]
-        segmentation, scores = (torch.cat(part) for part in zip(*parts, strict=True))
+        # `torch.cat` copies even a single part.
+        segmentation, scores = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
         results.append({"segmentation": segmentation, "scores": scores})
     return results

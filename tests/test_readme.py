@@ -1,20 +1,24 @@
 """README.md: its Python runs, in its order, and its commands exist. The links between the documents work."""
 
+import os
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 import auss
-from auss.cli import build_parser
+from auss.cli import build_parser, main
 from auss.train.composer.composed_video import compose_video
 from auss.train.loop.preparation import create_processor
 
 FOLDER = Path(auss.__file__).parent
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
+SCALE = (FOLDER / "docs" / "scale.md").read_text(encoding="utf-8")
 PAGES = sorted([*FOLDER.glob("*.md"), *(FOLDER / "docs").glob("*.md")])
 
 
@@ -68,6 +72,63 @@ def test_the_python_of_the_page_about_masks_runs(workplace):
     files = {"marked.gif", "marked.mp4", "timeline.png", "masks", "masks.json", "masks.npz", "objects.json"}
     assert {path.name for path in workplace.iterdir()} >= files
     assert names["waveform"].shape == (5 * names["sampling_rate"],) and len(names["pictures"]) == len(names["result"])
+
+
+@pytest.fixture
+def folder_of_videos(tiny_model, make_video, tmp_path, monkeypatch):
+    """A working folder with a model and three short videos, one of them in a subfolder."""
+    tiny_model.save_pretrained(tmp_path / "auss-demo" / "model")
+    create_processor(tiny_model.config, 32).save_pretrained(tmp_path / "auss-demo" / "model")
+    (tmp_path / "videos" / "deep").mkdir(parents=True)
+    for name in ("a.mp4", "b.mp4", "deep/c.mp4"):
+        make_video(f"videos/{name}", seconds=1.0)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class RayInOneProcess:
+    """Does what the page about scale asks of Ray Data, one row after the other. Ray itself is not installed here."""
+
+    @staticmethod
+    def ActorPoolStrategy(size):
+        return size
+
+    def from_items(self, rows, override_num_blocks):
+        assert override_num_blocks == len(rows)
+        self.rows = rows
+        return self
+
+    def map(self, kind, fn_constructor_args, compute, num_cpus):
+        self.work = kind(*fn_constructor_args)
+        return self
+
+    def iter_rows(self):
+        return map(self.work, self.rows)
+
+
+def test_the_python_of_the_page_about_scale_runs(folder_of_videos, monkeypatch, capsys):
+    (folder_of_videos / "videos" / "broken.mp4").write_text("no video")
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(data=RayInOneProcess()))
+    (code,) = blocks("python", SCALE)
+    exec(code, {})
+    for name in ("a.mp4", "b.mp4", "deep/c.mp4"):
+        masks = sorted(path.name for path in (folder_of_videos / "results" / name).iterdir())
+        assert len(masks) == 5 and masks[1] == "00000.200_sounding.png"
+    assert capsys.readouterr().out.startswith("videos/broken.mp4 video videos/broken.mp4 cannot be opened")
+
+
+def test_a_job_array_of_the_page_about_scale_does_every_video_once(folder_of_videos, monkeypatch, capsys):
+    """Runs the command of the batch file as Slurm would, once for each job of the array."""
+    (script,) = [block for block in blocks("bash", SCALE) if "#SBATCH" in block]
+    (line,) = [line for line in command_lines(f"```bash\n{script}```") if line.startswith("exec auss ")]
+    for job in ("1", "2"):
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", job)
+        monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "2")
+        words = [os.path.expandvars(word) for word in shlex.split(line)[2:]]
+        assert main([*words, "--fps", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "2 made, 0 there already" in printed and "1 made, 0 there already" in printed
+    assert len(list((folder_of_videos / "results").rglob("masks/*.png"))) == 3
 
 
 def test_commands_are_there():

@@ -1,12 +1,13 @@
 """Segments an upload: the marked video, the masks in a zip file, the times as JSON, and what was found in words."""
 
+import contextlib
 import json
 import logging
 import os
 import shutil
-import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,23 +61,30 @@ class UploadResult:
 
 
 class Warnings(logging.Handler):
-    """Collects what auss logs in this thread, in a `with` statement. Other threads work for other visitors."""
+    """Collects what auss logs for one visitor, in a `with` statement.
+
+    The thread that enters the statement works for this visitor, and so do the threads that `inference` starts from it,
+    because they have its context variables. All other threads work for other visitors.
+    """
+
+    _in_use: ContextVar["Warnings | None"] = ContextVar("_in_use", default=None)
 
     def __init__(self):
         super().__init__(logging.WARNING)
         self.lines: list[str] = []
-        self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
+        if self._in_use.get() is self:  # a handler is called in the thread that logs
             self.lines.append(record.getMessage())
 
     def __enter__(self) -> "Warnings":
+        self._before = self._in_use.set(self)
         logging.getLogger(PACKAGE).addHandler(self)
         return self
 
     def __exit__(self, *_) -> None:
         logging.getLogger(PACKAGE).removeHandler(self)
+        self._in_use.reset(self._before)
 
 
 def visible_text(message: object, video: Path) -> str:
@@ -177,20 +185,20 @@ def _segmented(
     )
     facts: list[MaskFacts] = []
     sounding = SoundingTimes()
-    masks = reader_masks(reader, network, processor, **options)
 
     def on_frame(time: float) -> None:
         job.check()
         on_progress(min(time, seconds), seconds)
 
-    write_marked(
-        reader,
-        noted_masks(masks, mask_folder, network.config.id2label, facts, sounding, job),
-        num_labels,
-        video_path,
-        show_progress=False,
-        on_frame=on_frame,
-    )
+    with contextlib.closing(reader_masks(reader, network, processor, **options)) as masks:
+        write_marked(
+            reader,
+            noted_masks(masks, mask_folder, network.config.id2label, facts, sounding, job),
+            num_labels,
+            video_path,
+            show_progress=False,
+            on_frame=on_frame,
+        )
     try:
         reader.check()
     except DamagedVideoError as error:

@@ -50,6 +50,7 @@ class VideoReader:
         self._stamped: int | None = None  # how many frames of the last reading had a time stamp
         self._count = 0  # how many frames the last reading had
         self._track: AudioTrack | None = None
+        self._stopped = False
 
     @cached_property
     def extent(self) -> Extent:
@@ -77,14 +78,21 @@ class VideoReader:
         are wanted. A frame that is shown for longer than 1 / fps is due several times, see `MaskTimes`."""
         due = MaskTimes(fps, self.info.interval)
         self._end, self._stamped, self.damage, self._track, self._loudest = None, None, Damage(), None, None
+        self._stopped = False
         try:
             for frame in self._all_frames():
+                if self._stopped:
+                    return
                 for time in due.of(frame.time, frame.end):
                     yield frame.held(time)
         finally:
             if self._track is not None:
                 self._track.close()
                 self._track = None
+
+    def stop(self) -> None:
+        """Ends a reading that another thread is doing, after its next frame. Nobody may use what it has read."""
+        self._stopped = True
 
     def waveform(self, start: float, end: float) -> tuple[np.ndarray, int]:
         """The sound between two times. Call this method while `frames` is being read, or after it.

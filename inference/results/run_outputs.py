@@ -16,7 +16,6 @@ from .mask_files import MaskWriter, is_mask_file, mask_writer, write_objects
 from .read_results import read_mask
 from .separate_objects import DEFAULT_MIN_AREA
 from .sounding_times import SoundingTimes
-from .timeline import plot_timeline
 
 
 def check_new_files(paths: Sequence[Path], overwrite: bool) -> None:
@@ -99,6 +98,8 @@ class RunOutputs:
                     content = json.dumps({"video": self.video, **summary}, indent=2)
                     partial.write_text(content + "\n", encoding="utf-8")
                 else:
+                    from .timeline import plot_timeline  # Matplotlib takes long to import, and few runs need it
+
                     figure = plot_timeline(summary, title=self.video)
                     figure.savefig(partial, format=path.suffix[1:].lower(), dpi=110)
         return summary

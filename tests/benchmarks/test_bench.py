@@ -94,8 +94,21 @@ def test_as_many_queries_of_a_network_have_a_class_as_are_asked_for(bench):
 
 
 @pytest.mark.slow
-def test_a_short_video_is_segmented(bench):
+@pytest.mark.parametrize("with_backbone", [True, False])
+def test_a_short_video_is_segmented(bench, with_backbone):
     from media_rows import segmented_video
 
-    measured = segmented_video("auss-demo", length=3)
+    measured = segmented_video("auss-demo", length=3, with_backbone=with_backbone, repeats=1)
     assert measured.ours > 0 and measured.limit > 0 and "75 frames" in measured.note
+
+
+def test_the_plain_copy_has_every_frame_and_the_sound(bench, make_video, tmp_path):
+    from media_rows import plain_copy
+
+    from auss import VideoReader
+
+    video, output = make_video("in.mp4", seconds=1.0), tmp_path / "out.mp4"
+    plain_copy(video, output)
+    before, after = VideoReader(video), VideoReader(output)
+    times = [[frame.time for frame in reader.frames()] for reader in (before, after)]
+    assert times[1] == pytest.approx(times[0], abs=1e-4) and after.info.has_audio

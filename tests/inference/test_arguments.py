@@ -57,3 +57,10 @@ def test_export_takes_the_formats_that_it_knows_the_packages_of():
     assert [parse("export", "--format", name).format for name in module.FORMATS] == list(module.FORMATS)
     with pytest.raises(SystemExit):
         parse("export", "--format", "onxx")
+
+
+def test_shards():
+    assert parse("segment_folder").shard == (1, 1) and parse("segment_folder", "--shard", "3/12").shard == (3, 12)
+    for wrong in ("0/4", "5/4", "1", "1/0", "-1/4", "1/4/2", "a/b", "1.5/4", "²/4"):
+        with pytest.raises(SystemExit):
+            parse("segment_folder", "--shard", wrong)

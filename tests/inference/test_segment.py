@@ -126,6 +126,29 @@ def test_pictures_that_must_be_rgb_are_drawn_on_too(make_video, num_labels):
     np.testing.assert_array_equal(picture[labels == 0], unmarked[labels == 0])
 
 
+def test_masks_that_are_given_up_end_the_reading(make_video, tiny_processor, red_sounds):
+    reader = VideoReader(make_video("clip.mp4", seconds=6.0))
+    masks = reader_masks(reader, red_sounds, tiny_processor, fps=2, batch_size=1)
+    next(masks)
+    masks.close()
+    assert reader.picture_end is None  # the last frame was not reached
+    frames = reader.frames()
+    next(frames)
+    reader.stop()
+    assert list(frames) == [] and reader.picture_end is None
+    assert len(list(reader_masks(reader, red_sounds, tiny_processor, fps=2))) == 12  # it can be read again
+    assert reader.picture_end == pytest.approx(6.0)
+
+
+def test_the_last_mask_is_held_although_masks_wait_no_longer(make_video, tiny_processor, red_sounds, tmp_path):
+    """More masks than may wait to be drawn, and many frames after the last mask."""
+    reader = VideoReader(make_video("clip.mp4", seconds=4.0))
+    masks = [mask for mask in reader_masks(reader, red_sounds, tiny_processor, fps=None) if mask.time < 3]
+    seen = []
+    count = write_marked(reader, iter(masks), 2, tmp_path / "out.mp4", show_progress=False, on_frame=seen.append)
+    assert len(masks) == 30 and count == len(seen) == 40 and seen == sorted(seen)
+
+
 def test_masks_as_pictures(tmp_path, make_video, tiny_processor, red_sounds):
     path = make_video("clip.mp4", seconds=2.0)
     mask = list(segment_video(path, red_sounds, tiny_processor, fps=2))[3]

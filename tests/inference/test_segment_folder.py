@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -209,6 +210,31 @@ def test_the_sound_track_is_chosen_for_all_videos(tmp_path, make_tracks, red_sou
         records.append(job.record("two.mkv"))
     # Results from before the option --audio-track stay valid.
     assert "audio_track" not in records[0] and [record["audio_track"] for record in records[1:]] == [1, 2]
+
+
+def test_shards_share_the_videos(run, tmp_path):
+    made = []
+    for share in ("2/2", "1/2"):
+        status, printed, _ = run("--shard", share)
+        assert status == 0 and "1 made, 0 there already, 0 failed" in printed
+        made.append({name for name in files(tmp_path / "out") if name.endswith("marked.mp4")})
+    assert made == [{"short.mp4/marked.mp4"}, {"short.mp4/marked.mp4", "deep/long.webm/marked.mp4"}]
+    assert "1 made, 0 there already" not in run("--shard", "1/2")[1]
+    assert "0 made, 0 there already, 0 failed" in run("--shard", "7/9")[1]  # fewer videos than shares
+    assert "0 made, 2 there already, 0 failed" in run()[1]  # results do not depend on the share
+
+
+def test_shards_are_about_equal(tmp_path):
+    """The sizes are those of a thousand files, the largest a hundred times the smallest."""
+    (tmp_path / "in").mkdir()
+    for number in range(1000):
+        (tmp_path / "in" / f"{number}.mp4").write_bytes(bytes(10 + number))
+    job = FolderJob(tmp_path / "in", tmp_path / "out", frozenset({"masks"}), False, {}, "digest")
+    shares = [segment_folder.plan_work(replace(job, shard=(share, 7)))[0] for share in range(1, 8)]
+    assert sorted(name for share in shares for name in share) == sorted(os.listdir(tmp_path / "in"))
+    sizes = [sum((tmp_path / "in" / name).stat().st_size for name in share) for share in shares]
+    assert max(sizes) < 1.02 * min(sizes)
+    assert [share[0] for share in shares] == [f"{number}.mp4" for number in range(999, 992, -1)]
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from auss.inference.pipeline import AudioVisualSegmentationPipeline
 from auss.inference.results.run_report import report_lines
 from auss.inference.results.sounding_times import summarise
 from auss.inference.segment import segment_video
+from auss.inference.worker_threads import ahead
 from auss.modeling_auss.modeling_auss import AussForAudioVisualSegmentation
 from auss.web.jobs import CancelledError, Job
 from auss.web.settings import Limits
@@ -112,6 +113,18 @@ def test_warnings_of_other_threads_are_not_collected():
         thread.join()
     logger.warning("later")
     assert warnings.lines == ["mine"]
+
+
+def test_warnings_of_the_threads_that_work_for_a_visitor_are_collected():
+    logger = logging.getLogger("auss.inference")
+
+    def warns():
+        logger.warning("from the thread that reads ahead")
+        yield 0
+
+    with Warnings() as warnings:
+        assert list(ahead(warns(), 1)) == [0]
+    assert warnings.lines == ["from the thread that reads ahead"]
 
 
 def test_classes_are_shown_in_colours(make_video, tmp_path, make_config, tiny_processor):

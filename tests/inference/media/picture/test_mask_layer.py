@@ -1,6 +1,9 @@
 """Drawing on planes looks like drawing on the RGB picture. `overlay` is the oracle."""
 
+from fractions import Fraction
+
 import av
+import av.filter
 import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
@@ -193,3 +196,52 @@ def test_an_empty_mask_leaves_the_frame_as_it_is():
     before = frame.to_ndarray()
     frame = draw(np.zeros((48, 64), bool), SYSTEMS["709"], frame)
     np.testing.assert_array_equal(frame.to_ndarray(), before)
+
+
+def whole_overlay(marks, colours, frame):
+    """Lays the whole layer over the whole frame with FFmpeg's filter: what `MaskLayer` must equal in every value."""
+    layer = av.VideoFrame.from_ndarray(marks, format="rgba").reformat(
+        format="yuva420p",
+        dst_colorspace=Colorspace.ITU709 if colours.matrix == 1 else Colorspace.ITU601,
+        dst_color_range=ColorRange.JPEG if colours.full_range else ColorRange.MPEG,
+    )
+    graph, second = av.filter.Graph(), Fraction(1)
+    sources = [
+        graph.add_buffer(format=one.format, width=one.width, height=one.height, time_base=second)
+        for one in (frame, layer)
+    ]
+    filter_, sink = graph.add("overlay", format="yuv420", eof_action="repeat"), graph.add("buffersink")
+    for place, source in enumerate(sources):
+        source.link_to(filter_, 0, place)
+    filter_.link_to(sink)
+    graph.configure()
+    for one, source in zip((layer, frame), reversed(sources), strict=True):
+        one.pts, one.time_base = 0, second
+        source.push(one)
+    sources[1].push(None)
+    return sink.pull()
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_only_the_marked_part_is_drawn_and_nothing_else_changes(name):
+    """Small, large, several, odd and touching parts of a noisy picture, so that a shift by one pixel is seen."""
+    generator, colours = np.random.default_rng(0), SYSTEMS[name]
+    for trial in range(40):
+        height, width = 2 * generator.integers(20, 70, 2)
+        picture = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        labels = np.zeros((height, width), np.uint8)
+        for label in range(1, generator.integers(1, 4) + 1):
+            top, left = generator.integers(0, height), generator.integers(0, width)
+            labels[top : top + generator.integers(1, 50), left : left + generator.integers(1, 50)] = label
+        marks = mark_layer(labels, contour=int(generator.integers(0, 4)))
+        expected = planes(whole_overlay(marks, colours, to_frame(picture, colours)))
+        drawing = MaskLayer(marks, colours)
+        for _ in range(2):  # the filter is used again
+            found = planes(drawing.draw(to_frame(picture, colours)))
+            for plane, other in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(plane, other, err_msg=f"trial {trial}")
+
+
+def test_a_frame_without_marks_stays_as_it_is():
+    frame = to_frame(smooth_picture(), SYSTEMS["709"])
+    assert draw(np.zeros((48, 64), bool), SYSTEMS["709"], frame) is frame
