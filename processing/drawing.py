@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
 from ..configuration.configuration_auss import IGNORED_LABEL
 
@@ -59,29 +60,6 @@ def area_around(marked: np.ndarray, margin: int) -> tuple[slice, slice] | None:
     return next(sides), next(sides)
 
 
-def extreme_around(values: np.ndarray, reach: int, extreme: np.ufunc) -> np.ndarray:
-    """Returns the least or the greatest value of every pixel and the pixels at most `reach` away from it, in rows and
-    in columns. Nothing outside the picture counts. `scipy.ndimage` gives the same, but takes twice as long.
-
-    Args:
-        values: (H, W).
-        reach: pixels, 0 or more.
-        extreme: `np.minimum` or `np.maximum`.
-    """
-    for axis in (0, 1):
-        sides = [(0, 0), (0, 0)]
-        sides[axis] = (reach, reach)
-        values = np.pad(values, sides, mode="edge")
-        # Each value stands for a window that begins at its pixel. Two windows side by side make one of twice the size.
-        width = 1
-        while width < 2 * reach + 1:
-            step = min(width, 2 * reach + 1 - width)
-            windows = np.moveaxis(values, axis, 0)
-            values = np.moveaxis(extreme(windows[:-step], windows[step:]), 0, axis)
-            width += step
-    return values
-
-
 def outline(mask: np.ndarray, thickness: int) -> np.ndarray:
     """Returns the inner border of a boolean mask (H, W), as bool (H, W).
 
@@ -93,7 +71,7 @@ def outline(mask: np.ndarray, thickness: int) -> np.ndarray:
     area = area_around(mask, thickness)
     if area is None:
         return border
-    inside = extreme_around(mask[area].view(np.uint8), thickness, np.minimum)
+    inside = ndimage.minimum_filter(mask[area].view(np.uint8), 2 * thickness + 1, mode="constant", cval=1)
     border[area] = mask[area] & (inside == 0)
     return border
 
@@ -124,7 +102,7 @@ def mark_layer(
     marked = marked[area]
     inside = labels[area].astype(np.uint8) * marked
     layer = Image.new("RGBA", marked.shape[::-1])
-    nearest = np.where(marked, inside, extreme_around(inside, COLOUR_MARGIN, np.maximum))
+    nearest = np.where(marked, inside, ndimage.maximum_filter(inside, 2 * COLOUR_MARGIN + 1))
     opacity = marked * np.uint8(round(255 * alpha))
     for label in np.flatnonzero(np.bincount(inside.ravel())).tolist():
         if label:

@@ -11,7 +11,6 @@ from auss.processing.drawing import (
     area_around,
     class_colour,
     contact_sheet,
-    extreme_around,
     history_series,
     outline,
     overlay,
@@ -49,18 +48,6 @@ def test_overlay_tints_only_the_mask():
     assert tuple(picture[15, 20]) == (150, 50, 50)
     assert np.array_equal(picture, overlay(frame, scores > 0.5, colour=(200, 0, 0), alpha=0.5, contour=1))
     assert np.array_equal(overlay(frame, np.zeros((40, 60), bool)), frame)
-
-
-def test_extreme_values_are_those_of_scipy():
-    generator = np.random.default_rng(0)
-    for reach in (0, 1, 2, 3, 5, 8, 13):
-        values = generator.integers(0, 256, generator.integers(1, 40, 2), dtype=np.uint8)
-        for extreme, function, outside in (
-            (np.minimum, ndimage.minimum_filter, 255),
-            (np.maximum, ndimage.maximum_filter, 0),
-        ):
-            expected = function(values, 2 * reach + 1, mode="constant", cval=outside)
-            np.testing.assert_array_equal(extreme_around(values, reach, extreme), expected)
 
 
 def test_the_area_around_marks():
