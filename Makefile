@@ -14,7 +14,7 @@ TEST_RUN = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST
 .PHONY: help demo demo-train test test-slow check conformance bench gpu reliability docs quality style clean
 
 help:
-	@echo "make demo         the shipped model on a composed video; the same as demo-train where no model is shipped"
+	@echo "make demo         the model that comes with auss, on a composed video (35 seconds)"
 	@echo "make demo-train   compose a data set, train on it, evaluate, and segment a video (5 minutes)"
 	@echo "make test         the tests that CI runs"
 	@echo "make test-slow    the long tests too"

@@ -13,6 +13,7 @@ from PIL import Image
 
 import auss
 from auss.cli import build_parser, main
+from auss.hub import shipped_model
 from auss.train.composer.composed_video import compose_video
 from auss.train.loop.preparation import create_processor
 
@@ -43,6 +44,8 @@ def workplace(tiny_model, video, tmp_path, monkeypatch):
     """A folder in which the demo has been run, with a network that has learned nothing, and that has a video."""
     tiny_model.save_pretrained(tmp_path / "auss-demo" / "model")
     create_processor(tiny_model.config, 32).save_pretrained(tmp_path / "auss-demo" / "model")
+    (tmp_path / "auss-demo" / "model" / shipped_model.KNOWN_FILE).write_text('["cow"]')
+    monkeypatch.setattr(shipped_model, "SHIPPED_FOLDER", tmp_path / "auss-demo" / "model")
     shutil.copy(video, tmp_path / "auss-demo" / "video.mp4")
     shutil.copy(video, tmp_path / "street.mp4")
     monkeypatch.chdir(tmp_path)

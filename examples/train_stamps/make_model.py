@@ -28,15 +28,16 @@ from auss.train.recorded_results import COMPOSED_FILE
 
 HERE = Path(__file__).resolve().parent
 MOST_BYTES = 12_000_000  # of the weights
-# The demo's things: categories of `objects/unseen`, so the model has seen neither the pictures nor the recordings.
-DEMO_THINGS = ("duck", "electric_guitar", "frog", "hen", "pig", "sheep")
+# The demo's things, of `objects/train`: it shows what the model knows, in compositions that it has not seen.
+DEMO_THINGS = ("cow", "elephant", "fire_engine", "owl", "rooster", "violin")
+DEMO_FILES = 2  # pictures and recordings of a thing, at most so many of each
 DEMO_PIXELS = 320
 THINGS_LICENCE = """# Where these pictures and recordings come from
 
 They are from the Debian packages tuxpaint-stamps-default (GPL-2 or later) and gcompris-qt-data (its sounds are GPL-3
 or later), and stay under these licences. `examples/train_stamps/` makes them from the packages: the cut-outs with a
-clean edge and at most 320 pixels long, the recordings as Ogg Vorbis. The electric guitar's melodies are played with
-TimGM6mb (timgm6mb-soundfont, GPL-2).
+clean edge and at most 320 pixels long, the recordings as Ogg Vorbis. The violin's melodies are played with FluidR3
+(fluid-soundfont-gm, MIT).
 """
 
 
@@ -149,14 +150,14 @@ def install(out: Path, repository: Path) -> None:
     shutil.copytree(out / SHIPPED_NAME, target)
     for name in DEMO_THINGS:
         (things / name).mkdir(parents=True)
-        for path in sorted((out / "objects" / "unseen" / name).iterdir()):
-            if path.suffix == ".png":
-                picture = Image.open(path, formats=["PNG"])
-                picture.thumbnail((DEMO_PIXELS, DEMO_PIXELS), Image.Resampling.LANCZOS)
-                picture.save(things / name / path.name, optimize=True)
-            else:
-                samples, rate = soundfile.read(path, dtype="float32")
-                soundfile.write(things / name / f"{path.stem}.ogg", samples, rate, format="OGG", subtype="VORBIS")
+        folder = out / "objects" / "train" / name
+        for path in sorted(folder.glob("*.png"))[:DEMO_FILES]:
+            picture = Image.open(path, formats=["PNG"])
+            picture.thumbnail((DEMO_PIXELS, DEMO_PIXELS), Image.Resampling.LANCZOS)
+            picture.save(things / name / path.name, optimize=True)
+        for path in sorted(folder.glob("*.wav"))[:DEMO_FILES]:
+            samples, rate = soundfile.read(path, dtype="float32")
+            soundfile.write(things / name / f"{path.stem}.ogg", samples, rate, format="OGG", subtype="VORBIS")
     (things / "LICENCES.md").write_text(THINGS_LICENCE, encoding="utf-8")
 
 

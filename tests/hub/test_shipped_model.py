@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from transformers import pipeline
 
+import auss
 from auss import cli
 from auss.hub import shipped_model
 from auss.hub.half_precision import write_half_precision
@@ -72,9 +74,6 @@ def test_an_installation_without_it_says_so(tmp_path, monkeypatch, make_video, c
 
 
 def test_what_ships_fits_the_package_and_is_whole():
-    """Holds for the committed model, as soon as there is one."""
-    if not shipped_model.has_default_model():
-        pytest.skip("no model is committed yet")
     folder = shipped_model.default_model()
     assert (folder / "model.safetensors").stat().st_size <= 12_000_000
     assert len(shipped_model.known_categories()) > 50
@@ -84,3 +83,17 @@ def test_what_ships_fits_the_package_and_is_whole():
     assert next(model.parameters()).dtype == torch.float32
     with safe_open(folder / "model.safetensors", "pt") as weights:
         assert len(weights.keys()) == len(model.state_dict())
+
+
+def test_what_ships_marks_what_sounds_and_follows_its_changes(tmp_path):
+    """A fresh composition of photographs: in each turn most of the right thing is marked, and little of the others."""
+    video = auss.sample_video(tmp_path / "video.mp4", seed=0, seconds=15.0, fps=2, size=(180, 320))
+    overlaps, with_another = [], []
+    for (segment,) in pipeline(TASK)(video.path, fps=1):
+        mask = np.asarray(segment["mask"]) > 0
+        start, stop, sounding = next(turn for turn in video.turns if turn[0] <= segment["timestamp"] < turn[1])
+        if start + 1 <= segment["timestamp"] < stop - 1:
+            now, before = (video.mask(time) for time in (segment["timestamp"], (start - 2.5) % 15))
+            overlaps.append((mask & now).sum() / (mask | now).sum())
+            with_another.append((mask & before).sum() / (mask | before).sum())
+    assert len(overlaps) == 9 and np.mean(overlaps) > 0.5 and np.mean(with_another) < 0.2
