@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 logger = logging.getLogger(__name__)
+TRANSFORMERS_LOGGER = logging.getLogger("transformers.pipelines")
 
 # A model as `save_pretrained` writes it, its weights in half precision, and `KNOWN_FILE`.
 SHIPPED_FOLDER = Path(__file__).with_name("stamps")
@@ -68,6 +69,16 @@ def chosen_model(folder: str | Path | None, quiet: bool = False) -> Path:
     return default_model()
 
 
+class OwnNotice(logging.Filter):
+    """Drops Transformers' next notice of a default model, which names a folder in the package. Ours says more."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not str(record.msg).startswith("No model was supplied"):
+            return True
+        TRANSFORMERS_LOGGER.removeFilter(self)
+        return False
+
+
 class PipelineDefault(dict[str, Any]):
     """
     What Transformers looks up where `pipeline` gets no model: {"model": (folder, revision)}. The shipped model is only
@@ -78,7 +89,11 @@ class PipelineDefault(dict[str, Any]):
         super().__init__(model=None)
 
     def __getitem__(self, name: str) -> Any:
-        return (str(chosen_model(None)), None) if name == "model" else super().__getitem__(name)
+        if name != "model":
+            return super().__getitem__(name)
+        folder = chosen_model(None)
+        TRANSFORMERS_LOGGER.addFilter(OwnNotice())
+        return str(folder), None
 
 
 __all__ = [

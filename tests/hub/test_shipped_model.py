@@ -1,6 +1,7 @@
 """The model that comes with auss: commands and the pipeline take it where none is given, offline, and say so."""
 
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -44,8 +45,11 @@ def test_the_notice_is_one_line_with_what_the_model_knows(shipped, caplog):
     assert shipped_model.chosen_model(None, quiet=True) == shipped and not caplog.records
 
 
-def test_the_pipeline_takes_it_in_single_precision(shipped, tiny_model, caplog):
+def test_the_pipeline_takes_it_in_single_precision(shipped, tiny_model, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)  # so that caplog sees its notices
     segmenter = pipeline(TASK, device=-1)
+    assert "auss-stamps is used" in caplog.text and "No model was supplied" not in caplog.text
+    assert not logging.getLogger("transformers.pipelines").filters
     assert segmenter.model.name_or_path == str(shipped)
     assert {value.dtype for value in segmenter.model.parameters()} == {torch.float32}
     assert any("big drum, cat" in record.getMessage() for record in caplog.records)
