@@ -17,9 +17,14 @@ ROOT_PAGES = {
     "SECURITY.md": "SECURITY.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "CHANGELOG.md": "CHANGELOG.md",
+    "auss-stamps.md": "hub/stamps/README.md",
 }
 # Where the links of the site's pages lead. On the site all pages lie in one folder.
-LINKS = ((r"\]\((?:\.\./|docs/)", "]("), (r"\]\(README\.md", "](index.md"))
+LINKS = (
+    (r"\]\((?:\.\./|docs/)", "]("),
+    (r"\]\(README\.md", "](index.md"),
+    (r"\]\(hub/stamps/README\.md", "](auss-stamps.md"),
+)
 
 
 def public_names() -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 Decoding, networks and encoding leave Python's lock to other threads while they compute, so two steps use two cores.
 """
 
+import atexit
 import contextlib
 import contextvars
 import threading
@@ -96,11 +97,15 @@ class Worker(Generic[Result]):
     def result(self) -> Result:
         """Waits for the end of the work and returns its result, or raises its error. Call this method once."""
         result, error = self._outcome.get()
-        if error is not None:
-            raise error
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # its traceback holds this frame, and everything that the work held would wait for the collector
         return result  # pyright: ignore[reportReturnType]  # it is None only if the work returns None
 
     def __enter__(self) -> "Worker[Result]":
+        atexit.register(self._end)  # for a generator that nobody closes before the program ends
         try:
             with stops_deferred():
                 self._thread.start()
@@ -113,9 +118,11 @@ class Worker(Generic[Result]):
         self._end()
 
     def _end(self) -> None:
+        atexit.unregister(self._end)
         with stops_deferred():
             self._passage.stop()
-            if self._thread.ident is not None:  # it was started
+            # The collector may end a forgotten generator in any thread, this one too.
+            if self._thread.ident is not None and self._thread is not threading.current_thread():
                 self._thread.join()
 
 

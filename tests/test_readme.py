@@ -40,12 +40,19 @@ def video(tmp_path_factory):
 
 
 @pytest.fixture
-def workplace(tiny_model, video, tmp_path, monkeypatch):
-    """A folder in which the demo has been run, with a network that has learned nothing, and that has a video."""
-    tiny_model.save_pretrained(tmp_path / "auss-demo" / "model")
-    create_processor(tiny_model.config, 32).save_pretrained(tmp_path / "auss-demo" / "model")
-    (tmp_path / "auss-demo" / "model" / shipped_model.KNOWN_FILE).write_text('["cow"]')
-    monkeypatch.setattr(shipped_model, "SHIPPED_FOLDER", tmp_path / "auss-demo" / "model")
+def shipped(tiny_model, tmp_path_factory, monkeypatch):
+    """A network that has learned nothing, in the place of the model that comes with auss."""
+    folder = tmp_path_factory.mktemp("shipped")
+    tiny_model.save_pretrained(folder)
+    create_processor(tiny_model.config, 32).save_pretrained(folder)
+    (folder / shipped_model.KNOWN_FILE).write_text('["cow"]')
+    monkeypatch.setattr(shipped_model, "SHIPPED_FOLDER", folder)
+
+
+@pytest.fixture
+def workplace(shipped, video, tmp_path, monkeypatch):
+    """A folder in which the demo has been run, and that has a video."""
+    (tmp_path / "auss-demo").mkdir()
     shutil.copy(video, tmp_path / "auss-demo" / "video.mp4")
     shutil.copy(video, tmp_path / "street.mp4")
     monkeypatch.chdir(tmp_path)
@@ -78,10 +85,8 @@ def test_the_python_of_the_page_about_masks_runs(workplace):
 
 
 @pytest.fixture
-def folder_of_videos(tiny_model, make_video, tmp_path, monkeypatch):
-    """A working folder with a model and three short videos, one of them in a subfolder."""
-    tiny_model.save_pretrained(tmp_path / "auss-demo" / "model")
-    create_processor(tiny_model.config, 32).save_pretrained(tmp_path / "auss-demo" / "model")
+def folder_of_videos(shipped, make_video, tmp_path, monkeypatch):
+    """A working folder with three short videos, one of them in a subfolder."""
     (tmp_path / "videos" / "deep").mkdir(parents=True)
     for name in ("a.mp4", "b.mp4", "deep/c.mp4"):
         make_video(f"videos/{name}", seconds=1.0)

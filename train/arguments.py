@@ -358,6 +358,8 @@ def differences(groups: tuple[DataArguments, OptimArguments, RunArguments], path
     except (RecursionError, TypeError, ValueError) as error:  # the file is no UTF-8, no JSON or no object
         raise InputError(f"{path} must hold the earlier run's arguments as JSON: {error}") from error
     given = as_dict(groups)
+    # A run of an earlier version lacks what is new, and did what is now the default.
+    saved = {one.name: one.default for group in groups for one in dataclasses.fields(group)} | saved
     # The order of a stream depends on the number of workers.
     incidental = INCIDENTAL - {"workers"} if given["streaming"] else INCIDENTAL
     return {

@@ -139,7 +139,7 @@ def small_output(output: NotebookNode) -> NotebookNode | None:
     found = next((kind for kind in PICTURES if kind in data), None)
     video = re.search(r'<video.*?src="data:video/\w+;base64,([^"]*)"', data.get("text/html", ""), flags=re.DOTALL)
     if found:
-        picture = as_jpeg(Image.open(io.BytesIO(base64.b64decode(data[found])), formats=["PNG"]))
+        picture = as_jpeg(Image.open(io.BytesIO(base64.b64decode(data[found])), formats=["PNG", "JPEG"]))
     elif video:
         picture = as_jpeg(film_strip(base64.b64decode(video[1])))
     else:

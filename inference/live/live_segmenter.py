@@ -121,10 +121,11 @@ class LiveSegmenter:
     Example:
 
     ```python
+    import auss
     from auss import LiveSegmenter
     from auss.inference.segment import load_model
 
-    model, processor = load_model("auss-demo/model", device="cpu")
+    model, processor = load_model(auss.default_model(), device="cpu")
     live = LiveSegmenter(model, processor)
     live.push_audio(samples, sampling_rate, time=0.0)  # (samples,) or (2, samples), whenever some have come
     mask = live.push_frame(picture, time=0.04)         # (H, W, 3) uint8

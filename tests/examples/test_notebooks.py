@@ -18,8 +18,6 @@ from PIL import Image
 
 import auss
 from auss.cli import build_parser
-from auss.demo.shipped_demo import THINGS_FOLDER, can_show
-from auss.hub import network_options
 
 FOLDER = Path(auss.__file__).resolve().parent / "examples" / "notebooks"
 NAMES = ("segment_a_video", "fine_tune_on_your_clips", "reproduce_a_row")
@@ -95,8 +93,7 @@ def test_a_notebook_uses_only_what_is_public(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_commands_and_links_of_a_notebook_are_there(name, monkeypatch):
-    monkeypatch.setattr(network_options, "has_default_model", lambda: True)  # otherwise --model is required
+def test_the_commands_and_links_of_a_notebook_are_there(name):
     source = "\n".join(cell.source.replace("\\\n", " ") for cell in cells_of(name, "code"))
     commands = [shlex.split(re.sub(r"\{\w+\}", "1", line)) for line in re.findall(r"^!(.*)$", source, re.MULTILINE)]
     assert commands and all(command[0] == "auss" for command in commands)
@@ -211,12 +208,6 @@ def run_offline(runner, name, folder, parameters=None, left_out=()):
     return sum("image/jpeg" in kind for kind in kinds), sum(bool(kind & TABLES) for kind in kinds)
 
 
-needs_the_model = pytest.mark.skipif(
-    not can_show(), reason=f"no model is committed yet that ships, or no things for its video in {THINGS_FOLDER}"
-)
-
-
-@needs_the_model
 def test_the_first_notebook_runs_without_its_command(runner, tmp_path):
     """The command loads everything once more, so the slow tests run it."""
     pictures, tables = SHOWN["segment_a_video"]
@@ -224,14 +215,12 @@ def test_the_first_notebook_runs_without_its_command(runner, tmp_path):
     assert shown == (pictures - 1, tables) and (tmp_path / "masks.json").is_file()
 
 
-@needs_the_model
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_cell_of_a_notebook_runs(runner, name, tmp_path):
     assert run_offline(runner, name, tmp_path, SHORT[name]) == SHOWN[name]
 
 
-@needs_the_model
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_as_it_stands(runner, name, tmp_path):

@@ -156,7 +156,8 @@ def test_a_signal_ends_a_wait_at_once(alarm, waits_for):
     passage = Passage(1)
 
     def idle():
-        while not passage.stopped:
+        deadline = time.monotonic() + PATIENCE
+        while not passage.stopped and time.monotonic() < deadline:
             time.sleep(0.002)
 
     def never():

@@ -87,7 +87,7 @@ class ClipAugmentation:
             "factors": [_uniform(generator, low, high) for _ in range(3)] + [_uniform(generator, -hue, hue)],
             "order": torch.randperm(4, generator=generator).tolist(),
         }
-        # Drawn last, so that a seed gives the same other numbers as in earlier versions.
+        # Drawn last, so that a seed gives an augmentation the same other numbers as in earlier versions.
         limit = math.log(self.stretch) / 2
         drawn["stretch"] = math.exp(_uniform(generator, -limit, limit))
         return drawn
