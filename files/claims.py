@@ -15,12 +15,14 @@ import secrets
 import shutil
 import stat
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .file_names import printable
 from .installation import finish_installation, was_installing
+from .stopping import stops_deferred
 
 try:
     import fcntl
@@ -97,6 +99,12 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_own(path: Path, process: int) -> None:
+    """Removes a claim of this process. In a process that was forked, the claims are still those of its parent."""
+    if os.getpid() == process:
+        remove(path)
+
+
 def is_claim(name: str) -> bool:
     """Whether `name` has the form of a claim's name."""
     return name.startswith(".auss-") and CLAIM_NAME.fullmatch(name) is not None
@@ -147,7 +155,10 @@ class Claim:
         tidy(folder)
         self._directory, self._digest = directory, digest_of(target)
         suffix = suffix if re.fullmatch(r"\.[0-9A-Za-z]{1,8}", suffix, re.ASCII) else ""
-        self.path, self._handle = self._make(folder, suffix)
+        with stops_deferred():
+            self.path, self._handle = self._make(folder, suffix)
+            # A signal may come before the caller's `with` statement has begun. Nobody but the collector then ends it.
+            self._forgotten = weakref.finalize(self, remove_own, self.path, os.getpid())
         try:
             rival = self._rival(folder) if exclusive else None
         except BaseException:
@@ -195,6 +206,7 @@ class Claim:
 
     def release(self) -> None:
         """Removes the file or folder that still has the claim's name, and unlocks it. A second call does no harm."""
+        self._forgotten.detach()
         remove(self.path)
         self.unlock()
 

@@ -104,3 +104,14 @@ def test_without_locks_nothing_is_taken_for_a_leftover(tmp_path, monkeypatch):
 def test_a_folder_that_may_not_be_listed_is_no_reason_to_stop(tmp_path):
     tidy(tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_forgotten_claim_is_removed_but_not_by_a_forked_process(tmp_path, monkeypatch):
+    """A signal may end a program between the making of a claim and the `with` statement that would release it."""
+    Claim(tmp_path, "a")
+    assert not list(tmp_path.iterdir())
+    with monkeypatch.context() as patch:
+        child = Claim(tmp_path, "b")
+        patch.setattr(os, "getpid", lambda: -1)
+        del child
+        assert [is_claim(path.name) for path in tmp_path.iterdir()] == [True]
