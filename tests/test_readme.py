@@ -79,7 +79,7 @@ def test_the_python_of_the_page_about_masks_runs(workplace):
     names: dict = {}
     for block in blocks("python", (FOLDER / "docs" / "masks.md").read_text(encoding="utf-8")):
         exec(block, names)
-    files = {"marked.gif", "marked.mp4", "timeline.png", "masks", "masks.json", "masks.npz", "objects.json"}
+    files = {"marked.gif", "animation.mp4", "timeline.png", "masks", "masks.json", "masks.npz", "objects.json"}
     assert {path.name for path in workplace.iterdir()} >= files
     assert names["waveform"].shape == (5 * names["sampling_rate"],) and len(names["pictures"]) == len(names["result"])
 
