@@ -49,9 +49,8 @@ def check_video_output(path: Path, source: Path | str, overwrite: bool) -> None:
     if path.exists() and not is_url(source) and path.samefile(source):
         raise InputError(f"output {printable(path)} is the video itself: choose another name")
     if not overwrite:
-        raise FileExistsError(
-            f"output {printable(path)} exists: choose another name, or allow it with --overwrite (in Python, overwrite=True)"
-        )
+        allow = "allow it with --overwrite (in Python, overwrite=True)"
+        raise FileExistsError(f"output {printable(path)} exists: choose another name, or {allow}")
 
 
 def planar_frame(picture: np.ndarray, info: VideoInfo) -> av.VideoFrame:
