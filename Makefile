@@ -22,7 +22,7 @@ help:
 	@echo "make conformance  Transformers' own tests on auss; writes docs/conformance.md (5 minutes)"
 	@echo "make bench        what auss costs beside its backbone; writes docs/benchmarks.md"
 	@echo "make gpu          tests and benchmarks on a GPU; writes docs/benchmarks_gpu.md (8 minutes)"
-	@echo "make reliability  bad input, interruption, attacks; writes docs/reliability.md (45 minutes)"
+	@echo "make reliability  bad input, interruption, attacks; writes docs/reliability.md (20 minutes)"
 	@echo "make docs         the pages of docs/ and the reference of the public names as a site in build/site"
 	@echo "make quality      ruff check and format check, pyright"
 	@echo "make style        let ruff mend what it can"
