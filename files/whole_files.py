@@ -78,9 +78,9 @@ class WholeFile:
 def write_whole(path: str | Path, content: str | bytes) -> None:
     """Writes a small file and replaces an earlier file; text is written as UTF-8. If the writing breaks off, the
     earlier file stays as it was."""
-    if isinstance(content, str):
-        content = content.encode("utf-8", errors="backslashreplace")
-    with stops_deferred(), WholeFile(path, overwrite=True, exclusive=False) as file:
+    with WholeFile(path, overwrite=True, exclusive=False) as file:
+        if isinstance(content, str):
+            content = content.encode("utf-8", errors="backslashreplace")
         file.partial_path.write_bytes(content)
 
 

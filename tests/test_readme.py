@@ -15,7 +15,6 @@ import auss
 from auss.cli import build_parser, main
 from auss.hub import shipped_model
 from auss.train.composer.composed_video import compose_video
-from auss.train.loop.preparation import create_processor
 
 FOLDER = Path(auss.__file__).parent
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -40,13 +39,10 @@ def video(tmp_path_factory):
 
 
 @pytest.fixture
-def shipped(tiny_model, tmp_path_factory, monkeypatch):
+def shipped(model_folder, monkeypatch):
     """A network that has learned nothing, in the place of the model that comes with auss."""
-    folder = tmp_path_factory.mktemp("shipped")
-    tiny_model.save_pretrained(folder)
-    create_processor(tiny_model.config, 32).save_pretrained(folder)
-    (folder / shipped_model.KNOWN_FILE).write_text('["cow"]')
-    monkeypatch.setattr(shipped_model, "SHIPPED_FOLDER", folder)
+    (model_folder / shipped_model.KNOWN_FILE).write_text('["cow"]')
+    monkeypatch.setattr(shipped_model, "SHIPPED_FOLDER", model_folder)
 
 
 @pytest.fixture

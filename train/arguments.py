@@ -351,6 +351,11 @@ def save_arguments(groups: tuple[DataArguments, OptimArguments, RunArguments], p
     write_whole(path, json.dumps(as_dict(groups), indent=2) + "\n")
 
 
+def default_values() -> dict[str, Any]:
+    """Returns the default of every field by name; `dataclasses.MISSING` for those that have to be given."""
+    return {one.name: one.default for group in GROUPS for one in dataclasses.fields(group)}
+
+
 def differences(groups: tuple[DataArguments, OptimArguments, RunArguments], path: Path) -> dict[str, tuple]:
     """Returns the fields that influence the result and differ from those saved at `path`: name -> (saved, given)."""
     try:
@@ -359,7 +364,7 @@ def differences(groups: tuple[DataArguments, OptimArguments, RunArguments], path
         raise InputError(f"{path} must hold the earlier run's arguments as JSON: {error}") from error
     given = as_dict(groups)
     # A run of an earlier version lacks what is new, and did what is now the default.
-    saved = {one.name: one.default for group in groups for one in dataclasses.fields(group)} | saved
+    saved = default_values() | saved
     # The order of a stream depends on the number of workers.
     incidental = INCIDENTAL - {"workers"} if given["streaming"] else INCIDENTAL
     return {
@@ -378,6 +383,7 @@ __all__ = [
     "add_training_arguments",
     "as_dict",
     "check_at_least",
+    "default_values",
     "differences",
     "from_namespace",
     "read_config",

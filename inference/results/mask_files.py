@@ -14,6 +14,7 @@ from ...files.errors import InputError
 from ...files.file_names import printable
 from ...files.new_contents import NewContents, entries
 from ...files.whole_files import WholeFile
+from ...processing.drawing import area_around
 from .read_results import LabelledFrame, read_frames
 from .run_lengths import decode_rle, encode_rle
 from .separate_objects import DEFAULT_MIN_AREA, check_min_area, separate_objects
@@ -86,10 +87,10 @@ class CocoWriter:
         self.images.append({**image, "frame_index": frame.index, "timestamp": frame.time})
         self.label_ids |= frame.label_ids
         for label, score, mask in objects_of(frame, self.min_area) if self.separate else frame.segments:
-            if not mask.any():
+            box = area_around(mask, 0)
+            if box is None:
                 continue
-            rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-            left, top = int(columns[0]), int(rows[0])
+            rows, columns = box
             self.annotations.append(
                 {
                     "id": len(self.annotations) + 1,
@@ -97,7 +98,7 @@ class CocoWriter:
                     "category_id": frame.label_ids[label],
                     "segmentation": encode_rle(mask),
                     "area": int(mask.sum()),
-                    "bbox": [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1],
+                    "bbox": [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start],
                     "iscrowd": 0,
                     "score": round(score, 4),
                 }

@@ -14,7 +14,7 @@ from accelerate.utils import parse_flag_from_env
 from ...configuration.configuration_auss import read_json_object
 from ...files.errors import InputError
 from ...files.whole_files import write_whole
-from ..arguments import INCIDENTAL, DataArguments, OptimArguments, RunArguments, as_dict
+from ..arguments import INCIDENTAL, DataArguments, OptimArguments, RunArguments, as_dict, default_values
 from ..command_arguments import reproduce_groups
 from ..evaluation.evaluate import evaluate_folder
 from ..loop.preparation import DEFAULT_PRESET
@@ -214,7 +214,7 @@ def reproduce(table: int, groups: Groups, seeds: int, only: list[int] | None = N
     if seeds < 1:
         raise InputError(f"seeds must be at least 1, got {seeds}")
     numbers = check_rows(table, only)
-    defaults = {one.name: one.default for group in groups for one in dataclasses.fields(group)}
+    defaults = default_values()
     given = [name for name in DECIDED if as_dict(groups)[name] != defaults[name]]
     if given:
         raise InputError(f"{', '.join(given)}: the table decides, leave it out")
